@@ -1,0 +1,1 @@
+"""Preparation of data sets: each module turns one public set into SpeechBrain manifests."""

@@ -1,0 +1,1 @@
+"""The training recipes: `<set>/<task>/` with `train.py`, `hparams/`, `README.md` and `results/`."""
