@@ -1,0 +1,158 @@
+"""JapaneseVowels: nine male speakers say /ae/, and the task is to tell who speaks.
+
+640 utterances of 12 LPC cepstra, 7 to 29 frames long, in the official split of 270 for training and 370 for testing.
+The frames are 25.6 ms long and 6.4 ms apart (speech sampled at 10 kHz), so 156.25 frames per second.
+
+Source: M. Kudo, J. Toyama, M. Shimbo, "Multidimensional curve classification using passing-through regions", Pattern
+Recognition Letters 20 (11-13), 1999; UCI Machine Learning Repository, "Japanese Vowels" (analysis parameters).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+logger = logging.getLogger(__name__)
+
+FRAME_RATE = 1 / 0.0064
+"""Frames per second: one frame every 6.4 ms."""
+
+SPLITS = ("train", "valid", "test")
+_LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
+
+
+def prepare_japanese_vowels(
+    save_folder: str | os.PathLike[str],
+    *,
+    data_folder: str | os.PathLike[str] | None = None,
+    valid_per_speaker: int = 6,
+    seed: int = 0,
+) -> None:
+    """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) and the features they name.
+
+    Each item is `{"features": "{data_root}/features/<id>.npy", "length": frames, "frame_rate": frames per second,
+    "speaker": label}`; a feature file holds float32 (T, 12), and `{data_root}` stands for `save_folder`. The validation
+    part is cut from the training part, the same number of utterances from every speaker. A second call with the same
+    data and arguments does nothing; any difference prepares anew.
+
+    Args:
+        save_folder: where manifests and features go; made if missing.
+        data_folder: a folder with `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts`; None takes the copy that ships
+            inside sktime.
+        valid_per_speaker: training utterances of each speaker that go to the validation part.
+        seed: which utterances these are.
+
+    Raises:
+        ValueError: `data_folder` lacks a file, or `valid_per_speaker` is not between 1 and one less than the training
+            utterances of a speaker.
+    """
+    save_folder = Path(save_folder)
+    fingerprint = {
+        "layout": _LAYOUT,
+        "source": _source(data_folder),
+        "valid_per_speaker": valid_per_speaker,
+        "seed": seed,
+    }
+    if _is_done(save_folder, fingerprint):
+        logger.info("JapaneseVowels is already prepared in %s", save_folder)
+        return
+
+    (save_folder / "prepared.json").unlink(missing_ok=True)
+    train, test = _read("train", data_folder), _read("test", data_folder)
+    chosen = _choose_valid([speaker for _, speaker in train], valid_per_speaker, seed)
+    items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
+    for index, utterance in enumerate(train):
+        split = "valid" if index in chosen else "train"
+        _add(items[split], f"train_{index:03d}", *utterance, save_folder)
+    for index, utterance in enumerate(test):
+        _add(items["test"], f"test_{index:03d}", *utterance, save_folder)
+    for split in SPLITS:
+        _write_json(save_folder / f"{split}.json", items[split])
+    _write_json(save_folder / "prepared.json", fingerprint)  # last: it says that all the rest is there
+    logger.info("JapaneseVowels prepared in %s: %s", save_folder, {split: len(items[split]) for split in SPLITS})
+
+
+def _source(data_folder: str | os.PathLike[str] | None) -> str:
+    """What the data is, for the fingerprint: the sktime release that ships it, or a digest of the files given."""
+    if data_folder is None:
+        return f"sktime {version('sktime')}"
+    digest = hashlib.sha256()
+    for part in ("train", "test"):
+        digest.update(_ts_file(data_folder, part).read_bytes())
+    return f"sha256 {digest.hexdigest()}"
+
+
+def _is_done(save_folder: Path, fingerprint: dict[str, Any]) -> bool:
+    written = save_folder / "prepared.json"
+    manifests = [save_folder / f"{split}.json" for split in SPLITS]
+    if not written.is_file() or json.loads(written.read_text(encoding="utf-8")) != fingerprint:
+        return False
+    if not all(manifest.is_file() for manifest in manifests):
+        return False
+    identifiers = [name for manifest in manifests for name in json.loads(manifest.read_text(encoding="utf-8"))]
+    return all((save_folder / "features" / f"{name}.npy").is_file() for name in identifiers)
+
+
+def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
+    path = Path(data_folder) / f"JapaneseVowels_{part.upper()}.ts"
+    if not path.is_file():
+        raise ValueError(
+            f"`data_folder` (={os.fspath(data_folder)!r}) must hold JapaneseVowels_TRAIN.ts and JapaneseVowels_TEST.ts; "
+            f"{path.name} is missing. Leave it empty to take the copy that ships with sktime."
+        )
+    return path
+
+
+def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[np.ndarray, str]]:
+    """The utterances of one official part, in order: (T, 12) float32 and the speaker's label."""
+    from sktime.datasets import load_from_tsfile, load_japanese_vowels
+
+    if data_folder is None:
+        table, speakers = load_japanese_vowels(split=part, return_type="nested_univ")
+    else:
+        table, speakers = load_from_tsfile(str(_ts_file(data_folder, part)), return_data_type="nested_univ")
+    utterances = [np.stack([np.asarray(series, dtype=np.float32) for series in row], axis=1) for row in table.to_numpy()]
+    return list(zip(utterances, map(str, speakers), strict=True))
+
+
+def _choose_valid(speakers: list[str], per_speaker: int, seed: int) -> set[int]:
+    """Indices of the validation part: `per_speaker` of each speaker."""
+    generator = np.random.default_rng(seed)
+    chosen: set[int] = set()
+    for speaker in sorted(set(speakers)):
+        own = [index for index, label in enumerate(speakers) if label == speaker]
+        if not 1 <= per_speaker < len(own):
+            raise ValueError(
+                f"`valid_per_speaker` (={per_speaker}) must be between 1 and {len(own) - 1}, "
+                f"one less than the training utterances of speaker {speaker}"
+            )
+        chosen.update(generator.choice(own, per_speaker, replace=False).tolist())
+    return chosen
+
+
+def _add(items: dict[str, Any], name: str, features: np.ndarray, speaker: str, save_folder: Path) -> None:
+    path = save_folder / "features" / f"{name}.npy"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    with open(part, "wb") as file:
+        np.save(file, features)
+    os.replace(part, path)
+    items[name] = {
+        "features": f"{{data_root}}/features/{name}.npy",
+        "length": len(features),
+        "frame_rate": FRAME_RATE,
+        "speaker": speaker,
+    }
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)

@@ -1,0 +1,31 @@
+"""One check with a clear message: torchaudio, which SpeechBrain needs, only loads beside the torch it was built for."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import PackageNotFoundError, version
+
+WORKING_PAIR = "pip install 'torch>=2.11,<2.15,!=2.13.*' 'torchaudio>=2.11,<2.12'"
+
+
+def require_torchaudio() -> None:
+    """Imports torchaudio, before SpeechBrain does.
+
+    Raises:
+        ImportError: says which torch and torchaudio are installed, why torchaudio does not load, and what to install.
+    """
+    try:
+        importlib.import_module("torchaudio")
+    except (ImportError, OSError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ImportError(
+            f"torchaudio cannot be imported ({reason}). Installed: torch {_installed('torch')}, "
+            f"torchaudio {_installed('torchaudio')}. Both must be built for the same CUDA; this pair works: {WORKING_PAIR}"
+        ) from error
+
+
+def _installed(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "(not installed)"

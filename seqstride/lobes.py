@@ -1,0 +1,69 @@
+"""The SpeechBrain edge: (B, T, C) with relative lengths outside, (B, C, T) with absolute lengths inside.
+
+The conversion happens here and nowhere else. The lobes are plain modules, so SpeechBrain itself is not imported.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from seqstride.lengths import absolute_lengths, relative_lengths
+
+
+def to_channels_first(x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor]:
+    """SpeechBrain's layout to the package's: (B, T, C) and (B,) floats in (0, 1] → (B, C, T) and (B,) int64.
+
+    Raises:
+        ValueError: `x` does not have three axes, or `wav_lens` is not in (0, 1].
+    """
+    if x.ndim != 3:
+        raise ValueError(f"`x` (shape {tuple(x.shape)}) must have shape (B, T, C)")
+    return x.transpose(1, 2), absolute_lengths(wav_lens, x.shape[1])
+
+
+def to_channels_last(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+    """The package's layout to SpeechBrain's: (B, C, L) and (B,) int64 → (B, L, C) and (B,) floats in (0, 1]."""
+    return x.transpose(1, 2), relative_lengths(lengths, x.shape[-1])
+
+
+class Downsample(nn.Module):
+    """A downsampling layer in SpeechBrain's layout.
+
+    Args:
+        layer: any layer of `seqstride.DOWNSAMPLERS`.
+
+    Shapes: x (B, T, C), wav_lens (B,) floats in (0, 1] → y (B, L, C), its relative lengths (B,), and the layer's
+    penalty, a scalar to add to the loss (0 for layers without one).
+    """
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Downsamples a batch."""
+        signal, lengths = to_channels_first(x, wav_lens)
+        plan = self.layer.plan(signal, lengths)  # type: ignore[operator]
+        return *to_channels_last(self.layer(signal, lengths), plan.lengths), plan.penalty
+
+
+class Encoder(nn.Module):
+    """An encoder in SpeechBrain's layout.
+
+    Args:
+        encoder: an encoder of this package, such as `seqstride.ResNet1d`.
+
+    Shapes: x (B, T, C), wav_lens (B,) floats in (0, 1] → features (B, L, C'), their relative lengths (B,), and the
+    penalty of all blocks, a scalar to add to the loss.
+    """
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Encodes a batch."""
+        encoded: Any = self.encoder(*to_channels_first(x, wav_lens))
+        return *to_channels_last(encoded.features, encoded.lengths), encoded.penalty
