@@ -1,0 +1,100 @@
+"""The `seqstride` command. Heavy libraries load inside the commands that need them."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+TRAIN_HELP = """\
+Trains a recipe's method, for example
+
+  seqstride train recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml
+
+A path that does not exist is looked up among the recipes that come with the package. What follows the
+file goes to the recipe: `--key value` overrides any key of its train.yaml, and SpeechBrain's run options
+(--device cpu, --precision bf16, --test_only, …) work as usual; --debug runs a few batches only and shows
+the traceback of an error."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit code: 0, or 2 with one line on stderr where the user can mend something."""
+    argv = sys.argv[1:] if argv is None else list(argv)
+    parser = _parser()
+    arguments, rest = parser.parse_known_args(argv)
+    if rest and arguments.command != "train":
+        parser.error(f"unknown arguments: {' '.join(rest)}")
+    arguments.rest = rest
+    try:
+        arguments.run(arguments)
+    except (ValueError, ImportError, OSError) as error:
+        if "--debug" in argv:
+            raise
+        print(f"seqstride: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("seqstride: stopped; the same command resumes the run", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="seqstride",
+        description="Learnable and adaptive downsampling for audio and time series.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+
+    train = commands.add_parser(
+        "train",
+        help="train a recipe's method",
+        usage="seqstride train FILE [--key value ...]",
+        description=TRAIN_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    train.add_argument("file", help="hparams/<method>.yaml of a recipe")
+    train.set_defaults(run=_train)
+
+    recipes = commands.add_parser("recipes", help="list the recipes and their methods")
+    recipes.set_defaults(run=_recipes)
+
+    table = commands.add_parser("table", help="print the results of a recipe, or of the runs below a folder")
+    table.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
+    table.set_defaults(run=_table)
+    return parser
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    """Runs the recipe's own train.py, as `python train.py` in its folder would."""
+    import runpy
+
+    from seqstride.recipe import find_recipe_file
+
+    file = find_recipe_file(arguments.file)
+    script = file.parent.parent / "train.py"
+    if not script.is_file():
+        raise ValueError(f"`file` (={arguments.file!r}) must lie in the hparams/ of a recipe; there is no {script}")
+    runpy.run_path(str(script))["main"]([str(file), *arguments.rest])
+
+
+def _recipes(arguments: argparse.Namespace) -> None:
+    from seqstride.recipe import list_recipes
+
+    for recipe, methods in list_recipes().items():
+        print(f"{recipe}: {' '.join(methods)}")
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from seqstride import DOWNSAMPLERS
+    from seqstride.recipe import find_recipe_file
+    from seqstride.results import read_records, results_table
+
+    print(results_table(read_records(Path(find_recipe_file(arguments.folder))), order=DOWNSAMPLERS))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,185 @@
+"""Pictures of what a plan decided and of how a run went. They read plans; they compute nothing a plan knows.
+
+The functions return a `matplotlib.figure.Figure` and touch no global state, so they work without a display; save with
+`figure.savefig("strides.png")`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe & Ito, "Color universal design", 2008: told apart by people with any colour vision
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
+MARKERS = ("o", "s", "^", "D", "v", "P")
+FONT = 9
+
+
+def plot_strides(
+    x: Tensor,
+    encoded: Any,
+    *,
+    titles: Sequence[str],
+    frame_rate: float | None = None,
+    feature_name: str = "channel",
+) -> Figure:
+    """Draws, for each item, its features with the bounds of the output frames, and below them the local stride.
+
+    Args:
+        x: (B, C, T), the features as they should be seen.
+        encoded: what an encoder returned for this batch.
+        titles: B names, one above each item.
+        frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+        feature_name: what the C channels are.
+
+    Returns:
+        A figure with one column per item.
+
+    Raises:
+        ValueError: `titles` does not have one name per item.
+    """
+    if len(titles) != len(x):
+        raise ValueError(f"`titles` (={list(titles)}) must have {len(x)} entries, one for each item")
+    blocks = [curve.cpu() for curve in _strides_on_input(encoded.plans)]
+    composed, durations = encoded.strides().cpu(), encoded.durations().cpu()
+    lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
+    longest = max(lengths) if frame_rate is None else max(lengths) / frame_rate
+    unit, per_frame = ("frames", 1.0) if frame_rate is None else _time_unit(longest, frame_rate)
+
+    figure = _figure(width=1.2 + 2.9 * len(x), height=4.8)
+    axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.25, 1))
+    low, high = _contrast(x, lengths)
+    for item, title in enumerate(titles):
+        length = lengths[item]
+        image, curve = axes[0, item], axes[1, item]
+        picture = image.imshow(
+            x[item, :, :length].float().cpu(),
+            aspect="auto",
+            origin="lower",
+            interpolation="nearest",
+            cmap="cividis",
+            vmin=low,
+            vmax=high,
+            extent=(-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5),
+        )
+        # an output frame stands for durations[l] input frames in a row: its bounds are where the counts add up to
+        bounds = durations[item, : output_lengths[item]].cumsum(0)[:-1].unique()
+        image.vlines((bounds - 0.5) * per_frame, 0.5, x.shape[1] + 0.5, color="white", linewidth=1.6)
+        image.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
+
+        time = torch.arange(length) * per_frame
+        for block, strides in enumerate(blocks):
+            style = {"color": COLOURS[block % len(COLOURS)], "marker": MARKERS[block % len(MARKERS)], "markersize": 3.5}
+            curve.plot(time, strides[item, :length], linewidth=1.2, label=f"block {block + 1}", **style)
+        curve.plot(time, composed[item, :length], color="black", linewidth=2.2, label="whole encoder")
+        curve.set_xlabel(f"time ({unit})", fontsize=FONT)
+        curve.grid(True, alpha=0.3)
+        curve.set_axisbelow(True)
+    axes[0, 0].set_ylabel(feature_name, fontsize=FONT)
+    axes[1, 0].set_ylabel("local stride\n(input frames per output frame)", fontsize=FONT)
+    _stride_axis(axes[1, 0], [strides[item, : lengths[item]] for strides in (*blocks, composed) for item in range(len(x))])
+    figure.colorbar(picture, ax=axes[0, :].tolist(), label="value", pad=0.01, fraction=0.03)
+    handles, names = axes[1, 0].get_legend_handles_labels()
+    bound = _line("white", edge="black")
+    figure.legend([bound, *handles], ["bounds of output frames", *names], loc="outside lower center", ncols=6, fontsize=FONT)
+    return figure
+
+
+def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None) -> Figure:
+    """Draws loss, accuracy and strides of every epoch.
+
+    Args:
+        epochs: the records of `ClassificationBrain.history`.
+        chosen: the epoch whose checkpoint was scored; marked by a dashed line.
+
+    Raises:
+        ValueError: `epochs` is empty.
+    """
+    if not epochs:
+        raise ValueError("`epochs` (empty) must hold at least one epoch")
+    numbers = [epoch["epoch"] for epoch in epochs]
+    figure = _figure(width=11.5, height=3.6)
+    loss, accuracy, strides = figure.subplots(1, 3)
+    for part, colour, style in (("train", COLOURS[0], "--"), ("valid", COLOURS[1], "-")):
+        name = {"train": "training", "valid": "validation"}[part]
+        loss.plot(numbers, [epoch[part]["loss"] for epoch in epochs], style, color=colour, label=name)
+        accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], style, color=colour, label=name)
+    loss.set_yscale("log")
+    loss.set_ylabel("loss (nats)", fontsize=FONT)
+    accuracy.set_ylabel("accuracy (%)", fontsize=FONT)
+    for block in range(len(epochs[0]["strides"])):
+        colour, marker = COLOURS[block % len(COLOURS)], MARKERS[block % len(MARKERS)]
+        values = [epoch["strides"][block] for epoch in epochs]
+        strides.plot(
+            numbers, values, color=colour, marker=marker, markersize=4, markevery=0.12, label=f"block {block + 1}"
+        )
+        low, high = zip(*(epoch["local_strides"][block] for epoch in epochs), strict=True)
+        strides.fill_between(numbers, low, high, color=colour, alpha=0.2, linewidth=0)
+    strides.set_ylabel("stride (input frames per output frame)", fontsize=FONT)
+    strides.set_title("line: overall; band: 10–90 % of local strides", fontsize=FONT)
+    for axis in (loss, accuracy, strides):
+        axis.set_xlabel("epoch", fontsize=FONT)
+        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.grid(True, alpha=0.3)
+        if chosen is not None:
+            axis.axvline(chosen, color="black", linestyle=":", linewidth=1.2, label="scored epoch")
+        axis.legend(fontsize=FONT - 1)
+    return figure
+
+
+def _figure(width: float, height: float) -> Figure:
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _strides_on_input(plans: Sequence[Any]) -> list[Tensor]:
+    """Each block's local stride at every frame of the encoder's input: (B, T), read back through the blocks before."""
+    curves = []
+    for block, plan in enumerate(plans):
+        curve = plan.strides()[:, None]
+        for before in reversed(plans[:block]):
+            curve = before.expand(curve)
+        curves.append(curve[:, 0])
+    return curves
+
+
+def _time_unit(seconds: float, frame_rate: float) -> tuple[str, float]:
+    """The unit of the time axis, and how much of it one frame is."""
+    return ("ms", 1000 / frame_rate) if seconds < 1 else ("s", 1 / frame_rate)
+
+
+def _contrast(x: Tensor, lengths: Sequence[int]) -> tuple[float, float]:
+    """Limits of the colour scale, shared by the items and robust to single values."""
+    values = torch.cat([item[:, :length].flatten() for item, length in zip(x, lengths, strict=True)]).float()
+    low, high = torch.quantile(values[:: max(1, len(values) // 100_000)], torch.tensor([0.01, 0.99])).tolist()
+    return low, high
+
+
+def _stride_axis(axis: Axes, curves: Sequence[Tensor]) -> None:
+    """A logarithmic axis with plain numbers: a stride of 4 is as far above 2 as 2 is above 1."""
+    from matplotlib.ticker import NullFormatter, NullLocator
+
+    values = torch.cat(list(curves))
+    low, high = min(1.0, float(values.min())), max(2.0, float(values.max()))
+    ticks = [tick for tick in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128) if low / 1.5 <= tick <= high * 1.5]
+    axis.set_yscale("log", base=2)
+    axis.set_ylim(low / 1.15, high * 1.15)
+    axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.yaxis.set_minor_locator(NullLocator())
+    axis.yaxis.set_minor_formatter(NullFormatter())
+
+
+def _line(colour: str, edge: str) -> Any:
+    """A legend entry for a light line, outlined so that it shows on white."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patheffects import Normal, Stroke
+
+    return Line2D([], [], color=colour, linewidth=2, path_effects=[Stroke(linewidth=3.5, foreground=edge), Normal()])
