@@ -1,0 +1,21 @@
+"""Settings that make every run of the tests the same run."""
+
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+
+# derandomize: the same examples on every machine; too_slow speaks of the machine, not of the code.
+settings.register_profile(
+    "seqstride",
+    derandomize=True,
+    database=None,
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("seqstride")
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)

@@ -1,0 +1,421 @@
+"""Float64 references for one item at a time, written from the definitions with plain loops.
+
+Nothing here is shared with the package: a mistake has to be made twice, in two different ways, to go unseen.
+Every method takes an item ``x`` (C, T) and gives an ``Item``: output (C, L), positions (T,), penalty.
+"""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Item(NamedTuple):
+    """What a method makes of one item."""
+
+    output: np.ndarray
+    positions: np.ndarray
+    penalty: float
+
+
+# --- output lengths
+
+
+def ceil_length(frames, stride):
+    """Frames that a windowed or adaptive method puts out."""
+    return max(1, math.ceil(round(frames / stride, 9)))
+
+
+def floor_length(frames, stride):
+    """Frames that spectral and cosine pooling put out."""
+    return max(1, math.floor(round(frames / stride, 9)))
+
+
+# --- baselines
+
+
+def strided(x, stride, weight, bias):
+    """A convolution of three taps with stride and one zero frame on either side."""
+    channels, frames = x.shape
+    length = ceil_length(frames, stride)
+    output = np.zeros((weight.shape[0], length))
+    for out in range(weight.shape[0]):
+        for index in range(length):
+            value = bias[out]
+            for tap in range(3):
+                t = index * stride + tap - 1
+                if 0 <= t < frames:
+                    for c in range(channels):
+                        value += weight[out, c, tap] * x[c, t]
+            output[out, index] = value
+    return Item(output, np.array([t / stride for t in range(frames)]), 0.0)
+
+
+def subsample(x, stride):
+    """Every stride-th frame: the plan of a strided convolution without the convolution."""
+    frames = x.shape[1]
+    output = np.array([x[:, index * stride] for index in range(ceil_length(frames, stride))]).T
+    return Item(output, np.array([t / stride for t in range(frames)]), 0.0)
+
+
+def _windows(x, stride, reduce):
+    frames = x.shape[1]
+    columns = []
+    for index in range(ceil_length(frames, stride)):
+        columns.append(reduce(x[:, index * stride : min((index + 1) * stride, frames)], axis=1))
+    positions = np.array([(t + 0.5) / stride - 0.5 for t in range(frames)])
+    return Item(np.array(columns).T, positions, 0.0)
+
+
+def average(x, stride):
+    """The mean of each window; the last window holds what is left."""
+    return _windows(x, stride, np.mean)
+
+
+def maximum(x, stride):
+    """The maximum of each window; the last window holds what is left."""
+    return _windows(x, stride, np.max)
+
+
+def blur(x, stride):
+    """Binomial kernel of 2s - 1 taps around frames 0, s, 2s, renormalised over the frames there are."""
+    channels, frames = x.shape
+    length = ceil_length(frames, stride)
+    output = np.zeros((channels, length))
+    for index in range(length):
+        total = 0.0
+        for tap in range(2 * stride - 1):
+            t = index * stride + tap - (stride - 1)
+            if 0 <= t < frames:
+                weight = math.comb(2 * stride - 2, tap) / 4.0 ** (stride - 1)
+                output[:, index] += weight * x[:, t]
+                total += weight
+        output[:, index] /= total
+    return Item(output, np.array([t / stride for t in range(frames)]), 0.0)
+
+
+# --- transforms
+
+
+def dft(x, bins):
+    """The first bins of the DFT of a real item (C, T), by the sum that defines it."""
+    channels, frames = x.shape
+    t = np.arange(frames)
+    spectrum = np.zeros((channels, bins), dtype=complex)
+    for n in range(bins):
+        # n t modulo T, exact in integers, keeps the angle accurate.
+        spectrum[:, n] = x @ np.exp(-2j * np.pi * ((n * t) % frames) / frames)
+    return spectrum
+
+
+def inverse_dft(spectrum, length):
+    """Real signal of the given length from its bins 0 … floor(length/2), without any factor in front."""
+    index = np.arange(length)
+    output = np.zeros((spectrum.shape[0], length))
+    for n in range(spectrum.shape[1]):
+        # A bin strictly between 0 and Nyquist stands for itself and its mirror image.
+        copies = 1 if n == 0 or 2 * n == length else 2
+        angle = 2 * np.pi * ((n * index) % length) / length
+        output += copies * np.outer(spectrum[:, n].real, np.cos(angle))
+        output -= copies * np.outer(spectrum[:, n].imag, np.sin(angle))
+        if 2 * n == length:  # sin(pi l) is zero
+            assert np.all(np.abs(np.sin(angle)) < 1e-12)
+    return output
+
+
+def _cosine_basis(k, frames):
+    t = np.arange(frames)
+    scale = math.sqrt((1 if k == 0 else 2) / frames)
+    # cos has period 4T in k (2t + 1), exact in integers.
+    return scale * np.cos(np.pi * ((k * (2 * t + 1)) % (4 * frames)) / (2 * frames))
+
+
+def dct(x, coefficients=None):
+    """The first coefficients of the orthonormal DCT-II along the last axis of (C, T)."""
+    frames = x.shape[1]
+    count = frames if coefficients is None else coefficients
+    return np.array([x @ _cosine_basis(k, frames) for k in range(count)]).T
+
+
+def idct(coefficients, length=None):
+    """The orthonormal DCT-III of (C, K) at the given length."""
+    count = coefficients.shape[1]
+    length = count if length is None else length
+    output = np.zeros((coefficients.shape[0], length))
+    for k in range(count):
+        output += np.outer(coefficients[:, k], _cosine_basis(k, length))
+    return output
+
+
+def dft_positions(frames, length):
+    """The periodic grid: frame 0 stays where it is."""
+    return np.array([t * length / frames for t in range(frames)])
+
+
+def dct_positions(frames, length):
+    """The half-sample symmetric grid."""
+    return np.array([(t + 0.5) * length / frames - 0.5 for t in range(frames)])
+
+
+def fourier_resample(x, length):
+    """Band-limited resampling to a given length, as scipy.signal.resample defines it."""
+    frames = x.shape[1]
+    shorter = min(frames, length)
+    spectrum = dft(x, shorter // 2 + 1)
+    if shorter % 2 == 0 and length < frames:
+        spectrum[:, shorter // 2] *= 2.0  # both halves of the folded bin
+    if shorter % 2 == 0 and length > frames:
+        spectrum[:, shorter // 2] *= 0.5
+    return inverse_dft(spectrum, length) / frames
+
+
+def spectral(x, stride):
+    """Spectral pooling."""
+    frames = x.shape[1]
+    length = floor_length(frames, stride)
+    return Item(fourier_resample(x, length), dft_positions(frames, length), 0.0)
+
+
+def dct_pool(x, stride):
+    """The lowest DCT coefficients, put back at the shorter length."""
+    frames = x.shape[1]
+    length = floor_length(frames, stride)
+    output = idct(dct(x, length), length) * math.sqrt(length / frames)
+    return Item(output, dct_positions(frames, length), 0.0)
+
+
+# --- learnable stride
+
+
+def effective_smoothness(frames, stride, smoothness, relative_smoothness):
+    """R_eff: the width of the ramp, a quarter of the item at most."""
+    wanted = smoothness
+    if relative_smoothness is not None:
+        wanted = max(0.5, relative_smoothness * frames / stride)
+    return min(wanted, frames / 4)
+
+
+def stride_bounds(frames, width):
+    """Between these two the mask has a slope; the lower one wins where they cross."""
+    return frames / (frames - width), frames / 2
+
+
+def spectral_mask(frames, stride, smoothness=4.0, relative_smoothness=None, transform="dft"):
+    """The kept part of the soft low-pass mask, one value per bin."""
+    width = effective_smoothness(frames, stride, smoothness, relative_smoothness)
+    lower, upper = stride_bounds(frames, width)
+    effective = max(min(stride, upper), lower)
+    if transform == "dft":
+        edge, bins = frames / (2 * effective) + 1, frames // 2 + 1
+    else:
+        edge, bins = frames / effective, frames
+    kept = min(bins, math.ceil(round(width + edge, 9)))
+    mask = [min(max((width + edge - n) / width, 0.0), 1.0) for n in range(kept)]
+    return np.array(mask)
+
+
+def diffstride_length(frames, kept):
+    """Output frames that the kept DFT bins ask for."""
+    if kept == frames // 2 + 1:
+        return frames
+    return min(2 * (kept - 1), frames)
+
+
+def diffstride(x, stride, smoothness=4.0, relative_smoothness=None, gain="unit"):
+    """Learnable stride in the Fourier domain."""
+    frames = x.shape[1]
+    mask = spectral_mask(frames, stride, smoothness, relative_smoothness, "dft")
+    length = diffstride_length(frames, len(mask))
+    output = inverse_dft(dft(x, len(mask)) * mask, length) / frames
+    if gain == "official":
+        output = output * frames / length
+    return Item(output, dft_positions(frames, length), 0.0)
+
+
+def dct_diffstride(x, stride, smoothness=4.0, relative_smoothness=None):
+    """Learnable stride in the cosine domain."""
+    frames = x.shape[1]
+    mask = spectral_mask(frames, stride, smoothness, relative_smoothness, "dct")
+    length = len(mask)
+    output = idct(dct(x, length) * mask, length) * math.sqrt(length / frames)
+    return Item(output, dct_positions(frames, length), 0.0)
+
+
+# --- adaptive positions
+
+
+def adaptive_positions(scores, length):
+    """Scores (T,) to positions (T,): the first at 0, the last at length - 1, never falling."""
+    frames = len(scores)
+    positions = np.zeros(frames)
+    if frames == 1 or length == 1:
+        return positions
+    largest = max(scores[1:])
+    running = [0.0]
+    for t in range(1, frames):
+        running.append(running[-1] + math.exp(scores[t] - largest))
+    for t in range(frames):
+        positions[t] = running[t] * (length - 1) / running[-1]
+    return positions
+
+
+def gap_penalty(positions):
+    """How far neighbouring frames are apart beyond one output frame, on average."""
+    frames = len(positions)
+    if frames == 1:
+        return 0.0
+    return sum(max(0.0, positions[t + 1] - positions[t] - 1.0) for t in range(frames - 1)) / (frames - 1)
+
+
+def align(x, positions, length, sigma_square=5.0):
+    """Each output frame is a softmax average of all frames by their distance on the line."""
+    output = np.zeros((x.shape[0], length))
+    for index in range(length):
+        exponents = -sigma_square * (index - positions) ** 2
+        weights = np.exp(exponents - exponents.max())
+        output[:, index] = x @ (weights / weights.sum())
+    return output
+
+
+def nearest_frame(positions, index):
+    """The frame that lends itself to an output frame which nothing rounds to; the left one wins a tie."""
+    left = right = None
+    for t in range(len(positions)):
+        if positions[t] < index:
+            left = t
+        if positions[t] > index and right is None:
+            right = t
+    if left is None:
+        return right
+    if right is None:
+        return left
+    return left if index - positions[left] <= positions[right] - index else right
+
+
+def scatter_align(x, positions, length, sigma_square=5.0, empty="nearest"):
+    """Each frame goes into the output frame that it is nearest to."""
+    members = [[] for _ in range(length)]
+    for t, position in enumerate(positions):
+        members[math.floor(position + 0.5)].append(t)
+    output = np.zeros((x.shape[0], length))
+    for index, frames in enumerate(members):
+        total = sum(math.exp(-sigma_square * (index - positions[t]) ** 2) for t in frames)
+        for t in frames:
+            output[:, index] += math.exp(-sigma_square * (index - positions[t]) ** 2) / total * x[:, t]
+        if not frames and empty == "nearest":
+            output[:, index] = x[:, nearest_frame(positions, index)]
+    return output
+
+
+def adastride(x, stride, scores, sigma_square=5.0):
+    """AdaStride with the alignment matrix."""
+    length = ceil_length(x.shape[1], stride)
+    positions = adaptive_positions(scores, length)
+    return Item(align(x, positions, length, sigma_square), positions, gap_penalty(positions))
+
+
+def adastride_f(x, stride, scores, sigma_square=5.0, empty="nearest"):
+    """AdaStride with scattering."""
+    length = ceil_length(x.shape[1], stride)
+    positions = adaptive_positions(scores, length)
+    output = scatter_align(x, positions, length, sigma_square, empty)
+    return Item(output, positions, gap_penalty(positions))
+
+
+# --- what a plan tells of time
+
+
+def matrix(method, frames, *args, **options):
+    """The (L, T) matrix of a linear method, from its answers to the T unit impulses."""
+    return method(np.eye(frames), *args, **options).output.T
+
+
+def local_strides(positions):
+    """Input frames per output frame at each frame, capped at T."""
+    frames = len(positions)
+    if frames == 1:
+        return np.ones(1)
+    result = np.zeros(frames)
+    for t in range(frames - 1):
+        step = positions[t + 1] - positions[t]
+        result[t] = min(1.0 / step, frames) if step > 0 else frames
+    result[-1] = result[-2]
+    return result
+
+
+def durations(positions, length):
+    """How many input frames round to each output frame."""
+    counts = np.zeros(length, dtype=int)
+    for position in positions:
+        counts[min(max(math.floor(position + 0.5), 0), length - 1)] += 1
+    return counts
+
+
+def times(positions, length):
+    """The input frame that each output frame stands for: positions, inverted."""
+    frames = len(positions)
+    result = np.zeros(length)
+    for index in range(length):
+        run = [t for t in range(frames) if positions[t] == index]
+        below = [t for t in range(frames) if positions[t] < index]
+        if run:
+            result[index] = (run[0] + run[-1]) / 2
+        elif not below:
+            result[index] = 0.0
+        elif below[-1] == frames - 1:
+            result[index] = frames - 1
+        else:
+            t = below[-1]
+            result[index] = t + (index - positions[t]) / (positions[t + 1] - positions[t])
+    return result
+
+
+def expand(z, positions):
+    """Each input frame reads the output z (C, L) at its position, linearly interpolated."""
+    length = z.shape[1]
+    result = np.zeros((z.shape[0], len(positions)))
+    for t, position in enumerate(positions):
+        place = min(max(position, 0.0), length - 1.0)
+        low = min(math.floor(place), length - 1)
+        high = min(low + 1, length - 1)
+        result[:, t] = z[:, low] * (1 - (place - low)) + z[:, high] * (place - low)
+    return result
+
+
+# --- complexity
+
+
+def frames_complexity(strides):
+    """The sum over layers of the product of 1/S over that layer and those before it."""
+    total, product = 0.0, 1.0
+    for stride in strides:
+        product /= stride
+        total += product
+    return total
+
+
+def frames_gradient(strides, j):
+    """The derivative of frames_complexity by the j-th stride, in closed form."""
+    return -sum(1 / math.prod(strides[: l + 1]) for l in range(j, len(strides))) / strides[j]
+
+
+def continuous_lengths(length, stages):
+    """Lengths n_0, n_1, … for stages of (stride, frames that the soft edge costs), not rounded."""
+    lengths = [float(length)]
+    for stride, edge in stages:
+        lengths.append(min(lengths[-1], lengths[-1] / stride + edge))
+    return lengths
+
+
+def memory_complexity(length, stages, channels):
+    """Activations relative to the same net without downsampling."""
+    lengths = continuous_lengths(length, stages)
+    used = sum(c * n for c, n in zip(channels, lengths[1:], strict=True))
+    return used / (sum(channels) * length)
+
+
+def macs_complexity(length, stages, macs):
+    """Multiply-accumulates relative to the same net without downsampling."""
+    lengths = continuous_lengths(length, stages)
+    used = sum(m * n for m, n in zip(macs, lengths[:-1], strict=True))
+    return used / (sum(macs) * length)

@@ -1,0 +1,320 @@
+"""The contract: what every method of the registry promises, whatever it does inside."""
+
+import copy
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from helpers import ADAPTIVE, INTEGER, KEYS, LEARNT, REAL, TIGHT, Batch, batches, build, oracle
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.testing import assert_close
+
+import seqstride as ss
+
+every_key = pytest.mark.parametrize("key", KEYS)
+HALVES = [torch.float16, torch.bfloat16]
+
+
+def test_the_registry_holds_the_ten_methods():
+    expected = "strided average max blur spectral dct diffstride dct_diffstride adastride adastride_f"
+    assert set(ss.DOWNSAMPLERS) == set(expected.split())
+    assert set(INTEGER) | set(REAL) == set(KEYS)
+
+
+# --- 9 and 3: the oracle, and nothing behind an item's last output frame
+
+
+@every_key
+@given(data=st.data())
+def test_the_oracle_agrees(key, data):
+    batch = data.draw(batches(key))
+    layer, (x, lengths) = batch.layer(key), batch.tensors()
+    plan = layer.plan(x, lengths)
+    y = layer(x, lengths)
+    items = [oracle(key, layer, x[b, :, :length]) for b, length in enumerate(batch.lengths)]
+    widths = [item.output.shape[1] for item in items]
+    assert plan.lengths.tolist() == widths
+    assert plan.input_lengths.tolist() == batch.lengths
+    assert layer.output_lengths(lengths).tolist() == widths
+    assert y.shape == (len(items), batch.channels, max(widths))
+    for b, item in enumerate(items):
+        np.testing.assert_allclose(y[b, :, : widths[b]].detach().numpy(), item.output, **TIGHT)
+        assert not y[b, :, widths[b] :].any()
+        positions = plan.positions[b].detach().numpy()
+        np.testing.assert_allclose(positions[: batch.lengths[b]], item.positions, **TIGHT)
+        assert not positions[batch.lengths[b] :].any()
+    np.testing.assert_allclose(plan.penalty.item(), np.mean([item.penalty for item in items]), **TIGHT)
+
+
+# --- 1 and 2: an item alone, in a batch, beside anything
+
+
+def outputs_and_gradients(layer, x, lengths, weights, items):
+    """Output, and gradients of a weighted sum of it plus every item's penalty."""
+    layer.zero_grad()
+    x = x.clone().requires_grad_()
+    plan = layer.plan(x, lengths)
+    y = layer.pool(x, plan)
+    ((y * weights).sum() + items * plan.penalty).backward()
+    parameters = [torch.zeros_like(p) if p.grad is None else p.grad.clone() for p in layer.parameters()]
+    return y.detach(), x.grad, parameters
+
+
+@every_key
+@given(data=st.data(), padding=st.sampled_from([float("nan"), float("inf"), -float("inf"), 1e30]))
+def test_an_item_alone_is_the_item_in_a_padded_batch(key, data, padding):
+    batch = data.draw(batches(key))
+    layer, (x, lengths) = batch.layer(key), batch.tensors(padding=padding)
+    widths = layer.output_lengths(lengths).tolist()
+    shape = (len(widths), batch.channels, max(widths))
+    weights = torch.randn(shape, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    y, x_gradient, gradients = outputs_and_gradients(layer, x, lengths, weights, len(widths))
+    totals = [torch.zeros_like(p) for p in layer.parameters()]
+    for b, length in enumerate(batch.lengths):
+        alone = x[b : b + 1, :, :length]
+        w = weights[b : b + 1, :, : widths[b]]
+        y_alone, x_alone, parameters = outputs_and_gradients(layer, alone, None, w, 1)
+        assert_close(y[b : b + 1, :, : widths[b]], y_alone, **TIGHT)
+        assert_close(x_gradient[b : b + 1, :, :length], x_alone, rtol=1e-8, atol=1e-8)
+        assert (x_gradient[b, :, length:] == 0).all()
+        totals = [total + gradient for total, gradient in zip(totals, parameters, strict=True)]
+    for gradient, total in zip(gradients, totals, strict=True):
+        assert gradient.isfinite().all()
+        assert_close(gradient, total, rtol=1e-8, atol=1e-8)
+
+
+@every_key
+def test_no_lengths_means_that_every_frame_is_real(key):
+    x, lengths = Batch(2, [17, 17], 0, 2, 1.0, 3).tensors()
+    layer = build(key)
+    assert_close(layer(x), layer(x, lengths), rtol=0, atol=0)
+
+
+@every_key
+def test_a_layer_is_its_plan_applied(key):
+    x, lengths = Batch(2, [17, 9], 2, 2, 1.0, 3).tensors()
+    layer = build(key)
+    plan = layer.plan(x, lengths)
+    assert_close(layer(x, lengths), layer.pool(x, plan), rtol=0, atol=0)
+    if key != "strided":
+        assert_close(layer.pool(x, plan), plan(x), rtol=0, atol=0)
+    assert_close(torch.nn.Sequential(layer)(x[:, :, :9]), layer(x[:, :, :9]), rtol=0, atol=0)
+
+
+# --- 4: constants and ramps
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "strided"])
+@given(data=st.data())
+def test_constants_come_out_as_they_are(key, data):
+    batch = data.draw(batches(key))
+    layer, (x, lengths) = batch.layer(key), batch.tensors()
+    levels = torch.arange(1.0, batch.channels + 1, dtype=torch.float64)[:, None] * 3.5
+    constant = torch.where(x.isnan(), x, levels)
+    y = layer(constant, lengths)
+    for b, width in enumerate(layer.output_lengths(lengths).tolist()):
+        assert_close(y[b, :, :width], levels.expand(-1, width), **TIGHT)
+
+
+@pytest.mark.parametrize("key", ["average", "max", "blur", *ADAPTIVE])
+@given(data=st.data())
+def test_a_ramp_does_not_fall(key, data):
+    batch = data.draw(batches(key))
+    layer, (x, lengths) = batch.layer(key), batch.tensors()
+    plan = layer.plan(x, lengths)  # scores of the random signal, so that positions are not uniform
+    y = plan(torch.arange(x.shape[2], dtype=torch.float64).expand(x.shape))
+    for b, width in enumerate(plan.lengths.tolist()):
+        assert (y[b, :, :width].diff() >= -1e-9).all()
+
+
+# --- 5: derivatives
+
+
+@every_key
+@pytest.mark.parametrize("frames", [24, 25])
+def test_derivatives(key, frames):
+    # At these lengths and S = 2.3 no bin sits on a kink of either mask, and both transforms crop.
+    layer = build(key, stride=2 if key in INTEGER else 2.3)
+    x, lengths = Batch(2, [frames, 13], 0, 2, 1.0, frames).tensors(padding=0.0)
+
+    def function(x, *_):  # gradcheck moves the parameters in place
+        return layer(x, lengths), layer.plan(x, lengths).penalty
+
+    assert torch.autograd.gradcheck(function, (x.requires_grad_(), *layer.parameters()))
+
+
+# --- 6: half precision at length
+
+
+def long_batch(dtype):
+    x, lengths = Batch(2, [8192, 5001], 0, 2, 1.0, 5).tensors(torch.float32, padding=0.0)
+    return x.to(dtype), lengths
+
+
+@every_key
+@pytest.mark.parametrize("dtype", HALVES)
+def test_half_precision_is_as_near_as_its_digits(key, dtype):
+    layer = build(key, stride=2 if key in INTEGER else 2.3, dtype=dtype)
+    x, lengths = long_batch(dtype)
+    expected = copy.deepcopy(layer).float()(x.float(), lengths)
+    y = layer(x, lengths)
+    assert y.dtype == dtype
+    tolerance = 4 * torch.finfo(dtype).eps * x.abs().max().item()
+    assert_close(y.float(), expected, rtol=0, atol=tolerance)
+
+
+@every_key
+def test_autocast_is_as_near_as_its_digits(key):
+    layer = build(key, stride=2 if key in INTEGER else 2.3, dtype=torch.float32)
+    x, lengths = long_batch(torch.float32)
+    expected = layer(x, lengths)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = layer(x, lengths)
+    tolerance = 4 * torch.finfo(torch.bfloat16).eps * x.abs().max().item()
+    assert_close(y.float(), expected, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("key", ADAPTIVE)
+@pytest.mark.parametrize("dtype", [*HALVES, "autocast", torch.float32])
+def test_huge_scores_stay_finite(key, dtype):
+    cast, dtype = dtype == "autocast", torch.float32 if dtype == "autocast" else dtype
+    layer = build(key, dtype=dtype)
+    with torch.no_grad():
+        layer.score.weight.copy_(torch.tensor([1e4, 0.0]).view(1, 2, 1))
+    x, lengths = long_batch(dtype)
+    x = x.clamp(-1, 1).requires_grad_()  # scores reach both -1e4 and 1e4
+    with torch.autocast("cpu", dtype=torch.bfloat16, enabled=cast):
+        plan = layer.plan(x, lengths)
+        y = plan(x)
+        y.float().mean().backward()
+    assert y.isfinite().all()
+    assert plan.penalty.isfinite()
+    assert plan.positions.isfinite().all()
+    assert x.grad.isfinite().all()
+    # An average of frames between -1 and 1 stays there.
+    assert y.abs().max() <= 1 + 2 * torch.finfo(torch.bfloat16).eps
+
+
+# --- 7: the smallest items and the largest strides
+
+
+@every_key
+@pytest.mark.parametrize("stride", [1, 3, 1000])
+def test_single_frames_and_strides_of_any_size(key, stride):
+    layer = build(key, stride=stride)
+    x, lengths = Batch(2, [1, 6, 2], 1, stride, 1.0, 2).tensors()
+    x.requires_grad_()
+    y = layer(x, lengths)
+    y.square().sum().backward()
+    assert x.grad.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in layer.parameters())
+    for b, length in enumerate(lengths.tolist()):
+        expected = oracle(key, layer, x[b, :, :length]).output
+        np.testing.assert_allclose(y[b, :, : expected.shape[1]].detach().numpy(), expected, **TIGHT)
+    if key != "strided":  # one frame can only come out as itself
+        assert_close(y[0, :, 0], x[0, :, 0], **TIGHT)
+        assert_close(layer(x[:1, :, :1]), x[:1, :, :1], **TIGHT)
+
+
+@pytest.mark.parametrize("key", ["average", "max", "blur", "spectral", "dct"])
+def test_a_fixed_stride_of_one_changes_nothing(key):
+    x, lengths = Batch(2, [11, 6], 0, 1, 1.0, 2).tensors(padding=0.0)
+    assert_close(build(key, stride=1)(x, lengths), x, **TIGHT)
+
+
+# --- 8: life outside the forward pass
+
+
+def snapshot(layer):
+    """Every parameter and buffer, kept or not, as bytes."""
+    tensors = [*layer.named_parameters(), *layer.named_buffers()]
+    return {name: (tuple(t.shape), t.dtype, t.detach().numpy().tobytes()) for name, t in tensors}
+
+
+@every_key
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("stride", [1, 2, 500])  # 1 and 500 are beyond the bounds of a learnt stride
+def test_a_forward_pass_writes_nothing(key, training, stride):
+    layer = build(key, stride=stride).train(training)
+    before, keys = snapshot(layer), list(layer.state_dict())
+    for frames in (5, 300):
+        layer(torch.randn(2, 2, frames, dtype=torch.float64)).sum()
+    assert snapshot(layer) == before  # shapes too: no buffer that follows the length
+    assert list(layer.state_dict()) == keys
+
+
+@every_key
+def test_copies_and_checkpoints_give_the_same_output(key):
+    stride = 2 if key in INTEGER else 2.3
+    layer = build(key, stride=stride, seed=1)
+    x, lengths = Batch(2, [40, 31], 1, stride, 1.0, 2).tensors()
+    y = layer(x, lengths)
+    plan = layer.plan(x, lengths)
+    fresh = build(key, stride=stride, seed=2)
+    if key in LEARNT:
+        fresh = build(key, stride=3.1)
+    assert fresh.load_state_dict(layer.state_dict()) == ([], [])
+    for other in (copy.deepcopy(layer), pickle.loads(pickle.dumps(layer)), fresh):
+        assert_close(other(x, lengths), y, rtol=0, atol=0)
+        assert_close(other.plan(x, lengths).positions, plan.positions, rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("key", [key for key in KEYS if key != "strided"])
+def test_no_length_is_too_long(key):
+    # A prime: transforms have no factor to lean on. The short item brings padding.
+    layer = build(key, channels=1, stride=4, dtype=torch.float32)
+    x = torch.ones(2, 1, 100_003)
+    x[0, :, ::2] = 1.5  # uneven positions for the adaptive methods
+    plan = layer.plan(x, torch.tensor([100_003, 1000]))
+    y = plan(torch.full_like(x, 2.5))
+    for b, width in enumerate(plan.lengths.tolist()):
+        assert_close(y[b, 0, :width], torch.full((width,), 2.5), rtol=1e-4, atol=0)
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+@every_key
+def test_a_layer_moves_to_a_device(key):
+    layer = build(key)
+    x, lengths = Batch(2, [40, 31], 1, 2, 1.0, 2).tensors()
+    expected = layer(x, lengths)
+    y = copy.deepcopy(layer).cuda()(x.cuda(), lengths.cuda())
+    assert_close(y.cpu(), expected, rtol=1e-9, atol=1e-9)
+
+
+# --- encoders: the same promise, with batch norm in between
+
+
+@every_key
+def test_an_encoder_does_not_see_the_padding(key):
+    encoder = ss.ResNet1d(3, channels=(4, 5), strides=(2, 2), downsampler=key).double()
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "score" in name:
+                parameter.normal_(0, 0.5)
+    lengths = torch.tensor([50, 33])
+    wide = torch.randn(2, 3, 57, dtype=torch.float64)
+    wide[0, :, 50:] = float("nan")
+    wide[1, :, 33:] = float("inf")
+    narrow = wide[:, :, :50].clone()
+    narrow[1, :, 33:] = 0.0
+    twin = copy.deepcopy(encoder)
+    a, b = encoder(wide, lengths), twin(narrow, lengths)  # training: statistics of the batch
+    assert_close(a.features, b.features, **TIGHT)
+    assert_close(a.penalty, b.penalty, **TIGHT)
+    for (name, left), right in zip(encoder.state_dict().items(), twin.state_dict().values(), strict=True):
+        assert_close(left, right, **TIGHT, msg=name)
+    a.features.sum().backward()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in encoder.parameters())
+    encoder.eval()
+    together = encoder(wide, lengths)
+    penalties = []
+    for item, length in enumerate(lengths.tolist()):
+        alone = encoder(wide[item : item + 1, :, :length])
+        width = alone.lengths.item()
+        assert together.lengths[item] == width
+        assert_close(together.features[item : item + 1, :, :width], alone.features, **TIGHT)
+        assert not together.features[item, :, width:].any()
+        penalties.append(alone.penalty)
+    assert_close(together.penalty, torch.stack(penalties).mean(), **TIGHT)
