@@ -1,0 +1,42 @@
+"""seqstride: learnable and adaptive downsampling of one-dimensional signals. Importing it loads torch and nothing else."""
+
+from seqstride import functional
+from seqstride.encoders import Encoded, ResNet1d
+from seqstride.layers import DOWNSAMPLERS, make_downsampler
+from seqstride.layers.adastride import AdaStride1d
+from seqstride.layers.base import Downsampler
+from seqstride.layers.baselines import AvgPool1d, BlurPool1d, DCTPool1d, MaxPool1d, SpectralPool1d, StridedConv1d
+from seqstride.layers.dct_diffstride import DCTDiffStride1d
+from seqstride.layers.diffstride import DiffStride1d
+from seqstride.layers.phc import PHConv1d
+from seqstride.layers.spectral2d import DCTDiffStride2d, DiffStride2d
+from seqstride.penalties import Stage, complexity, macs, parameter_groups
+from seqstride.plan import Plan
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DOWNSAMPLERS",
+    "AdaStride1d",
+    "AvgPool1d",
+    "BlurPool1d",
+    "DCTDiffStride1d",
+    "DCTDiffStride2d",
+    "DCTPool1d",
+    "DiffStride1d",
+    "DiffStride2d",
+    "Downsampler",
+    "Encoded",
+    "MaxPool1d",
+    "PHConv1d",
+    "Plan",
+    "ResNet1d",
+    "SpectralPool1d",
+    "Stage",
+    "StridedConv1d",
+    "complexity",
+    "functional",
+    "macs",
+    "make_downsampler",
+    "parameter_groups",
+]

@@ -1,0 +1,137 @@
+"""Discrete cosine transform of any length in O(T log T): one real FFT of length T and a twiddle.
+
+The DCT-II of x is read off the DFT V of a reordered signal v = (x_0, x_2, x_4, …, x_5, x_3, x_1)
+(Makhoul 1980, "A fast cosine transform in one and two dimensions", eq. 12–15):
+
+    2 Σ_t x_t cos(π k (2t + 1) / 2T) = 2 Re(w_k V_k),     w_k = exp(−iπk / 2T).
+
+v is real, so V_{T−k} = conj(V_k), and as w_{T−k} = −i·conj(w_k) the upper half comes from the same bins:
+2 Re(w_{T−k} V_{T−k}) = −2 Im(w_k V_k). Half the bins of one real FFT give all the coefficients.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+SQRT2 = math.sqrt(2.0)
+
+
+@lru_cache(maxsize=64)
+def _twiddle(frames: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """w_k = exp(−iπk / 2T) for k = 0 … T // 2; shape (T // 2 + 1,), complex."""
+    with torch.inference_mode(False):  # a cached inference tensor could not be used in training
+        angle = torch.arange(frames // 2 + 1, dtype=torch.float64) * (-math.pi / (2 * frames))
+        complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
+        return torch.polar(torch.ones_like(angle), angle).to(device=device, dtype=complex_dtype)
+
+
+def cosine_analysis(x: Tensor, count: int) -> Tensor:
+    """The first `count` coefficients of the DCT-II, with coefficient 0 equal to the mean (dct(x) / √T).
+
+    (…, T) → (…, count), 1 ≤ count ≤ T, float32 or float64.
+    """
+    frames = x.shape[-1]
+    half = frames // 2 + 1
+    v = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
+    low = min(count, half)
+    spectrum = torch.fft.rfft(v, norm="forward")[..., :half]
+    twiddle = _twiddle(frames, x.dtype, x.device)
+    if count <= half:
+        coefficients = (spectrum[..., :low] * twiddle[:low]).real * SQRT2
+    else:
+        turned = spectrum * twiddle
+        # k = T − j for j = T − count … descending: the coefficients half … count − 1 are −Im at j = T − half … T − count + 1
+        upper = turned.imag[..., frames - count + 1 : frames - half + 1].flip(-1)
+        coefficients = torch.cat([turned.real, upper.neg()], dim=-1) * SQRT2
+    coefficients[..., 0] /= SQRT2
+    return coefficients
+
+
+def cosine_synthesis(coefficients: Tensor, frames: int) -> Tensor:
+    """Inverse of `cosine_analysis` at any length: (…, K) → (…, frames), K ≤ frames; missing coefficients are 0.
+
+    V_k = conj(w_k) (a_k X_k − i a_{T−k} X_{T−k}) / 2 with a_0 = 2, a_k = √2 and X_T = 0 undoes the twiddle.
+    """
+    count = coefficients.shape[-1]
+    half = frames // 2 + 1
+    twiddle = _twiddle(frames, coefficients.dtype, coefficients.device)
+    scaled = coefficients * (SQRT2 / 2)
+    scaled[..., 0] = coefficients[..., 0]
+    if count <= frames - half + 1:  # no X_{T−k} among k < half: the spectrum is the twiddle times a real number
+        bins = min(count, half)
+        spectrum = scaled[..., :bins] * twiddle[:bins].conj()
+    else:
+        if count < frames:
+            scaled = torch.nn.functional.pad(scaled, (0, frames - count))
+        mirrored = torch.zeros_like(scaled[..., :half])
+        mirrored[..., 1:] = scaled[..., frames - half + 1 :].flip(-1)
+        spectrum = torch.complex(scaled[..., :half].contiguous(), mirrored.neg()) * twiddle.conj()
+    v = torch.fft.irfft(spectrum, n=frames, norm="forward")
+    y = torch.empty_like(v)
+    middle = (frames + 1) // 2
+    y[..., ::2] = v[..., :middle]
+    y[..., 1::2] = v[..., middle:].flip(-1)
+    return y
+
+
+class _Dct(torch.autograd.Function):
+    """The transform is orthogonal, so its gradient is its inverse."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return cosine_analysis(x, x.shape[-1]) * math.sqrt(x.shape[-1])
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Idct.apply(gradients[0])
+
+
+class _Idct(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, coefficients: Tensor) -> Tensor:
+        frames = coefficients.shape[-1]
+        return cosine_synthesis(coefficients, frames) * math.sqrt(1.0 / frames)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        return _Dct.apply(gradients[0])
+
+
+def _check(name: str, x: Tensor) -> None:
+    if x.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"`{name}` (dtype {x.dtype}) must be float32 or float64")
+    if x.ndim < 1 or x.shape[-1] < 1:
+        raise ValueError(f"`{name}` (shape {tuple(x.shape)}) must have at least one element on its last axis")
+
+
+def dct(x: Tensor) -> Tensor:
+    """Orthonormal DCT-II over the last axis.
+
+    Args:
+        x: (…, T), float32 or float64, any T ≥ 1.
+
+    Returns:
+        (…, T), the coefficients k = 0 … T − 1; as `scipy.fft.dct(x, norm="ortho")`.
+
+    Raises:
+        ValueError: another dtype, or an empty last axis.
+
+    Source: Makhoul 1980; the gradient is ours.
+    """
+    _check("x", x)
+    return _Dct.apply(x)
+
+
+def idct(coefficients: Tensor) -> Tensor:
+    """Inverse of `dct` (the orthonormal DCT-III) over the last axis: (…, T) → (…, T).
+
+    Raises:
+        ValueError: a dtype other than float32 or float64, or an empty last axis.
+    """
+    _check("coefficients", coefficients)
+    return _Idct.apply(coefficients)

@@ -1,0 +1,58 @@
+"""What an encoder returns: features, and where they stand on the encoder's own time axis."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqstride.lengths import length_mask
+from seqstride.plan import Plan
+from seqstride.positions import frame_counts, local_strides, read_at
+
+
+@dataclass
+class Encoded:
+    """Features of a batch, with the plans of the downsampling layers in order of depth.
+
+    Attributes:
+        features: (B, C, L).
+        lengths: (B,) int64, output frames of each item.
+        penalty: 0-d tensor, the sum of the plans' penalties.
+        plans: one per downsampling layer, at least one.
+    """
+
+    features: Tensor
+    lengths: Tensor
+    penalty: Tensor
+    plans: list[Plan]
+
+    @property
+    def input_lengths(self) -> Tensor:
+        """(B,) int64, real frames of each item at the encoder's input."""
+        return self.plans[0].input_lengths
+
+    @property
+    def positions(self) -> Tensor:
+        """(B, T): the output coordinate of every input frame of the encoder; the plans' positions composed."""
+        p = self.plans[0].positions
+        for plan in self.plans[1:]:
+            p = read_at(plan.positions, p, plan.input_lengths)
+        return p.masked_fill(~length_mask(self.input_lengths, p.shape[1]), 0.0)
+
+    def strides(self) -> Tensor:
+        """(B, T): local stride of the whole encoder at every input frame, in input frames per output frame."""
+        return local_strides(self.positions, self.input_lengths)
+
+    def durations(self) -> Tensor:
+        """(B, L) int64: how many input frames belong to every output frame."""
+        return frame_counts(self.positions, self.input_lengths, self.lengths, self.features.shape[-1])
+
+    def times(self) -> Tensor:
+        """(B, L): the input frame index (fractional, in [0, T_b − 1]) every output frame stands for."""
+        t = self.plans[-1].times()
+        for plan in self.plans[-2::-1]:
+            t = read_at(plan.times(), t, plan.lengths)
+        t = torch.minimum(t.clamp(min=0.0), (self.input_lengths[:, None] - 1).to(t.dtype))
+        return t.masked_fill(~length_mask(self.lengths, t.shape[1]), 0.0)

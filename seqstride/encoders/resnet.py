@@ -1,0 +1,135 @@
+"""A 1D residual encoder with a downsampling layer in every block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.encoders.encoded import Encoded
+from seqstride.layers import make_downsampler
+from seqstride.layers.base import Downsampler
+from seqstride.layers.baselines import check_channels
+from seqstride.lengths import MaskedBatchNorm1d, check_lengths, check_signal, zero_padding
+from seqstride.penalties import Stage
+from seqstride.plan import Plan
+
+
+class ResidualBlock(nn.Module):
+    """Pre-activation residual block: norm, ReLU, convolution, downsampling, norm, ReLU, convolution, plus the shortcut.
+
+    Main and shortcut branch are resampled by the same plan, so that they stay in step wherever frames go.
+
+    (B, C_in, T) → (B, C_out, L). Source: He et al. 2016, "Identity mappings in deep residual networks"; the shared
+    resampling: Riad et al. 2022, §3, and AdaStride.
+    """
+
+    def __init__(self, in_channels: int, channels: int, downsample: Downsampler, kernel_size: int) -> None:
+        super().__init__()
+        self.norm1 = MaskedBatchNorm1d(in_channels)
+        self.conv1 = nn.Conv1d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.downsample = downsample
+        self.norm2 = MaskedBatchNorm1d(channels)
+        self.conv2 = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
+        self.shortcut = nn.Conv1d(in_channels, channels, 1, bias=False) if in_channels != channels else None
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan]:
+        """(B, C_in, T) with zeros in the padding → (B, C_out, L) likewise, and the plan."""
+        h = self.conv1(self.norm1(x, lengths).relu())
+        plan = self.downsample.plan(h, lengths)
+        output_lengths = None if lengths is None else plan.lengths
+        h = self.downsample.pool(h, plan)
+        h = self.conv2(self.norm2(h, output_lengths).relu())
+        shortcut = plan(x)
+        if self.shortcut is not None:
+            shortcut = self.shortcut(shortcut)
+        y = h + shortcut
+        return (y if output_lengths is None else zero_padding(y, output_lengths)), plan
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Cost before and behind the downsampling."""
+        before = self.conv1.weight.numel() + self.downsample.input_macs
+        behind = self.conv2.weight.numel() + self.downsample.output_macs
+        if self.shortcut is not None:
+            behind += self.shortcut.weight.numel()
+        channels = self.conv2.out_channels
+        return [Stage(self.downsample, channels, before), Stage(None, channels, behind)]
+
+
+class ResNet1d(nn.Module):
+    """Residual encoder: 1×1 projection, then one `ResidualBlock` per entry of `channels`, norm and ReLU.
+
+    Args:
+        in_channels: C of the input.
+        channels: channels of each block.
+        strides: stride of each block's downsampling layer, its start where it is learnt.
+        downsampler: a key of `seqstride.DOWNSAMPLERS`.
+        downsampler_options: further arguments of the downsampling layers.
+        kernel_size: odd, taps of the blocks' convolutions.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: the classifier of the AdaStride experiments in outline (1×1 projection, residual blocks, three downsamplings);
+    sizes are ours.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        channels: Sequence[int] = (64, 64, 64),
+        strides: Sequence[float] = (2, 2, 2),
+        downsampler: str = "adastride",
+        downsampler_options: dict[str, Any] | None = None,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        if not channels or len(channels) != len(strides):
+            raise ValueError(f"`strides` (={list(strides)}) must have one entry for each of `channels` (={list(channels)})")
+        if kernel_size < 1 or kernel_size % 2 == 0:
+            raise ValueError(f"`kernel_size` (={kernel_size}) must be odd and at least 1")
+        widths = [check_channels(c) for c in channels]
+        self.in_channels, self.out_channels = check_channels(in_channels), widths[-1]
+        self.projection = nn.Conv1d(in_channels, widths[0], 1)
+        self.blocks = nn.ModuleList(
+            ResidualBlock(before, after, make_downsampler(downsampler, after, stride, **(downsampler_options or {})), kernel_size)
+            for before, after, stride in zip([widths[0], *widths], widths, strides, strict=False)
+        )
+        self.norm = MaskedBatchNorm1d(self.out_channels)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Encoded:
+        """(B, C, T), (B,) integers or None → `Encoded` with features (B, C', L).
+
+        Raises:
+            ValueError: naming argument, value and rule.
+        """
+        check_signal(x, self.in_channels)
+        if lengths is not None:
+            check_lengths(lengths, x.shape[0])
+            x = zero_padding(x, lengths)
+        h = self.projection(x)
+        if lengths is not None:
+            h = zero_padding(h, lengths)
+        plans: list[Plan] = []
+        inner = lengths
+        for block in self.blocks:
+            h, plan = block(h, inner)
+            plans.append(plan)
+            inner = None if lengths is None else plan.lengths
+        features = self.norm(h, inner).relu()
+        penalty = torch.stack([plan.penalty for plan in plans]).sum()
+        return Encoded(features, plans[-1].lengths, penalty, plans)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Cost of every step in order of depth, for `seqstride.complexity`."""
+        first = Stage(None, self.projection.out_channels, self.projection.weight.numel())
+        return [first, *(stage for block in self.blocks for stage in block.stages)]  # type: ignore[union-attr]
+
+    @property
+    def downsamplers(self) -> list[Downsampler]:
+        """The downsampling layers in order of depth."""
+        return [block.downsample for block in self.blocks]  # type: ignore[misc]

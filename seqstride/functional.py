@@ -1,0 +1,195 @@
+"""The mathematics without modules; shapes and sources as in the layers that use it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqstride.align import align_frames, scatter_frames
+from seqstride.dct import dct, idct
+from seqstride.layers.adastride import check_alignment
+from seqstride.lengths import check_signal, host_lengths, length_mask
+from seqstride.masks import Window, spectral_mask
+from seqstride.positions import gap_penalty_from_positions, positions_from_scores
+from seqstride.resample import interpolate, pooling_ramps, pooling_windows, spectral_crop
+
+__all__ = [
+    "align",
+    "cosine_resample",
+    "dct",
+    "expand",
+    "gap_penalty",
+    "idct",
+    "positions",
+    "scatter_align",
+    "spectral_mask",
+    "spectral_resample",
+]
+
+
+def positions(scores: Tensor, output_lengths: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Vector positioning: places every frame on the line of output frames.
+
+    Args:
+        scores: (B, T) floating point; a frame's score is the logarithm of the step that leads to it.
+        output_lengths: (B,) integers, output frames of each item.
+        lengths: (B,) integers, real frames; None: all T.
+
+    Returns:
+        (B, T) in double precision where the device has it: non-decreasing from 0 at the first frame to L_b − 1 at the last
+        real one, 0 in the padding.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: AdaStride, vector positioning (official code); the scale of the scores is ours.
+    """
+    _check_grid("scores", scores)
+    real = _lengths(lengths, scores)
+    return positions_from_scores(scores, _outputs(output_lengths, scores)[0], real)
+
+
+def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Mean over items of the mean excess of a step over one output frame: (B, T) → 0-d.
+
+    (1 / (T_b − 1)) Σ_t relu(p_{t+1} − p_t − 1), 0 where T_b = 1. Source: AdaStride (official code).
+
+    Raises:
+        ValueError: naming argument, value and rule.
+    """
+    _check_grid("positions", positions)
+    return gap_penalty_from_positions(positions, _lengths(lengths, positions))
+
+
+def align(
+    x: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor | None = None, *, sigma_square: float = 5.0
+) -> Tensor:
+    """Reads output frame l as Σ_t softmax_t(−σ² (l − p_t)²) x_t: (B, C, T), (B, T) → (B, C, L). Exact, in linear memory.
+
+    Args:
+        x: (B, C, T).
+        positions: (B, T), non-decreasing over the real frames.
+        output_lengths: (B,) integers; L is the largest.
+        lengths: (B,) integers, real frames; None: all T.
+        sigma_square: σ² > 0.
+
+    Returns:
+        (B, C, L), 0 behind an item's own output length; differentiable in `x` and `positions`.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: AdaStride, the matrix method; the banded evaluation is ours.
+    """
+    check_alignment("matrix", sigma_square, "nearest")
+    real = _check_placed(x, positions, lengths)
+    outputs, host = _outputs(output_lengths, positions)
+    return align_frames(x, positions, real, outputs, host, sigma_square)
+
+
+def scatter_align(
+    x: Tensor,
+    positions: Tensor,
+    output_lengths: Tensor,
+    lengths: Tensor | None = None,
+    *,
+    sigma_square: float = 5.0,
+    empty: str = "nearest",
+) -> Tensor:
+    """Sends input frame t to output frame floor(p_t + ½), a softmax-weighted mean where several meet.
+
+    Arguments, result and errors as `align`; `empty` as in `AdaStride1d`. Source: AdaStride-F; `empty="nearest"` is ours.
+    """
+    check_alignment("scatter", sigma_square, empty)
+    real = _check_placed(x, positions, lengths)
+    outputs, host = _outputs(output_lengths, positions)
+    return scatter_frames(x, positions, real, outputs, host, sigma_square, empty)
+
+
+def spectral_resample(x: Tensor, output_length: int, mask: Tensor | None = None, *, gain: str = "unit") -> Tensor:
+    """Shortens by cropping the spectrum: (…, T) → (…, L), L ≤ T.
+
+    Args:
+        x: (…, T) floating point.
+        output_length: L.
+        mask: (K,) weights of the lowest K Fourier bins, as from `spectral_mask`; None: spectral pooling, exactly
+            `scipy.signal.resample(x, L)`.
+        gain: "unit" or "official" (times T / L).
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: Rippel et al. 2015 (pooling), Riad et al. 2022 (mask).
+    """
+    if gain not in ("unit", "official"):
+        raise ValueError(f"`gain` (={gain!r}) must be 'unit' or 'official'")
+    return _resample(x, output_length, mask, "dft", gain == "official")
+
+
+def cosine_resample(x: Tensor, output_length: int, mask: Tensor | None = None) -> Tensor:
+    """Shortens by cropping the DCT-II, times √(L / T): (…, T) → (…, L). Arguments and errors as `spectral_resample`."""
+    return _resample(x, output_length, mask, "dct", False)
+
+
+def _resample(x: Tensor, output_length: int, mask: Tensor | None, transform: str, official: bool) -> Tensor:
+    frames = x.shape[-1]
+    flat = x.reshape(1, -1, frames)
+    check_signal(flat)
+    if not 1 <= output_length <= frames:
+        raise ValueError(f"`output_length` (={output_length}) must be between 1 and the {frames} frames of `x`")
+    if mask is None:
+        windows = pooling_windows([frames], [output_length], transform)  # type: ignore[arg-type]
+        ramp = pooling_ramps(windows, transform, x)  # type: ignore[arg-type]
+    else:
+        most = (output_length // 2 + 1) if transform == "dft" else output_length
+        if mask.ndim != 1 or not 1 <= mask.shape[0] <= most:
+            raise ValueError(
+                f"`mask` (shape {tuple(mask.shape)}) must have shape (K,) with K at most the {most} bins of the output"
+            )
+        windows, ramp = [Window(frames, 0, mask.shape[0], output_length, 0.0)], mask[None]
+    y = spectral_crop(flat, ramp, windows, transform, official_gain=official)  # type: ignore[arg-type]
+    return y.reshape(*x.shape[:-1], output_length)
+
+
+def expand(z: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Every input frame reads z at its position by linear interpolation: (B, C, L), (B, T) → (B, C, T). Source: ours.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+    """
+    check_signal(z)
+    _check_grid("positions", positions)
+    outputs, host = _outputs(output_lengths, positions)
+    if z.shape[0] != positions.shape[0] or z.shape[2] != max(host):
+        raise ValueError(f"`z` (shape {tuple(z.shape)}) must have shape ({positions.shape[0]}, C, {max(host)})")
+    return interpolate(z, positions, outputs, _lengths(lengths, positions))
+
+
+def _check_grid(name: str, values: Tensor) -> None:
+    if not isinstance(values, Tensor) or values.ndim != 2 or 0 in values.shape or not values.is_floating_point():
+        shape = tuple(values.shape) if isinstance(values, Tensor) else type(values).__name__
+        raise ValueError(f"`{name}` (shape {shape}) must be a floating-point tensor of shape (B, T)")
+
+
+def _lengths(lengths: Tensor | None, values: Tensor) -> Tensor:
+    host, _ = host_lengths(lengths, values.shape[0], values.shape[1])
+    return torch.tensor(host, device=values.device)
+
+
+def _outputs(output_lengths: Tensor, values: Tensor) -> tuple[Tensor, list[int]]:
+    host, _ = host_lengths(output_lengths, values.shape[0], None)
+    return torch.tensor(host, device=values.device), host
+
+
+def _check_placed(x: Tensor, positions: Tensor, lengths: Tensor | None) -> Tensor:
+    check_signal(x)
+    _check_grid("positions", positions)
+    if positions.shape != (x.shape[0], x.shape[2]):
+        raise ValueError(
+            f"`positions` (shape {tuple(positions.shape)}) must have shape {(x.shape[0], x.shape[2])}, one for each frame"
+        )
+    real = _lengths(lengths, positions)
+    step = positions.detach()[:, 1:] - positions.detach()[:, :-1]
+    if bool(((step < 0) & length_mask(real - 1, step.shape[1])).any()):
+        raise ValueError("`positions` must not decrease along time")
+    return real

@@ -1,0 +1,92 @@
+"""AdaStride: a stride that varies inside one recording, by vector positioning."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.layers.base import Downsampler
+from seqstride.layers.baselines import check_channels
+from seqstride.lengths import ceil_length
+from seqstride.masks import check_stride
+from seqstride.plan import AlignPlan, Frames, Plan, ScatterPlan
+from seqstride.positions import gap_penalty_from_positions, positions_from_scores
+from seqstride.score import score_frames
+
+
+class AdaStride1d(Downsampler):
+    """AdaStride: (B, C, T) → (B, C, ceil(T / s)) at a fixed overall ratio s, spent where the content needs it.
+
+    Every frame gets a score, the exponentials of the scores are steps on a line, and the line is cut into ceil(T / s) output
+    frames: high-scoring stretches get more of them. The scores' weights start at zero, the uniform stride.
+
+    The plan's `penalty` (mean excess of steps over one output frame) belongs in the loss, with weight 1 by default: it keeps
+    output frames from standing in gaps. `nn.Sequential` has no place for it, so there it is lost; the encoders of this
+    package add the penalties up.
+
+    Args:
+        channels: C of the input.
+        stride: s, overall ratio, real, ≥ 1; input frames per output frame.
+        method: "matrix" (each output a softmax-weighted mean of the frames around it, exact) or "scatter" (AdaStride-F: each
+            frame goes to the nearest output frame).
+        sigma_square: σ², multiplies squared distances in the weights exp(−σ² (l − p)²); the trade-off between information
+            loss (large) and blurring (small), and worth tuning.
+        empty: for "scatter", output frames that no input frame is nearest to: "nearest" copies the input frame at the
+            nearest position, "zero" leaves them 0 (the paper's method).
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: AdaStride (ICLR 2023 submission), vector positioning; later TadaStride, official code. Ours: real s, positions in
+    double precision, the scale of the scores, `empty="nearest"`.
+    """
+
+    stride: float
+    channels: int
+
+    def __init__(
+        self,
+        channels: int,
+        stride: float,
+        *,
+        method: Literal["matrix", "scatter"] = "matrix",
+        sigma_square: float = 5.0,
+        empty: Literal["nearest", "zero"] = "nearest",
+    ) -> None:
+        super().__init__()
+        self.channels = check_channels(channels)
+        self.stride = check_stride(stride)
+        check_alignment(method, sigma_square, empty)
+        self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
+        self.score = nn.Conv1d(channels, 1, 1, bias=False)
+        nn.init.zeros_(self.score.weight)
+        self.input_macs = self.score.weight.numel()
+
+    def extra_repr(self) -> str:
+        detail = f"method={self.method!r}, sigma_square={self.sigma_square:g}"
+        return f"{self.channels}, {super().extra_repr()}, {detail}"
+
+    def _output_length(self, length: int, stride: float) -> int:
+        return ceil_length(length, self.stride)
+
+    def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        # scores in half precision would move frames: exp and a running sum over T follow
+        with torch.autocast(x.device.type, enabled=False):
+            scores = score_frames(x, self.score.weight[0, :, 0], frames.host_input)
+        p = positions_from_scores(scores, frames.lengths, frames.input_lengths)
+        penalty = gap_penalty_from_positions(p, frames.input_lengths).to(scores.dtype)
+        if self.method == "matrix":
+            return AlignPlan(frames, p, penalty, self.sigma_square)
+        return ScatterPlan(frames, p, penalty, self.sigma_square, self.empty)
+
+
+def check_alignment(method: str, sigma_square: float, empty: str) -> None:
+    """Raises a ValueError naming argument, value and rule for the arguments of an alignment."""
+    if method not in ("matrix", "scatter"):
+        raise ValueError(f"`method` (={method!r}) must be 'matrix' or 'scatter'")
+    if not (sigma_square > 0 and sigma_square < float("inf")):
+        raise ValueError(f"`sigma_square` (={sigma_square}) must be positive and finite")
+    if empty not in ("nearest", "zero"):
+        raise ValueError(f"`empty` (={empty!r}) must be 'nearest' or 'zero'")

@@ -1,0 +1,110 @@
+"""A stride learnt by gradient descent through a soft window over a spectrum: what DiffStride and DCT-DiffStride share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.layers.base import Downsampler
+from seqstride.masks import Transform, Window, check_smoothness, check_stride, clamp_inward, ramps, window
+from seqstride.plan import Frames, IdentityPlan, Plan, SpectralPlan
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LearntStride(Downsampler):
+    """One learnt stride for all channels; see `DiffStride1d` and `DCTDiffStride1d`."""
+
+    transform: Transform
+    official_gain = False
+
+    def __init__(
+        self,
+        stride: float,
+        *,
+        smoothness: float = 4.0,
+        relative_smoothness: float | None = None,
+        learnable: bool = True,
+    ) -> None:
+        super().__init__()
+        stride = check_stride(stride)
+        check_smoothness(smoothness, relative_smoothness)
+        self.smoothness = float(smoothness)
+        self.relative_smoothness = None if relative_smoothness is None else float(relative_smoothness)
+        self.learnable = learnable
+        self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
+        # the stride as a number, where it cannot change: nothing has to be read from the device
+        self._fixed_stride: float | None = None if learnable else float(self.stride_parameter)
+
+    @property
+    def stride(self) -> Tensor:  # type: ignore[override]
+        """The current stride, a 0-d tensor, at least 1; differentiable (the parameter is `stride_parameter`)."""
+        one = torch.ones_like(self.stride_parameter)
+        return clamp_inward(self.stride_parameter, one, one * torch.inf)
+
+    def freeze(self) -> Self:
+        """Fixes the stride, and so the output length, at its present value: no gradient, no read from the device."""
+        self.stride_parameter.requires_grad_(False)
+        self._fixed_stride = float(self.stride_parameter)
+        return self
+
+    def unfreeze(self) -> Self:
+        """Undoes `freeze`: the stride learns again, unless the layer was made with `learnable=False`."""
+        if self.learnable:
+            self.stride_parameter.requires_grad_(True)
+            self._fixed_stride = None
+        return self
+
+    def expected_length(self, frames: Tensor) -> Tensor:
+        """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
+        kept = frames / self.stride
+        width = torch.full_like(kept, self.smoothness)
+        if self.relative_smoothness is not None:
+            width = (self.relative_smoothness * kept.detach()).clamp(min=0.5)
+        width = torch.minimum(width, frames / 4)
+        return torch.minimum(frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * width)
+
+    def extra_repr(self) -> str:
+        smoothness = (
+            f"smoothness={self.smoothness:g}"
+            if self.relative_smoothness is None
+            else f"relative_smoothness={self.relative_smoothness:g}"
+        )
+        return f"{super().extra_repr()}, {smoothness}, learnable={self.learnable}"
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        if self._fixed_stride is not None:
+            self._fixed_stride = float(self.stride_parameter)
+
+    def _learnt_stride(self) -> Tensor | None:
+        return self.stride_parameter if self._fixed_stride is None else None
+
+    def _number(self, read: float) -> float:
+        return read if self._fixed_stride is None else self._fixed_stride
+
+    @property
+    def _is_identity(self) -> bool:
+        return not self.learnable and self._fixed_stride == 1
+
+    def _output_length(self, length: int, stride: float) -> int:
+        return length if self._is_identity else self._window(length, stride).output
+
+    def _window(self, length: int, stride: float) -> Window:
+        return window(
+            self._number(stride),
+            length,
+            smoothness=self.smoothness,
+            relative_smoothness=self.relative_smoothness,
+            transform=self.transform,
+        )
+
+    def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        if self._is_identity:
+            return IdentityPlan(frames, x)
+        windows = [self._window(length, stride) for length in frames.host_input]
+        ramp = ramps(self.stride_parameter, windows, self.transform)
+        return SpectralPlan(frames, windows, ramp, self.transform, x, official_gain=self.official_gain)

@@ -1,0 +1,190 @@
+"""Lengths: how many leading frames of each item are real.
+
+Inside the package lengths are absolute int64 counts of frames, shape (B,). SpeechBrain's relative lengths are
+converted at the edge (`seqstride.lobes`), with `absolute_lengths` and `relative_lengths`.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def float64_on(device: torch.device) -> torch.dtype:
+    """float64 where `device` has it (everywhere but Apple's MPS), else float32."""
+    return torch.float32 if device.type == "mps" else torch.float64
+
+
+def check_signal(x: Tensor, channels: int | None = None) -> None:
+    """Checks that `x` is a real floating-point signal (B, C, T) with `channels` channels.
+
+    Raises:
+        ValueError: names `x`, what it is and the rule.
+    """
+    if not isinstance(x, Tensor):
+        raise ValueError(f"`x` (a {type(x).__name__}) must be a torch.Tensor of shape (B, C, T)")
+    if x.ndim != 3 or 0 in x.shape:
+        raise ValueError(f"`x` (shape {tuple(x.shape)}) must have shape (B, C, T) with no empty axis")
+    if not x.is_floating_point():
+        raise ValueError(f"`x` (dtype {x.dtype}) must be a real floating-point tensor")
+    if channels is not None and x.shape[1] != channels:
+        raise ValueError(f"`x` (shape {tuple(x.shape)}) must have {channels} channels on axis 1")
+
+
+def check_lengths(lengths: Tensor, batch: int | None = None) -> None:
+    """Checks type and shape of `lengths`; the values are checked by `host_lengths`, which has to read them anyway.
+
+    Raises:
+        ValueError: names `lengths`, what it is and the rule.
+    """
+    if not isinstance(lengths, Tensor):
+        raise ValueError(f"`lengths` (a {type(lengths).__name__}) must be an integer torch.Tensor of shape (B,)")
+    if lengths.is_floating_point():
+        raise ValueError(
+            f"`lengths` (dtype {lengths.dtype}) must be integer counts of frames; "
+            "for SpeechBrain's relative lengths use seqstride.lobes"
+        )
+    if lengths.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
+        raise ValueError(f"`lengths` (dtype {lengths.dtype}) must be integer counts of frames")
+    if lengths.ndim != 1 or (batch is not None and lengths.shape[0] != batch):
+        want = "(B,)" if batch is None else f"({batch},), one for each item of the batch"
+        raise ValueError(f"`lengths` (shape {tuple(lengths.shape)}) must have shape {want}")
+
+
+def host_lengths(
+    lengths: Tensor | None, batch: int, frames: int | None, stride: Tensor | None = None
+) -> tuple[list[int], float]:
+    """Reads and checks the lengths of a batch, and a learnt stride with them, in one device synchronisation.
+
+    Args:
+        lengths: (B,) integers in 1 … `frames`, or None where every item is `frames` long.
+        batch: B.
+        frames: T, or None where there is no padded tensor to compare with.
+        stride: a 0-d tensor to read along, or None.
+
+    Returns:
+        The lengths as Python integers, and the stride as a float (nan where none was given).
+
+    Raises:
+        ValueError: a length outside 1 … `frames`; a stride that is not finite.
+    """
+    if lengths is None:
+        if frames is None:
+            raise ValueError("`lengths` (None) must be given where there is no signal to take them from")
+        values = [frames] * batch
+        read = math.nan if stride is None else float(stride.detach())
+    else:
+        check_lengths(lengths, batch)
+        if stride is None:
+            values, read = lengths.tolist(), math.nan
+        elif stride.device != lengths.device:
+            values, read = lengths.tolist(), float(stride.detach())
+        else:
+            dtype = float64_on(lengths.device)
+            *floats, read = torch.cat([lengths.to(dtype), stride.detach().to(dtype).reshape(1)]).tolist()
+            values = [int(value) for value in floats]
+    for value in values:
+        if value < 1 or (frames is not None and value > frames):
+            upper = "" if frames is None else f" and at most the {frames} frames of `x`"
+            raise ValueError(f"`lengths` (={values}) must be at least 1{upper}")
+    if stride is not None and not math.isfinite(read):
+        raise ValueError(f"`stride` (={read}) must be finite")
+    return values, read
+
+
+def ceil_length(length: int, stride: float) -> int:
+    """ceil(length / stride) in double precision, rounded to 9 decimals first: 39 / 1.3 is 30 on every device."""
+    return math.ceil(round(length / stride, 9))
+
+
+def floor_length(length: int, stride: float) -> int:
+    """max(1, floor(length / stride)), rounded as in `ceil_length`."""
+    return max(1, math.floor(round(length / stride, 9)))
+
+
+def length_mask(lengths: Tensor, frames: int) -> Tensor:
+    """True on real frames.
+
+    Args:
+        lengths: (B,) integers.
+        frames: T, the width of the batch.
+
+    Returns:
+        (B, T) bool.
+    """
+    return torch.arange(frames, device=lengths.device) < lengths[:, None]
+
+
+def zero_padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """(B, C, T) → (B, C, T): the padding of `x`, whatever stands there (NaN included), becomes 0."""
+    return x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], 0.0)
+
+
+def absolute_lengths(relative: Tensor, frames: int) -> Tensor:
+    """SpeechBrain's relative lengths to counts of frames.
+
+    Args:
+        relative: (B,) floats in (0, 1]; 1 is the full width.
+        frames: T, the width of the batch.
+
+    Returns:
+        (B,) int64, rounded to the nearest frame, at least 1.
+
+    Raises:
+        ValueError: `relative` is not floating point, or lies outside (0, 1].
+    """
+    if not relative.is_floating_point():
+        raise ValueError(f"`relative` (dtype {relative.dtype}) must be floats in (0, 1], as SpeechBrain's wav_lens")
+    values = relative.double()
+    if not bool(((values > 0) & (values <= 1 + 1e-6)).all()):
+        raise ValueError(f"`relative` (={relative.tolist()}) must lie in (0, 1]")
+    return (values * frames).round().long().clamp(1, frames)
+
+
+def relative_lengths(lengths: Tensor, frames: int) -> Tensor:
+    """Counts of frames to SpeechBrain's relative lengths: (B,) int64 → (B,) float32 in (0, 1]."""
+    return lengths.float() / frames
+
+
+def masked_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Mean over the real frames of each item: (B, C, T) → (B, C)."""
+    if lengths is None:
+        return x.mean(-1)
+    return zero_padding(x, lengths).sum(-1) / lengths[:, None].to(x.dtype)
+
+
+class MaskedBatchNorm1d(nn.BatchNorm1d):
+    """Batch normalisation whose statistics come from real frames only.
+
+    (B, C, T), lengths (B,) or None → (B, C, T), with 0 in the padding. Parameters and buffers are those of
+    `torch.nn.BatchNorm1d`, and so is the result where there is no padding. Source: ours.
+    """
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # type: ignore[override]
+        if lengths is None:
+            return super().forward(x)
+        mask = length_mask(lengths, x.shape[-1])[:, None]
+        x = x.masked_fill(~mask, 0.0)
+        if not (self.training or self.running_mean is None):
+            return super().forward(x).masked_fill(~mask, 0.0)
+        count = lengths.sum().to(x.dtype)
+        mean = x.sum((0, 2)) / count
+        centred = (x - mean[:, None]).masked_fill(~mask, 0.0)
+        variance = centred.square().sum((0, 2)) / count
+        if self.training and self.running_mean is not None and self.running_var is not None:
+            self._update_running(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
+        y = centred * torch.rsqrt(variance + self.eps)[:, None]
+        if self.affine:
+            y = y * self.weight[:, None] + self.bias[:, None]
+        return y.masked_fill(~mask, 0.0)
+
+    def _update_running(self, mean: Tensor, unbiased_variance: Tensor) -> None:
+        assert self.running_mean is not None and self.running_var is not None  # narrows the type
+        assert self.num_batches_tracked is not None
+        self.num_batches_tracked += 1
+        # momentum None is a cumulative average, as in torch.nn.BatchNorm1d
+        rate = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
+        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), rate)

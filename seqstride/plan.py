@@ -1,0 +1,236 @@
+"""The plan: everything a layer decides about time, as one object between deciding and resampling.
+
+A layer makes a plan from a signal; the plan resamples any tensor on the same time axis (the features, the shortcut of a
+residual block), and tells where frames went. It holds tensors and a few host integers, never layers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from seqstride.align import align_frames, scatter_frames
+from seqstride.lengths import check_signal, float64_on, zero_padding
+from seqstride.masks import Transform, Window
+from seqstride.positions import frame_counts, inverse_positions, local_strides, uniform_positions
+from seqstride.resample import interpolate, spectral_crop
+
+
+@dataclass
+class Frames:
+    """The time axis of a batch before and after, on the device and on the host.
+
+    Attributes:
+        input_lengths: (B,) int64, real frames of each item.
+        lengths: (B,) int64, output frames of each item.
+        host_input, host_output: the same as Python integers.
+        width: T, the width of the batch, padding included.
+        padded: whether any item is shorter than T.
+    """
+
+    input_lengths: Tensor
+    lengths: Tensor
+    host_input: list[int]
+    host_output: list[int]
+    width: int
+
+    @classmethod
+    def of(cls, x: Tensor, host_input: list[int], host_output: list[int]) -> Frames:
+        input_lengths = torch.tensor(host_input, device=x.device)
+        lengths = torch.tensor(host_output, device=x.device)
+        return cls(input_lengths, lengths, host_input, host_output, x.shape[-1])
+
+    @property
+    def padded(self) -> bool:
+        return min(self.host_input) < self.width
+
+
+class Plan:
+    """What a layer decided about time for one batch; call it to resample a tensor.
+
+    Attributes:
+        input_lengths: (B,) int64, real input frames of each item.
+        lengths: (B,) int64, output frames of each item.
+        positions: (B, T), double precision where the device has it: the output coordinate of every input frame, 0 in the
+            padding.
+        penalty: 0-d tensor, to be added to the loss (AdaStride's gap penalty; 0 for the other methods).
+
+    Source: METHODS "What a plan tells about time" (ours); positions of AdaStride: the paper's vector positioning.
+    """
+
+    def __init__(self, frames: Frames, penalty: Tensor) -> None:
+        self.frames = frames
+        self.penalty = penalty
+
+    @property
+    def input_lengths(self) -> Tensor:
+        return self.frames.input_lengths
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.frames.lengths
+
+    @property
+    def positions(self) -> Tensor:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Resamples `x` along time: (B, C, T) → (B, C, L), any C; 0 behind an item's own output length.
+
+        Raises:
+            ValueError: `x` is not a floating-point (B, C, T) tensor with the plan's B and T.
+        """
+        check_signal(x)
+        batch = len(self.frames.host_input)
+        if x.shape[0] != batch or x.shape[2] != self.frames.width:
+            raise ValueError(
+                f"`x` (shape {tuple(x.shape)}) must have the batch size {batch} and the {self.frames.width} frames "
+                "of the signal the plan was made from"
+            )
+        return self.resample(x)
+
+    def resample(self, x: Tensor) -> Tensor:
+        """(B, C, T) → (B, C, L) for a checked `x`; each kind of plan has its own."""
+        raise NotImplementedError
+
+    def strides(self) -> Tensor:
+        """Local stride at every input frame, in input frames per output frame: (B, T), at most T_b, 0 in the padding."""
+        return local_strides(self.positions, self.input_lengths)
+
+    def durations(self) -> Tensor:
+        """How many input frames belong to every output frame: (B, L) int64; an item's durations sum to its length."""
+        return frame_counts(self.positions, self.input_lengths, self.lengths, max(self.frames.host_output))
+
+    def times(self) -> Tensor:
+        """The input frame index (fractional, in [0, T_b − 1]) every output frame stands for: (B, L), 0 in the padding."""
+        return inverse_positions(self.positions, self.input_lengths, self.lengths, max(self.frames.host_output))
+
+    def expand(self, z: Tensor) -> Tensor:
+        """The way back: every input frame reads z at its position by linear interpolation; (B, C, L) → (B, C, T).
+
+        Raises:
+            ValueError: `z` is not a floating-point (B, C, L) tensor with the plan's B and L.
+        """
+        check_signal(z)
+        batch, width = len(self.frames.host_output), max(self.frames.host_output)
+        if z.shape[0] != batch or z.shape[2] != width:
+            raise ValueError(
+                f"`z` (shape {tuple(z.shape)}) must have the batch size {batch} and the {width} output frames of the plan"
+            )
+        return interpolate(z, self.positions, self.lengths, self.input_lengths)
+
+    def matrix(self) -> Tensor:
+        """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time; for looking and testing, O(T·L) memory.
+
+        Raises:
+            ValueError: max pooling, which is not linear.
+        """
+        width = self.frames.width
+        dtype = self.positions.dtype
+        deltas = torch.eye(width, dtype=dtype, device=self.lengths.device).expand(len(self.frames.host_input), -1, -1)
+        return self.resample(deltas).transpose(1, 2)
+
+
+class UniformPlan(Plan):
+    """A plan with one stride per item: p_t = slope·t + offset."""
+
+    def __init__(self, frames: Frames, slope: list[float], offset: list[float], like: Tensor) -> None:
+        super().__init__(frames, torch.zeros((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device))
+        dtype = float64_on(like.device)
+        self.slope = torch.tensor(slope, dtype=dtype, device=like.device)
+        self.offset = torch.tensor(offset, dtype=dtype, device=like.device)
+
+    @property
+    def positions(self) -> Tensor:
+        return uniform_positions(self.slope, self.offset, self.input_lengths, self.frames.width)
+
+
+class IdentityPlan(UniformPlan):
+    """Stride 1 that cannot change: frames stay where they are."""
+
+    def __init__(self, frames: Frames, like: Tensor) -> None:
+        batch = len(frames.host_input)
+        super().__init__(frames, [1.0] * batch, [0.0] * batch, like)
+
+    def resample(self, x: Tensor) -> Tensor:
+        width = max(self.frames.host_output)
+        return zero_padding(x, self.input_lengths)[..., :width] if self.frames.padded else x
+
+
+class SpectralPlan(UniformPlan):
+    """Crop of a spectrum: DiffStride, DCT-DiffStride, spectral and cosine pooling.
+
+    The DFT's grid is periodic, sample 0 stays at 0: p_t = t·L/T. The DCT's is half-sample symmetric:
+    p_t = (t + ½)·L/T − ½.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        windows: list[Window],
+        ramp: Tensor,
+        transform: Transform,
+        like: Tensor,
+        *,
+        official_gain: bool = False,
+    ) -> None:
+        slope = [window.output / window.frames for window in windows]
+        offset = [0.0 if transform == "dft" else (value - 1) / 2 for value in slope]
+        super().__init__(frames, slope, offset, like)
+        self.windows, self.ramp, self.transform, self.official_gain = windows, ramp, transform, official_gain
+
+    def resample(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return spectral_crop(x, self.ramp, self.windows, self.transform, official_gain=self.official_gain)
+
+
+class PositionPlan(Plan):
+    """A plan whose positions were placed frame by frame (AdaStride)."""
+
+    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor) -> None:
+        super().__init__(frames, penalty)
+        self._positions = positions
+
+    @property
+    def positions(self) -> Tensor:
+        return self._positions
+
+
+def _autocast(x: Tensor) -> Tensor:
+    """`x` in the dtype that products have under autocast."""
+    kind = x.device.type
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+        return x.to(torch.get_autocast_dtype(kind))
+    return x
+
+
+class AlignPlan(PositionPlan):
+    """AdaStride, the matrix method: each output frame a softmax-weighted mean of the frames placed around it."""
+
+    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor, sigma_square: float) -> None:
+        super().__init__(frames, positions, penalty)
+        self.sigma_square = sigma_square
+
+    def resample(self, x: Tensor) -> Tensor:
+        x = _autocast(x)
+        f = self.frames
+        with torch.autocast(x.device.type, enabled=False):
+            return align_frames(x, self.positions, f.input_lengths, f.lengths, f.host_output, self.sigma_square)
+
+
+class ScatterPlan(PositionPlan):
+    """AdaStride-F, the scatter method: each input frame goes to the output frame nearest to it."""
+
+    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor, sigma_square: float, empty: str) -> None:
+        super().__init__(frames, positions, penalty)
+        self.sigma_square, self.empty = sigma_square, empty
+
+    def resample(self, x: Tensor) -> Tensor:
+        x = _autocast(x)
+        f = self.frames
+        with torch.autocast(x.device.type, enabled=False):
+            return scatter_frames(
+                x, self.positions, f.input_lengths, f.lengths, f.host_output, self.sigma_square, self.empty
+            )
