@@ -63,15 +63,16 @@ class _Align(torch.autograd.Function):
         p = sorted_positions(positions, lengths)
         blocks = _align_blocks(p, lengths, output_lengths, host_output, sigma_square)
         width = max(host_output)
-        # float32 logits are enough for half precision products; l − p itself is a difference of float64
         dtype = torch.promote_types(x.dtype, torch.float32)
         sigma = math.sqrt(sigma_square)
         scaled = p * sigma
         rows = torch.arange(width, device=p.device, dtype=p.dtype)[:, None] * sigma
         weights = []
         for item, r0, r1, c0, c1 in blocks:
-            distance = torch.sub(rows[r0:r1], scaled[item, c0:c1]).to(dtype)
-            weights.append(torch.softmax(distance.square_().neg_(), dim=1).to(x.dtype))
+            # the least square is taken off in double precision: in a long gap all squares are large and nearly equal
+            square = torch.sub(rows[r0:r1], scaled[item, c0:c1]).square_()
+            logits = torch.sub(square.amin(1, keepdim=True), square).to(dtype)
+            weights.append(torch.softmax(logits, dim=1).to(x.dtype))
         z = band_product(x, blocks, weights, width, full=min(host_output) == width)
         ctx.save_for_backward(x, p, *weights)
         ctx.blocks, ctx.sigma_square = blocks, sigma_square

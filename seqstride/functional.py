@@ -177,7 +177,7 @@ def _lengths(lengths: Tensor | None, values: Tensor) -> Tensor:
 
 
 def _outputs(output_lengths: Tensor, values: Tensor) -> tuple[Tensor, list[int]]:
-    host, _ = host_lengths(output_lengths, values.shape[0], None)
+    host, _ = host_lengths(output_lengths, values.shape[0], None, name="output_lengths")
     return torch.tensor(host, device=values.device), host
 
 

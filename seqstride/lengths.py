@@ -33,28 +33,28 @@ def check_signal(x: Tensor, channels: int | None = None) -> None:
         raise ValueError(f"`x` (shape {tuple(x.shape)}) must have {channels} channels on axis 1")
 
 
-def check_lengths(lengths: Tensor, batch: int | None = None) -> None:
+def check_lengths(lengths: Tensor, batch: int | None = None, name: str = "lengths") -> None:
     """Checks type and shape of `lengths`; the values are checked by `host_lengths`, which has to read them anyway.
 
     Raises:
-        ValueError: names `lengths`, what it is and the rule.
+        ValueError: names the argument, what it is and the rule.
     """
     if not isinstance(lengths, Tensor):
-        raise ValueError(f"`lengths` (a {type(lengths).__name__}) must be an integer torch.Tensor of shape (B,)")
+        raise ValueError(f"`{name}` (a {type(lengths).__name__}) must be an integer torch.Tensor of shape (B,)")
     if lengths.is_floating_point():
         raise ValueError(
-            f"`lengths` (dtype {lengths.dtype}) must be integer counts of frames; "
+            f"`{name}` (dtype {lengths.dtype}) must be integer counts of frames; "
             "for SpeechBrain's relative lengths use seqstride.lobes"
         )
     if lengths.dtype not in (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8):
-        raise ValueError(f"`lengths` (dtype {lengths.dtype}) must be integer counts of frames")
+        raise ValueError(f"`{name}` (dtype {lengths.dtype}) must be integer counts of frames")
     if lengths.ndim != 1 or (batch is not None and lengths.shape[0] != batch):
         want = "(B,)" if batch is None else f"({batch},), one for each item of the batch"
-        raise ValueError(f"`lengths` (shape {tuple(lengths.shape)}) must have shape {want}")
+        raise ValueError(f"`{name}` (shape {tuple(lengths.shape)}) must have shape {want}")
 
 
 def host_lengths(
-    lengths: Tensor | None, batch: int, frames: int | None, stride: Tensor | None = None
+    lengths: Tensor | None, batch: int, frames: int | None, stride: Tensor | None = None, name: str = "lengths"
 ) -> tuple[list[int], float]:
     """Reads and checks the lengths of a batch, and a learnt stride with them, in one device synchronisation.
 
@@ -63,6 +63,7 @@ def host_lengths(
         batch: B.
         frames: T, or None where there is no padded tensor to compare with.
         stride: a 0-d tensor to read along, or None.
+        name: of the argument, for errors.
 
     Returns:
         The lengths as Python integers, and the stride as a float (nan where none was given).
@@ -72,11 +73,11 @@ def host_lengths(
     """
     if lengths is None:
         if frames is None:
-            raise ValueError("`lengths` (None) must be given where there is no signal to take them from")
+            raise ValueError(f"`{name}` (None) must be given where there is no signal to take them from")
         values = [frames] * batch
         read = math.nan if stride is None else float(stride.detach())
     else:
-        check_lengths(lengths, batch)
+        check_lengths(lengths, batch, name)
         if stride is None:
             values, read = lengths.tolist(), math.nan
         elif stride.device != lengths.device:
@@ -88,7 +89,7 @@ def host_lengths(
     for value in values:
         if value < 1 or (frames is not None and value > frames):
             upper = "" if frames is None else f" and at most the {frames} frames of `x`"
-            raise ValueError(f"`lengths` (={values}) must be at least 1{upper}")
+            raise ValueError(f"`{name}` (={values}) must be at least 1{upper}")
     if stride is not None and not math.isfinite(read):
         raise ValueError(f"`stride` (={read}) must be finite")
     return values, read

@@ -147,12 +147,13 @@ def spectral_mask(
     if transform not in ("dft", "dct"):
         raise ValueError(f"`transform` (={transform!r}) must be 'dft' or 'dct'")
     check_smoothness(smoothness, relative_smoothness)
-    value = torch.as_tensor(stride)
+    value = stride if isinstance(stride, Tensor) else torch.tensor(stride, dtype=torch.float64)
     number = check_stride(float(value.detach()))
     kept = window(
         number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform
     )
-    ramp = ramps(value, [kept], transform)[0].to(value.dtype if value.is_floating_point() else torch.float32)
+    ramp = ramps(value, [kept], transform)[0]
+    ramp = ramp.to(value.dtype if isinstance(stride, Tensor) else torch.get_default_dtype())
     return torch.cat([ramp.new_ones(kept.flat), ramp])
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class _Score(torch.autograd.Function):
@@ -33,7 +33,21 @@ class _Score(torch.autograd.Function):
         return dx, dweight, None
 
 
-def score_frames(x: Tensor, weight: Tensor, lengths: list[int]) -> Tensor:
-    """(B, C, T), (C,) → (B, T) scores in the precision of `weight` and of `x`, whichever is higher, 0 in the padding."""
-    dtype = torch.promote_types(torch.promote_types(x.dtype, weight.dtype), torch.float32)
-    return _Score.apply(x, weight.to(dtype), lengths)
+class FrameScore(nn.Conv1d):
+    """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding.
+
+    In the precision of the weight or of `x`, whichever is higher, and at least float32, also under autocast: scores pass
+    through exp and a running sum over T, where half precision would move frames.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, 1, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Zeros: training starts at the uniform stride (official code)."""
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor, lengths: list[int]) -> Tensor:  # type: ignore[override]
+        dtype = torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            return _Score.apply(x, self.weight[0, :, 0].to(dtype), lengths)

@@ -88,7 +88,7 @@ class ResNet1d(nn.Module):
     ) -> None:
         super().__init__()
         if not channels or len(channels) != len(strides):
-            raise ValueError(f"`strides` (={list(strides)}) must have one entry for each of `channels` (={list(channels)})")
+            raise ValueError(f"`strides` (={tuple(strides)}) must have one entry for each of `channels` (={tuple(channels)})")
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` (={kernel_size}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqstride.layers.base import Downsampler
 from seqstride.layers.baselines import check_channels
@@ -13,7 +12,7 @@ from seqstride.lengths import ceil_length
 from seqstride.masks import check_stride
 from seqstride.plan import AlignPlan, Frames, Plan, ScatterPlan
 from seqstride.positions import gap_penalty_from_positions, positions_from_scores
-from seqstride.score import score_frames
+from seqstride.score import FrameScore
 
 
 class AdaStride1d(Downsampler):
@@ -60,8 +59,7 @@ class AdaStride1d(Downsampler):
         self.stride = check_stride(stride)
         check_alignment(method, sigma_square, empty)
         self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
-        self.score = nn.Conv1d(channels, 1, 1, bias=False)
-        nn.init.zeros_(self.score.weight)
+        self.score = FrameScore(channels)
         self.input_macs = self.score.weight.numel()
 
     def extra_repr(self) -> str:
@@ -72,9 +70,7 @@ class AdaStride1d(Downsampler):
         return ceil_length(length, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        # scores in half precision would move frames: exp and a running sum over T follow
-        with torch.autocast(x.device.type, enabled=False):
-            scores = score_frames(x, self.score.weight[0, :, 0], frames.host_input)
+        scores = self.score(x, frames.host_input)
         p = positions_from_scores(scores, frames.lengths, frames.input_lengths)
         penalty = gap_penalty_from_positions(p, frames.input_lengths).to(scores.dtype)
         if self.method == "matrix":

@@ -76,7 +76,8 @@ class Downsampler(nn.Module):
         return self
 
     def extra_repr(self) -> str:
-        return f"stride={float(self.stride):g}"
+        stride = self.stride.detach() if isinstance(self.stride, Tensor) else self.stride
+        return f"stride={float(stride):g}"
 
     def _learnt_stride(self) -> Tensor | None:
         """The stride to read from the device along with the lengths, where it is learnt."""

@@ -23,7 +23,7 @@ def average_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
     y = F.avg_pool1d(F.pad(x, (0, width * stride - x.shape[-1])), stride)
     start = torch.arange(width, device=x.device) * stride
     real = (lengths[:, None] - start).clamp(0, stride)
-    return y * (stride / real.clamp(min=1))[:, None].to(y.dtype)
+    return y * (stride / real.clamp(min=1).to(y.dtype))[:, None]
 
 
 def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
