@@ -44,8 +44,8 @@ def prepare_japanese_vowels(
 
     Args:
         save_folder: where manifests and features go; made if missing.
-        data_folder: a folder with `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts`; None takes the copy that ships
-            inside sktime.
+        data_folder: a folder with `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts`; None takes the copy that
+            ships inside sktime.
         valid_per_speaker: training utterances of each speaker that go to the validation part.
         seed: which utterances these are.
 
@@ -104,8 +104,8 @@ def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
     path = Path(data_folder) / f"JapaneseVowels_{part.upper()}.ts"
     if not path.is_file():
         raise ValueError(
-            f"`data_folder` (={os.fspath(data_folder)!r}) must hold JapaneseVowels_TRAIN.ts and JapaneseVowels_TEST.ts; "
-            f"{path.name} is missing. Leave it empty to take the copy that ships with sktime."
+            f"`data_folder` (={os.fspath(data_folder)!r}) must hold JapaneseVowels_TRAIN.ts and "
+            f"JapaneseVowels_TEST.ts; {path.name} is missing. Leave it empty to take the copy that ships with sktime."
         )
     return path
 
@@ -118,7 +118,9 @@ def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[n
         table, speakers = load_japanese_vowels(split=part, return_type="nested_univ")
     else:
         table, speakers = load_from_tsfile(str(_ts_file(data_folder, part)), return_data_type="nested_univ")
-    utterances = [np.stack([np.asarray(series, dtype=np.float32) for series in row], axis=1) for row in table.to_numpy()]
+    utterances = [
+        np.stack([np.asarray(series, dtype=np.float32) for series in row], axis=1) for row in table.to_numpy()
+    ]
     return list(zip(utterances, map(str, speakers), strict=True))
 
 

@@ -20,7 +20,8 @@ def require_torchaudio() -> None:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ImportError(
             f"torchaudio cannot be imported ({reason}). Installed: torch {_installed('torch')}, "
-            f"torchaudio {_installed('torchaudio')}. Both must be built for the same CUDA; this pair works: {WORKING_PAIR}"
+            f"torchaudio {_installed('torchaudio')}. Both must be built for the same CUDA; "
+            f"this gives a pair that works: {WORKING_PAIR}"
         ) from error
 
 

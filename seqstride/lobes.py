@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from seqstride.layers.base import Downsampler
 from seqstride.lengths import absolute_lengths, relative_lengths
 
 
@@ -38,15 +39,15 @@ class Downsample(nn.Module):
     penalty, a scalar to add to the loss (0 for layers without one).
     """
 
-    def __init__(self, layer: nn.Module) -> None:
+    def __init__(self, layer: Downsampler) -> None:
         super().__init__()
         self.layer = layer
 
     def forward(self, x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Downsamples a batch."""
         signal, lengths = to_channels_first(x, wav_lens)
-        plan = self.layer.plan(signal, lengths)  # type: ignore[operator]
-        return *to_channels_last(self.layer(signal, lengths), plan.lengths), plan.penalty
+        plan = self.layer.plan(signal, lengths)
+        return *to_channels_last(self.layer.pool(signal, plan), plan.lengths), plan.penalty
 
 
 class Encoder(nn.Module):

@@ -29,6 +29,7 @@ def plot_strides(
     titles: Sequence[str],
     frame_rate: float | None = None,
     feature_name: str = "channel",
+    value_name: str = "value",
 ) -> Figure:
     """Draws, for each item, its features with the bounds of the output frames, and below them the local stride.
 
@@ -38,6 +39,7 @@ def plot_strides(
         titles: B names, one above each item.
         frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
         feature_name: what the C channels are.
+        value_name: what the colours are.
 
     Returns:
         A figure with one column per item.
@@ -70,25 +72,31 @@ def plot_strides(
             extent=(-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5),
         )
         # an output frame stands for durations[l] input frames in a row: its bounds are where the counts add up to
-        bounds = durations[item, : output_lengths[item]].cumsum(0)[:-1].unique()
+        bounds = durations[item, : output_lengths[item]].cumsum(0).unique()
+        bounds = bounds[(bounds > 0) & (bounds < length)]
         image.vlines((bounds - 0.5) * per_frame, 0.5, x.shape[1] + 0.5, color="white", linewidth=1.6)
         image.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
 
         time = torch.arange(length) * per_frame
         for block, strides in enumerate(blocks):
-            style = {"color": COLOURS[block % len(COLOURS)], "marker": MARKERS[block % len(MARKERS)], "markersize": 3.5}
-            curve.plot(time, strides[item, :length], linewidth=1.2, label=f"block {block + 1}", **style)
+            look = {"color": COLOURS[block % len(COLOURS)], "marker": MARKERS[block % len(MARKERS)], "markersize": 3.5}
+            curve.plot(time, strides[item, :length], linewidth=1.2, label=f"block {block + 1}", **look)
         curve.plot(time, composed[item, :length], color="black", linewidth=2.2, label="whole encoder")
         curve.set_xlabel(f"time ({unit})", fontsize=FONT)
         curve.grid(True, alpha=0.3)
         curve.set_axisbelow(True)
     axes[0, 0].set_ylabel(feature_name, fontsize=FONT)
     axes[1, 0].set_ylabel("local stride\n(input frames per output frame)", fontsize=FONT)
-    _stride_axis(axes[1, 0], [strides[item, : lengths[item]] for strides in (*blocks, composed) for item in range(len(x))])
-    figure.colorbar(picture, ax=axes[0, :].tolist(), label="value", pad=0.01, fraction=0.03)
+    _stride_axis(
+        axes[1, 0], [strides[item, : lengths[item]] for strides in (*blocks, composed) for item in range(len(x))]
+    )
+    bar = figure.colorbar(picture, ax=axes[0, :].tolist(), pad=0.01, fraction=0.03)
+    bar.set_label(value_name, fontsize=FONT)
     handles, names = axes[1, 0].get_legend_handles_labels()
     bound = _line("white", edge="black")
-    figure.legend([bound, *handles], ["bounds of output frames", *names], loc="outside lower center", ncols=6, fontsize=FONT)
+    figure.legend(
+        [bound, *handles], ["bounds of output frames", *names], loc="outside lower center", ncols=6, fontsize=FONT
+    )
     return figure
 
 
@@ -105,22 +113,23 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
     if not epochs:
         raise ValueError("`epochs` (empty) must hold at least one epoch")
     numbers = [epoch["epoch"] for epoch in epochs]
-    figure = _figure(width=11.5, height=3.6)
+    figure = _figure(width=11.5, height=4.0)
     loss, accuracy, strides = figure.subplots(1, 3)
     for part, colour, style in (("train", COLOURS[0], "--"), ("valid", COLOURS[1], "-")):
         name = {"train": "training", "valid": "validation"}[part]
         loss.plot(numbers, [epoch[part]["loss"] for epoch in epochs], style, color=colour, label=name)
-        accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], style, color=colour, label=name)
-    loss.set_yscale("log")
+        accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], style, color=colour)
+    loss.set_ylim(bottom=0)
     loss.set_ylabel("loss (nats)", fontsize=FONT)
     accuracy.set_ylabel("accuracy (%)", fontsize=FONT)
     for block in range(len(epochs[0]["strides"])):
         colour, marker = COLOURS[block % len(COLOURS)], MARKERS[block % len(MARKERS)]
-        values = [epoch["strides"][block] for epoch in epochs]
-        strides.plot(
-            numbers, values, color=colour, marker=marker, markersize=4, markevery=0.12, label=f"block {block + 1}"
-        )
+        overall = [epoch["strides"][block] for epoch in epochs]
         low, high = zip(*(epoch["local_strides"][block] for epoch in epochs), strict=True)
+        # markers are staggered, so that blocks with the same stride all show
+        every = max(1, len(epochs) // 8)
+        look = {"color": colour, "marker": marker, "markersize": 5, "markevery": (block * every // 3, every)}
+        strides.plot(numbers, overall, label=f"block {block + 1}", **look)
         strides.fill_between(numbers, low, high, color=colour, alpha=0.2, linewidth=0)
     strides.set_ylabel("stride (input frames per output frame)", fontsize=FONT)
     strides.set_title("line: overall; band: 10–90 % of local strides", fontsize=FONT)
@@ -130,7 +139,16 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
         axis.grid(True, alpha=0.3)
         if chosen is not None:
             axis.axvline(chosen, color="black", linestyle=":", linewidth=1.2, label="scored epoch")
-        axis.legend(fontsize=FONT - 1)
+    (training, validation, *scored), names = loss.get_legend_handles_labels()
+    blocks, block_names = strides.get_legend_handles_labels()
+    count = len(epochs[0]["strides"])
+    figure.legend(
+        [training, validation, *scored, *blocks[:count]],
+        [*names, *block_names[:count]],
+        loc="outside lower center",
+        ncols=9,
+        fontsize=FONT,
+    )
     return figure
 
 

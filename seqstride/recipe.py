@@ -111,7 +111,9 @@ def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> Non
     """Puts `changes` into `tree`: top-level keys must exist; mappings are merged key by key, all else is replaced."""
     for key, value in changes.items():
         if key not in tree:
-            near = difflib.get_close_matches(str(key), [str(known) for known in tree if known[:2] != "__"], n=3, cutoff=0.5)
+            near = difflib.get_close_matches(
+                str(key), [str(known) for known in tree if known[:2] != "__"], n=3, cutoff=0.5
+            )
             hint = f"; near matches: {', '.join(near)}" if near else ""
             raise ValueError(f"{origin}: `{key}` is not a key of {BASE}{hint}")
         if isinstance(tree[key], dict):

@@ -11,6 +11,7 @@ import torch
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.dataio import labelled_features
+from seqstride.lobes import to_channels_first
 from seqstride.plot import plot_strides, plot_training
 from seqstride.recipe import merge_recipe
 from seqstride.results import versions, write_record
@@ -118,15 +119,18 @@ def _report(
 
     chosen = _one_item_of_several_classes(test_set, hparams["label"])
     batch = PaddedBatch([test_set[index] for index, _ in chosen])
+    x, frames = to_channels_first(*batch.to(brain.device).features)
     with torch.no_grad():
-        encoded = brain.compute_forward(batch, sb.Stage.TEST).encoded
+        x = hparams["normalize"](x, frames)
+        encoded = brain.encoder(x, frames)
     items = [item for _, item in chosen]
     figure = plot_strides(
-        batch.features.data.transpose(1, 2).cpu(),
+        x,
         encoded,
         titles=[f"{hparams['label']} {item[hparams['label']]}" for item in items],
         frame_rate=items[0]["frame_rate"],
         feature_name=hparams["feature_name"],
+        value_name="value, normalised",
     )
     figure.savefig(folder / "strides.png")
 

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from seqstride.data_prep.japanese_vowels import FRAME_RATE, prepare_japanese_vowels
 
 
@@ -70,9 +69,7 @@ def test_a_data_folder_gives_the_same(prepared: Path, ts_folder: Path, tmp_path:
     for split in ("train", "valid", "test"):
         assert manifest(tmp_path, split) == manifest(prepared, split)
     name = "test_123.npy"
-    np.testing.assert_array_equal(
-        np.load(tmp_path / "features" / name), np.load(prepared / "features" / name)
-    )
+    np.testing.assert_array_equal(np.load(tmp_path / "features" / name), np.load(prepared / "features" / name))
 
 
 def test_it_works_once_and_again_when_something_changed(tmp_path: Path) -> None:

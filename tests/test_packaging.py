@@ -1,0 +1,93 @@
+"""What is installed, and what an import loads."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def python(code: str, *, cwd: Path, **environment: str) -> str:
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=cwd,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_importing_the_package_loads_torch_only(tmp_path: Path) -> None:
+    code = """
+import sys, torch
+import time
+start = time.perf_counter()
+import seqstride
+seconds = time.perf_counter() - start
+heavy = {"speechbrain", "torchaudio", "sktime", "matplotlib", "librosa", "scipy", "pandas", "sklearn", "hyperpyyaml"}
+assert not heavy & set(sys.modules), heavy & set(sys.modules)
+print(seconds)
+"""
+    python(code, cwd=tmp_path, PYTHONPATH=str(ROOT))
+    assert float(python(code, cwd=tmp_path, PYTHONPATH=str(ROOT))) < 0.2
+
+
+LIST = """
+from seqstride.recipe import list_recipes
+import seqstride.data_prep.japanese_vowels
+print(list_recipes())
+"""
+
+
+def test_a_bare_checkout_has_recipes_and_preparation(tmp_path: Path) -> None:
+    assert "JapaneseVowels/speaker_id" in python(LIST, cwd=tmp_path, PYTHONPATH=str(ROOT))
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project's wheel, built from a copy of what a checkout holds."""
+    if not (ROOT / "pyproject.toml").is_file():
+        pytest.skip("runs in a checkout")
+    folder = tmp_path_factory.mktemp("wheel")
+    source = folder / "source"
+    source.mkdir()
+    for name in ("seqstride", "recipes", "data_prep"):
+        ignore = shutil.ignore_patterns("__pycache__", "japanese_vowels_*")
+        shutil.copytree(ROOT / name, source / name, ignore=ignore)
+    for name in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    build = "from setuptools.build_meta import build_wheel; print(build_wheel('..'))"
+    python(build, cwd=source)
+    return next(folder.glob("*.whl"))
+
+
+def test_the_wheel_holds_every_module_recipe_and_record(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+    expected = {path.relative_to(ROOT).as_posix() for path in (ROOT / "seqstride").rglob("*.py")}
+    for name in ("recipes", "data_prep"):
+        for pattern in ("*.py", "*.yaml", "*.md", "results/*.json", "results/*.png"):
+            paths = [path for path in (ROOT / name).rglob(pattern) if not path.parent.name.isdigit()]
+            expected |= {f"seqstride/{path.relative_to(ROOT).as_posix()}" for path in paths}
+    expected.add("seqstride/py.typed")
+    assert expected <= inside, expected - inside
+    assert any(name.endswith("licenses/LICENSE") for name in inside)
+
+
+def test_the_wheel_works_on_its_own(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    output = python(
+        "import seqstride; print(seqstride.__file__)" + LIST, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site")
+    )
+    assert str(tmp_path / "site") in output
+    assert "adastride_f" in output

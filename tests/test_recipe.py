@@ -1,0 +1,256 @@
+"""Recipes: merging of their files, and short real runs of every method."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+
+import seqstride as ss
+from seqstride.cli import main
+from seqstride.recipe import find_recipe_file, list_recipes, load_recipe, merge_recipe, recipes_folder
+from seqstride.results import read_records, results_table
+
+RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id"
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logging() -> Iterator[None]:
+    """A run points the root logger and the exception hook at its own folder; the next test starts without that."""
+    hook = sys.excepthook
+    yield
+    sys.excepthook = hook
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def command(method: str, output: Path, *flags: str, **overrides: object) -> list[str]:
+    """The command line of a run of the recipe."""
+    options = {"output_folder": output, "device": "cpu", **overrides}
+    argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    return ["train", str(RECIPE / "hparams" / f"{method}.yaml"), *argv, "--noprogressbar", *flags]
+
+
+def train(method: str, output: Path, **overrides: object) -> dict:
+    """Runs the recipe, and gives its record."""
+    assert main(command(method, output, **overrides)) == 0
+    return json.loads((output / "results.json").read_text())
+
+
+# Files
+
+
+@pytest.fixture
+def recipe_files(tmp_path: Path) -> Path:
+    (tmp_path / "train.yaml").write_text(
+        "a: 1\nb: !ref <a> + 1\nlist: [1, 2]\nmap:\n    x: 1\n    y: 2\n"
+        "made: !new:collections.Counter\n    z: !ref <a>\n"
+    )
+    (tmp_path / "method.yaml").write_text("a: 5\nmap:\n    y: 7\n")
+    return tmp_path / "method.yaml"
+
+
+def test_base_method_and_command_line_in_this_order(recipe_files: Path) -> None:
+    hparams = load_recipe(recipe_files)
+    assert (hparams["a"], hparams["b"], hparams["map"], hparams["made"]["z"]) == (5, 6, {"x": 1, "y": 7}, 5)
+    hparams = load_recipe(recipe_files, "a: 9\nlist: [3]\nmap: {x: 0}\nmade: {z: 4}")
+    assert (hparams["b"], hparams["list"], hparams["map"]) == (10, [3], {"x": 0, "y": 7})
+    assert hparams["made"] == {"z": 4}
+    assert load_recipe(recipe_files.with_name("train.yaml"))["b"] == 2
+
+
+def test_merged_text_keeps_tags_and_order(recipe_files: Path) -> None:
+    text = merge_recipe(recipe_files)
+    assert "b: !ref <a> + 1" in text
+    assert "!new:collections.Counter" in text
+    assert [line.split(":")[0] for line in text.splitlines() if line[0] != " "] == ["a", "b", "list", "map", "made"]
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ("aa: 1", r"the command line: `aa` is not a key of train\.yaml; near matches: a"),
+        ("map: 3", r"`map` \(=3\) must be a mapping, as it is in train\.yaml"),
+        ("just words", "must be a YAML mapping"),
+        ("a: [1", "the command line is not valid YAML"),
+    ],
+)
+def test_wrong_overrides_are_explained(recipe_files: Path, overrides: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        load_recipe(recipe_files, overrides)
+
+
+def test_a_method_cannot_add_keys(recipe_files: Path) -> None:
+    recipe_files.write_text("lists: [1]\n")
+    with pytest.raises(ValueError, match=r"method\.yaml: `lists` is not a key of train.yaml; near matches: list"):
+        load_recipe(recipe_files)
+
+
+def test_missing_files_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"train\.yaml' does not exist"):
+        load_recipe(tmp_path / "method.yaml")
+    with pytest.raises(ValueError, match=r"no recipe file 'nothing\.yaml'"):
+        find_recipe_file("nothing.yaml")
+
+
+def test_a_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    wanted = RECIPE / "hparams" / "max.yaml"
+    assert find_recipe_file("recipes/JapaneseVowels/speaker_id/hparams/max.yaml") == wanted
+    assert find_recipe_file("JapaneseVowels/speaker_id/hparams/max.yaml") == wanted
+    assert find_recipe_file(wanted) == wanted
+
+
+def test_every_method_has_its_file() -> None:
+    assert set(list_recipes()["JapaneseVowels/speaker_id"]) == set(ss.DOWNSAMPLERS)
+    for method in ss.DOWNSAMPLERS:
+        lines = (RECIPE / "hparams" / f"{method}.yaml").read_text().splitlines()
+        assert f"downsampler: {method}" in lines
+        assert len(lines) < 12
+
+
+# Runs
+
+
+@pytest.mark.parametrize("method", list(ss.DOWNSAMPLERS))
+def test_every_method_trains(method: str, tmp_path: Path) -> None:
+    record = train(method, tmp_path, number_of_epochs=1)
+    assert record["method"] == method
+    assert record["epoch"] == record["epochs"] == 1
+    assert 0 <= record["test_accuracy"] <= 1
+    assert sum(record["test_items_per_class"].values()) == 370
+    errors = sum(
+        record["test_error_per_class"][label] * count for label, count in record["test_items_per_class"].items()
+    )
+    assert errors == pytest.approx(370 * (1 - record["test_accuracy"]), abs=1e-3)
+    assert record["parameters"] > 10_000
+    assert record["macs"] > 10_000
+    assert len(record["strides"]) == len(record["initial_strides"]) == len(record["local_strides"])
+    assert record["seconds"] > 0
+    assert record["versions"]["torch"] == torch.__version__
+    if "diffstride" in method:
+        assert record["strides"] != record["initial_strides"], "a learnt stride must move"
+    if method == "adastride":
+        low, high = record["local_strides"][0]
+        assert low < record["strides"][0] < high, "local strides must spread around the overall one"
+
+    from matplotlib.image import imread
+
+    for name in ("strides.png", "training.png"):
+        pixels = imread(tmp_path / name)
+        assert min(pixels.shape[:2]) > 300
+        assert pixels[..., :3].std() > 0.05, f"{name} shows nothing"
+    for name in ("hyperparams.yaml", "log.txt", "train_log.txt", "save/speakers.txt"):
+        assert (tmp_path / name).stat().st_size > 0
+    assert list((tmp_path / "save" / "checkpoints").glob("*/encoder.ckpt"))
+    log = (tmp_path / "train_log.txt").read_text()
+    assert "strides: " in log
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = train("diffstride", tmp_path / "whole", number_of_epochs=3)
+
+    from seqstride.brains import ClassificationBrain
+
+    end_epoch = ClassificationBrain._end_epoch
+
+    def stop_after_the_first(brain: ClassificationBrain, epoch: int, stats: dict) -> None:
+        end_epoch(brain, epoch, stats)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationBrain, "_end_epoch", stop_after_the_first)
+        assert main(command("diffstride", tmp_path / "resumed", number_of_epochs=3)) == 130
+    resumed = train("diffstride", tmp_path / "resumed", number_of_epochs=3)
+
+    assert resumed["epochs"] == whole["epochs"] == 3
+    for key in ("test_accuracy", "test_loss", "valid_loss", "epoch", "strides", "initial_strides", "local_strides"):
+        assert resumed[key] == whole[key], key
+
+    # a finished run only scores again, and its options still count
+    again = train("diffstride", tmp_path / "resumed", number_of_epochs=3)
+    assert again["test_loss"] == whole["test_loss"]
+    assert again["seconds"] == resumed["seconds"]
+
+
+def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -> None:
+    first, second = (train("adastride", tmp_path / name, number_of_epochs=1) for name in ("first", "second"))
+    other = train("adastride", tmp_path / "other", number_of_epochs=1, seed=7)
+    assert first["test_loss"] == second["test_loss"] != other["test_loss"]
+
+
+def test_a_debug_run_leaves_real_results_alone(tmp_path: Path) -> None:
+    before = train("average", tmp_path, number_of_epochs=1)
+    assert main(command("average", tmp_path, "--debug")) == 0
+    assert json.loads((tmp_path / "results.json").read_text()) == before
+    assert json.loads((tmp_path / "debug" / "results.json").read_text())["epochs"] == 2
+
+
+def test_test_only_needs_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("max", tmp_path, "--test_only")) == 2
+    assert "must hold a checkpoint for --test_only" in capsys.readouterr().err
+    trained = train("max", tmp_path, number_of_epochs=1)
+    assert main(command("max", tmp_path, "--test_only")) == 0
+    assert json.loads((tmp_path / "results.json").read_text())["test_loss"] == trained["test_loss"]
+
+
+def test_wrong_data_folder_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(command("max", tmp_path, data_folder=tmp_path / "none")) == 2
+    assert "JapaneseVowels_TRAIN.ts is missing" in capsys.readouterr().err
+
+
+def launch(command: list[str], folder: Path) -> None:
+    """Runs a command in the recipe's folder, as SpeechBrain users do."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_train_py_works_in_its_folder(tmp_path: Path) -> None:
+    options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--noprogressbar"]
+    launch([sys.executable, "train.py", "hparams/adastride.yaml", *options], RECIPE)
+    assert (tmp_path / "results.json").is_file()
+
+
+def test_torchrun_trains_on_two_processes(tmp_path: Path) -> None:
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
+    options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--distributed_backend=gloo"]
+    launch([*torchrun, "train.py", "hparams/diffstride.yaml", *options, "--noprogressbar"], RECIPE)
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert sum(record["test_items_per_class"].values()) == 370
+
+
+# Results
+
+
+def test_the_readmes_show_the_committed_records() -> None:
+    table = results_table(read_records(RECIPE), order=ss.DOWNSAMPLERS)
+    assert table in (RECIPE / "README.md").read_text(encoding="utf-8")
+    root = Path(__file__).resolve().parents[1]
+    assert table in (root / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_table_averages_over_seeds() -> None:
+    run = {"method": "m", "parameters": 5000, "macs": 2e6, "initial_strides": [2.0, 2.0], "seconds": 10.0}
+    records = [
+        {**run, "seed": 1, "test_accuracy": 0.97, "strides": [2.0, 2.5]},
+        {**run, "seed": 2, "test_accuracy": 0.99, "strides": [2.0, 3.0]},
+    ]
+    row = results_table(records).splitlines()[2]
+    assert row == "| `m` | 98.0 ± 1.4 | 2 | 2, 2 → 2, 2.75 | 2.00 M | 5 k | 10 |"
+
+
+def test_what_is_no_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text('{"method": "x"}')
+    with pytest.raises(ValueError, match=r"results\.json' is not a record: it lacks recipe, seed"):
+        read_records(tmp_path)
