@@ -41,9 +41,7 @@ def oracle(key, layer, x):
     if key == "strided":
         weight, bias = layer.conv.weight.detach().numpy(), layer.conv.bias.detach().numpy()
         return oracles.strided(x, layer.stride, weight, bias)
-    return {"dct": oracles.dct_pool, "max": oracles.maximum}.get(key, getattr(oracles, key, None))(
-        x, layer.stride
-    )
+    return {"dct": oracles.dct_pool, "max": oracles.maximum}.get(key, getattr(oracles, key, None))(x, layer.stride)
 
 
 def oracle_matrix(key, layer, positions, length):

@@ -87,7 +87,7 @@ def blur(x, stride):
         for tap in range(2 * stride - 1):
             t = index * stride + tap - (stride - 1)
             if 0 <= t < frames:
-                weight = math.comb(2 * stride - 2, tap) / 4.0 ** (stride - 1)
+                weight = math.comb(2 * stride - 2, tap) / 4 ** (stride - 1)  # whole numbers do not overflow
                 output[:, index] += weight * x[:, t]
                 total += weight
         output[:, index] /= total
@@ -400,10 +400,11 @@ def frames_gradient(strides, j):
 
 
 def continuous_lengths(length, stages):
-    """Lengths n_0, n_1, … for stages of (stride, frames that the soft edge costs), not rounded."""
+    """Lengths n_0, n_1, … for stages of (stride, sides of the soft edge, smoothness R), not rounded."""
     lengths = [float(length)]
-    for stride, edge in stages:
-        lengths.append(min(lengths[-1], lengths[-1] / stride + edge))
+    for stride, sides, smoothness in stages:
+        n = lengths[-1]
+        lengths.append(min(n, n / stride + sides * min(smoothness, n / 4)))  # R_eff, as in the mask
     return lengths
 
 

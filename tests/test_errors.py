@@ -125,7 +125,8 @@ def test_windows_take_whole_strides(key):
 
 @pytest.mark.parametrize("key", REAL)
 def test_the_others_take_real_strides(key):
-    assert float(ss.make_downsampler(key, channels=2, stride=2.5).stride) == 2.5
+    layer = ss.make_downsampler(key, channels=2, stride=2.5)
+    assert torch.as_tensor(layer.stride).item() == 2.5
 
 
 @pytest.mark.parametrize("key", LEARNT)
@@ -215,6 +216,12 @@ def test_an_output_of_no_frames(bad):
         F.positions(torch.zeros(1, 10), torch.tensor([bad]))
 
 
+def test_resampling_does_not_lengthen():
+    for function in (F.spectral_resample, F.cosine_resample):
+        with refused("output_length", 11):
+            function(x_of(1, 2, 10), 11)
+
+
 @pytest.mark.parametrize("kind", ["memory", "macs"])
 def test_costs_need_an_encoder(kind):
     with pytest.raises(ValueError, match=rf"(?s){kind}.*stages|stages.*{kind}"):
@@ -229,7 +236,27 @@ def test_complexity_at_no_length(bad):
 
 
 def test_encoders_check_their_widths():
-    with refused("strides", (2,)):
+    with refused("strides", "2"):
         ss.ResNet1d(2, channels=(4, 4), strides=(2,), downsampler="average")
     with refused("x", 3):
         ss.ResNet1d(2, channels=(4,), strides=(2,), downsampler="average")(x_of(1, 3, 10))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name", "value"), [((6, 8, 3), "in_channels", 6), ((8, 6, 3), "out_channels", 6)]
+)
+def test_hypercomplex_channels_are_multiples(arguments, name, value):
+    with refused(name, value):
+        ss.PHConv1d(*arguments, n=4)
+
+
+def test_two_axes_check_their_input():
+    layer = ss.DiffStride2d((2.0, 2.0))
+    with refused("x", (2, 3, 10)):
+        layer(x_of(2, 3, 10))
+    with refused("lengths", 11):
+        layer(x_of(2, 3, 10, 8), torch.tensor([5, 11]))
+    with refused("stride", 0.5):
+        ss.DiffStride2d((2.0, 0.5))
+    with refused("strides", "2.0"):
+        ss.DiffStride2d((2.0,))

@@ -68,9 +68,7 @@ def test_mask_by_hand():
     # T = 16, S = 4, R = 4: threshold 3, ramp from bin 3 to bin 7.
     np.testing.assert_allclose(oracles.spectral_mask(16, 4), [1, 1, 1, 1, 0.75, 0.5, 0.25])
     # The cosine ramp goes from T / S = 4 to 8.
-    np.testing.assert_allclose(
-        oracles.spectral_mask(16, 4, transform="dct"), [1, 1, 1, 1, 1, 0.75, 0.5, 0.25]
-    )
+    np.testing.assert_allclose(oracles.spectral_mask(16, 4, transform="dct"), [1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
     # relative_smoothness: R = max(0.5, 0.5 * 16 / 4) = 2.
     np.testing.assert_allclose(oracles.spectral_mask(16, 4, relative_smoothness=0.5), [1, 1, 1, 1, 0.5])
 
@@ -82,9 +80,7 @@ def test_the_mask_has_a_slope_at_both_bounds():
             assert np.any((mask > 0) & (mask < 1))
 
 
-@pytest.mark.parametrize(
-    "method", [oracles.diffstride, oracles.dct_diffstride, oracles.spectral, oracles.dct_pool]
-)
+@pytest.mark.parametrize("method", [oracles.diffstride, oracles.dct_diffstride, oracles.spectral, oracles.dct_pool])
 def test_unit_gain(method):
     output = method(np.full((1, 37), 3.0), 2.3).output
     np.testing.assert_allclose(output, 3.0, atol=1e-12)
@@ -105,8 +101,7 @@ def test_windows_by_hand():
 def test_strided_convolution_is_scipys_correlation():
     x, weight, bias = signal(11), np.random.default_rng(1).normal(size=(2, 2, 3)), np.array([0.5, -1.0])
     full = [
-        sum(scipy.signal.correlate(x[c], weight[out, c], mode="same") for c in range(2)) + bias[out]
-        for out in range(2)
+        sum(scipy.signal.correlate(x[c], weight[out, c], mode="same") for c in range(2)) + bias[out] for out in range(2)
     ]
     np.testing.assert_allclose(oracles.strided(x, 3, weight, bias).output, np.array(full)[:, ::3], atol=1e-12)
 
@@ -161,8 +156,9 @@ def test_complexities_by_hand():
     assert oracles.frames_gradient([2.0, 4.0], 0) == -(0.5 + 0.125) / 2
     assert oracles.frames_gradient([2.0, 4.0], 1) == -0.125 / 4
     # 100 -> 100/2 + 8 = 58 -> min(58, 58/1 + 8) = 58.
-    stages = [(2.0, 8.0), (1.0, 8.0)]
+    stages = [(2.0, 2, 4.0), (1.0, 2, 4.0)]
     assert oracles.continuous_lengths(100, stages) == [100.0, 58.0, 58.0]
+    assert oracles.continuous_lengths(8, [(4.0, 1, 4.0)]) == [8.0, 4.0]  # R_eff = 2
     assert oracles.memory_complexity(100, stages, [3, 1]) == (3 * 58 + 58) / 400
     assert oracles.macs_complexity(100, stages, [10, 30]) == (10 * 100 + 30 * 58) / 4000
 

@@ -30,9 +30,7 @@ def test_frames_and_its_gradient_are_equation_6(kind):
     assert_close(value.item(), oracles.frames_complexity(STRIDES), **TIGHT)
     value.backward()
     for j, layer in enumerate(layers):
-        assert layer.stride_parameter.grad.item() == pytest.approx(
-            oracles.frames_gradient(STRIDES, j), rel=1e-9
-        )
+        assert layer.stride_parameter.grad.item() == pytest.approx(oracles.frames_gradient(STRIDES, j), rel=1e-9)
 
 
 def test_frames_of_mixed_layers():
@@ -51,15 +49,18 @@ def test_frames_of_an_encoder_are_those_of_its_layers():
     assert_close(ss.complexity(encoder, kind="frames"), ss.complexity(layers, kind="frames"), **TIGHT)
 
 
-EDGES = {"diffstride": 8.0, "dct_diffstride": 4.0}
+SIDES = {"diffstride": 2, "dct_diffstride": 1}  # of the soft edge, each of R = 4
+
+
+def stages_of(key, strides):
+    return [(1.0, 0, 4.0), *((stride, SIDES.get(key, 0), 4.0) for stride in strides)]
 
 
 def dummy(key, strides):
     """Stages of unequal widths and costs, the first of them without downsampling."""
     layers = [build(key, stride=stride) for stride in strides]
     encoder = SimpleNamespace(stages=[ss.Stage(None, 3, 50), *map(ss.Stage, layers, [5, 7, 9], [40, 300, 2])])
-    stages = [(1.0, 0.0), *((stride, EDGES.get(key, 0.0)) for stride in strides)]
-    return encoder, layers, stages
+    return encoder, layers, stages_of(key, strides)
 
 
 @pytest.mark.parametrize("key", KEYS)
@@ -90,7 +91,7 @@ def test_memory_and_macs_gradients_are_finite_differences(key, kind):
     for j, layer in enumerate(layers):
         values = []
         for step in (1e-5, -1e-5):
-            stages = [(1.0, 0.0), *((s + step * (i == j), EDGES[key]) for i, s in enumerate(STRIDES))]
+            stages = stages_of(key, [s + step * (i == j) for i, s in enumerate(STRIDES)])
             if kind == "memory":
                 values.append(oracles.memory_complexity(700, stages, [3, 5, 7, 9]))
             else:
@@ -103,6 +104,18 @@ def test_memory_and_macs_gradients_are_finite_differences(key, kind):
         else:
             assert gradient.item() == pytest.approx(slope, rel=1e-6)
             assert slope < 0
+
+
+@pytest.mark.parametrize("key", KEYS)
+@pytest.mark.parametrize("stride", [2, 3])
+def test_the_continuous_length_is_the_real_one_but_for_rounding(key, stride):
+    layer = build(key, stride=stride)
+    encoder = SimpleNamespace(stages=[ss.Stage(layer, 1, 1)])
+    # DFT lengths are even, and one more where an odd item keeps every bin.
+    rounding = 3 if key == "diffstride" else 1
+    for length in (4, 7, 12, 15, 16, 17, 33, 64, 500):
+        claimed = ss.complexity(encoder, kind="memory", length=length).item() * length
+        assert abs(claimed - layer.output_lengths(torch.tensor([length])).item()) < rounding + 1e-4
 
 
 def test_relative_smoothness_costs_frames_that_scale_with_the_length():
@@ -132,9 +145,7 @@ def counted_macs(model, x):
     return sum(counts)
 
 
-@pytest.mark.parametrize(
-    "key", ["diffstride", "dct_diffstride", "average", "spectral", "adastride", "adastride_f"]
-)
+@pytest.mark.parametrize("key", ["diffstride", "dct_diffstride", "average", "spectral", "adastride", "adastride_f"])
 @pytest.mark.parametrize("stride", [2, 4])
 def test_macs_are_those_of_a_real_forward_pass(key, stride):
     encoder = ss.ResNet1d(3, channels=(8, 12, 6), strides=(stride, 2, 2), downsampler=key)
@@ -157,9 +168,7 @@ def test_the_stages_of_an_encoder_count_a_net_without_downsampling():
 
 
 def model_with_strides():
-    return nn.Sequential(
-        nn.Conv1d(2, 2, 3), ss.DiffStride1d(2.0), ss.AdaStride1d(2, 2), ss.DCTDiffStride1d(3.0)
-    )
+    return nn.Sequential(nn.Conv1d(2, 2, 3), ss.DiffStride1d(2.0), ss.AdaStride1d(2, 2), ss.DCTDiffStride1d(3.0))
 
 
 @pytest.mark.parametrize(("stride_lr", "expected"), [(0.5, 0.5), (None, 0.01)])
