@@ -22,8 +22,9 @@ def labelled_features(manifests: Mapping[str, str | os.PathLike[str]], label: st
     """Data sets whose items are `features` (T, C) float32 and `target`, the class index.
 
     Args:
-        manifests: split → SpeechBrain JSON manifest with the keys `features` (a .npy file (T, C), in which
-            `{data_root}` stands for the manifest's folder) and `label`. There must be a split `train`: it defines the classes.
+        manifests: split → SpeechBrain JSON manifest with the keys `features` and `label`; `features` is a .npy file
+            (T, C), in whose path `{data_root}` stands for the manifest's folder. The split `train` must be there: it
+            defines the classes.
         label: the manifest's key that holds the label.
 
     Returns:

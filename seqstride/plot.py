@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 from torch import Tensor
 
 if TYPE_CHECKING:
@@ -49,54 +49,41 @@ def plot_strides(
     """
     if len(titles) != len(x):
         raise ValueError(f"`titles` (={list(titles)}) must have {len(x)} entries, one for each item")
-    blocks = [curve.cpu() for curve in _strides_on_input(encoded.plans)]
-    composed, durations = encoded.strides().cpu(), encoded.durations().cpu()
     lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
-    longest = max(lengths) if frame_rate is None else max(lengths) / frame_rate
-    unit, per_frame = ("frames", 1.0) if frame_rate is None else _time_unit(longest, frame_rate)
+    unit, per_frame = _time_unit(max(lengths), frame_rate)
+    pictures = [item[:, :length] for item, length in zip(_array(x), lengths, strict=True)]
+    curves = {f"block {block + 1}": _array(strides) for block, strides in enumerate(_strides_on_input(encoded.plans))}
+    curves["whole encoder"] = _array(encoded.strides())
+    durations = encoded.durations().cpu().numpy()
 
     figure = _figure(width=1.2 + 2.9 * len(x), height=4.8)
     axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.25, 1))
-    low, high = _contrast(x, lengths)
-    for item, title in enumerate(titles):
-        length = lengths[item]
-        image, curve = axes[0, item], axes[1, item]
-        picture = image.imshow(
-            x[item, :, :length].float().cpu(),
-            aspect="auto",
-            origin="lower",
-            interpolation="nearest",
-            cmap="cividis",
-            vmin=low,
-            vmax=high,
-            extent=(-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5),
-        )
+    low, high = np.quantile(np.concatenate([picture.ravel() for picture in pictures]), (0.01, 0.99))
+    for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
+        above, below = axes[:, item]
+        edges = (-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5)
+        look = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": "cividis"}
+        image = above.imshow(pictures[item], vmin=low, vmax=high, extent=edges, **look)
         # an output frame stands for durations[l] input frames in a row: its bounds are where the counts add up to
-        bounds = durations[item, : output_lengths[item]].cumsum(0).unique()
+        bounds = np.unique(durations[item, : output_lengths[item]].cumsum())
         bounds = bounds[(bounds > 0) & (bounds < length)]
-        image.vlines((bounds - 0.5) * per_frame, 0.5, x.shape[1] + 0.5, color="white", linewidth=1.6)
-        image.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
+        above.vlines((bounds - 0.5) * per_frame, *edges[2:], color="white", linewidth=1.6)
+        above.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
 
-        time = torch.arange(length) * per_frame
-        for block, strides in enumerate(blocks):
-            look = {"color": COLOURS[block % len(COLOURS)], "marker": MARKERS[block % len(MARKERS)], "markersize": 3.5}
-            curve.plot(time, strides[item, :length], linewidth=1.2, label=f"block {block + 1}", **look)
-        curve.plot(time, composed[item, :length], color="black", linewidth=2.2, label="whole encoder")
-        curve.set_xlabel(f"time ({unit})", fontsize=FONT)
-        curve.grid(True, alpha=0.3)
-        curve.set_axisbelow(True)
+        time = np.arange(length) * per_frame
+        for index, (name, strides) in enumerate(curves.items()):
+            look = _look(index) if name != "whole encoder" else {"color": "black", "linewidth": 2.2}
+            below.plot(time, strides[item, :length], label=name, **look)
+        below.set_xlabel(f"time ({unit})", fontsize=FONT)
+        below.grid(True, alpha=0.3)
     axes[0, 0].set_ylabel(feature_name, fontsize=FONT)
     axes[1, 0].set_ylabel("local stride\n(input frames per output frame)", fontsize=FONT)
-    _stride_axis(
-        axes[1, 0], [strides[item, : lengths[item]] for strides in (*blocks, composed) for item in range(len(x))]
-    )
-    bar = figure.colorbar(picture, ax=axes[0, :].tolist(), pad=0.01, fraction=0.03)
-    bar.set_label(value_name, fontsize=FONT)
+    drawn = [strides[item, :length] for strides in curves.values() for item, length in enumerate(lengths)]
+    _stride_axis(axes[1, 0], np.concatenate(drawn))
+    figure.colorbar(image, ax=axes[0, :].tolist(), pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)
     handles, names = axes[1, 0].get_legend_handles_labels()
-    bound = _line("white", edge="black")
-    figure.legend(
-        [bound, *handles], ["bounds of output frames", *names], loc="outside lower center", ncols=6, fontsize=FONT
-    )
+    handles, names = [_light_line(), *handles], ["bounds of output frames", *names]
+    figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=FONT)
     return figure
 
 
@@ -123,14 +110,13 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
     loss.set_ylabel("loss (nats)", fontsize=FONT)
     accuracy.set_ylabel("accuracy (%)", fontsize=FONT)
     for block in range(len(epochs[0]["strides"])):
-        colour, marker = COLOURS[block % len(COLOURS)], MARKERS[block % len(MARKERS)]
         overall = [epoch["strides"][block] for epoch in epochs]
         low, high = zip(*(epoch["local_strides"][block] for epoch in epochs), strict=True)
-        # markers are staggered, so that blocks with the same stride all show
+        # markers are few and staggered, so that blocks with the same stride all show
         every = max(1, len(epochs) // 8)
-        look = {"color": colour, "marker": marker, "markersize": 5, "markevery": (block * every // 3, every)}
-        strides.plot(numbers, overall, label=f"block {block + 1}", **look)
-        strides.fill_between(numbers, low, high, color=colour, alpha=0.2, linewidth=0)
+        markers = {"markersize": 5, "markevery": (block * every // 3, every)}
+        strides.plot(numbers, overall, label=f"block {block + 1}", **{**_look(block), **markers})
+        strides.fill_between(numbers, low, high, color=_look(block)["color"], alpha=0.2, linewidth=0)
     strides.set_ylabel("stride (input frames per output frame)", fontsize=FONT)
     strides.set_title("line: overall; band: 10–90 % of local strides", fontsize=FONT)
     for axis in (loss, accuracy, strides):
@@ -169,35 +155,41 @@ def _strides_on_input(plans: Sequence[Any]) -> list[Tensor]:
     return curves
 
 
-def _time_unit(seconds: float, frame_rate: float) -> tuple[str, float]:
+def _array(x: Tensor) -> np.ndarray:
+    """What matplotlib draws."""
+    return x.detach().float().cpu().numpy()
+
+
+def _look(block: int) -> dict[str, Any]:
+    """Colour and marker of a block, the same in every picture."""
+    colour, marker = COLOURS[block % len(COLOURS)], MARKERS[block % len(MARKERS)]
+    return {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.2}
+
+
+def _time_unit(frames: int, frame_rate: float | None) -> tuple[str, float]:
     """The unit of the time axis, and how much of it one frame is."""
-    return ("ms", 1000 / frame_rate) if seconds < 1 else ("s", 1 / frame_rate)
+    if frame_rate is None:
+        return "frames", 1.0
+    return ("ms", 1000 / frame_rate) if frames < frame_rate else ("s", 1 / frame_rate)
 
 
-def _contrast(x: Tensor, lengths: Sequence[int]) -> tuple[float, float]:
-    """Limits of the colour scale, shared by the items and robust to single values."""
-    values = torch.cat([item[:, :length].flatten() for item, length in zip(x, lengths, strict=True)]).float()
-    low, high = torch.quantile(values[:: max(1, len(values) // 100_000)], torch.tensor([0.01, 0.99])).tolist()
-    return low, high
-
-
-def _stride_axis(axis: Axes, curves: Sequence[Tensor]) -> None:
+def _stride_axis(axis: Axes, values: np.ndarray) -> None:
     """A logarithmic axis with plain numbers: a stride of 4 is as far above 2 as 2 is above 1."""
-    from matplotlib.ticker import NullFormatter, NullLocator
+    from matplotlib.ticker import NullLocator
 
-    values = torch.cat(list(curves))
     low, high = min(1.0, float(values.min())), max(2.0, float(values.max()))
-    ticks = [tick for tick in (0.25, 0.5, 1, 2, 4, 8, 16, 32, 64, 128) if low / 1.5 <= tick <= high * 1.5]
+    ticks = [2.0**n for n in range(-3, 12) if low / 1.5 <= 2.0**n <= high * 1.5]
     axis.set_yscale("log", base=2)
     axis.set_ylim(low / 1.15, high * 1.15)
     axis.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.yaxis.set_minor_locator(NullLocator())
-    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _line(colour: str, edge: str) -> Any:
-    """A legend entry for a light line, outlined so that it shows on white."""
+def _light_line() -> Any:
+    """The legend's entry for the white lines, outlined so that it shows on white."""
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import Normal, Stroke
 
-    return Line2D([], [], color=colour, linewidth=2, path_effects=[Stroke(linewidth=3.5, foreground=edge), Normal()])
+    return Line2D(
+        [], [], color="white", linewidth=2, path_effects=[Stroke(linewidth=3.5, foreground="black"), Normal()]
+    )

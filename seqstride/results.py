@@ -7,7 +7,7 @@ import os
 import platform
 import statistics
 from collections.abc import Iterable
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +15,14 @@ REQUIRED = ("recipe", "method", "seed", "test_accuracy", "parameters", "macs", "
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on."""
-    packages = ("seqstride", "torch", "torchaudio", "speechbrain")
-    return {"python": platform.python_version(), **{package: _version(package) for package in packages}}
+    """The versions that a result depends on; of torch with its build."""
+    import torch
+
+    packages = {package: _version(package) for package in ("seqstride", "torchaudio", "speechbrain")}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **packages}
 
 
 def _version(package: str) -> str:
-    from importlib.metadata import PackageNotFoundError
-
     try:
         return version(package)
     except PackageNotFoundError:  # a bare checkout of seqstride is not installed

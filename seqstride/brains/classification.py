@@ -154,7 +154,7 @@ class ClassificationBrain(sb.Brain):
 
     def strides(self) -> list[float]:
         """The current stride of every block."""
-        return [float(layer.stride) for layer in self.encoder.downsamplers]
+        return [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
 
     def _accuracy(self) -> float:
         return float(self.confusion.diag().sum() / self.confusion.sum())
