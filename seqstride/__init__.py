@@ -1,4 +1,4 @@
-"""seqstride: learnable and adaptive downsampling of one-dimensional signals. Importing it loads torch and nothing else."""
+"""seqstride: learnable and adaptive downsampling of one-dimensional signals. Importing it loads torch only."""
 
 from seqstride import functional
 from seqstride.encoders import Encoded, ResNet1d

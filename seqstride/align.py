@@ -1,10 +1,11 @@
 """AdaStride's two resamplers: every output frame reads the input frames whose positions lie near it.
 
-`align_frames` (the *matrix* method) weighs input frame t by softmax_t(−σ² (l − p_t)²). p is sorted, so with d_l the distance of
-output l to its nearest position every t with |l − p_t| > d_l + √(45 / σ²) has less than e⁻⁴⁵ of the nearest one's weight: nothing
-in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). Each output so needs one contiguous run of inputs,
-outputs inside long gaps included. l ± (d_l + √(45 / σ²)) is monotone in l (d is 1-Lipschitz), so the window of a block of rows
-goes from the first input of its first row to the last input of its last row.
+`align_frames` (the *matrix* method) weighs input frame t by softmax_t(−σ² (l − p_t)²). p is sorted, so with d_l the
+distance of output l to its nearest position every t with |l − p_t| > d_l + √(45 / σ²) has less than e⁻⁴⁵ of the
+nearest one's weight: nothing in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). Each output so
+needs one contiguous run of inputs, outputs inside long gaps included. l ± (d_l + √(45 / σ²)) is monotone in l (d is
+1-Lipschitz), so the window of a block of rows goes from the first input of its first row to the last input of its last
+row.
 
 `scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame.
 """
@@ -46,8 +47,8 @@ def _align_blocks(
 class _Align(torch.autograd.Function):
     """z = softmax(−σ² (l − p)²) x in blocks, with gradients for x and p.
 
-    With A a block's weights and dA = dzᵀx, the gradient of the logits is dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are
-    −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t) = 2σ² (Σ_l dO[l, t] (l − r0) − (p_t − r0) Σ_l dO[l, t]).
+    With A a block's weights and dA = dzᵀx, the gradient of the logits is dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits
+    are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t) = 2σ² (Σ_l dO[l, t] (l − r0) − (p_t − r0) Σ_l dO[l, t]).
     """
 
     @staticmethod
@@ -108,7 +109,7 @@ def align_frames(
     host_output: list[int],
     sigma_square: float,
 ) -> Tensor:
-    """(B, C, T) → (B, C, L) by the exact alignment; the arithmetic of `seqstride.functional.align`, without its checks."""
+    """(B, C, T) → (B, C, L) by the exact alignment: `seqstride.functional.align` without its checks."""
     return _Align.apply(x, positions, lengths, output_lengths, host_output, sigma_square)
 
 
@@ -181,10 +182,8 @@ def _scatter_blocks(
     return widened, has_fill
 
 
-def _fill_sources(
-    positions: Tensor, lengths: Tensor, output_lengths: Tensor, occupied: Tensor
-) -> Tensor:
-    """For every output frame that no input frame rounds to, the input frame nearest to it (the earlier on a tie), else −1."""
+def _fill_sources(positions: Tensor, lengths: Tensor, output_lengths: Tensor, occupied: Tensor) -> Tensor:
+    """For an output frame that no input frame rounds to, the nearest input frame (the earlier on a tie), else −1."""
     p = sorted_positions(positions, lengths)
     rows = torch.arange(occupied.shape[1], device=p.device, dtype=p.dtype).expand(occupied.shape).contiguous()
     right = torch.searchsorted(p, rows)
@@ -195,9 +194,7 @@ def _fill_sources(
     return source.masked_fill(occupied | ~length_mask(output_lengths, occupied.shape[1]), -1)
 
 
-def scatter_weights(
-    positions: Tensor, bins: Tensor, lengths: Tensor, width: int, sigma_square: float
-) -> Tensor:
+def scatter_weights(positions: Tensor, bins: Tensor, lengths: Tensor, width: int, sigma_square: float) -> Tensor:
     """Weight of every input frame in its output frame: softmax of −σ² (d_t − p_t)² over the frames of a bin; (B, T)."""
     real = length_mask(lengths, positions.shape[1])
     logits = (-sigma_square * (bins - positions).square()).masked_fill(~real, -torch.inf)
@@ -217,7 +214,7 @@ def scatter_frames(
     sigma_square: float,
     empty: str,
 ) -> Tensor:
-    """(B, C, T) → (B, C, L) by rounding; the arithmetic of `seqstride.functional.scatter_align`, without its checks."""
+    """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks."""
     width = max(host_output)
     bins = nearest_output(positions, output_lengths)
     weights = scatter_weights(positions, bins, lengths, width, sigma_square)

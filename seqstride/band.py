@@ -1,8 +1,8 @@
 """Products with banded matrices that differ from item to item, in blocks.
 
-A banded (B, L, T) matrix is a list of blocks: rows r0 … r1 − 1 of item b are zero outside columns c0 … c1 − 1. Each block is
-one dense product on a view of the signal, without a copy: linear in T while the windows stay narrow, and at the worst
-(windows as wide as the signal) the dense product itself.
+A banded (B, L, T) matrix is a list of blocks: rows r0 … r1 − 1 of item b are zero outside columns c0 … c1 − 1. Each
+block is one dense product on a view of the signal, without a copy: linear in T while the windows stay narrow, and at
+the worst (windows as wide as the signal) the dense product itself.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Rows of a block. Wider blocks multiply more zeros, narrower ones make more calls: measured on (8, 256, 4000) at stride 2 on
-# two CPU cores, 16 32 64 128 rows take 20, 13, 12 and 17 ms for one product.
+# Rows of a block. Wider blocks multiply more zeros, narrower ones make more calls: measured on (8, 256, 4000) at
+# stride 2 on two CPU cores, 16 32 64 128 rows take 20, 13, 12 and 17 ms for one product.
 ROWS = 64
 
 Block = tuple[int, int, int, int, int]  # item, r0, r1, c0, c1

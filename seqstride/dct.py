@@ -45,7 +45,8 @@ def cosine_analysis(x: Tensor, count: int) -> Tensor:
         coefficients = (spectrum[..., :low] * twiddle[:low]).real * SQRT2
     else:
         turned = spectrum * twiddle
-        # k = T − j for j = T − count … descending: the coefficients half … count − 1 are −Im at j = T − half … T − count + 1
+        # k = T − j for j = T − count … descending: the coefficients half … count − 1 are −Im at j = T − half … T −
+        # count + 1
         upper = turned.imag[..., frames - count + 1 : frames - half + 1].flip(-1)
         coefficients = torch.cat([turned.real, upper.neg()], dim=-1) * SQRT2
     coefficients[..., 0] /= SQRT2

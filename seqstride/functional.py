@@ -36,8 +36,8 @@ def positions(scores: Tensor, output_lengths: Tensor, lengths: Tensor | None = N
         lengths: (B,) integers, real frames; None: all T.
 
     Returns:
-        (B, T) in double precision where the device has it: non-decreasing from 0 at the first frame to L_b − 1 at the last
-        real one, 0 in the padding.
+        (B, T) in double precision where the device has it: non-decreasing from 0 at the first frame to L_b − 1 at the
+        last real one, 0 in the padding.
 
     Raises:
         ValueError: naming argument, value and rule.
@@ -64,7 +64,7 @@ def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
 def align(
     x: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor | None = None, *, sigma_square: float = 5.0
 ) -> Tensor:
-    """Reads output frame l as Σ_t softmax_t(−σ² (l − p_t)²) x_t: (B, C, T), (B, T) → (B, C, L). Exact, in linear memory.
+    """Reads output frame l as Σ_t softmax_t(−σ² (l − p_t)²) x_t: (B, C, T), (B, T) → (B, C, L). Exact.
 
     Args:
         x: (B, C, T).
@@ -98,7 +98,7 @@ def scatter_align(
 ) -> Tensor:
     """Sends input frame t to output frame floor(p_t + ½), a softmax-weighted mean where several meet.
 
-    Arguments, result and errors as `align`; `empty` as in `AdaStride1d`. Source: AdaStride-F; `empty="nearest"` is ours.
+    Arguments, result and errors as `align`; `empty` as in `AdaStride1d`. Source: AdaStride-F.
     """
     check_alignment("scatter", sigma_square, empty)
     real = _check_placed(x, positions, lengths)
@@ -186,7 +186,7 @@ def _check_placed(x: Tensor, positions: Tensor, lengths: Tensor | None) -> Tenso
     _check_grid("positions", positions)
     if positions.shape != (x.shape[0], x.shape[2]):
         raise ValueError(
-            f"`positions` (shape {tuple(positions.shape)}) must have shape {(x.shape[0], x.shape[2])}, one for each frame"
+            f"`positions` (shape {tuple(positions.shape)}) must have shape {(x.shape[0], x.shape[2])}, one per frame"
         )
     real = _lengths(lengths, positions)
     step = positions.detach()[:, 1:] - positions.detach()[:, :-1]

@@ -163,7 +163,7 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
     `torch.nn.BatchNorm1d`, and so is the result where there is no padding. Source: ours.
     """
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         if lengths is None:
             return super().forward(x)
         mask = length_mask(lengths, x.shape[-1])[:, None]
@@ -182,7 +182,9 @@ class MaskedBatchNorm1d(nn.BatchNorm1d):
         return y.masked_fill(~mask, 0.0)
 
     def _update_running(self, mean: Tensor, unbiased_variance: Tensor) -> None:
-        assert self.running_mean is not None and self.running_var is not None  # narrows the type
+        # narrows the types; they are there where this is called
+        assert self.running_mean is not None
+        assert self.running_var is not None
         assert self.num_batches_tracked is not None
         self.num_batches_tracked += 1
         # momentum None is a cumulative average, as in torch.nn.BatchNorm1d

@@ -1,12 +1,13 @@
 """Stride → soft spectral window (DiffStride and DCT-DiffStride).
 
-The window is 1 up to a threshold, falls linearly over R bins and is 0 beyond (Riad et al. 2022, §3 and the authors' code):
+The window is 1 up to a threshold, falls linearly over R bins and is 0 beyond (Riad et al. 2022, §3 and the authors'
+code):
 
     mask_n = clamp((R + threshold − n) / R, 0, 1),    threshold = T / (2S) + 1  (DFT),    T / S  (DCT, ours).
 
 Only the bins with mask > 0 are kept, and of those only the ramp, the bins above the threshold, has values other than 1
-and depends on S. So a window is three numbers, flat ≤ kept ≤ bins and the output length, that are decided on the host in
-double precision, and the ramp, a short tensor through which the gradient reaches S.
+and depends on S. So a window is three numbers, flat ≤ kept ≤ bins and the output length, that are decided on the host
+in double precision, and the ramp, a short tensor through which the gradient reaches S.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ class Window(NamedTuple):
 
 
 class _Inward(torch.autograd.Function):
-    """clamp(value, low, high) whose gradient also passes where the value lies outside and descent would bring it back."""
+    """clamp(value, low, high) whose gradient also passes outside where descent would bring the value back."""
 
     @staticmethod
     def forward(ctx: Any, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -149,9 +150,7 @@ def spectral_mask(
     check_smoothness(smoothness, relative_smoothness)
     value = stride if isinstance(stride, Tensor) else torch.tensor(stride, dtype=torch.float64)
     number = check_stride(float(value.detach()))
-    kept = window(
-        number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform
-    )
+    kept = window(number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform)
     ramp = ramps(value, [kept], transform)[0]
     ramp = ramp.to(value.dtype if isinstance(stride, Tensor) else torch.get_default_dtype())
     return torch.cat([ramp.new_ones(kept.flat), ramp])

@@ -1,7 +1,7 @@
 """Complexity of an encoder as a differentiable function of its strides, to be added to a loss with a weight λ.
 
-The continuous lengths behind a layer are n_l = min(n_{l−1}, n_{l−1}/S_l + 2R) for DiffStride (+ R for the DCT) and n_{l−1}/s for
-AdaStride and fixed strides (`Downsampler.expected_length`).
+The continuous lengths behind a layer are n_l = min(n_{l−1}, n_{l−1}/S_l + 2R) for DiffStride (+ R for the DCT) and
+n_{l−1}/s for AdaStride and fixed strides (`Downsampler.expected_length`).
 """
 
 from __future__ import annotations
@@ -61,8 +61,8 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
     Args:
         encoder: an encoder with `stages`; for kind "frames" also the layers in order of depth.
         kind: "frames": Σ_l Π_{i≤l} 1/S_i, the number of layers where all strides are 1;
-            "memory": activations Σ_l C_l n_l, "macs": multiply-accumulates Σ_l macs_l n_{l−1}, both relative to the same net
-            without downsampling (1 at most).
+            "memory": activations Σ_l C_l n_l, "macs": multiply-accumulates Σ_l macs_l n_{l−1}, both relative to the
+            same net without downsampling (1 at most).
         length: n_0, frames at the encoder's input; the soft edge of a spectral window weighs more in short signals.
 
     Returns:
@@ -79,7 +79,7 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
         raise ValueError(f"`length` (={length}) must be at least 1")
     stages = getattr(encoder, "stages", None)
     if kind == "frames":
-        layers = [s.layer for s in stages if s.layer is not None] if stages is not None else list(encoder)  # type: ignore[arg-type]
+        layers: Iterable[Any] = encoder if stages is None else (s.layer for s in stages if s.layer is not None)  # type: ignore[assignment]
         total, share = torch.zeros(()), torch.ones(())
         for layer in layers:
             share = share / layer.stride
@@ -121,7 +121,11 @@ def parameter_groups(
     Raises:
         ValueError: negative or non-finite rates.
     """
-    for name, value in (("lr", lr), ("weight_decay", weight_decay), ("stride_lr", lr if stride_lr is None else stride_lr)):
+    for name, value in (
+        ("lr", lr),
+        ("weight_decay", weight_decay),
+        ("stride_lr", lr if stride_lr is None else stride_lr),
+    ):
         if not 0 <= value < float("inf"):
             raise ValueError(f"`{name}` (={value}) must be finite and not negative")
     strides = [m.stride_parameter for m in model.modules() if isinstance(m, LearntStride)]

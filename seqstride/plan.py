@@ -53,7 +53,8 @@ class Plan:
     Attributes:
         input_lengths: (B,) int64, real input frames of each item.
         lengths: (B,) int64, output frames of each item.
-        positions: (B, T), double precision where the device has it: the output coordinate of every input frame, 0 in the
+        positions: (B, T), double precision where the device has it: the output coordinate of every input frame, 0 in
+            the
             padding.
         penalty: 0-d tensor, to be added to the loss (AdaStride's gap penalty; 0 for the other methods).
 
@@ -96,7 +97,7 @@ class Plan:
         raise NotImplementedError
 
     def strides(self) -> Tensor:
-        """Local stride at every input frame, in input frames per output frame: (B, T), at most T_b, 0 in the padding."""
+        """Local stride at every input frame, in input per output frames: (B, T), at most T_b, 0 in the padding."""
         return local_strides(self.positions, self.input_lengths)
 
     def durations(self) -> Tensor:
@@ -104,7 +105,7 @@ class Plan:
         return frame_counts(self.positions, self.input_lengths, self.lengths, max(self.frames.host_output))
 
     def times(self) -> Tensor:
-        """The input frame index (fractional, in [0, T_b − 1]) every output frame stands for: (B, L), 0 in the padding."""
+        """The input frame index (fractional, in [0, T_b − 1]) an output frame stands for: (B, L), 0 in the padding."""
         return inverse_positions(self.positions, self.input_lengths, self.lengths, max(self.frames.host_output))
 
     def expand(self, z: Tensor) -> Tensor:
@@ -117,7 +118,7 @@ class Plan:
         batch, width = len(self.frames.host_output), max(self.frames.host_output)
         if z.shape[0] != batch or z.shape[2] != width:
             raise ValueError(
-                f"`z` (shape {tuple(z.shape)}) must have the batch size {batch} and the {width} output frames of the plan"
+                f"`z` (shape {tuple(z.shape)}) must have the plan's batch size {batch} and {width} output frames"
             )
         return interpolate(z, self.positions, self.lengths, self.input_lengths)
 
@@ -137,7 +138,9 @@ class UniformPlan(Plan):
     """A plan with one stride per item: p_t = slope·t + offset."""
 
     def __init__(self, frames: Frames, slope: list[float], offset: list[float], like: Tensor) -> None:
-        super().__init__(frames, torch.zeros((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device))
+        super().__init__(
+            frames, torch.zeros((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+        )
         dtype = float64_on(like.device)
         self.slope = torch.tensor(slope, dtype=dtype, device=like.device)
         self.offset = torch.tensor(offset, dtype=dtype, device=like.device)

@@ -1,8 +1,8 @@
 """Scores → monotone positions, and what positions say about time.
 
 Positions p (B, T) give every input frame its place on the line of output frames: frame t of item b goes to p_t, output
-frame l is read at l. They are kept in double precision (float32 is off by 6e-4 frames at T = 8192), are (B, T) only and so
-cost nothing. The padding holds 0.
+frame l is read at l. They are kept in double precision (float32 is off by 6e-4 frames at T = 8192), are (B, T) only
+and so cost nothing. The padding holds 0.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from seqstride.lengths import float64_on, length_mask
 def positions_from_scores(scores: Tensor, output_lengths: Tensor, lengths: Tensor) -> Tensor:
     """(B, T) scores → (B, T) positions; the arithmetic of `positions`, without its checks.
 
-    p_t = (c_t − c_1) / (c_T − c_1) · (L − 1) with c the running sum of a = exp(score). c_1 = a_1 cancels, so a_1 is set to 0
-    and the largest of the other scores is subtracted first: exp cannot overflow, and c_T is at least 1.
+    p_t = (c_t − c_1) / (c_T − c_1) · (L − 1) with c the running sum of a = exp(score). c_1 = a_1 cancels, so a_1 is
+    set to 0 and the largest of the other scores is subtracted first: exp cannot overflow, and c_T is at least 1.
     """
-    batch, frames = scores.shape
+    frames = scores.shape[1]
     dtype = float64_on(scores.device)
     real = length_mask(lengths, frames)
     steps = real.clone()

@@ -1,8 +1,8 @@
 """Resampling in the frequency domain, and the way back in time.
 
 `spectral_crop` is the one engine of the spectral families: transform, keep the lowest bins, weigh the ramp, inverse
-transform at the new length. Both transforms are scaled so that bin 0 is the mean, which makes the gain at DC one whatever
-the lengths ("forward" normalisation). The other resamplers are in `align.py`.
+transform at the new length. Both transforms are scaled so that bin 0 is the mean, which makes the gain at DC one
+whatever the lengths ("forward" normalisation). The other resamplers are in `align.py`.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def _groups(windows: list[Window]) -> list[tuple[slice | list[int], Window]]:
 class _SpectralCrop(torch.autograd.Function):
     """y = synthesis(mask · analysis(x)), with its adjoint.
 
-    Forward, per item: X_n = (1/T) Σ_t x_t e^{−iθ_n t}; y_j = Re Σ_n w_n m_n X_n e^{2πi nj/L}, w_n = 1 at n = 0 and at the
-    Nyquist bin of L, else 2 (the DCT has w = 1). With G = analysis(dy) the adjoint is
+    Forward, per item: X_n = (1/T) Σ_t x_t e^{−iθ_n t}; y_j = Re Σ_n w_n m_n X_n e^{2πi nj/L}, w_n = 1 at n = 0 and at
+    the Nyquist bin of L, else 2 (the DCT has w = 1). With G = analysis(dy) the adjoint is
 
         dx = synthesis(m · Z) at T,    Z = (L/T)·G, halved at a bin that is Nyquist for L but not for T,
         dm_n = T v_n Σ_C Re(X_n conj Z_n),    v_n as w_n but for T,

@@ -36,8 +36,8 @@ class _Score(torch.autograd.Function):
 class FrameScore(nn.Conv1d):
     """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding.
 
-    In the precision of the weight or of `x`, whichever is higher, and at least float32, also under autocast: scores pass
-    through exp and a running sum over T, where half precision would move frames.
+    In the precision of the weight or of `x`, whichever is higher, and at least float32, also under autocast: scores
+    pass through exp and a running sum over T, where half precision would move frames.
     """
 
     def __init__(self, channels: int) -> None:

@@ -73,8 +73,8 @@ class ResNet1d(nn.Module):
     Raises:
         ValueError: naming argument, value and rule.
 
-    Source: the classifier of the AdaStride experiments in outline (1×1 projection, residual blocks, three downsamplings);
-    sizes are ours.
+    Source: the classifier of the AdaStride experiments in outline (1×1 projection, residual blocks, three
+    downsamplings); sizes are ours.
     """
 
     def __init__(
@@ -88,14 +88,18 @@ class ResNet1d(nn.Module):
     ) -> None:
         super().__init__()
         if not channels or len(channels) != len(strides):
-            raise ValueError(f"`strides` (={tuple(strides)}) must have one entry for each of `channels` (={tuple(channels)})")
+            raise ValueError(
+                f"`strides` (={tuple(strides)}) must have one entry for each of `channels` (={tuple(channels)})"
+            )
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` (={kernel_size}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]
         self.in_channels, self.out_channels = check_channels(in_channels), widths[-1]
         self.projection = nn.Conv1d(in_channels, widths[0], 1)
         self.blocks = nn.ModuleList(
-            ResidualBlock(before, after, make_downsampler(downsampler, after, stride, **(downsampler_options or {})), kernel_size)
+            ResidualBlock(
+                before, after, make_downsampler(downsampler, after, stride, **(downsampler_options or {})), kernel_size
+            )
             for before, after, stride in zip([widths[0], *widths], widths, strides, strict=False)
         )
         self.norm = MaskedBatchNorm1d(self.out_channels)

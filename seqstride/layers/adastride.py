@@ -18,28 +18,28 @@ from seqstride.score import FrameScore
 class AdaStride1d(Downsampler):
     """AdaStride: (B, C, T) → (B, C, ceil(T / s)) at a fixed overall ratio s, spent where the content needs it.
 
-    Every frame gets a score, the exponentials of the scores are steps on a line, and the line is cut into ceil(T / s) output
-    frames: high-scoring stretches get more of them. The scores' weights start at zero, the uniform stride.
+    Every frame gets a score, the exponentials of the scores are steps on a line, and the line is cut into ceil(T / s)
+    output frames: high-scoring stretches get more of them. The scores' weights start at zero, the uniform stride.
 
-    The plan's `penalty` (mean excess of steps over one output frame) belongs in the loss, with weight 1 by default: it keeps
-    output frames from standing in gaps. `nn.Sequential` has no place for it, so there it is lost; the encoders of this
-    package add the penalties up.
+    The plan's `penalty` (mean excess of steps over one output frame) belongs in the loss, with weight 1 by default: it
+    keeps output frames from standing in gaps. `nn.Sequential` has no place for it, so there it is lost; the encoders
+    of this package add the penalties up.
 
     Args:
         channels: C of the input.
         stride: s, overall ratio, real, ≥ 1; input frames per output frame.
-        method: "matrix" (each output a softmax-weighted mean of the frames around it, exact) or "scatter" (AdaStride-F: each
-            frame goes to the nearest output frame).
-        sigma_square: σ², multiplies squared distances in the weights exp(−σ² (l − p)²); the trade-off between information
-            loss (large) and blurring (small), and worth tuning.
+        method: "matrix" (each output a softmax-weighted mean of the frames around it, exact) or "scatter"
+            (AdaStride-F: each frame goes to the nearest output frame).
+        sigma_square: σ², multiplies squared distances in the weights exp(−σ² (l − p)²); the trade-off between
+            information loss (large) and blurring (small), and worth tuning.
         empty: for "scatter", output frames that no input frame is nearest to: "nearest" copies the input frame at the
             nearest position, "zero" leaves them 0 (the paper's method).
 
     Raises:
         ValueError: naming argument, value and rule.
 
-    Source: AdaStride (ICLR 2023 submission), vector positioning; later TadaStride, official code. Ours: real s, positions in
-    double precision, the scale of the scores, `empty="nearest"`.
+    Source: AdaStride (ICLR 2023 submission), vector positioning; later TadaStride, official code. Ours: real s,
+    positions in double precision, the scale of the scores, `empty="nearest"`.
     """
 
     stride: float

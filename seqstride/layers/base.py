@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class Downsampler(nn.Module):
     """Base of all downsampling layers: (B, C, T) → (B, C, L).
 
-    A layer decides in `plan` and resamples in `pool`; calling it does both. `stride` is its overall stride in input frames
-    per output frame: a number where it is fixed, a 0-d tensor where it is learnt.
+    A layer decides in `plan` and resamples in `pool`; calling it does both. `stride` is its overall stride in input
+    frames per output frame: a number where it is fixed, a 0-d tensor where it is learnt.
     """
 
     stride: float | Tensor

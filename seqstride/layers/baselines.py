@@ -1,4 +1,4 @@
-"""The methods a user has today, behind the same plan: strided convolution, average, max, blur, spectral and cosine pooling."""
+"""The methods a user has today, behind the same plan: strided convolution and fixed pooling."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Kind = Literal["strided", "average", "max", "blur"]
 
 
 def average_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
-    """Mean over windows of `stride` frames, the last one over its real frames; (B, C, T) zero-padded → (B, C, width)."""
+    """Mean over windows of `stride` frames, the last one over its real frames; (B, C, T) zero-padded → (B, C, L)."""
     y = F.avg_pool1d(F.pad(x, (0, width * stride - x.shape[-1])), stride)
     start = torch.arange(width, device=x.device) * stride
     real = (lengths[:, None] - start).clamp(0, stride)
@@ -27,7 +27,7 @@ def average_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
 
 
 def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Binomial kernel of 2s − 1 taps with sum 1; s = 2: [1, 2, 1] / 4. By logarithms, so that a long one does not overflow."""
+    """Binomial kernel of 2s − 1 taps with sum 1; s = 2: [1, 2, 1] / 4. By logarithms: a long one must not overflow."""
     n = 2 * stride - 2
     k = torch.arange(n + 1, dtype=torch.float64)
     log = math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1) - n * math.log(2.0)
@@ -35,7 +35,7 @@ def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor
 
 
 def blur_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
-    """Binomial kernel centred on frames 0, s, 2s, …, renormalised over real frames; (B, C, T) zero-padded → (B, C, width)."""
+    """Binomial kernel centred on frames 0, s, 2s, …, renormalised over real frames; (B, C, T) → (B, C, L)."""
     batch, channels, frames = x.shape
     kernel = blur_kernel(stride, x.dtype, x.device)[None, None]
     y = F.conv1d(x.reshape(batch * channels, 1, frames), kernel, stride=stride, padding=stride - 1)
@@ -111,7 +111,7 @@ class AvgPool1d(_IntegerStride):
 
 
 class MaxPool1d(_IntegerStride):
-    """Max pooling, kernel = stride, over real frames only. (B, C, T) → (B, C, ceil(T / s)). Arguments as `AvgPool1d`."""
+    """Max pooling, kernel = stride, over real frames. (B, C, T) → (B, C, ceil(T / s)). Arguments as `AvgPool1d`."""
 
     kind: Kind = "max"
 
@@ -119,8 +119,8 @@ class MaxPool1d(_IntegerStride):
 class BlurPool1d(_IntegerStride):
     """BlurPool: a binomial low-pass of 2s − 1 taps, then every s-th frame. (B, C, T) → (B, C, ceil(T / s)).
 
-    The kernel is centred on frames 0, s, 2s, … and renormalised over the real frames at both ends, so that a constant stays
-    that constant. Arguments as `AvgPool1d`.
+    The kernel is centred on frames 0, s, 2s, … and renormalised over the real frames at both ends, so that a constant
+    stays that constant. Arguments as `AvgPool1d`.
 
     Source: Zhang 2019, "Making convolutional networks shift-invariant again", §3; kernel width and ends are ours.
     """
@@ -129,7 +129,7 @@ class BlurPool1d(_IntegerStride):
 
 
 class StridedConv1d(_IntegerStride):
-    """Strided convolution of 3 taps, padding 1: (B, C, T) → (B, C, ceil(T / s)); the padding of an item counts as zeros.
+    """Strided convolution of 3 taps, padding 1: (B, C, T) → (B, C, ceil(T / s)); padding counts as zeros.
 
     Its plan keeps frames 0, s, 2s, … (the convolution happens before), so that a shortcut can follow it.
 

@@ -9,9 +9,9 @@ from seqstride.masks import Transform
 class DCTDiffStride1d(LearntStride):
     """DiffStride over the orthonormal DCT-II: (B, C, T) → (B, C, L), L ≈ T / S + R, the stride S learnt.
 
-    An item of T frames keeps the coefficients k with mask_k = clamp((R + T/S − k) / R, 0, 1) > 0 and comes out with as many
-    frames, times √(L / T): unit gain at DC. The soft edge costs R frames, half of DiffStride's 2R; a mirrored (not periodic)
-    continuation leaves no jump between the last and the first frame.
+    An item of T frames keeps the coefficients k with mask_k = clamp((R + T/S − k) / R, 0, 1) > 0 and comes out with as
+    many frames, times √(L / T): unit gain at DC. The soft edge costs R frames, half of DiffStride's 2R; a mirrored
+    (not periodic) continuation leaves no jump between the last and the first frame.
 
     Args:
         stride: S at the start, real, ≥ 1; input frames per output frame. One for all channels.
@@ -22,7 +22,8 @@ class DCTDiffStride1d(LearntStride):
     Raises:
         ValueError: naming argument, value and rule.
 
-    Source: ours after Riad et al., ICLR 2022; the published text on the cosine variant names the transform and no detail.
+    Source: ours after Riad et al., ICLR 2022; the published text on the cosine variant names the transform and no
+    detail.
     """
 
     transform: Transform = "dct"

@@ -1,4 +1,4 @@
-"""A stride learnt by gradient descent through a soft window over a spectrum: what DiffStride and DCT-DiffStride share."""
+"""A stride learnt through a soft window over a spectrum: what DiffStride and DCT-DiffStride share."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ from seqstride.layers.baselines import check_channels
 class PHConv1d(nn.Module):
     """Parameterised hypercomplex convolution: (B, C_in, T) → (B, C_out, T').
 
-    The weight is Σ_{i=1..n} A_i ⊗ F_i (Kronecker product over the channel axes) with A_i (n, n) and F_i (C_out/n, C_in/n, k).
+    The weight is Σ_{i=1..n} A_i ⊗ F_i (Kronecker product over the channel axes) with A_i (n, n) and F_i (C_out/n,
+    C_in/n, k).
 
     Args:
         in_channels, out_channels: multiples of `n`.
@@ -26,7 +27,8 @@ class PHConv1d(nn.Module):
     Raises:
         ValueError: channels that `n` does not divide, or sizes below 1.
 
-    Source: Zhang et al. 2021, "Beyond fully-connected layers with quaternions", §3; Grassucci et al. 2022 for convolutions.
+    Source: Zhang et al. 2021, "Beyond fully-connected layers with quaternions", §3; Grassucci et al. 2022 for
+        convolutions.
     """
 
     def __init__(
@@ -57,7 +59,8 @@ class PHConv1d(nn.Module):
     def reset_parameters(self) -> None:
         """Draws the parameters so that the weight has the variance 1/(3·fan_in) of `torch.nn.Conv1d`.
 
-        An element of the weight sums n products of independent a ~ U(±√(3/n)) (variance 1/n) and f: its variance is that of f.
+        An element of the weight sums n products of independent a ~ U(±√(3/n)) (variance 1/n) and f: its variance is
+        that of f.
         """
         n = self.rules.shape[0]
         fan_in = n * self.filters.shape[2] * self.filters.shape[3]

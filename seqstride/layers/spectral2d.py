@@ -14,7 +14,7 @@ from seqstride.layers.learnt_stride import LearntStride
 
 
 class _LearntStride2d(nn.Module):
-    """Two separable passes: along T with `time`, along F with `frequency` (the same layer where the stride is shared)."""
+    """Two separable passes: along T with `time`, along F with `frequency` (the same layer where it is shared)."""
 
     layer: type[LearntStride]
 
@@ -84,6 +84,6 @@ class DiffStride2d(_LearntStride2d):
 
 
 class DCTDiffStride2d(_LearntStride2d):
-    """DCT-DiffStride over time and frequency; as `DiffStride2d`, with the options of `DCTDiffStride1d`. Source: ours."""
+    """DCT-DiffStride over time and frequency; as `DiffStride2d`, options as `DCTDiffStride1d`. Source: ours."""
 
     layer = DCTDiffStride1d
