@@ -67,6 +67,16 @@ def test_spectral_mask(transform, options, frames, hundredths):
         np.testing.assert_allclose(mask.double(), expected, rtol=0, atol=tolerance)
 
 
+@pytest.mark.parametrize(
+    ("transform", "frames", "stride", "kept"),
+    [("dft", 113, 1.13, 55), ("dft", 253, 1.15, 115), ("dct", 57, 1.14, 54), ("dct", 138, 1.15, 124)],
+)
+def test_kept_bins_do_not_suffer_from_binary_fractions(transform, frames, stride, kept):
+    # T / S is whole in decimals and a little more in binary: that little must not keep a bin more.
+    for value in (stride, torch.tensor(stride, dtype=torch.float64)):
+        assert len(F.spectral_mask(value, frames, transform=transform)) == kept
+
+
 @pytest.mark.parametrize(("transform", "edge"), [("dft", 63 / (2 * 2.3) + 1), ("dct", 63 / 2.3)])
 @pytest.mark.parametrize("options", [{"smoothness": 3.5}, {"relative_smoothness": 0.1}])
 def test_the_slope_of_the_mask(transform, edge, options):

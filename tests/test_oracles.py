@@ -58,10 +58,10 @@ def test_diffstride_lengths_known_from_the_official_code(frames, stride, length)
     assert oracles.diffstride(signal(frames), stride).output.shape[1] == length
 
 
-@pytest.mark.parametrize(("frames", "stride"), [(39, 1.3), (33, 1.1)])
-def test_lengths_do_not_suffer_from_binary_fractions(frames, stride):
-    assert oracles.ceil_length(frames, stride) == 30
-    assert oracles.floor_length(frames, stride) == 30
+@pytest.mark.parametrize(("frames", "stride", "length"), [(39, 1.3, 30), (33, 1.1, 30), (57, 1.14, 50), (21, 1.4, 15)])
+def test_lengths_do_not_suffer_from_binary_fractions(frames, stride, length):
+    assert oracles.ceil_length(frames, stride) == length
+    assert oracles.floor_length(frames, stride) == length
 
 
 def test_mask_by_hand():

@@ -64,12 +64,13 @@ def test_tones_between_bins_well_above_the_cut_off_are_damped(key, phase):
 
 
 @pytest.mark.parametrize("key", REAL)
-@pytest.mark.parametrize(("frames", "stride"), [(39, 1.3), (33, 1.1)])
-def test_lengths_do_not_suffer_from_binary_fractions(key, frames, stride):
+@pytest.mark.parametrize(
+    ("frames", "stride", "expected"), [(39, 1.3, 30), (33, 1.1, 30), (57, 1.14, 50), (21, 1.4, 15)]
+)
+def test_lengths_do_not_suffer_from_binary_fractions(key, frames, stride, expected):
     layer = ss.make_downsampler(key, channels=1, stride=stride)
     x = torch.randn(2, 1, frames + 5)
     lengths = torch.tensor([frames, frames])
-    expected = 30
     if key in LEARNT:  # their lengths follow the mask
         parameter = layer.stride_parameter.item()
         expected = getattr(oracles, key)(np.zeros((1, frames)), parameter).output.shape[1]
@@ -161,6 +162,18 @@ def test_the_gap_penalty_pulls_gaps_together():
         layer.score.weight -= 0.1 * layer.score.weight.grad.sign()
     assert layer.plan(x).penalty < before
     assert before > 0.1
+
+
+def test_an_encoder_adds_the_penalties_up():
+    encoder = ss.ResNet1d(1, channels=(4, 4), strides=(2, 2), downsampler="adastride")
+    with torch.no_grad():
+        for name, parameter in encoder.named_parameters():
+            if "score" in name:
+                parameter.fill_(3.0)
+    encoded = encoder(torch.randn(3, 1, 60))
+    penalties = [plan.penalty for plan in encoded.plans]
+    assert min(penalties) > 0.1
+    assert_close(encoded.penalty, penalties[0] + penalties[1])
 
 
 # --- learnt strides
