@@ -1,0 +1,270 @@
+"""The SpeechBrain edge: lobes, normalisation, mixup, and the Brain's objective and optimisation."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from speechbrain.dataio.batch import PaddedData
+from torch import nn
+
+import seqstride as ss
+from seqstride.brains import ClassificationBrain
+from seqstride.brains.history import History
+from seqstride.brains.mixup import mixup
+from seqstride.dataio import labelled_features
+from seqstride.encoders.heads import FeatureNorm, PooledClassifier
+from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_last
+
+LENGTHS = torch.tensor([30, 17, 9, 24])
+
+
+def signal(channels: int = 5) -> torch.Tensor:
+    return torch.randn(4, channels, 30)
+
+
+# Lobes
+
+
+def test_layouts_there_and_back() -> None:
+    x = torch.randn(4, 30, 5)
+    y, lengths = to_channels_first(x, LENGTHS / 30)
+    assert y.shape == (4, 5, 30)
+    assert torch.equal(lengths, LENGTHS)
+    z, relative = to_channels_last(y, lengths)
+    assert torch.equal(z, x)
+    torch.testing.assert_close(relative, LENGTHS / 30)
+    with pytest.raises(ValueError, match=r"`x` \(shape \(4, 30\)\) must have shape \(B, T, C\)"):
+        to_channels_first(x[..., 0], LENGTHS / 30)
+    with pytest.raises(ValueError, match="`relative`"):
+        to_channels_first(x, LENGTHS)
+
+
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+def test_the_downsample_lobe_is_the_layer(key: str) -> None:
+    layer = ss.make_downsampler(key, channels=5, stride=2)
+    x = signal()
+    y, relative, penalty = Downsample(layer)(x.transpose(1, 2), LENGTHS / 30)
+    expected = layer(x, LENGTHS)
+    torch.testing.assert_close(y, expected.transpose(1, 2))
+    assert torch.equal((relative * y.shape[1]).round().long(), layer.output_lengths(LENGTHS))
+    assert penalty.shape == ()
+
+
+def test_the_encoder_lobe_is_the_encoder() -> None:
+    encoder = ss.ResNet1d(5, channels=(8, 6), strides=(2, 2)).eval()
+    x = signal()
+    y, relative, penalty = Encoder(encoder)(x.transpose(1, 2), LENGTHS / 30)
+    encoded = encoder(x, LENGTHS)
+    torch.testing.assert_close(y, encoded.features.transpose(1, 2))
+    torch.testing.assert_close(relative * y.shape[1], encoded.lengths.float())
+    torch.testing.assert_close(penalty, encoded.penalty)
+
+
+# Normalisation and head
+
+
+def test_normalisation_is_that_of_the_real_frames() -> None:
+    norm = FeatureNorm(5)
+    items = [torch.randn(5, t) * 3 + 7 for t in (30, 11, 4)]
+    norm.fit(items)
+    frames = torch.cat(items, 1)
+    torch.testing.assert_close(norm.mean, frames.mean(1))
+    torch.testing.assert_close(norm.std, frames.std(1, correction=0))
+    x = signal()
+    x[1, :, 17:] = float("nan")
+    y = norm(x, LENGTHS)
+    torch.testing.assert_close(y[1, :, :17], (x[1, :, :17] - norm.mean[:, None]) / norm.std[:, None])
+    assert (y[1, :, 17:] == 0).all()
+    assert set(norm.state_dict()) == {"mean", "std"}
+
+
+def test_a_constant_channel_stays_finite() -> None:
+    norm = FeatureNorm(2)
+    norm.fit([torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]])])
+    assert norm(torch.ones(1, 2, 3), torch.tensor([3])).isfinite().all()
+    with pytest.raises(ValueError, match="`items`"):
+        norm.fit([torch.randn(3, 4)])
+
+
+def test_the_head_ignores_padding() -> None:
+    head = PooledClassifier(5, 3).eval()
+    x = signal()
+    expected = torch.stack([head.linear(x[i, :, :n].mean(1)) for i, n in enumerate(LENGTHS)])
+    x[2, :, 9:] = float("nan")
+    torch.testing.assert_close(head(x, LENGTHS), expected)
+
+
+# Mixup
+
+
+def test_mixup_mixes_inputs_and_labels_alike() -> None:
+    targets = torch.eye(4)
+    x = targets[:, :, None].expand(-1, -1, 30) * 1.0  # each item's frames are its label
+    x = x.masked_fill(torch.arange(30) >= LENGTHS[:, None, None], 0.0)
+    mixed, lengths, mixed_targets = mixup(x, LENGTHS, targets, alpha=1.0)
+    torch.testing.assert_close(mixed_targets.sum(1), torch.ones(4))
+    assert (mixed_targets.diag() >= 0.5).all()
+    for item in range(4):
+        torch.testing.assert_close(mixed[item, :, 0], mixed_targets[item])
+        partner = int(mixed_targets[item].masked_fill(torch.eye(4)[item].bool(), -1).argmax())
+        if mixed_targets[item, partner] > 0:
+            assert lengths[item] == max(LENGTHS[item], LENGTHS[partner])
+        assert (mixed[item, :, lengths[item] :] == 0).all()
+    with pytest.raises(ValueError, match=r"`alpha` \(=0\) must be positive"):
+        mixup(x, LENGTHS, targets, alpha=0)
+
+
+# The Brain
+
+
+class Batch(SimpleNamespace):
+    def to(self, device: str) -> Batch:
+        return self
+
+
+def make_brain(**overrides: Any) -> ClassificationBrain:
+    encoder = ss.ResNet1d(5, channels=(8, 8), strides=(2, 2), downsampler=overrides.pop("downsampler", "adastride"))
+    hparams = {
+        "seed": 1,
+        "classes": 3,
+        "number_of_epochs": 4,
+        "lr": 0.01,
+        "stride_lr": 0.1,
+        "weight_decay": 0.01,
+        "penalty_weight": 1.0,
+        "mixup_alpha": 0.0,
+        "complexity": {"kind": "frames", "length": 16, "weight": 0.0},
+        "train_logger": SimpleNamespace(log_stats=lambda *args, **kwargs: None),
+        **overrides,
+    }
+    modules = {"normalize": FeatureNorm(5), "encoder": encoder, "classifier": PooledClassifier(8, 3)}
+    return ClassificationBrain(modules, torch.optim.AdamW, hparams, {"device": "cpu", "noprogressbar": True})
+
+
+def batch() -> Batch:
+    return Batch(features=PaddedData(signal().transpose(1, 2), LENGTHS / 30), target=torch.tensor([0, 1, 2, 1]))
+
+
+def loss_of(brain: ClassificationBrain, batch: Batch) -> torch.Tensor:
+    from speechbrain import Stage
+
+    brain.modules.eval()
+    brain.on_stage_start(Stage.VALID)
+    return brain.compute_objectives(brain.compute_forward(batch, Stage.VALID), batch, Stage.VALID)
+
+
+def test_the_objective_adds_penalty_and_complexity() -> None:
+    data = batch()
+    brain = make_brain()
+    for layer in brain.encoder.downsamplers:
+        for parameter in layer.parameters():
+            nn.init.normal_(parameter, std=2.0)
+    x, lengths = to_channels_first(*data.features)
+    encoded = brain.encoder.eval()(x, lengths)
+    logits = brain.modules["classifier"].eval()(encoded.features, encoded.lengths)
+    entropy = nn.functional.cross_entropy(logits, data.target)
+    assert encoded.penalty > 0
+    torch.testing.assert_close(loss_of(brain, data), entropy + encoded.penalty)
+    brain.hparams.penalty_weight = 0.5
+    brain.hparams.complexity = {"kind": "frames", "length": 16, "weight": 3.0}
+    price = ss.complexity(brain.encoder, kind="frames", length=16)
+    torch.testing.assert_close(loss_of(brain, data), entropy + 0.5 * encoded.penalty + 3 * price)
+
+
+def test_padding_does_not_reach_the_loss() -> None:
+    brain, data = make_brain(), batch()
+    before = loss_of(brain, data)
+    data.features.data[1, 17:] = float("nan")
+    torch.testing.assert_close(loss_of(brain, data), before)
+
+
+def test_strides_have_their_own_group_and_all_groups_are_clipped_together() -> None:
+    brain = make_brain(downsampler="diffstride")
+    brain.init_optimizers()
+    *_, strides = brain.optimizer.param_groups
+    assert {id(p) for p in strides["params"]} == {id(layer.stride_parameter) for layer in brain.encoder.downsamplers}
+    assert (strides["weight_decay"], strides["lr"], strides["initial_lr"]) == (0.0, 0.1, 0.1)
+
+    parameters = [p for group in brain.optimizer.param_groups for p in group["params"]]
+    for parameter in parameters:
+        parameter.grad = torch.full_like(parameter, 100.0)
+    seen = {}
+    brain.optimizer.step = lambda: seen.update(  # type: ignore[method-assign]
+        norm=torch.stack([p.grad.norm() for p in parameters]).norm(),
+        values=[p.grad.flatten()[0] for p in parameters],
+    )
+    brain.max_grad_norm = 1.0
+    brain.optimizers_step()
+    torch.testing.assert_close(seen["norm"], torch.tensor(1.0), rtol=1e-3, atol=0)
+    torch.testing.assert_close(torch.stack(seen["values"]), seen["values"][0].expand(len(parameters)))
+    assert brain.optimizer_step == 1
+
+
+def test_it_learns_and_records_every_epoch() -> None:
+    brain = make_brain(downsampler="diffstride", complexity={"kind": "frames", "length": 16, "weight": 0.1})
+    data = batch()
+    # shapes that tell the classes apart
+    for item, target in enumerate(data.target):
+        data.features.data[item, :, int(target)] += 4.0
+    start = brain.strides()
+    loader = torch.utils.data.DataLoader([data] * 5, batch_size=None)
+    brain.fit(range(1, 5), loader, loader)
+    epochs = brain.history.epochs
+    assert [epoch["epoch"] for epoch in epochs] == [1, 2, 3, 4]
+    assert epochs[-1]["valid"]["loss"] < epochs[0]["valid"]["loss"]
+    assert epochs[-1]["valid"]["accuracy"] == 1.0
+    assert epochs[-1]["strides"] == brain.strides() != start
+    assert epochs[0]["lr"] == 0.01 > epochs[1]["lr"] > epochs[3]["lr"] > 0
+    brain.evaluate(loader)
+    assert brain.test["accuracy"] == 1.0
+    assert brain.test["error_per_class"] == [0.0, 0.0, 0.0]
+    assert brain.test["items_per_class"] == [5, 10, 5]
+
+
+def test_the_history_is_saved_and_recovered(tmp_path: Path) -> None:
+    from speechbrain.utils.checkpoints import Checkpointer
+
+    history = History()
+    history.epochs.append({"epoch": 1, "strides": [2.0]})
+    Checkpointer(tmp_path, {"history": history}).save_checkpoint()
+    recovered = History()
+    Checkpointer(tmp_path, {"history": recovered}).recover_if_possible()
+    assert recovered.epochs == history.epochs
+
+
+# Data sets
+
+
+def write_manifest(folder: Path, name: str, labels: list[str]) -> Path:
+    import json
+
+    import numpy as np
+
+    items = {}
+    for index, label in enumerate(labels):
+        np.save(folder / f"{name}{index}.npy", np.full((index + 2, 5), index, dtype=np.float32))
+        items[f"{name}{index}"] = {"features": f"{{data_root}}/{name}{index}.npy", "kind": label}
+    (folder / f"{name}.json").write_text(json.dumps(items))
+    return folder / f"{name}.json"
+
+
+def test_data_sets_have_features_and_class_indices(tmp_path: Path) -> None:
+    manifests = {
+        "train": write_manifest(tmp_path, "a", ["y", "x", "y"]),
+        "test": write_manifest(tmp_path, "b", ["x"]),
+    }
+    datasets, classes = labelled_features(manifests, "kind")
+    assert classes.lab2ind == {"x": 0, "y": 1}
+    assert [item["target"] for item in datasets["train"]] == [1, 0, 1]
+    assert datasets["train"][2]["features"].shape == (4, 5)
+    assert datasets["test"][0]["target"] == 0
+
+    manifests["test"] = write_manifest(tmp_path, "c", ["x", "z"])
+    with pytest.raises(ValueError, match=r"`manifests` \(test\) has labels that train lacks: z"):
+        labelled_features(manifests, "kind")
+    with pytest.raises(ValueError, match=r"must be a file; prepare the data first"):
+        labelled_features({"train": tmp_path / "none.json"}, "kind")
