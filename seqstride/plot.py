@@ -56,8 +56,8 @@ def plot_strides(
     curves["whole encoder"] = _array(encoded.strides())
     durations = encoded.durations().cpu().numpy()
 
-    figure = _figure(width=1.2 + 2.9 * len(x), height=4.8)
-    axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.25, 1))
+    figure = _figure(width=1.2 + 2.9 * len(x), height=5.0)
+    axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.15, 1))
     low, high = np.quantile(np.concatenate([picture.ravel() for picture in pictures]), (0.01, 0.99))
     for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
         above, below = axes[:, item]
@@ -77,7 +77,7 @@ def plot_strides(
         below.set_xlabel(f"time ({unit})", fontsize=FONT)
         below.grid(True, alpha=0.3)
     axes[0, 0].set_ylabel(feature_name, fontsize=FONT)
-    axes[1, 0].set_ylabel("local stride\n(input frames per output frame)", fontsize=FONT)
+    axes[1, 0].set_ylabel("local stride (input\nframes per output frame)", fontsize=FONT)
     drawn = [strides[item, :length] for strides in curves.values() for item, length in enumerate(lengths)]
     _stride_axis(axes[1, 0], np.concatenate(drawn))
     figure.colorbar(image, ax=axes[0, :].tolist(), pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)

@@ -46,7 +46,8 @@ def run_recipe(brain_class: type, argv: Sequence[str]) -> None:
     sb.create_experiment_directory(str(output))
     run_on_main((output / "hyperparams.yaml").write_text, [text], {"encoding": "utf-8"})
 
-    run_on_main(hparams["prepare"])
+    if hparams["prepare"] is not None:
+        run_on_main(hparams["prepare"])
     datasets, classes = labelled_features(hparams["manifests"], hparams["label"])
     if len(classes) != hparams["classes"]:
         raise ValueError(f"`classes` (={hparams['classes']}) must be {len(classes)}, the number of labels of the data")
