@@ -8,7 +8,7 @@ from torch import Tensor
 from seqstride.align import align_frames, scatter_frames
 from seqstride.dct import dct, idct
 from seqstride.layers.adastride import check_alignment
-from seqstride.lengths import check_signal, host_lengths, length_mask
+from seqstride.lengths import Frames, check_signal, host_lengths, length_mask
 from seqstride.masks import Window, spectral_mask
 from seqstride.positions import gap_penalty_from_positions, positions_from_scores
 from seqstride.resample import interpolate, pooling_ramps, pooling_windows, spectral_crop
@@ -45,8 +45,8 @@ def positions(scores: Tensor, output_lengths: Tensor, lengths: Tensor | None = N
     Source: AdaStride, vector positioning (official code); the scale of the scores is ours.
     """
     _check_grid("scores", scores)
-    real = _lengths(lengths, scores)
-    return positions_from_scores(scores, _outputs(output_lengths, scores)[0], real)
+    frames = _frames(scores, output_lengths, lengths)
+    return positions_from_scores(scores, frames.lengths, frames.input_lengths)
 
 
 def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -58,7 +58,8 @@ def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
         ValueError: naming argument, value and rule.
     """
     _check_grid("positions", positions)
-    return gap_penalty_from_positions(positions, _lengths(lengths, positions))
+    host, _ = host_lengths(lengths, *positions.shape)
+    return gap_penalty_from_positions(positions, torch.tensor(host, device=positions.device))
 
 
 def align(
@@ -82,9 +83,8 @@ def align(
     Source: AdaStride, the matrix method; the banded evaluation is ours.
     """
     check_alignment("matrix", sigma_square, "nearest")
-    real = _check_placed(x, positions, lengths)
-    outputs, host = _outputs(output_lengths, positions)
-    return align_frames(x, positions, real, outputs, host, sigma_square)
+    frames = _placed_frames(x, positions, output_lengths, lengths)
+    return align_frames(x, positions, frames, sigma_square)
 
 
 def scatter_align(
@@ -101,9 +101,8 @@ def scatter_align(
     Arguments, result and errors as `align`; `empty` as in `AdaStride1d`. Source: AdaStride-F.
     """
     check_alignment("scatter", sigma_square, empty)
-    real = _check_placed(x, positions, lengths)
-    outputs, host = _outputs(output_lengths, positions)
-    return scatter_frames(x, positions, real, outputs, host, sigma_square, empty)
+    frames = _placed_frames(x, positions, output_lengths, lengths)
+    return scatter_frames(x, positions, frames, sigma_square, empty)
 
 
 def spectral_resample(x: Tensor, output_length: int, mask: Tensor | None = None, *, gain: str = "unit") -> Tensor:
@@ -159,10 +158,12 @@ def expand(z: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor
     """
     check_signal(z)
     _check_grid("positions", positions)
-    outputs, host = _outputs(output_lengths, positions)
-    if z.shape[0] != positions.shape[0] or z.shape[2] != max(host):
-        raise ValueError(f"`z` (shape {tuple(z.shape)}) must have shape ({positions.shape[0]}, C, {max(host)})")
-    return interpolate(z, positions, outputs, _lengths(lengths, positions))
+    frames = _frames(positions, output_lengths, lengths)
+    if z.shape[0] != positions.shape[0] or z.shape[2] != frames.output_width:
+        raise ValueError(
+            f"`z` (shape {tuple(z.shape)}) must have shape ({positions.shape[0]}, C, {frames.output_width})"
+        )
+    return interpolate(z, positions, frames)
 
 
 def _check_grid(name: str, values: Tensor) -> None:
@@ -171,25 +172,23 @@ def _check_grid(name: str, values: Tensor) -> None:
         raise ValueError(f"`{name}` (shape {shape}) must be a floating-point tensor of shape (B, T)")
 
 
-def _lengths(lengths: Tensor | None, values: Tensor) -> Tensor:
-    host, _ = host_lengths(lengths, values.shape[0], values.shape[1])
-    return torch.tensor(host, device=values.device)
+def _frames(values: Tensor, output_lengths: Tensor, lengths: Tensor | None) -> Frames:
+    """The checked time axis of `values` (B, T)."""
+    host_input, _ = host_lengths(lengths, *values.shape)
+    host_output, _ = host_lengths(output_lengths, values.shape[0], None, name="output_lengths")
+    return Frames.on(values.device, host_input, host_output, values.shape[1])
 
 
-def _outputs(output_lengths: Tensor, values: Tensor) -> tuple[Tensor, list[int]]:
-    host, _ = host_lengths(output_lengths, values.shape[0], None, name="output_lengths")
-    return torch.tensor(host, device=values.device), host
-
-
-def _check_placed(x: Tensor, positions: Tensor, lengths: Tensor | None) -> Tensor:
+def _placed_frames(x: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor | None) -> Frames:
+    """The checked time axis of a signal and its positions."""
     check_signal(x)
     _check_grid("positions", positions)
     if positions.shape != (x.shape[0], x.shape[2]):
         raise ValueError(
             f"`positions` (shape {tuple(positions.shape)}) must have shape {(x.shape[0], x.shape[2])}, one per frame"
         )
-    real = _lengths(lengths, positions)
+    frames = _frames(positions, output_lengths, lengths)
     step = positions.detach()[:, 1:] - positions.detach()[:, :-1]
-    if bool(((step < 0) & length_mask(real - 1, step.shape[1])).any()):
+    if bool(((step < 0) & length_mask(frames.input_lengths - 1, step.shape[1])).any()):
         raise ValueError("`positions` must not decrease along time")
-    return real
+    return frames

@@ -7,6 +7,7 @@ converted at the edge (`seqstride.lobes`), with `absolute_lengths` and `relative
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -93,6 +94,40 @@ def host_lengths(
     if stride is not None and not math.isfinite(read):
         raise ValueError(f"`stride` (={read}) must be finite")
     return values, read
+
+
+@dataclass(frozen=True)
+class Frames:
+    """The time axis of a batch before and after, on the device and on the host.
+
+    Attributes:
+        input_lengths: (B,) int64, real frames of each item.
+        lengths: (B,) int64, output frames of each item.
+        host_input, host_output: the same as Python integers.
+        width: T, the width of the batch, padding included.
+    """
+
+    input_lengths: Tensor
+    lengths: Tensor
+    host_input: list[int]
+    host_output: list[int]
+    width: int
+
+    @classmethod
+    def on(cls, device: torch.device, host_input: list[int], host_output: list[int], width: int) -> Frames:
+        """From lengths on the host."""
+        input_lengths = torch.tensor(host_input, device=device)
+        return cls(input_lengths, torch.tensor(host_output, device=device), host_input, host_output, width)
+
+    @property
+    def padded(self) -> bool:
+        """Whether any item is shorter than the batch."""
+        return min(self.host_input) < self.width
+
+    @property
+    def output_width(self) -> int:
+        """L of the widest item."""
+        return max(self.host_output)
 
 
 def ceil_length(length: int, stride: float) -> int:

@@ -79,7 +79,7 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
         raise ValueError(f"`length` (={length}) must be at least 1")
     stages = getattr(encoder, "stages", None)
     if kind == "frames":
-        layers: Iterable[Any] = encoder if stages is None else (s.layer for s in stages if s.layer is not None)  # type: ignore[assignment]
+        layers: Any = encoder if stages is None else [stage.layer for stage in stages if stage.layer is not None]
         total, share = torch.zeros(()), torch.ones(())
         for layer in layers:
             share = share / layer.stride

@@ -6,45 +6,14 @@ residual block), and tells where frames went. It holds tensors and a few host in
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from seqstride.align import align_frames, scatter_frames
-from seqstride.lengths import check_signal, float64_on, zero_padding
+from seqstride.lengths import Frames, check_signal, float64_on, zero_padding
 from seqstride.masks import Transform, Window
 from seqstride.positions import frame_counts, inverse_positions, local_strides, uniform_positions
 from seqstride.resample import interpolate, spectral_crop
-
-
-@dataclass
-class Frames:
-    """The time axis of a batch before and after, on the device and on the host.
-
-    Attributes:
-        input_lengths: (B,) int64, real frames of each item.
-        lengths: (B,) int64, output frames of each item.
-        host_input, host_output: the same as Python integers.
-        width: T, the width of the batch, padding included.
-        padded: whether any item is shorter than T.
-    """
-
-    input_lengths: Tensor
-    lengths: Tensor
-    host_input: list[int]
-    host_output: list[int]
-    width: int
-
-    @classmethod
-    def of(cls, x: Tensor, host_input: list[int], host_output: list[int]) -> Frames:
-        input_lengths = torch.tensor(host_input, device=x.device)
-        lengths = torch.tensor(host_output, device=x.device)
-        return cls(input_lengths, lengths, host_input, host_output, x.shape[-1])
-
-    @property
-    def padded(self) -> bool:
-        return min(self.host_input) < self.width
 
 
 class Plan:
@@ -102,11 +71,11 @@ class Plan:
 
     def durations(self) -> Tensor:
         """How many input frames belong to every output frame: (B, L) int64; an item's durations sum to its length."""
-        return frame_counts(self.positions, self.input_lengths, self.lengths, max(self.frames.host_output))
+        return frame_counts(self.positions, self.frames)
 
     def times(self) -> Tensor:
         """The input frame index (fractional, in [0, T_b − 1]) an output frame stands for: (B, L), 0 in the padding."""
-        return inverse_positions(self.positions, self.input_lengths, self.lengths, max(self.frames.host_output))
+        return inverse_positions(self.positions, self.frames)
 
     def expand(self, z: Tensor) -> Tensor:
         """The way back: every input frame reads z at its position by linear interpolation; (B, C, L) → (B, C, T).
@@ -115,12 +84,12 @@ class Plan:
             ValueError: `z` is not a floating-point (B, C, L) tensor with the plan's B and L.
         """
         check_signal(z)
-        batch, width = len(self.frames.host_output), max(self.frames.host_output)
+        batch, width = len(self.frames.host_output), self.frames.output_width
         if z.shape[0] != batch or z.shape[2] != width:
             raise ValueError(
                 f"`z` (shape {tuple(z.shape)}) must have the plan's batch size {batch} and {width} output frames"
             )
-        return interpolate(z, self.positions, self.lengths, self.input_lengths)
+        return interpolate(z, self.positions, self.frames)
 
     def matrix(self) -> Tensor:
         """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time; for looking and testing, O(T·L) memory.
@@ -158,7 +127,7 @@ class IdentityPlan(UniformPlan):
         super().__init__(frames, [1.0] * batch, [0.0] * batch, like)
 
     def resample(self, x: Tensor) -> Tensor:
-        width = max(self.frames.host_output)
+        width = self.frames.output_width
         return zero_padding(x, self.input_lengths)[..., :width] if self.frames.padded else x
 
 
@@ -190,50 +159,68 @@ class SpectralPlan(UniformPlan):
 
 
 class PositionPlan(Plan):
-    """A plan whose positions were placed frame by frame (AdaStride)."""
+    """A plan whose positions were placed frame by frame (AdaStride).
 
-    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor) -> None:
+    Args:
+        source: the signal the positions were made from, and the same as it left the scores' node: gradients of the
+            resampled signal that go back through that node take those of the scores along.
+    """
+
+    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor, source: tuple[Tensor, Tensor]) -> None:
         super().__init__(frames, penalty)
         self._positions = positions
+        self._source = source if torch.is_grad_enabled() else None
 
     @property
     def positions(self) -> Tensor:
         return self._positions
 
+    def resample(self, x: Tensor) -> Tensor:
+        if self._source is not None and x is self._source[0]:
+            x = self._source[1]
+        kind = x.device.type
+        if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+            x = x.to(torch.get_autocast_dtype(kind))
+        with torch.autocast(kind, enabled=False):
+            return self.align(x)
 
-def _autocast(x: Tensor) -> Tensor:
-    """`x` in the dtype that products have under autocast."""
-    kind = x.device.type
-    if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
-        return x.to(torch.get_autocast_dtype(kind))
-    return x
+    def align(self, x: Tensor) -> Tensor:
+        """(B, C, T) → (B, C, L) in the dtype of `x`; each method has its own."""
+        raise NotImplementedError
 
 
 class AlignPlan(PositionPlan):
     """AdaStride, the matrix method: each output frame a softmax-weighted mean of the frames placed around it."""
 
-    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor, sigma_square: float) -> None:
-        super().__init__(frames, positions, penalty)
+    def __init__(
+        self,
+        frames: Frames,
+        positions: Tensor,
+        penalty: Tensor,
+        source: tuple[Tensor, Tensor],
+        sigma_square: float,
+    ) -> None:
+        super().__init__(frames, positions, penalty, source)
         self.sigma_square = sigma_square
 
-    def resample(self, x: Tensor) -> Tensor:
-        x = _autocast(x)
-        f = self.frames
-        with torch.autocast(x.device.type, enabled=False):
-            return align_frames(x, self.positions, f.input_lengths, f.lengths, f.host_output, self.sigma_square)
+    def align(self, x: Tensor) -> Tensor:
+        return align_frames(x, self.positions, self.frames, self.sigma_square)
 
 
 class ScatterPlan(PositionPlan):
     """AdaStride-F, the scatter method: each input frame goes to the output frame nearest to it."""
 
-    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor, sigma_square: float, empty: str) -> None:
-        super().__init__(frames, positions, penalty)
+    def __init__(
+        self,
+        frames: Frames,
+        positions: Tensor,
+        penalty: Tensor,
+        source: tuple[Tensor, Tensor],
+        sigma_square: float,
+        empty: str,
+    ) -> None:
+        super().__init__(frames, positions, penalty, source)
         self.sigma_square, self.empty = sigma_square, empty
 
-    def resample(self, x: Tensor) -> Tensor:
-        x = _autocast(x)
-        f = self.frames
-        with torch.autocast(x.device.type, enabled=False):
-            return scatter_frames(
-                x, self.positions, f.input_lengths, f.lengths, f.host_output, self.sigma_square, self.empty
-            )
+    def align(self, x: Tensor) -> Tensor:
+        return scatter_frames(x, self.positions, self.frames, self.sigma_square, self.empty)

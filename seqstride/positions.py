@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqstride.lengths import float64_on, length_mask
+from seqstride.lengths import Frames, float64_on, length_mask
 
 
 def positions_from_scores(scores: Tensor, output_lengths: Tensor, lengths: Tensor) -> Tensor:
@@ -74,17 +74,18 @@ def local_strides(positions: Tensor, lengths: Tensor) -> Tensor:
 def nearest_output(positions: Tensor, output_lengths: Tensor) -> Tensor:
     """The output frame every input frame belongs to: floor(p + ½), clipped to 0 … L − 1; (B, T) int64.
 
-    floor(p + ½), not round: rounding half to even gives bins of 2 1 3 1 3 frames on a uniform grid.
+    floor(p + ½), not round: rounding half to even gives bins of 2 1 3 1 3 frames on a uniform grid. The halves of such
+    a grid are exact up to about 1e-12 frames; 1e-9 keeps them together on the upper side.
     """
-    d = (positions.detach() + 0.5).floor().long()
+    d = (positions.detach() + (0.5 + 1e-9)).floor().long()
     return torch.minimum(d.clamp(min=0), output_lengths[:, None] - 1)
 
 
-def frame_counts(positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int) -> Tensor:
+def frame_counts(positions: Tensor, frames: Frames) -> Tensor:
     """Durations: how many input frames belong to every output frame. (B, L) int64; rows sum to T_b."""
-    d = nearest_output(positions, output_lengths)
-    counts = torch.zeros(positions.shape[0], width, dtype=torch.int64, device=positions.device)
-    return counts.scatter_add_(1, d, length_mask(lengths, positions.shape[1]).long())
+    d = nearest_output(positions, frames.lengths)
+    counts = torch.zeros(positions.shape[0], frames.output_width, dtype=torch.int64, device=positions.device)
+    return counts.scatter_add_(1, d, length_mask(frames.input_lengths, frames.width).long())
 
 
 def sorted_positions(positions: Tensor, lengths: Tensor) -> Tensor:
@@ -92,25 +93,25 @@ def sorted_positions(positions: Tensor, lengths: Tensor) -> Tensor:
     return positions.detach().masked_fill(~length_mask(lengths, positions.shape[1]), torch.inf).contiguous()
 
 
-def inverse_positions(positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int) -> Tensor:
+def inverse_positions(positions: Tensor, frames: Frames) -> Tensor:
     """Times: the input frame index (fractional) that every output frame stands for.
 
     p inverted by linear interpolation; the middle of a flat run that stands on the output frame; the first or last real
-    frame outside the range of p. (B, T), (B,), (B,) → (B, L), 0 in the padding.
+    frame outside the range of p. (B, T) → (B, L), 0 in the padding.
     """
-    p = sorted_positions(positions, lengths)
-    batch, frames = p.shape
-    rows = torch.arange(width, device=p.device, dtype=p.dtype).expand(batch, width).contiguous()
+    p = sorted_positions(positions, frames.input_lengths)
+    width = frames.output_width
+    rows = torch.arange(width, device=p.device, dtype=p.dtype).expand(p.shape[0], width).contiguous()
     first = torch.searchsorted(p, rows)  # the first t with p_t ≥ l
     behind = torch.searchsorted(p, rows, right=True)  # the first t with p_t > l
     before = (first - 1).clamp(min=0)
-    after = first.clamp(max=frames - 1)
+    after = first.clamp(max=frames.width - 1)
     p_before, p_after = p.gather(1, before), p.gather(1, after)
     step = p_after - p_before
-    inside = (first > 0) & (first < lengths[:, None])
+    inside = (first > 0) & (first < frames.input_lengths[:, None])
     fraction = torch.where(inside, (rows - p_before) / torch.where(inside, step, 1.0), 0.0)
     times = torch.where(first < behind, (first + behind - 1).to(p.dtype) / 2, before + fraction)
-    return times.masked_fill(~length_mask(output_lengths, width), 0.0)
+    return times.masked_fill(~length_mask(frames.lengths, width), 0.0)
 
 
 def read_at(values: Tensor, at: Tensor, lengths: Tensor) -> Tensor:

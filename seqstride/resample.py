@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from seqstride.dct import cosine_analysis, cosine_synthesis
+from seqstride.lengths import Frames, zero_padding
 from seqstride.masks import Transform, Window
 
 
@@ -153,19 +154,18 @@ def pooling_ramps(windows: list[Window], transform: Transform, like: Tensor) -> 
     return torch.tensor(doubled, dtype=torch.float32, device=like.device)[:, None]
 
 
-def interpolate(z: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor) -> Tensor:
+def interpolate(z: Tensor, positions: Tensor, frames: Frames) -> Tensor:
     """Each input frame reads z at its position by linear interpolation: (B, C, L), (B, T) → (B, C, T).
 
     Positions are clipped to 0 … L_b − 1. Differentiable in z and in the positions. 0 in the padding.
     """
-    frames = positions.shape[1]
-    last = (output_lengths[:, None] - 1).to(positions.dtype)
+    last = (frames.lengths[:, None] - 1).to(positions.dtype)
     p = torch.minimum(positions.clamp(min=0.0), last)
     lower = torch.minimum(p.detach().floor(), (last - 1).clamp(min=0.0)).long()
-    upper = torch.minimum(lower + 1, output_lengths[:, None] - 1)
+    upper = torch.minimum(lower + 1, frames.lengths[:, None] - 1)
     fraction = (p - lower).to(z.dtype)[:, None]
-    shape = (z.shape[0], z.shape[1], frames)
+    shape = (z.shape[0], z.shape[1], frames.width)
     below = z.gather(2, lower[:, None].expand(shape))
     above = z.gather(2, upper[:, None].expand(shape))
-    real = torch.arange(frames, device=z.device) < lengths[:, None]
-    return torch.lerp(below, above, fraction).masked_fill(~real[:, None], 0.0)
+    y = torch.lerp(below, above, fraction)
+    return zero_padding(y, frames.input_lengths) if frames.padded else y

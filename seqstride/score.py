@@ -9,32 +9,49 @@ from torch import Tensor, nn
 
 
 class _Score(torch.autograd.Function):
-    """s_t = wᵀx_t over the real frames. By hand, because 0 · NaN from the padding would reach the weight's gradient."""
+    """s_t = wᵀx_t over the real frames, and x itself once more.
+
+    By hand, because 0 · NaN from the padding would reach the weight's gradient. What resamples the second output hands
+    its gradient to this node, which adds its own w ⊗ ds to it in place: a second array of the size of x, as wide as all
+    that a pooling layer writes, is never made.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, weight: Tensor, lengths: list[int]) -> Tensor:
+    def forward(ctx: Any, x: Tensor, weight: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
+        ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight)
         ctx.lengths = lengths
         scores = weight.new_zeros(x.shape[0], x.shape[2])
         for item, length in enumerate(lengths):
             torch.mv(x[item, :, :length].to(weight.dtype).t(), weight, out=scores[item, :length])
-        return scores
+        return scores, x
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor, None]:
+    def backward(ctx: Any, *gradients: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
         x, weight = ctx.saved_tensors
-        gradient = gradients[0]
-        dweight = torch.zeros_like(weight)
-        for item, length in enumerate(ctx.lengths):
-            dweight += x[item, :, :length].to(weight.dtype) @ gradient[item, :length]
+        dscores, dx = gradients
+        if dscores is None:
+            return dx, None, None
+        dweight = torch.zeros_like(weight) if ctx.needs_input_grad[1] else None
+        if dweight is not None:
+            for item, length in enumerate(ctx.lengths):
+                dweight += x[item, :, :length].to(weight.dtype) @ dscores[item, :length]
         # the gradient of a score in the padding is 0: the positions there are constants
-        dx = (weight[:, None] * gradient[:, None]).to(x.dtype) if ctx.needs_input_grad[0] else None
+        if ctx.needs_input_grad[0]:
+            if dx is None:
+                dx = (weight[:, None] * dscores[:, None]).to(x.dtype)
+            else:
+                for item, gradient in enumerate(dx.unbind(0)):
+                    gradient.addr_(weight.to(dx.dtype), dscores[item].to(dx.dtype))
         return dx, dweight, None
 
 
 class FrameScore(nn.Conv1d):
-    """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding.
+    """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding, and the
+    signal.
+
+    The signal comes back as it is; resampling that one instead of the argument saves memory in training (`_Score`).
 
     In the precision of the weight or of `x`, whichever is higher, and at least float32, also under autocast: scores
     pass through exp and a running sum over T, where half precision would move frames.
@@ -47,7 +64,7 @@ class FrameScore(nn.Conv1d):
         """Zeros: training starts at the uniform stride (official code)."""
         nn.init.zeros_(self.weight)
 
-    def forward(self, x: Tensor, lengths: list[int]) -> Tensor:  # type: ignore[override]
+    def forward(self, x: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
         dtype = torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             return _Score.apply(x, self.weight[0, :, 0].to(dtype), lengths)

@@ -296,7 +296,7 @@ def scatter_align(x, positions, length, sigma_square=5.0, empty="nearest"):
     """Each frame goes into the output frame that it is nearest to."""
     members = [[] for _ in range(length)]
     for t, position in enumerate(positions):
-        members[math.floor(position + 0.5)].append(t)
+        members[math.floor(round(position + 0.5, 9))].append(t)
     output = np.zeros((x.shape[0], length))
     for index, frames in enumerate(members):
         total = sum(math.exp(-sigma_square * (index - positions[t]) ** 2) for t in frames)
@@ -347,7 +347,7 @@ def durations(positions, length):
     """How many input frames round to each output frame."""
     counts = np.zeros(length, dtype=int)
     for position in positions:
-        counts[min(max(math.floor(position + 0.5), 0), length - 1)] += 1
+        counts[min(max(math.floor(round(position + 0.5, 9)), 0), length - 1)] += 1
     return counts
 
 

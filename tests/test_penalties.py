@@ -134,7 +134,8 @@ def counted_macs(model, x):
 
     def hook(module, inputs, output):
         per_frame = module.kernel_size[0] * module.in_channels * module.out_channels // module.groups
-        counts.append(output.shape[-1] * per_frame)
+        frames = (output[0] if isinstance(output, tuple) else output).shape[-1]  # a score comes with its signal
+        counts.append(frames * per_frame)
 
     handles = [m.register_forward_hook(hook) for m in model.modules() if isinstance(m, nn.Conv1d)]
     with torch.no_grad():

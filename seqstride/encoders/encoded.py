@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from seqstride.lengths import length_mask
+from seqstride.lengths import Frames, length_mask
 from seqstride.plan import Plan
 from seqstride.positions import frame_counts, local_strides, read_at
 
@@ -47,7 +47,9 @@ class Encoded:
 
     def durations(self) -> Tensor:
         """(B, L) int64: how many input frames belong to every output frame."""
-        return frame_counts(self.positions, self.input_lengths, self.lengths, self.features.shape[-1])
+        first, last = self.plans[0].frames, self.plans[-1].frames
+        whole = Frames(first.input_lengths, last.lengths, first.host_input, last.host_output, first.width)
+        return frame_counts(self.positions, whole)
 
     def times(self) -> Tensor:
         """(B, L): the input frame index (fractional, in [0, T_b − 1]) every output frame stands for."""

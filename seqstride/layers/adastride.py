@@ -8,9 +8,9 @@ from torch import Tensor
 
 from seqstride.layers.base import Downsampler
 from seqstride.layers.baselines import check_channels
-from seqstride.lengths import ceil_length
+from seqstride.lengths import Frames, ceil_length
 from seqstride.masks import check_stride
-from seqstride.plan import AlignPlan, Frames, Plan, ScatterPlan
+from seqstride.plan import AlignPlan, Plan, ScatterPlan
 from seqstride.positions import gap_penalty_from_positions, positions_from_scores
 from seqstride.score import FrameScore
 
@@ -70,12 +70,12 @@ class AdaStride1d(Downsampler):
         return ceil_length(length, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        scores = self.score(x, frames.host_input)
+        scores, source = self.score(x, frames.host_input)
         p = positions_from_scores(scores, frames.lengths, frames.input_lengths)
         penalty = gap_penalty_from_positions(p, frames.input_lengths).to(scores.dtype)
         if self.method == "matrix":
-            return AlignPlan(frames, p, penalty, self.sigma_square)
-        return ScatterPlan(frames, p, penalty, self.sigma_square, self.empty)
+            return AlignPlan(frames, p, penalty, (x, source), self.sigma_square)
+        return ScatterPlan(frames, p, penalty, (x, source), self.sigma_square, self.empty)
 
 
 def check_alignment(method: str, sigma_square: float, empty: str) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from seqstride.lengths import check_lengths, check_signal, host_lengths
-from seqstride.plan import Frames, Plan
+from seqstride.lengths import Frames, check_lengths, check_signal, host_lengths
+from seqstride.plan import Plan
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -43,7 +43,7 @@ class Downsampler(nn.Module):
         check_signal(x, self.channels)
         host_input, stride = host_lengths(lengths, x.shape[0], x.shape[2], self._learnt_stride())
         host_output = [self._output_length(length, stride) for length in host_input]
-        return self._plan(x, Frames.of(x, host_input, host_output), stride)
+        return self._plan(x, Frames.on(x.device, host_input, host_output, x.shape[2]), stride)
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         """Applies the layer to `x` with a given plan: (B, C, T) → (B, C, L)."""

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.layers.base import Downsampler
-from seqstride.lengths import floor_length, length_mask, zero_padding
+from seqstride.lengths import Frames, floor_length, length_mask, zero_padding
 from seqstride.masks import Transform, check_stride
-from seqstride.plan import Frames, Plan, SpectralPlan, UniformPlan
+from seqstride.plan import Plan, SpectralPlan, UniformPlan
 from seqstride.resample import pooling_ramps, pooling_windows
 
 Kind = Literal["strided", "average", "max", "blur"]
@@ -58,7 +58,7 @@ class PoolPlan(UniformPlan):
         self.kind, self.stride = kind, stride
 
     def resample(self, x: Tensor) -> Tensor:
-        frames, width = self.frames, max(self.frames.host_output)
+        frames, width = self.frames, self.frames.output_width
         if frames.padded:
             x = zero_padding(x, frames.input_lengths)[..., : max(frames.host_input)]
         if self.kind == "max":

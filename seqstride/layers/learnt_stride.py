@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.layers.base import Downsampler
+from seqstride.lengths import Frames
 from seqstride.masks import Transform, Window, check_smoothness, check_stride, clamp_inward, ramps, window
-from seqstride.plan import Frames, IdentityPlan, Plan, SpectralPlan
+from seqstride.plan import IdentityPlan, Plan, SpectralPlan
 
 if TYPE_CHECKING:
     from typing_extensions import Self
