@@ -126,6 +126,9 @@ def test_relative_smoothness_costs_frames_that_scale_with_the_length():
         assert value == pytest.approx(0.5 * 1.2)
         real = layer(torch.zeros(1, 1, length, dtype=torch.float64)).shape[2]
         assert abs(value * length - real) <= 2
+    # No gradient through R, as in the mask: the slope is that of 1 / S alone.
+    ss.complexity(encoder, kind="memory", length=400).backward()
+    assert layer.stride_parameter.grad.item() == pytest.approx(-1 / 4)
 
 
 def counted_macs(model, x):

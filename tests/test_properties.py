@@ -169,7 +169,7 @@ def test_an_encoder_adds_the_penalties_up():
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             if "score" in name:
-                parameter.fill_(3.0)
+                parameter.normal_(0, 5)
     encoded = encoder(torch.randn(3, 1, 60))
     penalties = [plan.penalty for plan in encoded.plans]
     assert min(penalties) > 0.01
