@@ -180,5 +180,8 @@ class ClassificationBrain(sb.Brain):
         )
         if self.checkpointer is not None:
             self.checkpointer.save_and_keep_only(
-                meta={"loss": stats["loss"], "epoch": epoch}, min_keys=["loss"], num_to_keep=1
+                meta={"loss": stats["loss"], "epoch": epoch},
+                min_keys=["loss"],
+                num_to_keep=1,
+                importance_keys=[],  # SpeechBrain appends to this list: its default would grow from epoch to epoch
             )
