@@ -18,16 +18,27 @@ from typing import Any
 import torch
 from torch import Tensor
 
-SQRT2 = math.sqrt(2.0)
-
 
 @lru_cache(maxsize=64)
-def _twiddle(frames: int, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """w_k = exp(−iπk / 2T) for k = 0 … T // 2; shape (T // 2 + 1,), complex."""
+def _tables(frames: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """What a transform of T frames looks up: w_k times the orthonormal scale, complex (T // 2 + 1,), and the two orders.
+
+    The scale is √2 for k > 0 against 1 for k = 0. `order` (T,) gives v = x[order], `back` (T,) undoes it.
+    """
     with torch.inference_mode(False):  # a cached inference tensor could not be used in training
-        angle = torch.arange(frames // 2 + 1, dtype=torch.float64) * (-math.pi / (2 * frames))
+        k = torch.arange(frames // 2 + 1, dtype=torch.float64)
+        scale = torch.full_like(k, math.sqrt(2.0))
+        scale[0] = 1.0
+        twiddle = torch.polar(scale, k * (-math.pi / (2 * frames)))
+        t = torch.arange(frames)
+        order = torch.cat([t[::2], t[1::2].flip(0)])
         complex_dtype = torch.complex128 if dtype == torch.float64 else torch.complex64
-        return torch.polar(torch.ones_like(angle), angle).to(device=device, dtype=complex_dtype)
+        return twiddle.to(device=device, dtype=complex_dtype), order.to(device), order.argsort().to(device)
+
+
+def _reordered(x: Tensor, order: Tensor) -> Tensor:
+    """x[..., order]; gathering is the fastest way there on a CPU (indexing takes five times as long)."""
+    return x.gather(-1, order.expand(x.shape))
 
 
 def cosine_analysis(x: Tensor, count: int) -> Tensor:
@@ -37,19 +48,14 @@ def cosine_analysis(x: Tensor, count: int) -> Tensor:
     """
     frames = x.shape[-1]
     half = frames // 2 + 1
-    v = torch.cat([x[..., ::2], x[..., 1::2].flip(-1)], dim=-1)
-    low = min(count, half)
-    spectrum = torch.fft.rfft(v, norm="forward")[..., :half]
-    twiddle = _twiddle(frames, x.dtype, x.device)
+    twiddle, order, _ = _tables(frames, x.dtype, x.device)
+    spectrum = torch.fft.rfft(_reordered(x, order), norm="forward").mul_(twiddle)
     if count <= half:
-        coefficients = (spectrum[..., :low] * twiddle[:low]).real * SQRT2
-    else:
-        turned = spectrum * twiddle
-        # k = T − j for j = T − count … descending: the coefficients half … count − 1 are −Im at j = T − half … T −
-        # count + 1
-        upper = turned.imag[..., frames - count + 1 : frames - half + 1].flip(-1)
-        coefficients = torch.cat([turned.real, upper.neg()], dim=-1) * SQRT2
-    coefficients[..., 0] /= SQRT2
+        return spectrum[..., :count].real.contiguous()
+    coefficients = x.new_empty(*x.shape[:-1], count)
+    coefficients[..., :half] = spectrum.real
+    # k = T − j for j = T − half … T − count + 1 ≥ 1
+    torch.neg(spectrum[..., frames - count + 1 : frames - half + 1].imag.flip(-1), out=coefficients[..., half:])
     return coefficients
 
 
@@ -60,24 +66,15 @@ def cosine_synthesis(coefficients: Tensor, frames: int) -> Tensor:
     """
     count = coefficients.shape[-1]
     half = frames // 2 + 1
-    twiddle = _twiddle(frames, coefficients.dtype, coefficients.device)
-    scaled = coefficients * (SQRT2 / 2)
-    scaled[..., 0] = coefficients[..., 0]
-    if count <= frames - half + 1:  # no X_{T−k} among k < half: the spectrum is the twiddle times a real number
-        bins = min(count, half)
-        spectrum = scaled[..., :bins] * twiddle[:bins].conj()
-    else:
-        if count < frames:
-            scaled = torch.nn.functional.pad(scaled, (0, frames - count))
-        mirrored = torch.zeros_like(scaled[..., :half])
-        mirrored[..., 1:] = scaled[..., frames - half + 1 :].flip(-1)
-        spectrum = torch.complex(scaled[..., :half].contiguous(), mirrored.neg()) * twiddle.conj()
-    v = torch.fft.irfft(spectrum, n=frames, norm="forward")
-    y = torch.empty_like(v)
-    middle = (frames + 1) // 2
-    y[..., ::2] = v[..., :middle]
-    y[..., 1::2] = v[..., middle:].flip(-1)
-    return y
+    twiddle, _, back = _tables(frames, coefficients.dtype, coefficients.device)
+    low = min(count, half)
+    spectrum = torch.zeros(*coefficients.shape[:-1], low, dtype=twiddle.dtype, device=coefficients.device)
+    spectrum.real[...] = coefficients[..., :low]
+    if count > frames - half + 1:  # X_{T−k} is among the given coefficients from this k on
+        mirrored = coefficients[..., frames - half + 1 :].flip(-1)
+        torch.neg(mirrored, out=spectrum.imag[..., frames - count + 1 :])
+    spectrum[..., 1:] *= twiddle[1:low].conj() / 2
+    return _reordered(torch.fft.irfft(spectrum, n=frames, norm="forward"), back)
 
 
 class _Dct(torch.autograd.Function):
