@@ -43,6 +43,10 @@ def _align_batches(p: Tensor, frames: Frames, sigma_square: float) -> list[Batch
     return batches_of(torch.stack([first, behind], dim=-1).tolist(), frames)
 
 
+def _at_least_float32(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
+
+
 def _empty_output(x: Tensor, frames: Frames) -> Tensor:
     """(B, C, L) to be written item by item: zeros only where an item leaves some of it out."""
     width = frames.output_width
@@ -50,101 +54,168 @@ def _empty_output(x: Tensor, frames: Frames) -> Tensor:
     return make(*x.shape[:2], width)
 
 
-class _Align(torch.autograd.Function):
-    """z = softmax(−σ² (l − p)²) x in blocks, with gradients for x and p.
+def _align_weights(p: Tensor, batch: Batch, sigma_square: float, dtype: torch.dtype) -> Tensor:
+    """softmax(−σ² (l − p)²) of a batch of blocks: (N, rows, columns)."""
+    item, rows, columns = batch.indices(p.device)
+    square = (rows[:, :, None] - p[item, columns][:, None]).square_()
+    # the least square is taken off in double precision: in a long gap all squares are large and nearly equal
+    return torch.softmax((square.amin(2, keepdim=True) - square).mul_(sigma_square).to(dtype), dim=2)
 
-    With A a block's weights and dA = dzᵀx, the gradient of the logits is dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits
-    are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t) = 2σ² (Σ_l dO[l, t] (l − r0) − (p_t − r0) Σ_l dO[l, t]).
+
+# The two resamplers are operators of their own, with the gradient by hand: their loops over blocks depend on the
+# positions, and torch.compile can leave an operator whole where it would have to break its graph. Lengths are plain
+# integers.
+
+
+@torch.library.custom_op("seqstride::align", mutates_args=())
+def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    p = sorted_positions(positions, frames.input_lengths)
+    z = _empty_output(x, frames)
+    for batch in _align_batches(p, frames, sigma_square):
+        band_product(z, x, batch, _align_weights(p, batch, sigma_square, _at_least_float32(x)).to(x.dtype))
+    return z
+
+
+@torch.library.custom_op("seqstride::align_backward", mutates_args=())
+def _align_backward(
+    dz: Tensor, x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients for x and the positions.
+
+    With A a block's weights (computed again: that costs less than keeping them) and dA = dzᵀx, the gradient of the
+    logits is dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)²,
+    dp_t = 2σ² Σ_l dO[l, t] (l − p_t) = 2σ² (Σ_l dO[l, t] (l − r0) − (p_t − r0) Σ_l dO[l, t]).
     """
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    p = sorted_positions(positions, frames.input_lengths)
+    dx, dp = torch.zeros_like(x), torch.zeros_like(p)
+    dtype = _at_least_float32(x)
+    for batch in _align_batches(p, frames, sigma_square):
+        weights = _align_weights(p, batch, sigma_square, dtype)
+        band_adjoint(dx, dz, batch, weights.to(x.dtype))
+        gram = band_gram(dz, x, batch).to(dtype)
+        dlogits = torch._softmax_backward_data(gram, weights, 2, dtype)
+        moments = torch.ones(2, batch.rows, dtype=dtype, device=x.device)
+        moments[0] = torch.arange(batch.rows)
+        first, zeroth = (moments @ dlogits).unbind(1)
+        item, rows, columns = batch.indices(x.device)
+        dp.index_put_((item, columns), first - (p[item, columns] - rows[:, :1]) * zeroth, accumulate=True)
+    return dx, dp.mul_(2 * sigma_square)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
-        p = sorted_positions(positions, frames.input_lengths)
-        batches = _align_batches(p, frames, sigma_square)
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        scaled = p * math.sqrt(sigma_square)
-        z = _empty_output(x, frames)
-        saved = []
-        for batch in batches:
-            item, rows, columns = batch.indices(x.device)
-            # the least square is taken off in double precision: in a long gap all squares are large and nearly equal
-            lines = rows.to(p.dtype)[:, :, None] * math.sqrt(sigma_square)
-            square = (lines - scaled[item, columns][:, None]).square_()
-            logits = torch.sub(square.amin(2, keepdim=True), square).to(dtype)
-            weights = torch.softmax(logits, dim=2).to(x.dtype)
-            band_product(z, x, batch, weights)
-            saved.append(weights)
-        ctx.save_for_backward(x, p, *saved)
-        ctx.batches, ctx.sigma_square = batches, sigma_square
-        return z
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, p, *saved = ctx.saved_tensors
-        dz = gradients[0]
-        dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        dp = torch.zeros_like(p) if ctx.needs_input_grad[1] else None
-        dtype = torch.promote_types(x.dtype, torch.float32)
-        for batch, weights in zip(ctx.batches, saved, strict=True):
-            if dx is not None:
-                band_adjoint(dx, dz, batch, weights)
-            if dp is not None:
-                gram = band_gram(dz, x, batch).to(dtype)
-                dlogits = torch._softmax_backward_data(gram, weights.to(dtype), 2, dtype)
-                moments = torch.ones(2, batch.rows, dtype=dtype, device=x.device)
-                moments[0] = torch.arange(batch.rows)
-                first, zeroth = (moments @ dlogits).unbind(1)
-                item, rows, columns = batch.indices(x.device)
-                local = p[item, columns] - rows[:, :1]
-                dp.index_put_((item, columns), first - local * zeroth, accumulate=True)
-        if dp is not None:
-            dp *= 2 * ctx.sigma_square
-        return dx, dp, None, None
+@_align.register_fake
+def _(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
+    return x.new_empty(*x.shape[:2], max(host_output))
+
+
+@_align_backward.register_fake
+def _(
+    dz: Tensor, x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(positions)
+
+
+def _align_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, positions, *ctx.rest = inputs
+    ctx.save_for_backward(x, positions)
+
+
+def _align_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+    dx, dp = _align_backward(dz, *ctx.saved_tensors, *ctx.rest)
+    return dx, dp, None, None, None
+
+
+_align.register_autograd(_align_gradient, setup_context=_align_setup)
 
 
 def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
     """(B, C, T) → (B, C, L) by the exact alignment: `seqstride.functional.align` without its checks."""
-    return _Align.apply(x, positions, frames, sigma_square)
+    z: Tensor = _align(x, positions, frames.host_input, frames.host_output, sigma_square)
+    return z
 
 
-class _Scatter(torch.autograd.Function):
-    """z_l = Σ_{t: d_t = l} w_t x_t; output frames that receive nothing copy the input frame `fill` (−1: stay 0)."""
+def _scatter_matrices(
+    weights: Tensor, bins: Tensor, fill: Tensor | None, batch: Batch, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Which frame falls into which row, and with which weight, the filled rows included: (N, rows, columns) twice."""
+    item, rows, columns = batch.indices(bins.device)
+    hit = rows[:, :, None] == bins[item, columns][:, None]
+    matrices = torch.where(hit, weights[item, columns][:, None], 0.0)
+    if fill is not None:
+        matrices += columns[:, None] == fill[item, rows][:, :, None]
+    return hit, matrices.to(dtype)
 
-    @staticmethod
-    def forward(ctx: Any, x: Tensor, weights: Tensor, bins: Tensor, fill: Tensor | None, frames: Frames) -> Tensor:
-        batches = _scatter_batches(bins, fill, frames)
-        z = _empty_output(x, frames)
-        saved = []
-        for batch in batches:
-            item, rows, columns = batch.indices(x.device)
-            hit = rows[:, :, None] == bins[item, columns][:, None]
-            matrices = torch.where(hit, weights[item, columns][:, None], 0.0)
-            if fill is not None:
-                matrices += columns[:, None] == fill[item, rows][:, :, None]
-            matrices = matrices.to(x.dtype)
-            band_product(z, x, batch, matrices)
-            saved.append(matrices)
-        ctx.save_for_backward(x, bins, *saved)
-        ctx.batches, ctx.weights_dtype = batches, weights.dtype
-        return z
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        x, bins, *saved = ctx.saved_tensors
-        dz = gradients[0]
-        dx = torch.zeros_like(x) if ctx.needs_input_grad[0] else None
-        dweights = torch.zeros(bins.shape, dtype=ctx.weights_dtype, device=x.device)
-        for batch, matrices in zip(ctx.batches, saved, strict=True):
-            if dx is not None:
-                band_adjoint(dx, dz, batch, matrices)
-            if ctx.needs_input_grad[1]:
-                item, rows, columns = batch.indices(x.device)
-                hit = rows[:, :, None] == bins[item, columns][:, None]
-                per_frame = torch.where(hit, band_gram(dz, x, batch), 0.0).sum(1, dtype=ctx.weights_dtype)
-                dweights.index_put_((item, columns), per_frame, accumulate=True)
-        return dx, dweights, None, None, None
+@torch.library.custom_op("seqstride::scatter", mutates_args=())
+def _scatter(
+    x: Tensor, weights: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], nearest: bool
+) -> Tensor:
+    """z_l = Σ_{t: d_t = l} w_t x_t; with `nearest`, frames that receive nothing copy the nearest input frame."""
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    bins = nearest_output(positions, frames.lengths)
+    fill = _fill_sources(positions, frames) if nearest else None
+    z = _empty_output(x, frames)
+    for batch in _scatter_batches(bins, fill, frames):
+        _, matrices = _scatter_matrices(weights, bins, fill, batch, x.dtype)
+        band_product(z, x, batch, matrices)
+    return z
+
+
+@torch.library.custom_op("seqstride::scatter_backward", mutates_args=())
+def _scatter_backward(
+    dz: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    positions: Tensor,
+    host_input: list[int],
+    host_output: list[int],
+    nearest: bool,
+) -> tuple[Tensor, Tensor]:
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    bins = nearest_output(positions, frames.lengths)
+    fill = _fill_sources(positions, frames) if nearest else None
+    dx, dweights = torch.zeros_like(x), torch.zeros_like(weights)
+    for batch in _scatter_batches(bins, fill, frames):
+        hit, matrices = _scatter_matrices(weights, bins, fill, batch, x.dtype)
+        band_adjoint(dx, dz, batch, matrices)
+        item, _, columns = batch.indices(x.device)
+        per_frame = torch.where(hit, band_gram(dz, x, batch), 0.0).sum(1, dtype=weights.dtype)
+        dweights.index_put_((item, columns), per_frame, accumulate=True)
+    return dx, dweights
+
+
+@_scatter.register_fake
+def _(
+    x: Tensor, weights: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], nearest: bool
+) -> Tensor:
+    return x.new_empty(*x.shape[:2], max(host_output))
+
+
+@_scatter_backward.register_fake
+def _(
+    dz: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    positions: Tensor,
+    host_input: list[int],
+    host_output: list[int],
+    nearest: bool,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(weights)
+
+
+def _scatter_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weights, positions, *ctx.rest = inputs
+    ctx.save_for_backward(x, weights, positions)
+
+
+def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+    dx, dweights = _scatter_backward(dz, *ctx.saved_tensors, *ctx.rest)
+    return dx, dweights, None, None, None, None
+
+
+_scatter.register_autograd(_scatter_gradient, setup_context=_scatter_setup)
 
 
 def _scatter_batches(bins: Tensor, fill: Tensor | None, frames: Frames) -> list[Batch]:
@@ -161,8 +232,11 @@ def _scatter_batches(bins: Tensor, fill: Tensor | None, frames: Frames) -> list[
     return batches_of(torch.stack([first, behind], dim=-1).tolist(), frames)
 
 
-def _fill_sources(positions: Tensor, frames: Frames) -> Tensor:
-    """For an output frame that no input frame rounds to, the nearest input frame (the earlier on a tie), else −1."""
+def _fill_sources(positions: Tensor, frames: Frames) -> Tensor | None:
+    """For an output frame that no input frame rounds to, the nearest input frame (the earlier on a tie), else −1.
+
+    (B, L) int64, or None where there is no such output frame.
+    """
     p = sorted_positions(positions, frames.input_lengths)
     occupied = frame_counts(positions, frames) > 0
     rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(occupied.shape).contiguous()
@@ -170,12 +244,13 @@ def _fill_sources(positions: Tensor, frames: Frames) -> Tensor:
     left = (right - 1).clamp(min=0)
     right = torch.minimum(right, frames.input_lengths[:, None] - 1)
     nearer_left = (rows - p.gather(1, left)).abs() <= (p.gather(1, right) - rows).abs()
-    source = torch.where(nearer_left, left, right)
-    return source.masked_fill(occupied | ~length_mask(frames.lengths, frames.output_width), -1)
+    vacant = ~occupied & length_mask(frames.lengths, frames.output_width)
+    return torch.where(nearer_left, left, right).masked_fill(~vacant, -1) if bool(vacant.any()) else None
 
 
-def scatter_weights(positions: Tensor, bins: Tensor, frames: Frames, sigma_square: float) -> Tensor:
+def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
     """Weight of every input frame in its output frame: softmax of −σ² (d_t − p_t)² over the frames of a bin; (B, T)."""
+    bins = nearest_output(positions, frames.lengths)
     padding = ~length_mask(frames.input_lengths, frames.width)
     logits = (-sigma_square * (bins - positions).square()).masked_fill(padding, -torch.inf)
     table = logits.new_zeros(positions.shape[0], frames.output_width)
@@ -187,11 +262,7 @@ def scatter_weights(positions: Tensor, bins: Tensor, frames: Frames, sigma_squar
 
 def scatter_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, empty: str) -> Tensor:
     """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks."""
-    bins = nearest_output(positions, frames.lengths)
-    weights = scatter_weights(positions, bins, frames, sigma_square)
-    fill = None
-    if empty == "nearest":
-        sources = _fill_sources(positions, frames)
-        fill = sources if bool((sources >= 0).any()) else None
-    weights = weights.to(torch.promote_types(x.dtype, torch.float32))
-    return _Scatter.apply(x, weights, bins, fill, frames)
+    weights = scatter_weights(positions, frames, sigma_square).to(_at_least_float32(x))
+    nearest = empty == "nearest"
+    z: Tensor = _scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)
+    return z

@@ -21,7 +21,7 @@ from torch import Tensor
 
 @lru_cache(maxsize=64)
 def _tables(frames: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What a transform of T frames looks up: w_k times the orthonormal scale, complex (T // 2 + 1,), and the two orders.
+    """What a transform of T frames looks up: w_k times the orthonormal scale (T // 2 + 1,), complex, and two orders.
 
     The scale is √2 for k > 0 against 1 for k = 0. `order` (T,) gives v = x[order], `back` (T,) undoes it.
     """
@@ -55,7 +55,7 @@ def cosine_analysis(x: Tensor, count: int) -> Tensor:
     coefficients = x.new_empty(*x.shape[:-1], count)
     coefficients[..., :half] = spectrum.real
     # k = T − j for j = T − half … T − count + 1 ≥ 1
-    torch.neg(spectrum[..., frames - count + 1 : frames - half + 1].imag.flip(-1), out=coefficients[..., half:])
+    coefficients[..., half:] = -spectrum[..., frames - count + 1 : frames - half + 1].imag.flip(-1)
     return coefficients
 
 
@@ -71,8 +71,7 @@ def cosine_synthesis(coefficients: Tensor, frames: int) -> Tensor:
     spectrum = torch.zeros(*coefficients.shape[:-1], low, dtype=twiddle.dtype, device=coefficients.device)
     spectrum.real[...] = coefficients[..., :low]
     if count > frames - half + 1:  # X_{T−k} is among the given coefficients from this k on
-        mirrored = coefficients[..., frames - half + 1 :].flip(-1)
-        torch.neg(mirrored, out=spectrum.imag[..., frames - count + 1 :])
+        spectrum.imag[..., frames - count + 1 :] = -coefficients[..., frames - half + 1 :].flip(-1)
     spectrum[..., 1:] *= twiddle[1:low].conj() / 2
     return _reordered(torch.fft.irfft(spectrum, n=frames, norm="forward"), back)
 
