@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 # Okabe & Ito, "Color universal design", 2008: told apart by people with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
+IMAGE = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": "cividis"}
 FONT = 9
 
 
@@ -62,8 +63,7 @@ def plot_strides(
     for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
         above, below = axes[:, item]
         edges = (-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5)
-        look = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": "cividis"}
-        image = above.imshow(pictures[item], vmin=low, vmax=high, extent=edges, **look)
+        image = above.imshow(pictures[item], vmin=low, vmax=high, extent=edges, **IMAGE)
         # an output frame stands for durations[l] input frames in a row: its bounds are where the counts add up to
         bounds = np.unique(durations[item, : output_lengths[item]].cumsum())
         bounds = bounds[(bounds > 0) & (bounds < length)]
