@@ -1,5 +1,11 @@
 """seqstride: learnable and adaptive downsampling of one-dimensional signals. Importing it loads torch only."""
 
+from pathlib import Path
+
+# In a bare checkout recipes/ and data_prep/ stand beside the package; installed, they are inside it.
+if (Path(__file__).parents[1] / "pyproject.toml").is_file():
+    __path__.append(str(Path(__file__).parents[1]))
+
 from seqstride import functional
 from seqstride.encoders import Encoded, ResNet1d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler

@@ -3,11 +3,13 @@
 `align_frames` (the *matrix* method) weighs input frame t by softmax_t(−σ² (l − p_t)²). p is sorted, so with d_l the
 distance of output l to its nearest position every t with |l − p_t| > d_l + √(45 / σ²) has less than e⁻⁴⁵ of the
 nearest one's weight: nothing in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). Each output so
-needs one contiguous run of inputs, outputs inside long gaps included. l ± (d_l + √(45 / σ²)) is monotone in l (d is
-1-Lipschitz), so the window of a block of rows goes from the first input of its first row to the last input of its last
-row.
+needs one run of inputs, outputs inside long gaps included, and l ± (d_l + √(45 / σ²)) is monotone in l (d is
+1-Lipschitz): a banded matrix. In float32 e⁻²² of the nearest one's weight (3e-10) is nothing already.
 
-`scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame.
+`scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame: a band one frame deep.
+
+Both are operators of their own, with the gradient by hand: how many entries a band has depends on the positions, and
+torch.compile can leave an operator whole where it would have to break its graph.
 """
 
 from __future__ import annotations
@@ -18,62 +20,67 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from seqstride.band import Batch, band_adjoint, band_gram, band_product, batches_of, block_rows
+from seqstride.band import Band, band_adjoint, band_product
 from seqstride.lengths import Frames, length_mask
-from seqstride.positions import frame_counts, nearest_output, sorted_positions
+from seqstride.positions import nearest_output, sorted_positions
+
+# −log of the weight, relative to the nearest position's, that is left out
+NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
+
+# A band of more entries than this share of the full matrix, and than this number, is not worth its indices: an entry
+# takes 40 bytes, and some 6 times as long as one of a full product.
+FULL, FEW = 1 / 8, 1 << 16
 
 
-def _nearest_distance(p: Tensor, rows: Tensor, lengths: Tensor) -> Tensor:
-    """Distance of every queried output frame (B, Q) to the nearest position; p (B, T) sorted, +inf in the padding."""
-    right = torch.searchsorted(p, rows)
-    left = (right - 1).clamp(min=0)
-    right = torch.minimum(right, lengths[:, None] - 1)
-    return torch.minimum((rows - p.gather(1, left)).abs(), (p.gather(1, right) - rows).abs())
-
-
-def _align_batches(p: Tensor, frames: Frames, sigma_square: float) -> list[Batch]:
-    """The windows of all blocks of rows; p (B, T) sorted, +inf in the padding."""
-    lengths = frames.input_lengths
-    first_row, last_row = (rows.to(p.dtype) for rows in block_rows(frames))
-    radius = math.sqrt(45.0 / sigma_square)
-    reach = _nearest_distance(p, first_row, lengths) + radius
-    first = torch.searchsorted(p, first_row - reach)
-    reach = _nearest_distance(p, last_row, lengths) + radius
-    behind = torch.minimum(torch.searchsorted(p, last_row + reach, right=True), lengths[:, None])
-    return batches_of(torch.stack([first, behind], dim=-1).tolist(), frames)
-
-
-def _at_least_float32(x: Tensor) -> torch.dtype:
+def _working_dtype(x: Tensor) -> torch.dtype:
+    """Weights and products are float32 at least; a sparse product has no half precision everywhere."""
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _empty_output(x: Tensor, frames: Frames) -> Tensor:
-    """(B, C, L) to be written item by item: zeros only where an item leaves some of it out."""
-    width = frames.output_width
-    make = x.new_empty if min(frames.host_output) == width else x.new_zeros
-    return make(*x.shape[:2], width)
+def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dtype) -> tuple[Band, Tensor] | None:
+    """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) sorted, +inf in the padding.
+
+    None where the runs are so long that a full matrix is the smaller and faster one.
+    """
+    lengths = frames.input_lengths[:, None]
+    rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
+    right = torch.searchsorted(p, rows)
+    p_left, p_right = p.gather(1, (right - 1).clamp(min=0)), p.gather(1, torch.minimum(right, lengths - 1))
+    nearest = torch.minimum((rows - p_left).abs(), (p_right - rows).abs())
+    reach = nearest + math.sqrt(NEGLIGIBLE[dtype] / sigma_square)
+    padding = ~length_mask(frames.lengths, frames.output_width)
+    first = torch.where(padding, lengths, torch.searchsorted(p, rows - reach))
+    behind = torch.minimum(torch.searchsorted(p, rows + reach, right=True), lengths)
+    entries = int(torch.where(padding, 0, behind - first).sum())
+    if entries > max(FEW, FULL * frames.cells):
+        return None
+    band = Band.of(first, torch.where(padding, lengths, behind), entries)
+    # the largest logit, that of the nearest position, is taken off in double precision: in a long gap all squares are
+    # large and nearly equal
+    distance = rows.view(-1)[band.row] - p[band.item, band.column]
+    logits = (nearest.square().view(-1)[band.row] - distance.square_()) * sigma_square
+    e = logits.to(dtype).exp_()
+    return band, e / band.sum_rows(e)[band.row]
 
 
-def _align_weights(p: Tensor, batch: Batch, sigma_square: float, dtype: torch.dtype) -> Tensor:
-    """softmax(−σ² (l − p)²) of a batch of blocks: (N, rows, columns)."""
-    item, rows, columns = batch.indices(p.device)
-    square = (rows[:, :, None] - p[item, columns][:, None]).square_()
-    # the least square is taken off in double precision: in a long gap all squares are large and nearly equal
-    return torch.softmax((square.amin(2, keepdim=True) - square).mul_(sigma_square).to(dtype), dim=2)
-
-
-# The two resamplers are operators of their own, with the gradient by hand: their loops over blocks depend on the
-# positions, and torch.compile can leave an operator whole where it would have to break its graph. Lengths are plain
-# integers.
+def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype) -> Tensor:
+    """softmax_t(−σ² (l − p_t)²) of one item as a full matrix: (T_b,) → (L_b, T_b)."""
+    square = (torch.arange(rows, device=p.device, dtype=p.dtype)[:, None] - p).square_()
+    return torch.softmax((square.amin(1, keepdim=True) - square).mul_(sigma_square).to(dtype), dim=1)
 
 
 @torch.library.custom_op("seqstride::align", mutates_args=())
 def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
     frames = Frames.on(x.device, host_input, host_output, x.shape[2])
     p = sorted_positions(positions, frames.input_lengths)
-    z = _empty_output(x, frames)
-    for batch in _align_batches(p, frames, sigma_square):
-        band_product(z, x, batch, _align_weights(p, batch, sigma_square, _at_least_float32(x)).to(x.dtype))
+    dtype = _working_dtype(x)
+    found = _align_band(p, frames, sigma_square, dtype)
+    if found is not None:
+        return band_product(x, *found)
+    z = x.new_zeros(*x.shape[:2], frames.output_width)
+    for item, (length, rows) in enumerate(zip(host_input, host_output, strict=True)):
+        weights = _full_weights(p[item, :length], rows, sigma_square, dtype).to(x.dtype)
+        torch.mm(x[item, :, :length], weights.t(), out=z[item, :, :rows])
     return z
 
 
@@ -83,24 +90,32 @@ def _align_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients for x and the positions.
 
-    With A a block's weights (computed again: that costs less than keeping them) and dA = dzᵀx, the gradient of the
-    logits is dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)²,
-    dp_t = 2σ² Σ_l dO[l, t] (l − p_t) = 2σ² (Σ_l dO[l, t] (l − r0) − (p_t − r0) Σ_l dO[l, t]).
+    With A the weights (computed again: that costs less than keeping them) and dA = dzᵀx, the gradient of the logits is
+    dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t).
     """
     frames = Frames.on(x.device, host_input, host_output, x.shape[2])
     p = sorted_positions(positions, frames.input_lengths)
+    dtype = _working_dtype(x)
+    found = _align_band(p, frames, sigma_square, dtype)
+    if found is not None:
+        band, weights = found
+        dx, gram = band_adjoint(dz, x, band, weights)
+        pulled = weights * gram
+        dlogits = pulled - weights * band.sum_rows(pulled)[band.row]
+        distance = band.row % frames.output_width - p[band.item, band.column]
+        return dx, band.sum_columns(dlogits * distance, frames.width).mul_(2 * sigma_square)
     dx, dp = torch.zeros_like(x), torch.zeros_like(p)
-    dtype = _at_least_float32(x)
-    for batch in _align_batches(p, frames, sigma_square):
-        weights = _align_weights(p, batch, sigma_square, dtype)
-        band_adjoint(dx, dz, batch, weights.to(x.dtype))
-        gram = band_gram(dz, x, batch).to(dtype)
-        dlogits = torch._softmax_backward_data(gram, weights, 2, dtype)
-        moments = torch.ones(2, batch.rows, dtype=dtype, device=x.device)
-        moments[0] = torch.arange(batch.rows)
-        first, zeroth = (moments @ dlogits).unbind(1)
-        item, rows, columns = batch.indices(x.device)
-        dp.index_put_((item, columns), first - (p[item, columns] - rows[:, :1]) * zeroth, accumulate=True)
+    for item, (length, rows) in enumerate(zip(host_input, host_output, strict=True)):
+        weights = _full_weights(p[item, :length], rows, sigma_square, dtype)
+        dz_item, x_item = dz[item, :, :rows], x[item, :, :length]
+        torch.mm(dz_item, weights.to(x.dtype), out=dx[item, :, :length])
+        dlogits = torch._softmax_backward_data((dz_item.t() @ x_item).to(dtype), weights, 1, dtype)
+        # Σ_l dO (l − p) with l counted from the middle: the two sums stay small against each other
+        middle = rows // 2
+        moments = torch.ones(2, rows, dtype=dtype, device=x.device)
+        moments[0] = torch.arange(rows, device=x.device) - middle
+        first, zeroth = moments @ dlogits
+        dp[item, :length] = first - (p[item, :length] - middle) * zeroth
     return dx, dp.mul_(2 * sigma_square)
 
 
@@ -135,16 +150,26 @@ def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: flo
     return z
 
 
-def _scatter_matrices(
-    weights: Tensor, bins: Tensor, fill: Tensor | None, batch: Batch, dtype: torch.dtype
-) -> tuple[Tensor, Tensor]:
-    """Which frame falls into which row, and with which weight, the filled rows included: (N, rows, columns) twice."""
-    item, rows, columns = batch.indices(bins.device)
-    hit = rows[:, :, None] == bins[item, columns][:, None]
-    matrices = torch.where(hit, weights[item, columns][:, None], 0.0)
-    if fill is not None:
-        matrices += columns[:, None] == fill[item, rows][:, :, None]
-    return hit, matrices.to(dtype)
+def _scatter_band(positions: Tensor, frames: Frames, nearest: bool) -> tuple[Band, Tensor]:
+    """Runs of the frames that round to each output frame, and which rows (B·L,) copy the nearest frame instead."""
+    bins = nearest_output(positions, frames.lengths)
+    bins = bins.masked_fill(~length_mask(frames.input_lengths, frames.width), frames.output_width)
+    rows = torch.arange(frames.output_width, device=bins.device).expand(bins.shape[0], -1).contiguous()
+    first = torch.searchsorted(bins, rows)
+    behind = torch.searchsorted(bins, rows, right=True)
+    vacant = (first == behind) & length_mask(frames.lengths, frames.output_width) & nearest
+    # no frame rounds to a vacant row: the frames around it are first − 1 and first; the earlier on a tie
+    left, right = (first - 1).clamp(min=0), torch.minimum(first, frames.input_lengths[:, None] - 1)
+    p = positions.detach()
+    nearer_left = (rows - p.gather(1, left)).abs() <= (p.gather(1, right) - rows).abs()
+    source = torch.where(nearer_left, left, right)
+    first, behind = torch.where(vacant, source, first), torch.where(vacant, source + 1, behind)
+    return Band.of(first, behind, int((behind - first).sum())), vacant.view(-1)
+
+
+def _scatter_values(weights: Tensor, band: Band, vacant: Tensor) -> Tensor:
+    """The entries (n,) of a scatter's matrix: a frame's weight in its row, 1 in the rows that copy a frame."""
+    return weights[band.item, band.column].masked_fill(vacant[band.row], 1.0)
 
 
 @torch.library.custom_op("seqstride::scatter", mutates_args=())
@@ -153,13 +178,8 @@ def _scatter(
 ) -> Tensor:
     """z_l = Σ_{t: d_t = l} w_t x_t; with `nearest`, frames that receive nothing copy the nearest input frame."""
     frames = Frames.on(x.device, host_input, host_output, x.shape[2])
-    bins = nearest_output(positions, frames.lengths)
-    fill = _fill_sources(positions, frames) if nearest else None
-    z = _empty_output(x, frames)
-    for batch in _scatter_batches(bins, fill, frames):
-        _, matrices = _scatter_matrices(weights, bins, fill, batch, x.dtype)
-        band_product(z, x, batch, matrices)
-    return z
+    band, vacant = _scatter_band(positions, frames, nearest)
+    return band_product(x, band, _scatter_values(weights, band, vacant))
 
 
 @torch.library.custom_op("seqstride::scatter_backward", mutates_args=())
@@ -173,16 +193,9 @@ def _scatter_backward(
     nearest: bool,
 ) -> tuple[Tensor, Tensor]:
     frames = Frames.on(x.device, host_input, host_output, x.shape[2])
-    bins = nearest_output(positions, frames.lengths)
-    fill = _fill_sources(positions, frames) if nearest else None
-    dx, dweights = torch.zeros_like(x), torch.zeros_like(weights)
-    for batch in _scatter_batches(bins, fill, frames):
-        hit, matrices = _scatter_matrices(weights, bins, fill, batch, x.dtype)
-        band_adjoint(dx, dz, batch, matrices)
-        item, _, columns = batch.indices(x.device)
-        per_frame = torch.where(hit, band_gram(dz, x, batch), 0.0).sum(1, dtype=weights.dtype)
-        dweights.index_put_((item, columns), per_frame, accumulate=True)
-    return dx, dweights
+    band, vacant = _scatter_band(positions, frames, nearest)
+    dx, gram = band_adjoint(dz, x, band, _scatter_values(weights, band, vacant))
+    return dx, band.sum_columns(gram.masked_fill(vacant[band.row], 0.0), frames.width)
 
 
 @_scatter.register_fake
@@ -218,36 +231,6 @@ def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
 _scatter.register_autograd(_scatter_gradient, setup_context=_scatter_setup)
 
 
-def _scatter_batches(bins: Tensor, fill: Tensor | None, frames: Frames) -> list[Batch]:
-    """The windows of all blocks of rows: the frames that fall into them, and those they are filled from."""
-    sorted_bins = bins.masked_fill(~length_mask(frames.input_lengths, frames.width), torch.iinfo(bins.dtype).max)
-    first_row, last_row = block_rows(frames)
-    first = torch.searchsorted(sorted_bins, first_row)
-    behind = torch.searchsorted(sorted_bins, last_row, right=True)
-    if fill is not None:
-        # sources are sorted, and lie in the window or right beside it; a block's outermost rows tell how far it reaches
-        low, high = fill.gather(1, first_row), fill.gather(1, last_row)
-        first = torch.where(low >= 0, torch.minimum(first, low), first)
-        behind = torch.where(high >= 0, torch.maximum(behind, high + 1), behind)
-    return batches_of(torch.stack([first, behind], dim=-1).tolist(), frames)
-
-
-def _fill_sources(positions: Tensor, frames: Frames) -> Tensor | None:
-    """For an output frame that no input frame rounds to, the nearest input frame (the earlier on a tie), else −1.
-
-    (B, L) int64, or None where there is no such output frame.
-    """
-    p = sorted_positions(positions, frames.input_lengths)
-    occupied = frame_counts(positions, frames) > 0
-    rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(occupied.shape).contiguous()
-    right = torch.searchsorted(p, rows)
-    left = (right - 1).clamp(min=0)
-    right = torch.minimum(right, frames.input_lengths[:, None] - 1)
-    nearer_left = (rows - p.gather(1, left)).abs() <= (p.gather(1, right) - rows).abs()
-    vacant = ~occupied & length_mask(frames.lengths, frames.output_width)
-    return torch.where(nearer_left, left, right).masked_fill(~vacant, -1) if bool(vacant.any()) else None
-
-
 def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
     """Weight of every input frame in its output frame: softmax of −σ² (d_t − p_t)² over the frames of a bin; (B, T)."""
     bins = nearest_output(positions, frames.lengths)
@@ -262,7 +245,7 @@ def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> T
 
 def scatter_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, empty: str) -> Tensor:
     """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks."""
-    weights = scatter_weights(positions, frames, sigma_square).to(_at_least_float32(x))
+    weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
     nearest = empty == "nearest"
     z: Tensor = _scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)
     return z

@@ -1,90 +1,170 @@
-"""Products with banded matrices that differ from item to item, in blocks.
+"""Products with banded matrices that differ from item to item.
 
-A banded (B, L, T) matrix is a list of blocks of `ROWS` rows; a block is zero outside its window of columns. Each block
-is one dense product on a view of the signal, without a copy: linear in T while the windows stay narrow, and at the
-worst (windows as wide as the signal) the dense product itself. Windows are widened to a few sizes, so that blocks of
-one size form a batch, and what is computed per weight is computed for a whole batch at once.
+Row l of item b reads one run of columns, and runs move forward with l. Such a matrix is kept as its runs, and
+multiplied as a sparse matrix in compressed rows with the items of a group on its diagonal: exactly the weights that
+are not zero are stored and multiplied, so time and memory are linear in T while the runs are bounded. The signal is
+transposed on the way, a group of items at a time, because a sparse product reads rows of channels.
 """
 
 from __future__ import annotations
 
+import warnings
+from functools import lru_cache
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from seqstride.lengths import Frames
+# Numbers of a group of items: transposed signals of this size (8 MB in float32) stay near the processor.
+GROUP = 1 << 21
 
-# Rows of a block. Wider blocks multiply more zeros, narrower ones make more calls: measured on (8, 256, 4000) at
-# stride 2 on two CPU cores, 16 32 64 128 rows take 20, 13, 12 and 17 ms for one product.
-ROWS = 64
-
-# Weights of a batch of blocks: a batch's temporaries (2 MB in float64) stay in the processor's cache.
-CELLS = 1 << 18
+# Frames that are transposed back at a time; all 4000 at once take half as long again.
+CHUNK = 512
 
 
-class Batch(NamedTuple):
-    """Blocks of the same size: rows r0 … r0 + rows − 1 and columns c0 … c0 + columns − 1 of an item."""
+class Band(NamedTuple):
+    """Runs of a batch of matrices (B, L, T), and their entries in order: item, row, column.
 
-    blocks: list[tuple[int, int, int]]  # item, r0, c0
-    rows: int
-    columns: int
+    `first` and `behind` (B, L) are a row's first and one-past-last column, both non-decreasing along a row's index;
+    `start` (B·L + 1,) counts the entries before each row. `row` (in 0 … B·L − 1), `item` and `column` (n,) place the n
+    entries.
+    """
 
-    def indices(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-        """Items (N, 1), rows (N, rows) and columns (N, columns) of the N blocks."""
-        item, r0, c0 = torch.tensor(self.blocks, device=device).t()[..., None]
-        rows = r0 + torch.arange(self.rows, device=device)
-        return item, rows, c0 + torch.arange(self.columns, device=device)
+    first: Tensor
+    behind: Tensor
+    start: Tensor
+    row: Tensor
+    item: Tensor
+    column: Tensor
 
+    @classmethod
+    def of(cls, first: Tensor, behind: Tensor, entries: int) -> Band:
+        """From the runs, and the number n of their entries."""
+        rows = first.numel()
+        count = (behind - first).reshape(-1)
+        start = torch.cat([count.new_zeros(1), count.cumsum(0)])
+        row = torch.repeat_interleave(torch.arange(rows, device=first.device), count, output_size=entries)
+        entry = torch.arange(entries, device=first.device)
+        column = entry + (first.reshape(-1) - start[:-1])[row]
+        return cls(first, behind, start, row, row // first.shape[1], column)
 
-def _width_class(columns: int, longest: int) -> int:
-    """The next of a few widths, at most a sixth wider than needed (or 15 columns), and at most the item itself."""
-    step = 1 << max(4, columns.bit_length() - 3)
-    return min(-(-columns // step) * step, longest)
+    def sum_rows(self, values: Tensor) -> Tensor:
+        """Sums of (n,) values over each row: (B·L,)."""
+        return values.new_zeros(self.first.numel()).index_add_(0, self.row, values)
 
-
-def block_rows(frames: Frames) -> tuple[Tensor, Tensor]:
-    """First and last row of every block of `ROWS` rows: two (B, Q) int64, past an item's end its last row."""
-    start = torch.arange(0, frames.output_width, ROWS, device=frames.lengths.device)
-    last = frames.lengths[:, None] - 1
-    return torch.minimum(start, last), torch.minimum(start + ROWS - 1, last)
-
-
-def batches_of(windows: list[list[list[int]]], frames: Frames) -> list[Batch]:
-    """Batches that cover every item's output; windows[item][block] is [first, one past last] of a block's columns."""
-    classes: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
-    for item, (longest, rows) in enumerate(zip(frames.host_input, frames.host_output, strict=True)):
-        for block, r0 in enumerate(range(0, rows, ROWS)):
-            first, behind = windows[item][block]
-            columns = _width_class(max(1, behind - first), longest)
-            size = (min(ROWS, rows - r0), columns)
-            classes.setdefault(size, []).append((item, r0, min(first, longest - columns)))
-    batches = []
-    for (rows, columns), blocks in classes.items():
-        most = max(1, CELLS // (rows * columns))
-        batches += [Batch(blocks[i : i + most], rows, columns) for i in range(0, len(blocks), most)]
-    return batches
+    def sum_columns(self, values: Tensor, frames: int) -> Tensor:
+        """Sums of (n,) values over each column: (B, T)."""
+        batch = self.first.shape[0]
+        sums = values.new_zeros(batch * frames).index_add_(0, self.item * frames + self.column, values)
+        return sums.view(batch, frames)
 
 
-def band_product(z: Tensor, x: Tensor, batch: Batch, weights: Tensor) -> None:
-    """Writes z[b, :, r] = Σ_c weight[r, c] · x[b, :, c] for the rows of a batch; weights (N, rows, columns)."""
-    inputs, outputs = x.unbind(0), z.unbind(0)
-    for (item, r0, c0), weight in zip(batch.blocks, weights.transpose(1, 2).unbind(0), strict=True):
-        source = inputs[item][:, c0 : c0 + batch.columns]
-        torch.mm(source, weight, out=outputs[item][:, r0 : r0 + batch.rows])
+def _transposed_entries(band: Band, frames: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The entries in the order item, column, row: their rows within the item, their numbers, and the count before each
+    column.
+
+    The rows whose run holds column t are a run themselves: from the first with behind > t to the last with first ≤ t.
+    """
+    batch = band.first.shape[0]
+    t = torch.arange(frames, device=band.first.device).expand(batch, frames).contiguous()
+    top = torch.searchsorted(band.behind, t, right=True)
+    count = (torch.searchsorted(band.first, t, right=True) - top).clamp(min=0).reshape(-1)
+    start = torch.cat([count.new_zeros(1), count.cumsum(0)])
+    entries = band.row.shape[0]
+    place = torch.repeat_interleave(torch.arange(batch * frames, device=t.device), count, output_size=entries)
+    row = torch.arange(entries, device=t.device) + (top.reshape(-1) - start[:-1])[place]
+    flat_row = row + place // frames * band.first.shape[1]
+    entry = band.start[:-1][flat_row] + place % frames - band.first.reshape(-1)[flat_row]
+    return row, entry, start
 
 
-def band_adjoint(dx: Tensor, dz: Tensor, batch: Batch, weights: Tensor) -> None:
-    """Adds dx[b, :, c] += Σ_r weight[r, c] · dz[b, :, r] for the rows of a batch."""
-    inputs, outputs = dz.unbind(0), dx.unbind(0)
-    for (item, r0, c0), weight in zip(batch.blocks, weights.unbind(0), strict=True):
-        outputs[item][:, c0 : c0 + batch.columns].addmm_(inputs[item][:, r0 : r0 + batch.rows], weight)
+@lru_cache(maxsize=1)
+def _accept_beta() -> None:
+    """torch warns once in a process that its sparse rows are in beta, and that it trusts their indices."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        one = torch.ones(1)
+        torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), one, (1, 1)) @ one[:, None]
 
 
-def band_gram(dz: Tensor, x: Tensor, batch: Batch) -> Tensor:
-    """The gradient of a batch's weights, Σ_C dz[:, r] · x[:, c]: (N, rows, columns)."""
-    gram = x.new_empty(len(batch.blocks), batch.rows, batch.columns)
-    inputs, gradients = x.unbind(0), dz.unbind(0)
-    for (item, r0, c0), out in zip(batch.blocks, gram.unbind(0), strict=True):
-        torch.mm(gradients[item][:, r0 : r0 + batch.rows].t(), inputs[item][:, c0 : c0 + batch.columns], out=out)
-    return gram
+def _groups(x: Tensor) -> list[tuple[int, int]]:
+    """Ranges of items that are transposed together."""
+    size = max(1, GROUP // (x.shape[1] * x.shape[2]))
+    return [(begin, min(begin + size, x.shape[0])) for begin in range(0, x.shape[0], size)]
+
+
+class _Rows:
+    """Rows of channels of one group of items after the other, (N·T, C), in the same memory."""
+
+    def __init__(self, x: Tensor, frames: int, items: int, dtype: torch.dtype) -> None:
+        self.memory = torch.empty(items, frames, x.shape[1], dtype=dtype, device=x.device)
+
+    def empty(self, items: int) -> Tensor:
+        """(N·T, C), to be written."""
+        return self.memory[:items].view(-1, self.memory.shape[2])
+
+    def load(self, x: Tensor) -> Tensor:
+        """(N, C, T) → (N·T, C)."""
+        self.memory[: x.shape[0]].copy_(x.transpose(1, 2))
+        return self.empty(x.shape[0])
+
+    def store(self, x: Tensor) -> None:
+        """Writes what stands in the memory to x (N, C, T)."""
+        for begin in range(0, x.shape[2], CHUNK):
+            part = slice(begin, begin + CHUNK)
+            x[:, :, part] = self.memory[: x.shape[0], part].transpose(1, 2)
+
+
+class _Blocks:
+    """Sparse matrices of groups of items, (N·rows, N·columns), cut out of one list of entries of all items."""
+
+    def __init__(self, start: Tensor, minor: Tensor, values: Tensor, rows: int, columns: int) -> None:
+        _accept_beta()
+        self.start, self.minor, self.values, self.rows, self.columns = start, minor, values, rows, columns
+        self.bounds: list[int] = start[::rows].tolist()  # entries before each item
+
+    def matrix(self, begin: int, end: int) -> Tensor:
+        low, high = self.bounds[begin], self.bounds[end]
+        start = (self.start[begin * self.rows : end * self.rows + 1] - low).int()
+        items = torch.arange(end - begin, device=start.device).repeat_interleave(
+            torch.tensor(
+                [b - a for a, b in zip(self.bounds[begin:end], self.bounds[begin + 1 : end + 1], strict=True)],
+                device=start.device,
+            )
+        )
+        minor = (self.minor[low:high] + items * self.columns).int()
+        size = ((end - begin) * self.rows, (end - begin) * self.columns)
+        return torch.sparse_csr_tensor(start, minor, self.values[low:high], size, check_invariants=False)
+
+
+def band_product(x: Tensor, band: Band, values: Tensor) -> Tensor:
+    """z[b, :, l] = Σ_t values[b, l, t] · x[b, :, t]: (B, C, T), (n,) → (B, C, L)."""
+    rows, frames = band.first.shape[1], x.shape[2]
+    matrices = _Blocks(band.start, band.column, values, rows, frames)
+    groups = _groups(x)
+    source, product = (_Rows(x, size, groups[0][1], values.dtype) for size in (frames, rows))
+    z = x.new_empty(x.shape[0], x.shape[1], rows)
+    for begin, end in groups:
+        out = product.empty(end - begin)
+        torch.addmm(out, matrices.matrix(begin, end), source.load(x[begin:end]), beta=0, out=out)
+        product.store(z[begin:end])
+    return z
+
+
+def band_adjoint(dz: Tensor, x: Tensor, band: Band, values: Tensor) -> tuple[Tensor, Tensor]:
+    """Gradients of `band_product`: dx (B, C, T) and dvalues (n,) = Σ_C dz[b, :, l] · x[b, :, t]."""
+    rows, frames = band.first.shape[1], x.shape[2]
+    row, entry, start = _transposed_entries(band, frames)
+    adjoints = _Blocks(start, row, values[entry], frames, rows)
+    matrices = _Blocks(band.start, band.column, values, rows, frames)
+    groups = _groups(x)
+    source, product, gradient = (_Rows(x, size, groups[0][1], values.dtype) for size in (frames, frames, rows))
+    dx, dvalues = torch.empty_like(x), torch.empty_like(values)
+    for begin, end in groups:
+        dz_rows, out = gradient.load(dz[begin:end]), product.empty(end - begin)
+        torch.addmm(out, adjoints.matrix(begin, end), dz_rows, beta=0, out=out)
+        product.store(dx[begin:end])
+        x_rows = source.load(x[begin:end])
+        gram = torch.sparse.sampled_addmm(matrices.matrix(begin, end), dz_rows, x_rows.t(), beta=0.0)
+        dvalues[matrices.bounds[begin] : matrices.bounds[end]] = gram.values()
+    return dx, dvalues

@@ -37,8 +37,9 @@ def _tables(frames: int, dtype: torch.dtype, device: torch.device) -> tuple[Tens
 
 
 def _reordered(x: Tensor, order: Tensor) -> Tensor:
-    """x[..., order]; gathering is the fastest way there on a CPU (indexing takes five times as long)."""
-    return x.gather(-1, order.expand(x.shape))
+    """x[..., order]; on a CPU gathering from a matrix is the fastest way there, five times faster than indexing."""
+    flat = x.reshape(-1, x.shape[-1])
+    return flat.gather(1, order.expand(flat.shape)).view(x.shape)
 
 
 def cosine_analysis(x: Tensor, count: int) -> Tensor:

@@ -11,7 +11,7 @@ from seqstride.layers.adastride import check_alignment
 from seqstride.lengths import Frames, check_signal, host_lengths, length_mask
 from seqstride.masks import Window, spectral_mask
 from seqstride.positions import gap_penalty_from_positions, positions_from_scores
-from seqstride.resample import interpolate, pooling_ramps, pooling_windows, spectral_crop
+from seqstride.resample import interpolate, pooling_ramps, pooling_windows, spectral_crop, window_table
 
 __all__ = [
     "align",
@@ -137,8 +137,8 @@ def _resample(x: Tensor, output_length: int, mask: Tensor | None, transform: str
     if not 1 <= output_length <= frames:
         raise ValueError(f"`output_length` (={output_length}) must be between 1 and the {frames} frames of `x`")
     if mask is None:
-        windows = pooling_windows([frames], [output_length], transform)  # type: ignore[arg-type]
-        ramp = pooling_ramps(windows, transform, x)  # type: ignore[arg-type]
+        windows = pooling_windows([frames], [output_length], transform)
+        ramp = pooling_ramps(windows, transform, x)
     else:
         most = (output_length // 2 + 1) if transform == "dft" else output_length
         if mask.ndim != 1 or not 1 <= mask.shape[0] <= most:
@@ -146,7 +146,8 @@ def _resample(x: Tensor, output_length: int, mask: Tensor | None, transform: str
                 f"`mask` (shape {tuple(mask.shape)}) must have shape (K,) with K at most the {most} bins of the output"
             )
         windows, ramp = [Window(frames, 0, mask.shape[0], output_length, 0.0)], mask[None]
-    y = spectral_crop(flat, ramp, windows, transform, official_gain=official)  # type: ignore[arg-type]
+    table = window_table(windows)
+    y = spectral_crop(flat, ramp, table, output_length, transform, official_gain=official)
     return y.reshape(*x.shape[:-1], output_length)
 
 

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 
@@ -125,6 +126,11 @@ class Frames:
         return min(self.host_input) < self.width
 
     @property
+    def cells(self) -> int:
+        """Σ_b L_b·T_b, the size of all items' full matrices."""
+        return sum(t * n for t, n in zip(self.host_input, self.host_output, strict=True))
+
+    @property
     def output_width(self) -> int:
         """L of the widest item."""
         return max(self.host_output)
@@ -191,38 +197,45 @@ def masked_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     return zero_padding(x, lengths).sum(-1) / lengths[:, None].to(x.dtype)
 
 
-class MaskedBatchNorm1d(nn.BatchNorm1d):
+class MaskedBatchNorm1d(nn.Module):
     """Batch normalisation whose statistics come from real frames only.
 
-    (B, C, T), lengths (B,) or None → (B, C, T), with 0 in the padding. Parameters and buffers are those of
-    `torch.nn.BatchNorm1d`, and so is the result where there is no padding. Source: ours.
+    (B, C, T), lengths (B,) or None → (B, C, T), with 0 in the padding. Parameters, buffers and, where nothing is
+    padded, the result are those of `torch.nn.BatchNorm1d`. It does not derive from it: distributed training would
+    replace it by `torch.nn.SyncBatchNorm`, which knows no lengths. Source: ours.
     """
 
-    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
-        if lengths is None:
-            return super().forward(x)
-        mask = length_mask(lengths, x.shape[-1])[:, None]
-        x = x.masked_fill(~mask, 0.0)
-        if not (self.training or self.running_mean is None):
-            return super().forward(x).masked_fill(~mask, 0.0)
-        count = lengths.sum().to(x.dtype)
-        mean = x.sum((0, 2)) / count
-        centred = (x - mean[:, None]).masked_fill(~mask, 0.0)
-        variance = centred.square().sum((0, 2)) / count
-        if self.training and self.running_mean is not None and self.running_var is not None:
-            self._update_running(mean.detach(), variance.detach() * count / (count - 1).clamp(min=1))
-        y = centred * torch.rsqrt(variance + self.eps)[:, None]
-        if self.affine:
-            y = y * self.weight[:, None] + self.bias[:, None]
-        return y.masked_fill(~mask, 0.0)
+    running_mean: Tensor
+    running_var: Tensor
+    num_batches_tracked: Tensor
 
-    def _update_running(self, mean: Tensor, unbiased_variance: Tensor) -> None:
-        # narrows the types; they are there where this is called
-        assert self.running_mean is not None
-        assert self.running_var is not None
-        assert self.num_batches_tracked is not None
-        self.num_batches_tracked += 1
-        # momentum None is a cumulative average, as in torch.nn.BatchNorm1d
-        rate = 1.0 / float(self.num_batches_tracked) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), rate)
-        self.running_var.lerp_(unbiased_variance.to(self.running_var.dtype), rate)
+    def __init__(self, channels: int, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        super().__init__()
+        self.eps, self.momentum = eps, momentum
+        self.weight = nn.Parameter(torch.ones(channels))
+        self.bias = nn.Parameter(torch.zeros(channels))
+        self.register_buffer("running_mean", torch.zeros(channels))
+        self.register_buffer("running_var", torch.ones(channels))
+        self.register_buffer("num_batches_tracked", torch.tensor(0))
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        """Normalises a batch; in training it also updates the running statistics."""
+        if self.training:
+            self.num_batches_tracked += 1
+        if lengths is None:
+            return F.batch_norm(
+                x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
+            )
+        padding = ~length_mask(lengths, x.shape[-1])[:, None]
+        if self.training:
+            x = x.masked_fill(padding, 0.0)
+            count = lengths.sum().to(x.dtype)
+            mean = x.sum((0, 2)) / count
+            variance = (x - mean[:, None]).masked_fill(padding, 0.0).square().sum((0, 2)) / count
+            unbiased = variance.detach() * count / (count - 1).clamp(min=1)
+            self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
+            self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)
+        else:
+            mean, variance = self.running_mean, self.running_var
+        scale = torch.rsqrt(variance + self.eps) * self.weight
+        return ((x - mean[:, None]) * scale[:, None] + self.bias[:, None]).masked_fill(padding, 0.0)

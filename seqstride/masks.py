@@ -13,6 +13,7 @@ in double precision, and the ramp, a short tensor through which the gradient rea
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -72,8 +73,12 @@ def window(
     smoothness: float = 4.0,
     relative_smoothness: float | None = None,
     transform: Transform = "dft",
+    length_multiple: int = 1,
 ) -> Window:
-    """What a stride keeps of an item of `frames` frames. Arguments as in `spectral_mask`."""
+    """What a stride keeps of an item of `frames` frames; the output is rounded up to a multiple, but not past T.
+
+    Further arguments as in `spectral_mask`.
+    """
     width = effective_smoothness(stride, frames, smoothness, relative_smoothness)
     low, high = frames / (frames - width), frames / 2
     effective = max(min(stride, high), low)
@@ -85,6 +90,7 @@ def window(
     kept = min(bins, math.ceil(round(threshold + width, 9)))
     flat = min(kept, math.floor(round(threshold, 9)) + 1)
     output = kept if transform == "dct" else frames if kept == bins else min(2 * (kept - 1), frames)
+    output = min(-(-output // length_multiple) * length_multiple, frames)
     return Window(frames, flat, kept, output, width)
 
 
@@ -108,6 +114,13 @@ def ramps(stride: Tensor, windows: list[Window], transform: Transform) -> Tensor
     n = flat[:, None] + torch.arange(width, device=stride.device)
     value = ((smoothness + threshold)[:, None] - n) / smoothness[:, None]
     return value.clamp(0.0, 1.0).masked_fill(n >= kept[:, None], 0.0)
+
+
+@lru_cache(maxsize=256)
+def fixed_ramps(stride: float, windows: tuple[Window, ...], transform: Transform, device: torch.device) -> Tensor:
+    """The ramps of a stride that does not change, made once for a batch of the same lengths."""
+    with torch.inference_mode(False), torch.no_grad():
+        return ramps(torch.tensor(stride, dtype=float64_on(device), device=device), list(windows), transform)
 
 
 def check_smoothness(smoothness: float, relative_smoothness: float | None) -> None:

@@ -13,7 +13,7 @@ from seqstride.align import align_frames, scatter_frames
 from seqstride.lengths import Frames, check_signal, float64_on, zero_padding
 from seqstride.masks import Transform, Window
 from seqstride.positions import frame_counts, inverse_positions, local_strides, uniform_positions
-from seqstride.resample import interpolate, spectral_crop
+from seqstride.resample import interpolate, spectral_crop, window_table
 
 
 class Plan:
@@ -151,11 +151,14 @@ class SpectralPlan(UniformPlan):
         slope = [window.output / window.frames for window in windows]
         offset = [0.0 if transform == "dft" else (value - 1) / 2 for value in slope]
         super().__init__(frames, slope, offset, like)
-        self.windows, self.ramp, self.transform, self.official_gain = windows, ramp, transform, official_gain
+        self.windows, self.width = window_table(windows), frames.output_width
+        self.ramp, self.transform, self.official_gain = ramp, transform, official_gain
 
     def resample(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
-            return spectral_crop(x, self.ramp, self.windows, self.transform, official_gain=self.official_gain)
+            return spectral_crop(
+                x, self.ramp, self.windows, self.width, self.transform, official_gain=self.official_gain
+            )
 
 
 class PositionPlan(Plan):

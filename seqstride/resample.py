@@ -14,128 +14,168 @@ from torch import Tensor
 
 from seqstride.dct import cosine_analysis, cosine_synthesis
 from seqstride.lengths import Frames, zero_padding
-from seqstride.masks import Transform, Window
+from seqstride.masks import Window
 
 
-def _analysis(x: Tensor, count: int, transform: Transform) -> Tensor:
+def _analysis(x: Tensor, count: int, transform: str) -> Tensor:
     """(…, T) → (…, count): the lowest bins, bin 0 the mean."""
     if transform == "dct":
         return cosine_analysis(x, count)
     return torch.fft.rfft(x, norm="forward")[..., :count]
 
 
-def _synthesis(spectrum: Tensor, frames: int, transform: Transform) -> Tensor:
+def _synthesis(spectrum: Tensor, frames: int, transform: str) -> Tensor:
     """(…, K) → (…, frames): inverse of `_analysis` at any length; missing bins are 0."""
     if transform == "dct":
         return cosine_synthesis(spectrum, frames)
     return torch.fft.irfft(spectrum, n=frames, norm="forward")
 
 
-def _groups(windows: list[Window]) -> list[tuple[slice | list[int], Window]]:
+def _groups(windows: Tensor) -> list[tuple[slice | list[int], list[int]]]:
     """Items of the same window together, as an index into the batch: each length has a transform of its own."""
-    members: dict[Window, list[int]] = {}
-    for item, window in enumerate(windows):
-        members.setdefault(window, []).append(item)
+    rows = windows.tolist()
+    members: dict[tuple[int, ...], list[int]] = {}
+    for item, row in enumerate(rows):
+        members.setdefault(tuple(row), []).append(item)
     if len(members) == 1:
-        return [(slice(None), windows[0])]
-    return [(slice(i[0], i[0] + 1) if len(i) == 1 else i, window) for window, i in members.items()]
+        return [(slice(None), rows[0])]
+    return [(slice(i[0], i[0] + 1) if len(i) == 1 else i, list(row)) for row, i in members.items()]
 
 
-class _SpectralCrop(torch.autograd.Function):
-    """y = synthesis(mask · analysis(x)), with its adjoint.
+# The crop is an operator of its own, with its adjoint by hand. torch's own gradient of rfft is a complex transform of
+# full length, this one is the same two real transforms, and of the spectrum only the ramp has to be remembered;
+# torch.compile leaves the operator whole, which it must: windows depend on a learnt stride, and complex numbers are
+# not compiled.
+
+
+@torch.library.custom_op("seqstride::spectral_crop", mutates_args=())
+def _crop(
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """(B, C, width) and, where it is to be kept for the gradient, the spectrum in the ramp (B, C, W)."""
+    groups = _groups(windows)
+    whole = len(groups) == 1
+    weights = ramp.to(x.dtype)
+    y = x.new_empty(0) if whole else x.new_zeros(*x.shape[:2], width)
+    tops = _top_spectra(x, ramp, transform) if keep else x.new_empty(0)
+    for items, (frames, flat, kept, output) in groups:
+        spectrum = _analysis(x[items, :, :frames], kept, transform)
+        top = spectrum[..., flat:]
+        if keep:
+            tops[items, :, : kept - flat] = top
+        top *= weights[items, None, : kept - flat]
+        part = _synthesis(spectrum, output, transform)
+        if official:
+            part *= frames / output
+        if whole:
+            return part, tops
+        y[items, :, :output] = part
+    return y, tops
+
+
+def _top_spectra(x: Tensor, ramp: Tensor, transform: str) -> Tensor:
+    """Zeros (B, C, W) for the spectra in the ramps."""
+    dtype = x.dtype if transform == "dct" else torch.complex128 if x.dtype == torch.float64 else torch.complex64
+    return x.new_zeros(*x.shape[:2], ramp.shape[1], dtype=dtype)
+
+
+@torch.library.custom_op("seqstride::spectral_crop_backward", mutates_args=())
+def _crop_backward(
+    dy: Tensor, tops: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients for x (B, C, width) and the ramp.
 
     Forward, per item: X_n = (1/T) Σ_t x_t e^{−iθ_n t}; y_j = Re Σ_n w_n m_n X_n e^{2πi nj/L}, w_n = 1 at n = 0 and at
     the Nyquist bin of L, else 2 (the DCT has w = 1). With G = analysis(dy) the adjoint is
 
         dx = synthesis(m · Z) at T,    Z = (L/T)·G, halved at a bin that is Nyquist for L but not for T,
-        dm_n = T v_n Σ_C Re(X_n conj Z_n),    v_n as w_n but for T,
-
-    so the backward pass is the same two real transforms (torch's own gradient of rfft is a complex one of full length),
-    and of the spectrum only the ramp has to be remembered.
+        dm_n = T v_n Σ_C Re(X_n conj Z_n),    v_n as w_n but for T.
     """
+    groups = _groups(windows)
+    weights = ramp.to(dy.dtype)
+    whole = len(groups) == 1 and groups[0][1][0] == width
+    dx = dy.new_empty(0) if whole else dy.new_zeros(*dy.shape[:2], width)
+    dramp = torch.zeros_like(ramp)
+    for items, (frames, flat, kept, output) in groups:
+        spectrum = _analysis(dy[items, :, :output], kept, transform)
+        spectrum *= 1.0 if official else output / frames
+        if transform == "dft" and 2 * (kept - 1) == output and output < frames:
+            spectrum[..., -1] *= 0.5
+        top = spectrum[..., flat:]
+        if tops.numel() and kept > flat:
+            product = (tops[items, :, : kept - flat] * top.conj()).real.sum(1, dtype=ramp.dtype) * frames
+            if transform == "dft":
+                product *= 2
+                if flat == 0:
+                    product[..., 0] *= 0.5
+                if 2 * (kept - 1) == frames:
+                    product[..., -1] *= 0.5
+            dramp[items, : kept - flat] = product
+        top *= weights[items, None, : kept - flat]
+        part = _synthesis(spectrum, frames, transform)
+        if whole:
+            return part, dramp
+        dx[items, :, :frames] = part
+    return dx, dramp
 
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, ramp: Tensor, windows: list[Window], transform: Transform, official: bool
-    ) -> Tensor:
-        width = max(window.output for window in windows)
-        groups = _groups(windows)
-        y = x.new_zeros(*x.shape[:-1], width) if len(groups) > 1 else x
-        weights = ramp.to(x.dtype)
-        ramp_spectra = []
-        for items, window in groups:
-            spectrum = _analysis(x[items, :, : window.frames], window.kept, transform)
-            top = spectrum[..., window.flat :]
-            if ctx.needs_input_grad[1]:
-                ramp_spectra.append(top.clone())
-            top *= weights[items, None, : window.kept - window.flat]
-            part = _synthesis(spectrum, window.output, transform)
-            if official:
-                part *= window.frames / window.output
-            if len(groups) == 1:
-                y = part
-            else:
-                y[items, :, : window.output] = part
-        ctx.save_for_backward(ramp, *ramp_spectra)
-        ctx.windows, ctx.transform, ctx.official, ctx.frames = windows, transform, official, x.shape[-1]
-        return y
 
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:
-        gradient = gradients[0]
-        ramp, *ramp_spectra = ctx.saved_tensors
-        weights = ramp.to(gradient.dtype)
-        groups = _groups(ctx.windows)
-        padded = len(groups) > 1 or ctx.windows[0].frames < ctx.frames
-        dx = gradient.new_zeros(*gradient.shape[:-1], ctx.frames) if ctx.needs_input_grad[0] and padded else None
-        dramp = torch.zeros_like(ramp) if ctx.needs_input_grad[1] else None
-        for group, (items, window) in enumerate(groups):
-            spectrum = _analysis(gradient[items, :, : window.output], window.kept, ctx.transform)
-            spectrum *= 1.0 if ctx.official else window.output / window.frames
-            nyquist_of_output = ctx.transform == "dft" and 2 * (window.kept - 1) == window.output
-            if nyquist_of_output and window.output < window.frames:
-                spectrum[..., -1] *= 0.5
-            top = spectrum[..., window.flat :]
-            if dramp is not None:
-                product = (ramp_spectra[group] * top.conj()).real.sum(1, dtype=ramp.dtype) * window.frames
-                if ctx.transform == "dft":
-                    product *= 2
-                    if window.flat == 0:
-                        product[..., 0] *= 0.5
-                    if 2 * (window.kept - 1) == window.frames and window.kept > window.flat:
-                        product[..., -1] *= 0.5
-                dramp[items, : window.kept - window.flat] = product
-            if ctx.needs_input_grad[0]:
-                top *= weights[items, None, : window.kept - window.flat]
-                part = _synthesis(spectrum, window.frames, ctx.transform)
-                if dx is None:
-                    return part, dramp, None, None, None
-                dx[items, :, : window.frames] = part
-        return dx, dramp, None, None, None
+@_crop.register_fake
+def _(
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(*x.shape[:2], width), _top_spectra(x, ramp, transform) if keep else x.new_empty(0)
+
+
+@_crop_backward.register_fake
+def _(
+    dy: Tensor, tops: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool
+) -> tuple[Tensor, Tensor]:
+    return dy.new_empty(*dy.shape[:2], width), torch.empty_like(ramp)
+
+
+def _crop_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, ramp, windows, _, *ctx.rest, _ = inputs
+    ctx.save_for_backward(output[1], ramp, windows)
+    ctx.mark_non_differentiable(output[1])
+    ctx.width = x.shape[2]
+
+
+def _crop_gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    dx, dramp = _crop_backward(dy, *ctx.saved_tensors, ctx.width, *ctx.rest)
+    return dx, dramp, None, None, None, None, None
+
+
+_crop.register_autograd(_crop_gradient, setup_context=_crop_setup)
 
 
 def spectral_crop(
-    x: Tensor, ramp: Tensor, windows: list[Window], transform: Transform, *, official_gain: bool = False
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, *, official_gain: bool = False
 ) -> Tensor:
-    """(B, C, T) → (B, C, L): keeps window b of the spectrum of item b and weighs its ramp.
+    """(B, C, T) → (B, C, width): keeps window b of the spectrum of item b and weighs its ramp.
 
     Args:
         x: (B, C, T) float32 or float64; half precision is computed in float32 and cast back.
         ramp: (B, W) weights of the bins flat … kept − 1 of each item.
-        windows: one for each item; `window.frames` leading frames are read, whatever stands behind them.
+        windows: (B, 4) int64 on the CPU, see `window_table`; that many leading frames are read, whatever stands behind.
+        width: the largest output length.
         transform: "dft" or "dct".
         official_gain: multiply by T / L as the official DiffStride does (its gain jumps whenever L steps).
 
     Returns:
-        (B, C, max L), 0 behind an item's own L.
+        (B, C, width), 0 behind an item's own output length.
     """
     half = x.dtype in (torch.float16, torch.bfloat16)
-    y = _SpectralCrop.apply(x.float() if half else x, ramp, windows, transform, official_gain)
+    keep = ramp.requires_grad and torch.is_grad_enabled()
+    y: Tensor = _crop(x.float() if half else x, ramp, windows, width, transform, official_gain, keep)[0]
     return y.to(x.dtype)
 
 
-def pooling_windows(lengths: list[int], output_lengths: list[int], transform: Transform) -> list[Window]:
+def window_table(windows: list[Window]) -> Tensor:
+    """Windows as `spectral_crop` takes them: (B, 4) int64 on the CPU of frames, flat, kept, output."""
+    return torch.tensor([window[:4] for window in windows])
+
+
+def pooling_windows(lengths: list[int], output_lengths: list[int], transform: str) -> list[Window]:
     """Windows that keep the lowest bins for the given output lengths (spectral pooling, Rippel et al. 2015).
 
     For the DFT the top bin is the ramp: at even L < T it is the bin L/2, which `scipy.signal.resample` doubles, as both
@@ -146,7 +186,7 @@ def pooling_windows(lengths: list[int], output_lengths: list[int], transform: Tr
     return [Window(t, n // 2, n // 2 + 1, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
 
 
-def pooling_ramps(windows: list[Window], transform: Transform, like: Tensor) -> Tensor:
+def pooling_ramps(windows: list[Window], transform: str, like: Tensor) -> Tensor:
     """The (B, W) weights of `pooling_windows` on the device of `like`: the doubled top bin, or nothing for the DCT."""
     if transform == "dct":
         return torch.empty(len(windows), 0, dtype=torch.float32, device=like.device)

@@ -18,6 +18,7 @@ class DCTDiffStride1d(LearntStride):
         smoothness: R, coefficients over which the mask falls from 1 to 0; at most T / 4 is used.
         relative_smoothness: ρ; R = max(½, ρ·T / S) instead.
         learnable: False keeps S; with S = 1 the layer is then the identity.
+        length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
 
     Raises:
         ValueError: naming argument, value and rule.

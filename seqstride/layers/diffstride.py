@@ -17,6 +17,7 @@ class DiffStride1d(LearntStride):
         smoothness: R, bins over which the mask falls from 1 to 0; at most T / 4 is used.
         relative_smoothness: ρ; R = max(½, ρ·T / S) instead, so that short items are shortened as much as long ones.
         learnable: False keeps S; with S = 1 the layer is then the identity.
+        length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
         gain: "unit" (a constant comes out as that constant), or "official", which multiplies by T / L as the official
             code does.
 
@@ -37,9 +38,16 @@ class DiffStride1d(LearntStride):
         smoothness: float = 4.0,
         relative_smoothness: float | None = None,
         learnable: bool = True,
+        length_multiple: int = 1,
         gain: str = "unit",
     ) -> None:
-        super().__init__(stride, smoothness=smoothness, relative_smoothness=relative_smoothness, learnable=learnable)
+        super().__init__(
+            stride,
+            smoothness=smoothness,
+            relative_smoothness=relative_smoothness,
+            learnable=learnable,
+            length_multiple=length_multiple,
+        )
         if gain not in ("unit", "official"):
             raise ValueError(f"`gain` (={gain!r}) must be 'unit' or 'official'")
         self.official_gain = gain == "official"

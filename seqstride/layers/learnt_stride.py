@@ -6,10 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch._compile import _disable_dynamo
 
 from seqstride.layers.base import Downsampler
 from seqstride.lengths import Frames
-from seqstride.masks import Transform, Window, check_smoothness, check_stride, clamp_inward, ramps, window
+from seqstride.masks import Transform, Window, check_smoothness, check_stride, clamp_inward, fixed_ramps, ramps, window
 from seqstride.plan import IdentityPlan, Plan, SpectralPlan
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ class LearntStride(Downsampler):
         smoothness: float = 4.0,
         relative_smoothness: float | None = None,
         learnable: bool = True,
+        length_multiple: int = 1,
     ) -> None:
         super().__init__()
         stride = check_stride(stride)
@@ -36,6 +38,9 @@ class LearntStride(Downsampler):
         self.smoothness = float(smoothness)
         self.relative_smoothness = None if relative_smoothness is None else float(relative_smoothness)
         self.learnable = learnable
+        if length_multiple < 1:
+            raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
+        self.length_multiple = length_multiple
         self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
         # the stride as a number, where it cannot change: nothing has to be read from the device
         self._fixed_stride: float | None = None if learnable else float(self.stride_parameter)
@@ -58,6 +63,13 @@ class LearntStride(Downsampler):
             self.stride_parameter.requires_grad_(True)
             self._fixed_stride = None
         return self
+
+    def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
+        """As `Downsampler.plan`. While the stride learns, torch.compile leaves this out: it depends on the stride."""
+        learning = self._fixed_stride is None
+        return (
+            _plan_eagerly(self, x, lengths) if learning and torch.compiler.is_compiling() else super().plan(x, lengths)
+        )
 
     def expected_length(self, frames: Tensor) -> Tensor:
         """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
@@ -101,11 +113,21 @@ class LearntStride(Downsampler):
             smoothness=self.smoothness,
             relative_smoothness=self.relative_smoothness,
             transform=self.transform,
+            length_multiple=self.length_multiple,
         )
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         if self._is_identity:
             return IdentityPlan(frames, x)
         windows = [self._window(length, stride) for length in frames.host_input]
-        ramp = ramps(self.stride_parameter, windows, self.transform)
+        if self._fixed_stride is None:
+            ramp = ramps(self.stride_parameter, windows, self.transform)
+        else:
+            ramp = fixed_ramps(self._fixed_stride, tuple(windows), self.transform, x.device)
         return SpectralPlan(frames, windows, ramp, self.transform, x, official_gain=self.official_gain)
+
+
+# torch.compiler.disable would import the whole compiler along with the package; this waits for the first call
+@_disable_dynamo
+def _plan_eagerly(layer: LearntStride, x: Tensor, lengths: Tensor | None) -> Plan:
+    return Downsampler.plan(layer, x, lengths)
