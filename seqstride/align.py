@@ -137,7 +137,8 @@ def _align_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _align_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-    dx, dp = _align_backward(dz, *ctx.saved_tensors, *ctx.rest)
+    with torch.autocast(dz.device.type, enabled=False):
+        dx, dp = _align_backward(dz, *ctx.saved_tensors, *ctx.rest)
     return dx, dp, None, None, None
 
 
@@ -224,7 +225,8 @@ def _scatter_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
-    dx, dweights = _scatter_backward(dz, *ctx.saved_tensors, *ctx.rest)
+    with torch.autocast(dz.device.type, enabled=False):
+        dx, dweights = _scatter_backward(dz, *ctx.saved_tensors, *ctx.rest)
     return dx, dweights, None, None, None, None
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqstride.bases import SHORT, analysis_basis, synthesis_basis
 from seqstride.dct import cosine_analysis, cosine_synthesis
 from seqstride.lengths import Frames, zero_padding
 from seqstride.masks import Window
@@ -19,6 +20,12 @@ from seqstride.masks import Window
 
 def _analysis(x: Tensor, count: int, transform: str) -> Tensor:
     """(…, T) → (…, count): the lowest bins, bin 0 the mean."""
+    frames = x.shape[-1]
+    if frames <= SHORT[transform]:
+        basis = analysis_basis(frames, transform, x.dtype, x.device)
+        if transform == "dct":
+            return x @ basis[:, :count]
+        return torch.view_as_complex((x @ basis[:, : 2 * count]).unflatten(-1, (count, 2)))
     if transform == "dct":
         return cosine_analysis(x, count)
     return torch.fft.rfft(x, norm="forward")[..., :count]
@@ -26,6 +33,9 @@ def _analysis(x: Tensor, count: int, transform: str) -> Tensor:
 
 def _synthesis(spectrum: Tensor, frames: int, transform: str) -> Tensor:
     """(…, K) → (…, frames): inverse of `_analysis` at any length; missing bins are 0."""
+    if frames <= SHORT[transform]:
+        parts = spectrum if transform == "dct" else torch.view_as_real(spectrum).flatten(-2)
+        return parts @ synthesis_basis(frames, transform, parts.dtype, parts.device)[: parts.shape[-1]]
     if transform == "dct":
         return cosine_synthesis(spectrum, frames)
     return torch.fft.irfft(spectrum, n=frames, norm="forward")
@@ -141,7 +151,8 @@ def _crop_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]
 
 
 def _crop_gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-    dx, dramp = _crop_backward(dy, *ctx.saved_tensors, ctx.width, *ctx.rest)
+    with torch.autocast(dy.device.type, enabled=False):
+        dx, dramp = _crop_backward(dy, *ctx.saved_tensors, ctx.width, *ctx.rest)
     return dx, dramp, None, None, None, None, None
 
 
