@@ -66,7 +66,7 @@ def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dty
 def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype) -> Tensor:
     """softmax_t(−σ² (l − p_t)²) of one item as a full matrix: (T_b,) → (L_b, T_b)."""
     square = (torch.arange(rows, device=p.device, dtype=p.dtype)[:, None] - p).square_()
-    return torch.softmax((square.amin(1, keepdim=True) - square).mul_(sigma_square).to(dtype), dim=1)
+    return torch.softmax(square.sub_(square.amin(1, keepdim=True)).mul_(-sigma_square).to(dtype), dim=1)
 
 
 @torch.library.custom_op("seqstride::align", mutates_args=())

@@ -7,10 +7,13 @@ the repeats is reported, and every cost also as a ratio to `average` and `stride
 from __future__ import annotations
 
 import importlib.util
+import os
 import platform
 import statistics
+import sys
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,6 +25,14 @@ from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.masks import spectral_mask
 
 REFERENCES = ("average", "strided")
+
+#: the shapes of a sweep over T
+SWEEP = tuple(f"4,64,{frames}" for frames in (100, 300, 1000, 3000, 10_000, 30_000, 100_000))
+
+#: numbers in the dense reference's matrix beyond which it is left out (1 GB in float32, and several of them at a time)
+DENSE_LIMIT = 1 << 28
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
 class DenseAdaStride(nn.Module):
@@ -68,6 +79,11 @@ def extras() -> dict[str, Callable[[int, int], nn.Module]]:
     if importlib.util.find_spec("torch_dct") is not None:
         known["torch_dct"] = lambda channels, stride: TorchDct(stride)
     return known
+
+
+def default_methods() -> list[str]:
+    """All methods of the registry and what they are compared with."""
+    return [*DOWNSAMPLERS, *extras()]
 
 
 def make_layer(method: str, channels: int, stride: int, score_std: float) -> nn.Module:
@@ -138,6 +154,20 @@ def _spread(values: list[float]) -> float:
     return high - low
 
 
+@contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """The profiler's native part writes log lines to stderr, past Python and past its own log level."""
+    sys.stderr.flush()
+    kept = os.dup(2)
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+
+
 class _Runner:
     """One method on one shape, ready to be timed again and again."""
 
@@ -173,7 +203,8 @@ class _Runner:
             self.forward().backward(self.gradient)
             torch.cuda.synchronize()
             return torch.cuda.max_memory_allocated() - before
-        with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True) as profile:
+        activities = [torch.profiler.ProfilerActivity.CPU]
+        with _quiet_stderr(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
             self.forward().backward(self.gradient)
         events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
         held = highest = 0
@@ -194,7 +225,7 @@ def measure(
     stride: int = 2,
     repeats: int = 9,
     device: str = "cpu",
-    dtype: torch.dtype = torch.float32,
+    dtype: str = "float32",
     compiled: bool = False,
     score_std: float = 0.1,
     progress: bool = False,
@@ -203,11 +234,13 @@ def measure(
 
     Args:
         methods: keys of `DOWNSAMPLERS` or of `extras`; `average` and `strided` are measured in any case.
-        shapes: inputs; a method that cannot take lengths is left out on varied shapes.
+        shapes: inputs. The `extras` take no lengths and are left out on varied shapes, and the dense reference where
+            its
+            matrix would have more than `DENSE_LIMIT` numbers.
         stride: overall stride of every method.
         repeats: rounds over all methods, after two to warm up.
         device: "cpu" or "cuda".
-        dtype: of signal and parameters.
+        dtype: of signal and parameters; "float32", "float64", "bfloat16" or "float16".
         compiled: run every layer through `torch.compile`.
         score_std: standard deviation of AdaStride's scores; 3 makes peaky positions.
         progress: show a progress bar.
@@ -216,8 +249,12 @@ def measure(
         One measurement for each shape and method.
 
     Raises:
-        ValueError: an unknown method, or less than one repeat.
+        ValueError: an unknown method or dtype, a stride or number of repeats below 1.
     """
+    if dtype not in DTYPES:
+        raise ValueError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError(f"`device` (={device!r}) must be one that torch finds; it finds no CUDA")
     if repeats < 1:
         raise ValueError(f"`repeats` (={repeats}) must be at least 1")
     names = list(dict.fromkeys([*REFERENCES, *methods]))
@@ -225,13 +262,14 @@ def measure(
     for shape in (bar := tqdm(list(shapes), disable=not progress, unit="shape")):
         bar.set_postfix_str(f"({shape.batch}, {shape.channels}, {shape.frames})")
         torch.manual_seed(0)
-        x = torch.randn(shape.batch, shape.channels, shape.frames, dtype=dtype, device=device, requires_grad=True)
+        size = (shape.batch, shape.channels, shape.frames)
+        x = torch.randn(size, dtype=DTYPES[dtype], device=device, requires_grad=True)
         lengths = shape.lengths()
         runners = {}
         for name in names:
-            if lengths is not None and name in extras():
+            if name in extras() and not _takes(name, shape, stride):
                 continue
-            layer = make_layer(name, shape.channels, stride, score_std).to(device=device, dtype=dtype)
+            layer = make_layer(name, shape.channels, stride, score_std).to(device=device, dtype=DTYPES[dtype])
             if compiled:
                 layer.compile()
             runners[name] = _Runner(layer, x, None if lengths is None else lengths.to(device))
@@ -244,6 +282,12 @@ def measure(
         peaks = {name: runner.peak() for name, runner in runners.items()}
         results += _summarise(shape, times, peaks)
     return results
+
+
+def _takes(extra: str, shape: Shape, stride: int) -> bool:
+    """Whether one of `extras` can be measured on a shape."""
+    cells = shape.batch * shape.frames * (shape.frames // stride + 1)
+    return not shape.varied and (extra != "dense_adastride" or cells <= DENSE_LIMIT)
 
 
 def _summarise(shape: Shape, times: dict[str, list[tuple[float, float]]], peaks: dict[str, int]) -> list[Measurement]:

@@ -17,6 +17,11 @@ file goes to the recipe: `--key value` overrides any key of its train.yaml, and 
 (--device cpu, --precision bf16, --test_only, …) work as usual; --debug runs a few batches only and shows
 the traceback of an error."""
 
+BENCH_HELP = """\
+Measures forward and backward of every method in one interleaved run: the median and interquartile range of
+the time, and the most memory that both together had allocated beyond input and parameters, each also as a
+ratio to average pooling and strided convolution. Without --shapes, (4, 64, T) for T = 100 to 100000."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, or 2 with one line on stderr where the user can mend something."""
@@ -65,7 +70,55 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="print the results of a recipe, or of the runs below a folder")
     table.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
     table.set_defaults(run=_table)
+
+    bench = commands.add_parser(
+        "bench",
+        help="measure speed and memory of every method side by side",
+        description=BENCH_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    bench.add_argument("--methods", help="comma-separated; default: all, and what they are compared with")
+    bench.add_argument("--shapes", nargs="+", help="B,C,T each; a v behind it (8,256,4000v) varies the lengths")
+    bench.add_argument("--stride", type=int, default=2, help="input frames per output frame (default 2)")
+    bench.add_argument("--repeats", type=int, default=9, help="rounds over all methods (default 9)")
+    bench.add_argument("--device", default="cpu", help="cpu or cuda")
+    bench.add_argument("--dtype", default="float32", help="float32, float64, bfloat16 or float16")
+    bench.add_argument("--compile", action="store_true", help="run every layer through torch.compile")
+    bench.add_argument("--score-std", type=float, default=0.1, help="spread of AdaStride's scores; 3 is peaky")
+    bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there")
+    bench.add_argument("--plot", metavar="FILE", help="write a log-log plot of cost against T there (PNG, PDF, …)")
+    bench.set_defaults(run=_bench)
     return parser
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    import json
+
+    from seqstride.bench import SWEEP, Shape, default_methods, machine, measure, table, to_json
+
+    methods = arguments.methods.split(",") if arguments.methods else default_methods()
+    results = measure(
+        methods,
+        [Shape.parse(text) for text in arguments.shapes or SWEEP],
+        stride=arguments.stride,
+        repeats=arguments.repeats,
+        device=arguments.device,
+        dtype=arguments.dtype,
+        compiled=arguments.compile,
+        score_std=arguments.score_std,
+        progress=sys.stderr.isatty(),
+    )
+    print(", ".join(f"{key} {value}" for key, value in machine(arguments.device).items()))
+    print(table(results))
+    if arguments.json:
+        Path(arguments.json).write_text(
+            json.dumps(to_json(results, arguments.device), indent=1) + "\n", encoding="utf-8"
+        )
+    if arguments.plot:
+        from seqstride.plot import plot_costs
+
+        plot_costs(results).savefig(arguments.plot)
 
 
 def _train(arguments: argparse.Namespace) -> None:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+    from seqstride.bench import Measurement
+
 # Okabe & Ito, "Color universal design", 2008: told apart by people with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
@@ -135,6 +137,38 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
         ncols=9,
         fontsize=FONT,
     )
+    return figure
+
+
+def plot_costs(measurements: Sequence[Measurement]) -> Figure:
+    """Draws time and memory of forward and backward together against T, one line per method, both axes logarithmic.
+
+    Args:
+        measurements: what `seqstride.bench.measure` gives; shapes that differ in more than T lie on one line, too.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not measurements:
+        raise ValueError("`measurements` (empty) must hold at least one measurement")
+    figure = _figure(width=11.5, height=5.2)
+    time, memory = figure.subplots(1, 2)
+    methods = list(dict.fromkeys(m.method for m in measurements))
+    for index, method in enumerate(methods):
+        mine = sorted((m for m in measurements if m.method == method), key=lambda m: m.shape.frames)
+        frames = [m.shape.frames for m in mine]
+        # six colours and markers go round; the second and third round are dashed and dotted
+        style = {**_look(index), "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
+        time.plot(frames, [m.both_ms for m in mine], label=method, **style)
+        memory.plot(frames, [m.peak_bytes / 1e6 for m in mine], **style)
+    time.set_ylabel("forward + backward (ms)", fontsize=FONT)
+    memory.set_ylabel("peak memory of forward + backward (MB)", fontsize=FONT)
+    for axis in (time, memory):
+        axis.set_xscale("log")
+        axis.set_yscale("log")
+        axis.set_xlabel("T (input frames)", fontsize=FONT)
+        axis.grid(True, which="both", alpha=0.25)
+    figure.legend(loc="outside lower center", ncols=6, fontsize=FONT)
     return figure
 
 

@@ -120,7 +120,7 @@ class LearntStride(Downsampler):
         if self._is_identity:
             return IdentityPlan(frames, x)
         windows = [self._window(length, stride) for length in frames.host_input]
-        if self._fixed_stride is None:
+        if self._fixed_stride is None or torch.compiler.is_compiling():  # a graph keeps its constants itself
             ramp = ramps(self.stride_parameter, windows, self.transform)
         else:
             ramp = fixed_ramps(self._fixed_stride, tuple(windows), self.transform, x.device)
