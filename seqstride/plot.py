@@ -120,7 +120,7 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
         strides.plot(numbers, overall, label=f"block {block + 1}", **{**_look(block), **markers})
         strides.fill_between(numbers, low, high, color=_look(block)["color"], alpha=0.2, linewidth=0)
     strides.set_ylabel("stride (input frames per output frame)", fontsize=FONT)
-    strides.set_title("line: stride of the layer; band: 10–90 % of local strides", fontsize=FONT)
+    strides.set_title("line: the layer; band: 10–90 % of local strides", fontsize=FONT)
     for axis in (loss, accuracy, strides):
         axis.set_xlabel("epoch", fontsize=FONT)
         axis.xaxis.get_major_locator().set_params(integer=True)
