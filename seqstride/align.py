@@ -54,10 +54,10 @@ def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dty
     entries = int(torch.where(padding, 0, behind - first).sum())
     if entries > max(FEW, FULL * frames.cells):
         return None
-    band = Band.of(first, torch.where(padding, lengths, behind), entries)
+    band = Band.of(first, torch.where(padding, lengths, behind), entries, frames.width)
     # the largest logit, that of the nearest position, is taken off in double precision: in a long gap all squares are
     # large and nearly equal
-    distance = rows.view(-1)[band.row] - p[band.item, band.column]
+    distance = rows.view(-1)[band.row] - p.view(-1)[band.place]
     logits = (nearest.square().view(-1)[band.row] - distance.square_()) * sigma_square
     e = logits.to(dtype).exp_()
     return band, e / band.sum_rows(e)[band.row]
@@ -102,7 +102,7 @@ def _align_backward(
         dx, gram = band_adjoint(dz, x, band, weights)
         pulled = weights * gram
         dlogits = pulled - weights * band.sum_rows(pulled)[band.row]
-        distance = band.row % frames.output_width - p[band.item, band.column]
+        distance = band.row % frames.output_width - p.view(-1)[band.place]
         return dx, band.sum_columns(dlogits * distance, frames.width).mul_(2 * sigma_square)
     dx, dp = torch.zeros_like(x), torch.zeros_like(p)
     for item, (length, rows) in enumerate(zip(host_input, host_output, strict=True)):
@@ -165,12 +165,12 @@ def _scatter_band(positions: Tensor, frames: Frames, nearest: bool) -> tuple[Ban
     nearer_left = (rows - p.gather(1, left)).abs() <= (p.gather(1, right) - rows).abs()
     source = torch.where(nearer_left, left, right)
     first, behind = torch.where(vacant, source, first), torch.where(vacant, source + 1, behind)
-    return Band.of(first, behind, int((behind - first).sum())), vacant.view(-1)
+    return Band.of(first, behind, int((behind - first).sum()), frames.width), vacant.view(-1)
 
 
 def _scatter_values(weights: Tensor, band: Band, vacant: Tensor) -> Tensor:
     """The entries (n,) of a scatter's matrix: a frame's weight in its row, 1 in the rows that copy a frame."""
-    return weights[band.item, band.column].masked_fill(vacant[band.row], 1.0)
+    return weights.view(-1)[band.place].masked_fill(vacant[band.row], 1.0)
 
 
 @torch.library.custom_op("seqstride::scatter", mutates_args=())

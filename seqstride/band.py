@@ -25,28 +25,27 @@ CHUNK = 512
 class Band(NamedTuple):
     """Runs of a batch of matrices (B, L, T), and their entries in order: item, row, column.
 
-    `first` and `behind` (B, L) are a row's first and one-past-last column, both non-decreasing along a row's index;
-    `start` (B·L + 1,) counts the entries before each row. `row` (in 0 … B·L − 1), `item` and `column` (n,) place the n
-    entries.
+    `first` and `behind` (B, L) are a row's first and one-past-last column, both non-decreasing along an item's rows;
+    `start` (B·L + 1,) counts the entries before each row. Entry i stands in row `row[i]` of all items' rows (0 … B·L −
+    1), in column `column[i]` of its item, which is `place[i]` among all items' columns (0 … B·T − 1).
     """
 
     first: Tensor
     behind: Tensor
     start: Tensor
     row: Tensor
-    item: Tensor
     column: Tensor
+    place: Tensor
 
     @classmethod
-    def of(cls, first: Tensor, behind: Tensor, entries: int) -> Band:
-        """From the runs, and the number n of their entries."""
-        rows = first.numel()
-        count = (behind - first).reshape(-1)
+    def of(cls, first: Tensor, behind: Tensor, entries: int, frames: int) -> Band:
+        """From the runs, the number of their entries, and T."""
+        batch, rows = first.shape
+        count = (behind - first).view(-1)
         start = torch.cat([count.new_zeros(1), count.cumsum(0)])
-        row = torch.repeat_interleave(torch.arange(rows, device=first.device), count, output_size=entries)
-        entry = torch.arange(entries, device=first.device)
-        column = entry + (first.reshape(-1) - start[:-1])[row]
-        return cls(first, behind, start, row, row // first.shape[1], column)
+        row = torch.repeat_interleave(torch.arange(batch * rows, device=first.device), count, output_size=entries)
+        column = torch.arange(entries, device=first.device) + (first.view(-1) - start[:-1])[row]
+        return cls(first, behind, start, row, column, column + row // rows * frames)
 
     def sum_rows(self, values: Tensor) -> Tensor:
         """Sums of (n,) values over each row: (B·L,)."""
@@ -54,9 +53,8 @@ class Band(NamedTuple):
 
     def sum_columns(self, values: Tensor, frames: int) -> Tensor:
         """Sums of (n,) values over each column: (B, T)."""
-        batch = self.first.shape[0]
-        sums = values.new_zeros(batch * frames).index_add_(0, self.item * frames + self.column, values)
-        return sums.view(batch, frames)
+        sums = values.new_zeros(self.first.shape[0] * frames).index_add_(0, self.place, values)
+        return sums.view(-1, frames)
 
 
 def _transposed_entries(band: Band, frames: int) -> tuple[Tensor, Tensor, Tensor]:

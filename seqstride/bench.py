@@ -73,6 +73,17 @@ class TorchDct(nn.Module):
         return torch_dct.idct(kept, norm="ortho") * (mask.shape[0] / x.shape[-1]) ** 0.5
 
 
+class _Pair(nn.Module):
+    """A convolution, then a method."""
+
+    def __init__(self, convolution: nn.Module, layer: nn.Module) -> None:
+        super().__init__()
+        self.convolution, self.layer = convolution, layer
+
+    def forward(self, x: Tensor, *lengths: Tensor) -> Tensor:
+        return self.layer(self.convolution(x), *lengths)
+
+
 def extras() -> dict[str, Callable[[int, int], nn.Module]]:
     """The layers to compare with that are not of this package; `torch_dct` where it is installed."""
     known: dict[str, Callable[[int, int], nn.Module]] = {"dense_adastride": DenseAdaStride}
@@ -228,6 +239,7 @@ def measure(
     dtype: str = "float32",
     compiled: bool = False,
     score_std: float = 0.1,
+    convolution: bool = False,
     progress: bool = False,
 ) -> list[Measurement]:
     """Measures all methods on all shapes, forward and forward + backward.
@@ -243,6 +255,7 @@ def measure(
         dtype: of signal and parameters; "float32", "float64", "bfloat16" or "float16".
         compiled: run every layer through `torch.compile`.
         score_std: standard deviation of AdaStride's scores; 3 makes peaky positions.
+        convolution: measure every method as a pair with a convolution of 3 taps and stride 1 in front.
         progress: show a progress bar.
 
     Returns:
@@ -270,6 +283,8 @@ def measure(
             if name in extras() and not _takes(name, shape, stride):
                 continue
             layer = make_layer(name, shape.channels, stride, score_std).to(device=device, dtype=DTYPES[dtype])
+            if convolution:
+                layer = _Pair(nn.Conv1d(shape.channels, shape.channels, 3, padding=1).to(x), layer)
             if compiled:
                 layer.compile()
             runners[name] = _Runner(layer, x, None if lengths is None else lengths.to(device))

@@ -86,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--dtype", default="float32", help="float32, float64, bfloat16 or float16")
     bench.add_argument("--compile", action="store_true", help="run every layer through torch.compile")
     bench.add_argument("--score-std", type=float, default=0.1, help="spread of AdaStride's scores; 3 is peaky")
+    bench.add_argument("--convolution", action="store_true", help="with a convolution of 3 taps in front of each")
     bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there")
     bench.add_argument("--plot", metavar="FILE", help="write a log-log plot of cost against T there (PNG, PDF, …)")
     bench.set_defaults(run=_bench)
@@ -107,6 +108,7 @@ def _bench(arguments: argparse.Namespace) -> None:
         dtype=arguments.dtype,
         compiled=arguments.compile,
         score_std=arguments.score_std,
+        convolution=arguments.convolution,
         progress=sys.stderr.isatty(),
     )
     print(", ".join(f"{key} {value}" for key, value in machine(arguments.device).items()))

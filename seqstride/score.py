@@ -21,6 +21,9 @@ class _Score(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, weight)
         ctx.lengths = lengths
+        if min(lengths) == x.shape[2]:
+            # matmul(weight, x) would transpose all of x first
+            return torch.bmm(weight.expand(x.shape[0], 1, -1), x.to(weight.dtype)).squeeze(1), x
         scores = weight.new_zeros(x.shape[0], x.shape[2])
         for item, length in enumerate(lengths):
             torch.mv(x[item, :, :length].to(weight.dtype).t(), weight, out=scores[item, :length])
@@ -39,11 +42,8 @@ class _Score(torch.autograd.Function):
                 dweight += x[item, :, :length].to(weight.dtype) @ dscores[item, :length]
         # the gradient of a score in the padding is 0: the positions there are constants
         if ctx.needs_input_grad[0]:
-            if dx is None:
-                dx = (weight[:, None] * dscores[:, None]).to(x.dtype)
-            else:
-                for item, gradient in enumerate(dx.unbind(0)):
-                    gradient.addr_(weight.to(dx.dtype), dscores[item].to(dx.dtype))
+            outer = weight.to(x.dtype)[:, None], dscores.to(x.dtype)[:, None]
+            dx = outer[0] * outer[1] if dx is None else dx.addcmul_(*outer)
         return dx, dweight, None
 
 
