@@ -15,6 +15,7 @@ torch.compile can leave an operator whole where it would have to break its graph
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -31,6 +32,12 @@ NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
 # takes 40 bytes, and some 6 times as long as one of a full product.
 FULL, FEW = 1 / 8, 1 << 16
 
+# Items of equal lengths up to this many frames are full matrices, too: one batched product is sooner made than indices.
+SHORT = 256
+
+# Cells of full matrices that are computed at a time; a step takes some 40 bytes a cell.
+CELLS = 1 << 21
+
 
 def _working_dtype(x: Tensor) -> torch.dtype:
     """Weights and products are float32 at least; a sparse product has no half precision everywhere."""
@@ -42,6 +49,8 @@ def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dty
 
     None where the runs are so long that a full matrix is the smaller and faster one.
     """
+    if frames.width <= SHORT and len({*frames.host_input}) == 1:
+        return None
     lengths = frames.input_lengths[:, None]
     rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
     right = torch.searchsorted(p, rows)
@@ -64,9 +73,22 @@ def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dty
 
 
 def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype) -> Tensor:
-    """softmax_t(−σ² (l − p_t)²) of one item as a full matrix: (T_b,) → (L_b, T_b)."""
-    square = (torch.arange(rows, device=p.device, dtype=p.dtype)[:, None] - p).square_()
-    return torch.softmax(square.sub_(square.amin(1, keepdim=True)).mul_(-sigma_square).to(dtype), dim=1)
+    """softmax_t(−σ² (l − p_t)²) of items of one length as full matrices: (N, T_b) → (N, L_b, T_b)."""
+    square = (torch.arange(rows, device=p.device, dtype=p.dtype)[:, None] - p[:, None]).square_()
+    return torch.softmax(square.sub_(square.amin(2, keepdim=True)).mul_(-sigma_square).to(dtype), dim=2)
+
+
+def _full_parts(frames: Frames) -> Iterator[tuple[slice | list[int], int, int]]:
+    """Items of the same lengths, as many at a time as have `CELLS` cells together (at least one): index, T_b, L_b."""
+    members: dict[tuple[int, int], list[int]] = {}
+    for item, size in enumerate(zip(frames.host_input, frames.host_output, strict=True)):
+        members.setdefault(size, []).append(item)
+    for (length, rows), items in members.items():
+        most = max(1, CELLS // (length * rows))
+        if len(members) == 1 and len(items) <= most:
+            yield slice(None), length, rows
+        else:
+            yield from ((items[i : i + most], length, rows) for i in range(0, len(items), most))
 
 
 @torch.library.custom_op("seqstride::align", mutates_args=())
@@ -78,9 +100,9 @@ def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: lis
     if found is not None:
         return band_product(x, *found)
     z = x.new_zeros(*x.shape[:2], frames.output_width)
-    for item, (length, rows) in enumerate(zip(host_input, host_output, strict=True)):
-        weights = _full_weights(p[item, :length], rows, sigma_square, dtype).to(x.dtype)
-        torch.mm(x[item, :, :length], weights.t(), out=z[item, :, :rows])
+    for items, length, rows in _full_parts(frames):
+        weights = _full_weights(p[items, :length], rows, sigma_square, dtype).to(x.dtype)
+        z[items, :, :rows] = x[items, :, :length] @ weights.transpose(1, 2)
     return z
 
 
@@ -105,17 +127,18 @@ def _align_backward(
         distance = band.row % frames.output_width - p.view(-1)[band.place]
         return dx, band.sum_columns(dlogits * distance, frames.width).mul_(2 * sigma_square)
     dx, dp = torch.zeros_like(x), torch.zeros_like(p)
-    for item, (length, rows) in enumerate(zip(host_input, host_output, strict=True)):
-        weights = _full_weights(p[item, :length], rows, sigma_square, dtype)
-        dz_item, x_item = dz[item, :, :rows], x[item, :, :length]
-        torch.mm(dz_item, weights.to(x.dtype), out=dx[item, :, :length])
-        dlogits = torch._softmax_backward_data((dz_item.t() @ x_item).to(dtype), weights, 1, dtype)
+    for items, length, rows in _full_parts(frames):
+        weights = _full_weights(p[items, :length], rows, sigma_square, dtype)
+        dz_part, x_part = dz[items, :, :rows], x[items, :, :length]
+        dx[items, :, :length] = dz_part @ weights.to(x.dtype)
+        gram = (dz_part.transpose(1, 2) @ x_part).to(dtype)
+        dlogits = torch._softmax_backward_data(gram, weights, 2, dtype)
         # Σ_l dO (l − p) with l counted from the middle: the two sums stay small against each other
         middle = rows // 2
         moments = torch.ones(2, rows, dtype=dtype, device=x.device)
         moments[0] = torch.arange(rows, device=x.device) - middle
-        first, zeroth = moments @ dlogits
-        dp[item, :length] = first - (p[item, :length] - middle) * zeroth
+        first, zeroth = (moments @ dlogits).unbind(1)
+        dp[items, :length] = first - (p[items, :length] - middle) * zeroth
     return dx, dp.mul_(2 * sigma_square)
 
 
