@@ -99,10 +99,15 @@ def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: lis
     found = _align_band(p, frames, sigma_square, dtype)
     if found is not None:
         return band_product(x, *found)
-    z = x.new_zeros(*x.shape[:2], frames.output_width)
+    z = x.new_empty(*x.shape[:2], frames.output_width)
+    if min(host_output) < frames.output_width:
+        z.zero_()
     for items, length, rows in _full_parts(frames):
         weights = _full_weights(p[items, :length], rows, sigma_square, dtype).to(x.dtype)
-        z[items, :, :rows] = x[items, :, :length] @ weights.transpose(1, 2)
+        part = x[items, :, :length] @ weights.transpose(1, 2)
+        if part.shape == z.shape:
+            return part
+        z[items, :, :rows] = part
     return z
 
 
@@ -126,11 +131,17 @@ def _align_backward(
         dlogits = pulled - weights * band.sum_rows(pulled)[band.row]
         distance = band.row % frames.output_width - p.view(-1)[band.place]
         return dx, band.sum_columns(dlogits * distance, frames.width).mul_(2 * sigma_square)
-    dx, dp = torch.zeros_like(x), torch.zeros_like(p)
+    dx, dp = torch.empty_like(x), torch.zeros_like(p)
+    if frames.padded:
+        dx.zero_()
     for items, length, rows in _full_parts(frames):
         weights = _full_weights(p[items, :length], rows, sigma_square, dtype)
         dz_part, x_part = dz[items, :, :rows], x[items, :, :length]
-        dx[items, :, :length] = dz_part @ weights.to(x.dtype)
+        dx_part = dz_part @ weights.to(x.dtype)
+        if dx_part.shape == x.shape:
+            dx = dx_part
+        else:
+            dx[items, :, :length] = dx_part
         gram = (dz_part.transpose(1, 2) @ x_part).to(dtype)
         dlogits = torch._softmax_backward_data(gram, weights, 2, dtype)
         # Σ_l dO (l − p) with l counted from the middle: the two sums stay small against each other
