@@ -26,8 +26,8 @@ class Band(NamedTuple):
     """Runs of a batch of matrices (B, L, T), and their entries in order: item, row, column.
 
     `first` and `behind` (B, L) are a row's first and one-past-last column, both non-decreasing along an item's rows;
-    `start` (B·L + 1,) counts the entries before each row. Entry i stands in row `row[i]` of all items' rows (0 … B·L −
-    1), in column `column[i]` of its item, which is `place[i]` among all items' columns (0 … B·T − 1).
+    `start` (B·L + 1,) counts the entries before each row. Entry i stands in row `row[i]` of all items' rows
+    (0 … B·L − 1), in column `column[i]` of its item, which is `place[i]` among all items' columns (0 … B·T − 1).
     """
 
     first: Tensor
@@ -58,8 +58,10 @@ class Band(NamedTuple):
 
 
 def _transposed_entries(band: Band, frames: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The entries in the order item, column, row: their rows within the item, their numbers, and the count before each
-    column.
+    """The entries in the order item, column, row.
+
+    Returns:
+        Their rows within the item (n,), their numbers in `band` (n,), and the count before each column (B·T + 1,).
 
     The rows whose run holds column t are a run themselves: from the first with behind > t to the last with first ≤ t.
     """

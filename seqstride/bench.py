@@ -36,10 +36,9 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 class DenseAdaStride(nn.Module):
-    """AdaStride's matrix method with the dense (B, L, T) matrix, as METHODS writes it down: what the banded one is
-    compared with.
+    """AdaStride's matrix method with a dense (B, L, T) matrix, as it is defined: what the banded one is compared with.
 
-    (B, C, T) → (B, C, ceil(T / s)). float32 positions, no lengths. Source: METHODS §3.
+    (B, C, T) → (B, C, ceil(T / s)). float32 positions, no lengths. Source: AdaStride, the matrix method.
     """
 
     def __init__(self, channels: int, stride: int, sigma_square: float = 5.0) -> None:
@@ -247,8 +246,7 @@ def measure(
     Args:
         methods: keys of `DOWNSAMPLERS` or of `extras`; `average` and `strided` are measured in any case.
         shapes: inputs. The `extras` take no lengths and are left out on varied shapes, and the dense reference where
-            its
-            matrix would have more than `DENSE_LIMIT` numbers.
+            its matrix would have more than `DENSE_LIMIT` numbers.
         stride: overall stride of every method.
         repeats: rounds over all methods, after two to warm up.
         device: "cpu" or "cuda".

@@ -55,7 +55,7 @@ def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """clamp(value, low, high), low winning where they cross; at a bound the gradient passes when it points inwards.
 
     The official DiffStride overwrites its parameter in forward so that it never sticks at a bound; this does the same
-    for training without a write (METHODS: ours). `value` broadcasts against `low` and `high`.
+    for training without a write (ours). `value` broadcasts against `low` and `high`.
     """
     return _Inward.apply(value, low, high)
 

@@ -22,12 +22,11 @@ class Plan:
     Attributes:
         input_lengths: (B,) int64, real input frames of each item.
         lengths: (B,) int64, output frames of each item.
-        positions: (B, T), double precision where the device has it: the output coordinate of every input frame, 0 in
-            the
-            padding.
+        positions: (B, T), double precision where the device has it: the output coordinate of every input frame; 0 in
+            the padding.
         penalty: 0-d tensor, to be added to the loss (AdaStride's gap penalty; 0 for the other methods).
 
-    Source: METHODS "What a plan tells about time" (ours); positions of AdaStride: the paper's vector positioning.
+    Source: ours; the positions of AdaStride are the paper's vector positioning.
     """
 
     def __init__(self, frames: Frames, penalty: Tensor) -> None:

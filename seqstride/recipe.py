@@ -77,14 +77,6 @@ def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
     return merged.getvalue()
 
 
-def load_recipe(path: str | os.PathLike[str], overrides: str = "") -> dict[str, Any]:
-    """The hyperparameters of a recipe, with its objects made: `merge_recipe`, read by HyperPyYAML."""
-    from hyperpyyaml import load_hyperpyyaml
-
-    hparams: dict[str, Any] = load_hyperpyyaml(merge_recipe(path, overrides))
-    return hparams
-
-
 def _yaml() -> Any:
     """A reader and writer that keeps `!new:`, `!ref` and the order of the keys."""
     from ruamel.yaml import YAML

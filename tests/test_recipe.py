@@ -9,16 +9,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
+from hyperpyyaml import load_hyperpyyaml
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.recipe import find_recipe_file, list_recipes, load_recipe, merge_recipe, recipes_folder
+from seqstride.recipe import find_recipe_file, list_recipes, merge_recipe, recipes_folder
 from seqstride.results import read_records, results_table
 
 RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id"
+
+
+def load(path: Path, overrides: str = "") -> dict[str, Any]:
+    """The hyperparameters as a run sees them."""
+    return load_hyperpyyaml(merge_recipe(path, overrides))
 
 
 @pytest.fixture(autouse=True)
@@ -60,12 +67,12 @@ def recipe_files(tmp_path: Path) -> Path:
 
 
 def test_base_method_and_command_line_in_this_order(recipe_files: Path) -> None:
-    hparams = load_recipe(recipe_files)
+    hparams = load(recipe_files)
     assert (hparams["a"], hparams["b"], hparams["map"], hparams["made"]["z"]) == (5, 6, {"x": 1, "y": 7}, 5)
-    hparams = load_recipe(recipe_files, "a: 9\nlist: [3]\nmap: {x: 0}\nmade: {z: 4}")
+    hparams = load(recipe_files, "a: 9\nlist: [3]\nmap: {x: 0}\nmade: {z: 4}")
     assert (hparams["b"], hparams["list"], hparams["map"]) == (10, [3], {"x": 0, "y": 7})
     assert hparams["made"] == {"z": 4}
-    assert load_recipe(recipe_files.with_name("train.yaml"))["b"] == 2
+    assert load(recipe_files.with_name("train.yaml"))["b"] == 2
 
 
 def test_merged_text_keeps_tags_and_order(recipe_files: Path) -> None:
@@ -86,18 +93,18 @@ def test_merged_text_keeps_tags_and_order(recipe_files: Path) -> None:
 )
 def test_wrong_overrides_are_explained(recipe_files: Path, overrides: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        load_recipe(recipe_files, overrides)
+        load(recipe_files, overrides)
 
 
 def test_a_method_cannot_add_keys(recipe_files: Path) -> None:
     recipe_files.write_text("lists: [1]\n")
     with pytest.raises(ValueError, match=r"method\.yaml: `lists` is not a key of train.yaml; near matches: list"):
-        load_recipe(recipe_files)
+        load(recipe_files)
 
 
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train\.yaml' does not exist"):
-        load_recipe(tmp_path / "method.yaml")
+        load(tmp_path / "method.yaml")
     with pytest.raises(ValueError, match=r"no recipe file 'nothing\.yaml'"):
         find_recipe_file("nothing.yaml")
 
