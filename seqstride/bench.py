@@ -260,12 +260,14 @@ def measure(
         One measurement for each shape and method.
 
     Raises:
-        ValueError: an unknown method or dtype, a stride or number of repeats below 1.
+        ValueError: an unknown method, dtype or device, a stride or number of repeats below 1.
     """
     if dtype not in DTYPES:
         raise ValueError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError(f"`device` (={device!r}) must be one that torch finds; it finds no CUDA")
+    kind = device.split(":")[0]
+    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
+        found = "cpu or cuda" if torch.cuda.is_available() else "cpu; torch finds no CUDA"
+        raise ValueError(f"`device` (={device!r}) must be {found}")
     if repeats < 1:
         raise ValueError(f"`repeats` (={repeats}) must be at least 1")
     names = list(dict.fromkeys([*REFERENCES, *methods]))

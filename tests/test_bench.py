@@ -55,6 +55,7 @@ def test_command(tmp_path, capsys):
         (["--shapes", "0,8,9"], "shapes.*0,8,9.*at least 1"),
         (["--repeats", "0"], "repeats.*0.*at least 1"),
         (["--dtype", "int8"], "dtype.*int8.*one of"),
+        (["--device", "toaster"], "device.*toaster.*cpu"),
     ],
 )
 def test_wrong_arguments_are_one_line(arguments, named, capsys):
