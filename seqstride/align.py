@@ -47,7 +47,7 @@ def _working_dtype(x: Tensor) -> torch.dtype:
 def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dtype) -> tuple[Band, Tensor] | None:
     """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) sorted, +inf in the padding.
 
-    None where the runs are so long that a full matrix is the smaller and faster one.
+    None where full matrices are the faster way: for runs so long that they are also smaller, and short equal items.
     """
     if frames.width <= SHORT and len({*frames.host_input}) == 1:
         return None
