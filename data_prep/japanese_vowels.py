@@ -19,12 +19,13 @@ from typing import Any
 
 import numpy as np
 
+from .manifest import SPLITS, forget, is_prepared, write_manifests
+
 logger = logging.getLogger(__name__)
 
 FRAME_RATE = 1 / 0.0064
 """Frames per second: one frame every 6.4 ms."""
 
-SPLITS = ("train", "valid", "test")
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
 
 
@@ -64,7 +65,7 @@ def prepare_japanese_vowels(
         logger.info("JapaneseVowels is already prepared in %s", save_folder)
         return
 
-    (save_folder / "prepared.json").unlink(missing_ok=True)
+    forget(save_folder)
     train, test = _read("train", data_folder), _read("test", data_folder)
     chosen = _choose_valid([speaker for _, speaker in train], valid_per_speaker, seed)
     items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
@@ -73,10 +74,7 @@ def prepare_japanese_vowels(
         _add(items[split], f"train_{index:03d}", *utterance, save_folder)
     for index, utterance in enumerate(test):
         _add(items["test"], f"test_{index:03d}", *utterance, save_folder)
-    for split in SPLITS:
-        _write_json(save_folder / f"{split}.json", items[split])
-    _write_json(save_folder / "prepared.json", fingerprint)  # last: it says that all the rest is there
-    logger.info("JapaneseVowels prepared in %s: %s", save_folder, {split: len(items[split]) for split in SPLITS})
+    write_manifests(save_folder, items, fingerprint)
 
 
 def _source(data_folder: str | os.PathLike[str] | None) -> str:
@@ -90,12 +88,9 @@ def _source(data_folder: str | os.PathLike[str] | None) -> str:
 
 
 def _is_done(save_folder: Path, fingerprint: dict[str, Any]) -> bool:
-    written = save_folder / "prepared.json"
+    if not is_prepared(save_folder, fingerprint):
+        return False
     manifests = [save_folder / f"{split}.json" for split in SPLITS]
-    if not written.is_file() or json.loads(written.read_text(encoding="utf-8")) != fingerprint:
-        return False
-    if not all(manifest.is_file() for manifest in manifests):
-        return False
     identifiers = [name for manifest in manifests for name in json.loads(manifest.read_text(encoding="utf-8"))]
     return all((save_folder / "features" / f"{name}.npy").is_file() for name in identifiers)
 
@@ -152,9 +147,3 @@ def _add(items: dict[str, Any], name: str, features: np.ndarray, speaker: str, s
         "frame_rate": FRAME_RATE,
         "speaker": speaker,
     }
-
-
-def _write_json(path: Path, content: dict[str, Any]) -> None:
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)

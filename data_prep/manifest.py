@@ -1,0 +1,91 @@
+"""What every preparation shares: manifests that appear whole, and a fingerprint that says what they were made from.
+
+A preparation writes `train.json`, `valid.json`, `test.json`, and last of all `prepared.json`, its fingerprint: the
+layout version of what it writes, its arguments, and a digest of its inputs. Where the same fingerprint is found, there
+is nothing to do.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+SPLITS = ("train", "valid", "test")
+
+
+def file_digest(files: Iterable[Path], root: Path) -> str:
+    """A digest of relative path, size and modification time of every file; the contents are not read.
+
+    So a file that is replaced by another of the same size and time goes unnoticed.
+    """
+    digest = hashlib.sha256()
+    for file in sorted(files):
+        status = file.stat()
+        line = f"{file.relative_to(root).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n"
+        digest.update(os.fsencode(line))
+    return f"sha256 {digest.hexdigest()}"
+
+
+def is_prepared(save_folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Whether `save_folder` holds all manifests, made under this very fingerprint."""
+    written = save_folder / "prepared.json"
+    return (
+        written.is_file()
+        and json.loads(written.read_text(encoding="utf-8")) == fingerprint
+        and all((save_folder / f"{split}.json").is_file() for split in SPLITS)
+    )
+
+
+def forget(save_folder: Path) -> None:
+    """Takes the fingerprint away, before the first file it speaks of is touched."""
+    (save_folder / "prepared.json").unlink(missing_ok=True)
+
+
+def write_manifests(
+    save_folder: Path, items: Mapping[str, Mapping[str, Mapping[str, Any]]], fingerprint: Mapping[str, Any]
+) -> None:
+    """Writes the three manifests, then the fingerprint.
+
+    SpeechBrain formats every text of a manifest, so braces are doubled, except for those of `{data_root}`.
+
+    Args:
+        save_folder: where they go.
+        items: split → id → the item's keys.
+        fingerprint: what they were made from.
+
+    Raises:
+        ValueError: a split without items.
+    """
+    for split in SPLITS:
+        if not items[split]:
+            raise ValueError(
+                f"the {split} part must have items, and none is left for it: too little data, or the wrong"
+            )
+    forget(save_folder)
+    for split in SPLITS:
+        content = {
+            name: {key: _escape(value) if isinstance(value, str) else value for key, value in item.items()}
+            for name, item in items[split].items()
+        }
+        write_json(save_folder / f"{split}.json", content)
+    write_json(save_folder / "prepared.json", fingerprint)  # last: it says that all the rest is there
+    logger.info("prepared in %s: %s", save_folder, {split: len(items[split]) for split in SPLITS})
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a JSON file that is whole or not there; makes its folder."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    os.replace(part, path)
+
+
+def _escape(text: str) -> str:
+    return text.replace("{", "{{").replace("}", "}}").replace("{{data_root}}", "{data_root}")
