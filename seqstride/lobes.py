@@ -68,3 +68,47 @@ class Encoder(nn.Module):
         """Encodes a batch."""
         encoded: Any = self.encoder(*to_channels_first(x, wav_lens))
         return *to_channels_last(encoded.features, encoded.lengths), encoded.penalty
+
+
+class First(nn.Module):
+    """The first of what it is given: the place of a step in SpeechBrain's interfaces that the model does itself."""
+
+    def forward(self, x: Tensor, wav_lens: Tensor) -> Tensor:
+        """x → x."""
+        return x
+
+
+class Embedding(nn.Module):
+    """What a trained classifier's linear layer reads, for SpeechBrain's `EncoderClassifier`.
+
+    Args:
+        model: a `seqstride.model.SequenceClassifier`; of several labels, the first counts.
+
+    Shapes: waveforms (B, S), wav_lens (B,) floats in (0, 1] → (B, 1, C').
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, wavs: Tensor, wav_lens: Tensor) -> Tensor:
+        """Embeds a batch."""
+        vectors: dict[str, Tensor] = self.model.embed(wavs, absolute_lengths(wav_lens, wavs.shape[1]))
+        return next(iter(vectors.values()))[:, None]
+
+
+class LogProbabilities(nn.Module):
+    """Log probabilities from what `Embedding` gives: (B, 1, C') → (B, 1, classes).
+
+    Args:
+        model: the same classifier.
+    """
+
+    def __init__(self, model: Any) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Classifies a batch."""
+        scores: Tensor = self.model.logits(next(iter(self.model.labels)), embeddings)
+        return scores.log_softmax(-1)

@@ -15,7 +15,7 @@ import seqstride as ss
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.history import History
 from seqstride.brains.mixup import mixup
-from seqstride.dataio import labelled_features
+from seqstride.dataio import labelled_signals
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_last
 
@@ -125,12 +125,18 @@ class Batch(SimpleNamespace):
     def to(self, device: str) -> Batch:
         return self
 
+    def __getitem__(self, key: str) -> Any:
+        return getattr(self, key)
+
 
 def make_brain(**overrides: Any) -> ClassificationBrain:
     encoder = ss.ResNet1d(5, channels=(8, 8), strides=(2, 2), downsampler=overrides.pop("downsampler", "adastride"))
     hparams = {
         "seed": 1,
-        "classes": 3,
+        "classes": {"kind": ["a", "b", "c"]},
+        "window": None,
+        "wav_augment": None,
+        "fea_augment": None,
         "number_of_epochs": 4,
         "lr": 0.01,
         "stride_lr": 0.1,
@@ -141,12 +147,16 @@ def make_brain(**overrides: Any) -> ClassificationBrain:
         "train_logger": SimpleNamespace(log_stats=lambda *args, **kwargs: None),
         **overrides,
     }
-    modules = {"normalize": FeatureNorm(5), "encoder": encoder, "classifier": PooledClassifier(8, 3)}
+    modules = {
+        "normalize": FeatureNorm(5),
+        "encoder": encoder,
+        "classifier": nn.ModuleDict({"kind": PooledClassifier(8, 3)}),
+    }
     return ClassificationBrain(modules, torch.optim.AdamW, hparams, {"device": "cpu", "noprogressbar": True})
 
 
 def batch() -> Batch:
-    return Batch(features=PaddedData(signal().transpose(1, 2), LENGTHS / 30), target=torch.tensor([0, 1, 2, 1]))
+    return Batch(signal=PaddedData(signal().transpose(1, 2), LENGTHS / 30), target_kind=torch.tensor([0, 1, 2, 1]))
 
 
 def loss_of(brain: ClassificationBrain, batch: Batch) -> torch.Tensor:
@@ -163,10 +173,10 @@ def test_the_objective_adds_penalty_and_complexity() -> None:
     for layer in brain.encoder.downsamplers:
         for parameter in layer.parameters():
             nn.init.normal_(parameter, std=2.0)
-    x, lengths = to_channels_first(*data.features)
+    x, lengths = to_channels_first(*data.signal)
     encoded = brain.encoder.eval()(x, lengths)
-    logits = brain.modules["classifier"].eval()(encoded.features, encoded.lengths)
-    entropy = nn.functional.cross_entropy(logits, data.target)
+    logits = brain.modules["classifier"]["kind"].eval()(encoded.features, encoded.lengths)
+    entropy = nn.functional.cross_entropy(logits, data.target_kind)
     assert encoded.penalty > 0
     torch.testing.assert_close(loss_of(brain, data), entropy + encoded.penalty)
     brain.hparams.penalty_weight = 0.5
@@ -178,7 +188,7 @@ def test_the_objective_adds_penalty_and_complexity() -> None:
 def test_padding_does_not_reach_the_loss() -> None:
     brain, data = make_brain(), batch()
     before = loss_of(brain, data)
-    data.features.data[1, 17:] = float("nan")
+    data.signal.data[1, 17:] = float("nan")
     torch.testing.assert_close(loss_of(brain, data), before)
 
 
@@ -208,8 +218,8 @@ def test_it_learns_and_records_every_epoch() -> None:
     brain = make_brain(downsampler="diffstride", complexity={"kind": "frames", "length": 16, "weight": 0.1})
     data = batch()
     # shapes that tell the classes apart
-    for item, target in enumerate(data.target):
-        data.features.data[item, :, int(target)] += 4.0
+    for item, target in enumerate(data.target_kind):
+        data.signal.data[item, :, int(target)] += 4.0
     start = brain.strides()
     loader = torch.utils.data.DataLoader([data] * 5, batch_size=None)
     brain.fit(range(1, 5), loader, loader)
@@ -221,8 +231,9 @@ def test_it_learns_and_records_every_epoch() -> None:
     assert epochs[0]["lr"] == 0.01 > epochs[1]["lr"] > epochs[3]["lr"] > 0
     brain.evaluate(loader)
     assert brain.test["accuracy"] == 1.0
-    assert brain.test["error_per_class"] == [0.0, 0.0, 0.0]
-    assert brain.test["items_per_class"] == [5, 10, 5]
+    record = brain.record({})
+    assert record["test_error_per_class"] == {"a": 0.0, "b": 0.0, "c": 0.0}
+    assert record["test_items_per_class"] == {"a": 5, "b": 10, "c": 5}
 
 
 def test_the_history_is_saved_and_recovered(tmp_path: Path) -> None:
@@ -257,14 +268,16 @@ def test_data_sets_have_features_and_class_indices(tmp_path: Path) -> None:
         "train": write_manifest(tmp_path, "a", ["y", "x", "y"]),
         "test": write_manifest(tmp_path, "b", ["x"]),
     }
-    datasets, classes = labelled_features(manifests, "kind")
-    assert classes.lab2ind == {"x": 0, "y": 1}
-    assert [item["target"] for item in datasets["train"]] == [1, 0, 1]
-    assert datasets["train"][2]["features"].shape == (4, 5)
-    assert datasets["test"][0]["target"] == 0
+    datasets, classes = labelled_signals(manifests, ["kind"])
+    assert classes == {"kind": ["x", "y"]}
+    assert [item["target_kind"] for item in datasets["train"]] == [1, 0, 1]
+    assert datasets["train"][2]["signal"].shape == (4, 5)
+    assert datasets["test"][0]["target_kind"] == 0
 
     manifests["test"] = write_manifest(tmp_path, "c", ["x", "z"])
     with pytest.raises(ValueError, match=r"`manifests` \(test\) has labels that train lacks: z"):
-        labelled_features(manifests, "kind")
+        labelled_signals(manifests, ["kind"])
+    with pytest.raises(ValueError, match=r"`labels` \(='sort'\) must be a key of every item; train lacks it in a0"):
+        labelled_signals(manifests, ["sort"])
     with pytest.raises(ValueError, match=r"must be a file; prepare the data first"):
-        labelled_features({"train": tmp_path / "none.json"}, "kind")
+        labelled_signals({"train": tmp_path / "none.json"}, ["kind"])

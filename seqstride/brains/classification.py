@@ -1,187 +1,175 @@
-"""Classification of sequences: cross entropy, the layers' penalties and the price of long sequences."""
+"""Classification of sequences, by one label or several at once."""
 
 from __future__ import annotations
 
-import math
-import time
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-import seqstride as ss
 from seqstride._compat import require_torchaudio
+from seqstride.brains.base import DownsamplingBrain
 from seqstride.brains.mixup import mixup
-from seqstride.lengths import length_mask
-from seqstride.lobes import to_channels_first
+from seqstride.lengths import absolute_lengths
+from seqstride.model import describe, save_model
+from seqstride.plot import plot_strides, plot_training
+from seqstride.windows import all_windows, mean_by_owner, random_windows
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
+from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
-from seqstride.brains.history import History  # noqa: E402
+from seqstride.dataio import item_seconds, labelled_signals  # noqa: E402
 
 
 class Prediction(NamedTuple):
     """What a forward pass gives the objective."""
 
-    logits: Tensor
-    """(B, classes)."""
-    targets: Tensor
-    """(B, classes), rows that sum to 1; mixed where the inputs are."""
+    logits: dict[str, Tensor]
+    """Label → (B, classes)."""
+    targets: dict[str, Tensor]
+    """Label → (B, classes), rows that sum to 1; mixed where the inputs are."""
     encoded: Any
     """What the encoder returned: features, lengths, penalty, plans."""
 
 
-class ClassificationBrain(sb.Brain):
-    """A SpeechBrain `Brain` that classifies sequences with a downsampling encoder.
+class ClassificationBrain(DownsamplingBrain):
+    """Classifies sequences with a downsampling encoder; several labels share one encoder.
 
-    Batches have `features`, padded (B, T, C) with relative lengths, and `target`, (B,) class indices. Modules:
-    `normalize`, `encoder`, `classifier`. The loss is
+    Batches have `signal`, and for every label of `labels` the class indices `target_<label>` (B,). Module `classifier`:
+    label → head. The loss is
 
-        cross entropy + penalty_weight · (gap penalties) + complexity weight · (complexity of the encoder)
+        mean of the labels' cross entropies + penalty_weight · (gap penalties) + complexity weight · (complexity)
 
-    Hyperparameters read: `seed`, `number_of_epochs`, `lr`, `stride_lr`, `weight_decay`, `penalty_weight`, `mixup_alpha`
-    (0 for none), `complexity` (a mapping: `kind` and `length` as in `seqstride.complexity`, and `weight`),
-    `train_logger`. Strides are excluded from weight decay and have a learning rate of their own; all learning rates
-    follow half a cosine to 0. An epoch's random numbers depend on the seed and the epoch only, so that a resumed run
-    goes on as if it had never stopped.
-
-    Attributes:
-        history: one record per epoch: losses, accuracies, strides, seconds.
-        test: after `evaluate`: loss, accuracy and the error of each class.
+    Hyperparameters read beyond those of `DownsamplingBrain`: `labels` (the first is the one that is reported),
+    `classifier` (makes a head, given `classes`), `mixup_alpha` (0 for none), `window` (seconds or null: training hears
+    a random window of every recording, validation and test average the logits over windows of that length).
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
-        self.history = History()
-        self.test: dict[str, Any] = {}
-        if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("history", self.history)
-
-    @property
-    def encoder(self) -> Any:
-        """The encoder itself, whatever SpeechBrain has wrapped it in for distributed training."""
-        encoder = self.modules["encoder"]
-        return getattr(encoder, "module", encoder)
+    @classmethod
+    def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
+        """Reads the manifests; the classes found in the training part decide the size of the heads."""
+        datasets, classes = labelled_signals(
+            hparams["manifests"], hparams["labels"], hparams["sample_rate"], hparams["data_root"]
+        )
+        hparams["classes"] = classes
+        heads = {label: hparams["classifier"](classes=len(names)) for label, names in classes.items()}
+        hparams["modules"]["classifier"] = nn.ModuleDict(heads)
+        hparams["checkpointer"].add_recoverable("classifier", hparams["modules"]["classifier"])
+        return datasets
 
     # One batch
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Prediction:
-        """Normalises, mixes (in training), encodes and classifies a batch."""
+        """Cuts windows, augments and mixes (in training), encodes and classifies a batch."""
         batch = batch.to(self.device)
-        x, lengths = to_channels_first(*batch.features)
-        x = self.modules["normalize"](x, lengths)
-        classes = self.hparams.classes
-        targets = nn.functional.one_hot(batch.target, classes).to(x)
-        if stage == sb.Stage.TRAIN and self.hparams.mixup_alpha > 0:
-            x, lengths, targets = mixup(x, lengths, targets, self.hparams.mixup_alpha)
+        signal, relative = batch.signal
+        lengths = absolute_lengths(relative, signal.shape[1])
+        sizes = {label: len(names) for label, names in self.hparams.classes.items()}
+        one_hot = [nn.functional.one_hot(batch[f"target_{label}"], size) for label, size in sizes.items()]
+        targets = torch.cat(one_hot, dim=1).float()
+        training, owners = stage == sb.Stage.TRAIN, None
+        if self.hparams.window is not None:
+            size = round(self.hparams.window * self.hparams.sample_rate)
+            if training:
+                signal, lengths = random_windows(signal, lengths, size)
+            else:
+                signal, lengths, owners = all_windows(signal, lengths, size)
+        x, lengths = self.features(signal, lengths, stage)
+        if training:
+            targets = targets.repeat(len(x) // len(targets), 1)  # an augmenter may put new items behind the originals
+            if self.hparams.mixup_alpha > 0:
+                x, lengths, targets = mixup(x, lengths, targets, self.hparams.mixup_alpha)
         encoded = self.modules["encoder"](x, lengths)
-        logits = self.modules["classifier"](encoded.features, encoded.lengths)
-        return Prediction(logits, targets, encoded)
+        heads = getattr(self.modules["classifier"], "module", self.modules["classifier"])
+        logits = {label: head(encoded.features, encoded.lengths) for label, head in heads.items()}
+        if owners is not None:
+            logits = {label: mean_by_owner(values, owners, len(targets)) for label, values in logits.items()}
+        split = targets.split(list(sizes.values()), dim=1)
+        return Prediction(logits, dict(zip(sizes, split, strict=True)), encoded)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
-        """The loss of a batch; counts its confusions and, in validation, its strides."""
+        """The loss of a batch; counts its confusions."""
         logits, targets, encoded = predictions
-        loss = nn.functional.cross_entropy(logits.float(), targets)
-        loss = loss + self.hparams.penalty_weight * encoded.penalty
-        price = self.hparams.complexity
-        if price["weight"] > 0:
-            loss = loss + price["weight"] * ss.complexity(self.encoder, kind=price["kind"], length=price["length"])
+        losses = [nn.functional.cross_entropy(logits[label].float(), targets[label]) for label in logits]
+        for label, confusion in self.confusion.items():
+            truth, guess = targets[label].argmax(1).cpu(), logits[label].detach().argmax(1).cpu()
+            confusion.index_put_((truth, guess), torch.ones(len(truth)), accumulate=True)
+        return self.regularised(torch.stack(losses).mean(), encoded, stage)
 
-        truth, guess = targets.argmax(1).cpu(), logits.detach().argmax(1).cpu()
-        self.confusion.index_put_((truth, guess), torch.ones(len(truth)), accumulate=True)
-        if stage == sb.Stage.VALID:
-            for block, plan in zip(self.local_strides, encoded.plans, strict=True):
-                strides = plan.strides()
-                block.append(strides[length_mask(plan.input_lengths, strides.shape[1])].cpu())
-        return loss
+    # Scores
 
-    # Optimisation
+    def start_scores(self, stage: sb.Stage) -> None:
+        self.confusion = {label: torch.zeros(len(names), len(names)) for label, names in self.hparams.classes.items()}
 
-    def init_optimizers(self) -> None:
-        """One optimiser whose groups `seqstride.parameter_groups` makes."""
-        groups = ss.parameter_groups(
-            self.modules, self.hparams.lr, self.hparams.weight_decay, stride_lr=self.hparams.stride_lr
-        )
-        for group in groups:
-            group["initial_lr"] = group["lr"]
-        self.optimizer = self.opt_class(groups)
-        self.optimizers_dict = {"opt_class": self.optimizer}
-        if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+    def scores(self, stage: sb.Stage) -> dict[str, float]:
+        """`accuracy` of the first label, `<label>_accuracy` of the others."""
+        first, *others = [
+            (label, float(confusion.diag().sum() / confusion.sum())) for label, confusion in self.confusion.items()
+        ]
+        return {"accuracy": first[1], **{f"{label}_accuracy": accuracy for label, accuracy in others}}
 
-    def optimizers_step(self) -> None:
-        """One step, with the gradients of all groups clipped together (SpeechBrain clips the first group only)."""
-        self.scaler.unscale_(self.optimizer)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        if self.max_grad_norm > 0:
-            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        if self.skip_nonfinite_grads and not self.scaler.is_enabled():
-            self.check_gradients()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step += 1
-
-    # One epoch
-
-    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Resets the counts; in training also seeds the epoch and sets its learning rate."""
-        classes = self.hparams.classes
-        self.confusion = torch.zeros(classes, classes)
-        self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
-        if stage == sb.Stage.TRAIN:
-            assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
-            self.epoch_start = time.monotonic()
-            torch.manual_seed(self.hparams.seed * 100_003 + epoch)
-            progress = (epoch - 1) / self.hparams.number_of_epochs
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["initial_lr"] * 0.5 * (1 + math.cos(math.pi * progress))
-
-    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Logs an epoch and saves it; keeps the newest checkpoint and the one with the lowest validation loss."""
-        stats = {"loss": float(stage_loss), "accuracy": self._accuracy()}
-        if stage == sb.Stage.TRAIN:
-            self.train_stats = stats
-        elif stage == sb.Stage.VALID:
-            self._end_epoch(epoch, stats)
-        else:
-            correct, total = self.confusion.diag(), self.confusion.sum(1)
-            error = (1 - correct / total.clamp(min=1)).tolist()
-            self.test = {**stats, "error_per_class": error, "items_per_class": total.long().tolist()}
-            self.hparams.train_logger.log_stats({"epoch": "best"}, test_stats=stats)
-
-    def strides(self) -> list[float]:
-        """The current stride of every block."""
-        return [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
-
-    def _accuracy(self) -> float:
-        return float(self.confusion.diag().sum() / self.confusion.sum())
-
-    def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
-        strides = self.strides()
-        quantiles = torch.tensor([0.1, 0.9])
-        spread = [torch.quantile(torch.cat(block).float(), quantiles).tolist() for block in self.local_strides]
-        record = {
-            "epoch": epoch,
-            "train": self.train_stats,
-            "valid": stats,
-            "strides": strides,
-            "local_strides": spread,
-            "lr": self.optimizer.param_groups[0]["lr"],
-            "seconds": time.monotonic() - self.epoch_start,
+    def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
+        """Accuracy and loss of the scored part; the errors of each class of the first label."""
+        label, names = next(iter(self.hparams.classes.items()))
+        confusion = self.confusion[label]
+        error = (1 - confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
+        others = {key: value for key, value in self.test.items() if key not in ("accuracy", "loss")}
+        return {
+            "test_accuracy": self.test["accuracy"],
+            "test_loss": self.test["loss"],
+            **{f"test_{key}": value for key, value in others.items()},
+            "test_error_per_class": dict(zip(names, error, strict=True)),
+            "test_items_per_class": dict(zip(names, confusion.sum(1).long().tolist(), strict=True)),
         }
-        self.history.epochs.append(record)
-        self.hparams.train_logger.log_stats(
-            {"epoch": epoch, "lr": record["lr"], "strides": " ".join(f"{stride:.3f}" for stride in strides)},
-            train_stats=self.train_stats,
-            valid_stats=stats,
+
+    # Model and pictures
+
+    def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
+        """The classifier, in the form of `seqstride.model`."""
+        item = next(iter(datasets["train"].data.values()))
+        description = describe(
+            recipe,
+            labels=self.hparams.classes,
+            sample_rate=self.hparams.sample_rate,
+            frame_rate=self.frame_rate(item),
+            window=self.hparams.window,
+            feature_name=self.hparams.feature_name,
         )
-        if self.checkpointer is not None:
-            self.checkpointer.save_and_keep_only(
-                meta={"loss": stats["loss"], "epoch": epoch},
-                min_keys=["loss"],
-                num_to_keep=1,
-                importance_keys=[],  # SpeechBrain appends to this list: its default would grow from epoch to epoch
-            )
+        modules = {name: getattr(module, "module", module) for name, module in self.modules.items()}
+        save_model(folder, description, nn.ModuleDict(modules))
+
+    def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
+        """`training.png`, the curves of the run, and `strides.png`, one item of each of several classes."""
+        best = self.history.epochs[-1]
+        plot_training(epochs, chosen=best["epoch"]).savefig(folder / "training.png")
+
+        dataset, label = datasets[self.hparams.score], next(iter(self.hparams.classes))
+        chosen = _one_item_of_several_classes(dataset, label)
+        batch = PaddedBatch([dataset[index] for index, _ in chosen]).to(self.device)
+        signal, relative = batch.signal
+        with torch.no_grad():
+            x, lengths = self.front(signal, absolute_lengths(relative, signal.shape[1]))
+            encoded = self.encoder(x, lengths)
+        items = [item for _, item in chosen]
+        plot_strides(
+            x,
+            encoded,
+            titles=[f"{label} {item[label]}" for item in items],
+            frame_rate=self.frame_rate(items[0]),
+            feature_name=self.hparams.feature_name,
+            value_name="value, normalised",
+        ).savefig(folder / "strides.png")
+
+
+def _one_item_of_several_classes(dataset: Any, label: str, count: int = 4) -> list[tuple[int, dict[str, Any]]]:
+    """For up to `count` classes the item of median length, with its index in the data set."""
+    by_class: dict[str, list[tuple[int, dict[str, Any]]]] = {}
+    for index, name in enumerate(dataset.data_ids):
+        item = dataset.data[name]
+        by_class.setdefault(item[label], []).append((index, item))
+    names = sorted(by_class)
+    names = [names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(min(count, len(names)))]
+    return [sorted(by_class[name], key=lambda pair: item_seconds(pair[1]))[len(by_class[name]) // 2] for name in names]

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor, nn
 
-from seqstride.lengths import masked_mean, zero_padding
+from seqstride.lengths import masked_max, masked_mean, zero_padding
 
 
 class FeatureNorm(nn.Module):
@@ -34,12 +34,25 @@ class FeatureNorm(nn.Module):
         Raises:
             ValueError: there are no frames, or they do not have C channels.
         """
-        frames = torch.cat([item.double() for item in items], dim=1)
-        if frames.shape[0] != len(self.mean) or frames.shape[1] == 0:
-            raise ValueError(f"`items` (together {tuple(frames.shape)}) must be (C, T) with C={len(self.mean)}, T > 0")
-        self.mean.copy_(frames.mean(1))
+        channels = len(self.mean)
+        count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
+        for item in items:
+            frames = item.double().cpu()
+            if frames.ndim != 2 or frames.shape[0] != channels or frames.shape[1] == 0:
+                raise ValueError(f"`items` (one is {tuple(item.shape)}) must be (C, T) with C={channels}, T > 0")
+            # deviations from the mean are merged, not squares of values: large means cost no precision
+            # (Chan, Golub, LeVeque, "Updating formulae …", 1979)
+            new = frames.shape[1]
+            own = frames.mean(1)
+            delta = own - mean
+            squares += (frames - own[:, None]).square().sum(1) + delta.square() * (count * new / (count + new))
+            mean += delta * (new / (count + new))
+            count += new
+        if count == 0:
+            raise ValueError("`items` (none) must have at least one frame")
+        self.mean.copy_(mean)
         # a channel that never moves stays 0 instead of becoming noise
-        spread = frames.std(1, correction=0)
+        spread = (squares / count).sqrt()
         self.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
@@ -47,21 +60,35 @@ class FeatureNorm(nn.Module):
         return zero_padding((x - self.mean[:, None]) / self.std[:, None], lengths)
 
 
+POOLS = {"mean": masked_mean, "max": masked_max}
+
+
 class PooledClassifier(nn.Module):
-    """Mean over the real frames, then a linear layer: (B, C, L), lengths (B,) → (B, classes).
+    """Mean or maximum over the real frames, then a linear layer: (B, C, L), lengths (B,) → (B, classes).
 
     Args:
         channels: C.
         classes: number of classes.
         dropout: probability of dropping a pooled channel in training.
+        pool: "mean" or "max".
+
+    Raises:
+        ValueError: an unknown `pool`.
     """
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
+    def __init__(self, channels: int, classes: int, dropout: float = 0.0, pool: str = "mean") -> None:
         super().__init__()
+        if pool not in POOLS:
+            raise ValueError(f"`pool` (={pool!r}) must be 'mean' or 'max'")
+        self.pool = pool
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels, classes)
 
+    def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
+        """What the linear layer reads: (B, C, L), lengths (B,) → (B, C)."""
+        return self.dropout(POOLS[self.pool](features, lengths))  # type: ignore[no-any-return]
+
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """The logits of each item."""
-        logits: Tensor = self.linear(self.dropout(masked_mean(features, lengths)))
+        logits: Tensor = self.linear(self.embed(features, lengths))
         return logits

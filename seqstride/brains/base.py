@@ -1,0 +1,235 @@
+"""What every task shares: features of a batch, optimisation with learnt strides, records of epochs, checkpoints."""
+
+from __future__ import annotations
+
+import math
+import random
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+import seqstride as ss
+from seqstride._compat import require_torchaudio
+from seqstride.lengths import absolute_lengths, length_mask
+
+require_torchaudio()
+
+import speechbrain as sb  # noqa: E402
+
+from seqstride.brains.history import History  # noqa: E402
+
+
+class DownsamplingBrain(sb.Brain):
+    """A SpeechBrain `Brain` around an encoder whose layers downsample; tasks derive from it.
+
+    Batches have `signal` with relative lengths: waveforms (B, S), which the module `frontend` turns into features, or
+    features (B, T, C) as they are. Further modules: `normalize`, `encoder`, and what the task adds.
+
+    Hyperparameters read: `seed`, `number_of_epochs`, `lr`, `stride_lr`, `weight_decay`, `penalty_weight`, `complexity`
+    (a mapping: `kind` and `length` as in `seqstride.complexity`, and `weight`), `wav_augment` and `fea_augment`
+    (SpeechBrain augmenters of (B, S) and (B, T, C), or null), `train_logger`. Strides are excluded from weight decay
+    and have a learning rate of their own; all learning rates follow half a cosine to 0. An epoch's random numbers
+    depend on the seed and the epoch only, so that a resumed run goes on as if it had never stopped.
+
+    Attributes:
+        history: one record per epoch: losses, scores, strides, seconds.
+        test: the scores of `evaluate`.
+        selection: the score of the validation part that decides which epoch is kept; the lowest is best.
+    """
+
+    selection = "loss"
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.history = History()
+        self.test: dict[str, Any] = {}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("history", self.history)
+
+    # What a task says
+
+    @classmethod
+    def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
+        """The data sets of the splits, from the prepared manifests; may add to `hparams` what the data decides.
+
+        Raises:
+            ValueError: a manifest is missing or wrong.
+        """
+        raise NotImplementedError
+
+    def start_scores(self, stage: sb.Stage) -> None:
+        """Resets what a stage counts."""
+
+    def scores(self, stage: sb.Stage) -> dict[str, float]:
+        """The stage's figures besides its loss, in the units of the log."""
+        return {}
+
+    def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
+        """What the task adds to a run's record: plain JSON values."""
+        return {}
+
+    def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
+        """Draws the task's pictures into `folder`."""
+
+    def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
+        """Writes the trained model into `folder`; `recipe` is the merged HyperPyYAML text."""
+
+    # One batch
+
+    @property
+    def encoder(self) -> Any:
+        """The encoder itself, whatever SpeechBrain has wrapped it in for distributed training."""
+        encoder = self.modules["encoder"]
+        return getattr(encoder, "module", encoder)
+
+    def features(self, signal: Tensor, lengths: Tensor, stage: sb.Stage) -> tuple[Tensor, Tensor]:
+        """Normalised features, augmented in training: (B, C, T) with 0 in the padding, lengths (B,).
+
+        Args:
+            signal: waveforms (B, S) or features (B, T, C).
+            lengths: (B,) int64.
+            stage: of the run.
+        """
+        training = stage == sb.Stage.TRAIN
+        if signal.ndim == 2 and training and self.hparams.wav_augment is not None:
+            signal, relative = self.hparams.wav_augment(signal, lengths / signal.shape[1])
+            lengths = absolute_lengths(relative, signal.shape[1])
+        x, lengths = self.front(signal, lengths)
+        if training and self.hparams.fea_augment is not None:
+            augmented, _ = self.hparams.fea_augment(x.transpose(1, 2), lengths / x.shape[2])
+            x = augmented.transpose(1, 2).masked_fill(~length_mask(lengths, x.shape[2])[:, None], 0.0)
+        return x, lengths
+
+    def front(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Waveforms (B, S) or features (B, T, C), lengths (B,) → normalised features (B, C, T), lengths (B,)."""
+        if signal.ndim == 2:
+            x, lengths = self.modules["frontend"](signal, lengths)
+        else:
+            x = signal.transpose(1, 2)
+        return self.modules["normalize"](x, lengths), lengths
+
+    def frame_rate(self, item: dict[str, Any]) -> float:
+        """Frames per second at the encoder's input, for an item of a manifest."""
+        return float(self.modules["frontend"].frame_rate if "wav" in item else item["frame_rate"])
+
+    def fit_normalisation(self, dataset: Any) -> None:
+        """Fits `normalize` to the features of every item of the training part."""
+        with dataset.output_keys_as(["signal"]):
+            items = (item["signal"] for item in tqdm(dataset, "statistics of the features", disable=self.noprogressbar))
+            self.modules["normalize"].fit(self._item_features(signal) for signal in items)
+
+    def _item_features(self, signal: Tensor) -> Tensor:
+        """Features before normalisation of a waveform (S,) or of features (T, C): (C, T)."""
+        if signal.ndim == 2:
+            return signal.T
+        waveform = signal[None].to(self.device)
+        return self.modules["frontend"](waveform, torch.tensor([len(signal)], device=self.device))[0][0]
+
+    def regularised(self, loss: Tensor, encoded: Any, stage: sb.Stage) -> Tensor:
+        """Adds the layers' penalties and the price of long sequences to a loss; in validation notes the strides."""
+        loss = loss + self.hparams.penalty_weight * encoded.penalty
+        price = self.hparams.complexity
+        if price["weight"] > 0:
+            loss = loss + price["weight"] * ss.complexity(self.encoder, kind=price["kind"], length=price["length"])
+        if stage == sb.Stage.VALID:
+            for block, plan in zip(self.local_strides, encoded.plans, strict=True):
+                strides = plan.strides()
+                block.append(strides[length_mask(plan.input_lengths, strides.shape[1])].cpu())
+        return loss
+
+    # Optimisation
+
+    def init_optimizers(self) -> None:
+        """One optimiser whose groups `seqstride.parameter_groups` makes."""
+        groups = ss.parameter_groups(
+            self.modules, self.hparams.lr, self.hparams.weight_decay, stride_lr=self.hparams.stride_lr
+        )
+        for group in groups:
+            group["initial_lr"] = group["lr"]
+        self.optimizer = self.opt_class(groups)
+        self.optimizers_dict = {"opt_class": self.optimizer}
+        if self.checkpointer is not None:
+            self.checkpointer.add_recoverable("optimizer", self.optimizer)
+
+    def optimizers_step(self) -> None:
+        """One step, with the gradients of all groups clipped together (SpeechBrain clips the first group only)."""
+        self.scaler.unscale_(self.optimizer)
+        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
+        if self.max_grad_norm > 0:
+            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
+        if self.skip_nonfinite_grads and not self.scaler.is_enabled():
+            self.check_gradients()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer_step += 1
+
+    def learning_rate_share(self, epoch: int) -> float:
+        """The share of the initial learning rates in an epoch, numbered from 1."""
+        return 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.hparams.number_of_epochs))
+
+    # One epoch
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
+        """Resets the counts; in training also seeds the epoch and sets its learning rate."""
+        self.start_scores(stage)
+        self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
+        if stage == sb.Stage.TRAIN:
+            assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
+            self.epoch_start = time.monotonic()
+            seed = self.hparams.seed * 100_003 + epoch
+            torch.manual_seed(seed)
+            random.seed(seed)  # SpeechBrain's augmenters draw from it
+            for group in self.optimizer.param_groups:
+                group["lr"] = group["initial_lr"] * self.learning_rate_share(epoch)
+
+    def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
+        """Logs an epoch and saves it; keeps the newest checkpoint and the one with the best validation score."""
+        stats = {"loss": float(stage_loss), **self.scores(stage)}
+        if stage == sb.Stage.TRAIN:
+            self.train_stats = stats
+        elif stage == sb.Stage.VALID:
+            self._end_epoch(epoch, stats)
+        else:
+            self.test = stats
+            self.hparams.train_logger.log_stats({"epoch": "best"}, test_stats=stats)
+
+    def strides(self) -> list[float]:
+        """The current stride of every block."""
+        return [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
+
+    def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
+        strides = self.strides()
+        quantiles = torch.tensor([0.1, 0.9])
+        spread = [torch.quantile(_few(torch.cat(block)).float(), quantiles).tolist() for block in self.local_strides]
+        record = {
+            "epoch": epoch,
+            "train": self.train_stats,
+            "valid": stats,
+            "strides": strides,
+            "local_strides": spread,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "seconds": time.monotonic() - self.epoch_start,
+        }
+        self.history.epochs.append(record)
+        self.hparams.train_logger.log_stats(
+            {"epoch": epoch, "lr": record["lr"], "strides": " ".join(f"{stride:.3f}" for stride in strides)},
+            train_stats=self.train_stats,
+            valid_stats=stats,
+        )
+        if self.checkpointer is not None:
+            self.checkpointer.save_and_keep_only(
+                meta={self.selection: stats[self.selection], "epoch": epoch},
+                min_keys=[self.selection],
+                num_to_keep=1,
+                importance_keys=[],  # SpeechBrain appends to this list: its default would grow from epoch to epoch
+            )
+
+
+def _few(values: Tensor, limit: int = 1_000_000) -> Tensor:
+    """At most about `limit` of many values, evenly spread: `torch.quantile` takes 16 million at most."""
+    return values[:: max(1, len(values) // limit)]

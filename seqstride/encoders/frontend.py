@@ -1,0 +1,117 @@
+"""From waveforms to features: the log-mel front end."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.lengths import check_lengths, length_mask, zero_padding
+
+# log of power: 1e-10 is 100 dB below a full-scale square wave, less than 16-bit noise in any mel band
+FLOOR = 1e-10
+
+
+class LogMel(nn.Module):
+    """Log-mel spectrogram: (B, S) waveforms → (B, bands, T), one frame every `hop_ms`, centred on its sample.
+
+    The padding has no influence: samples behind an item's length count as 0, as do those before its start, and the
+    frames are those of the item alone. Computed in float32, under autocast too, because powers leave half precision.
+
+    Args:
+        sample_rate: Hz.
+        bands: mel bands.
+        window_ms, hop_ms: length of the (Hann) window and distance of the frames, in milliseconds.
+        low_hz, high_hz: the range of the bands; None: half the sample rate.
+        centred: subtracts each item's own mean per band, which takes out the level and the colour of a channel.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: torchaudio's mel transform; exact lengths are ours.
+    """
+
+    taper: Tensor
+    filters: Tensor
+
+    def __init__(
+        self,
+        sample_rate: int,
+        bands: int = 64,
+        window_ms: float = 25.0,
+        hop_ms: float = 10.0,
+        low_hz: float = 20.0,
+        high_hz: float | None = None,
+        centred: bool = False,
+    ) -> None:
+        super().__init__()
+        high_hz = sample_rate / 2 if high_hz is None else high_hz
+        self.sample_rate, self.bands, self.centred = sample_rate, bands, centred
+        self.low_hz, self.high_hz = low_hz, high_hz
+        self.window, self.hop = round(sample_rate * window_ms / 1000), round(sample_rate * hop_ms / 1000)
+        if not 1 <= self.hop <= self.window:
+            raise ValueError(f"`hop_ms` (={hop_ms}) must be at least one sample and at most `window_ms` (={window_ms})")
+        if not 0 <= low_hz < high_hz <= sample_rate / 2:
+            raise ValueError(
+                f"`low_hz` (={low_hz}) must lie below `high_hz` (={high_hz}), and that in 0 … {sample_rate / 2} Hz"
+            )
+        # both follow from the arguments: a checkpoint has no use for them
+        self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
+        self.register_buffer("filters", self._filters(), persistent=False)
+
+    def _filters(self) -> Tensor:
+        """(bins, bands): with the shortest FFT, a power of two, that leaves no band without a bin."""
+        from torchaudio.functional import melscale_fbanks
+
+        size = 1 << (self.window - 1).bit_length()
+        for fft in (size, 2 * size, 4 * size, 8 * size):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of bands without a bin; that is what is being tried
+                filters = melscale_fbanks(fft // 2 + 1, self.low_hz, self.high_hz, self.bands, self.sample_rate)
+            if (filters.amax(0) > 0).all():
+                return filters
+        raise ValueError(
+            f"`bands` (={self.bands}) must be fewer: between {self.low_hz} and {self.high_hz} Hz "
+            f"they are narrower than the bins of an FFT of {fft} samples"
+        )
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second."""
+        return self.sample_rate / self.hop
+
+    def output_lengths(self, lengths: Tensor) -> Tensor:
+        """Frames of items of these many samples: (B,) integers → (B,) int64."""
+        return lengths.long() // self.hop + 1
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S), lengths (B,) int64 in samples → (B, bands, T) with 0 in the padding, lengths (B,) int64 in frames.
+
+        Raises:
+            ValueError: `waveforms` is not (B, S), or `lengths` are no integers.
+        """
+        if waveforms.ndim != 2:
+            raise ValueError(f"`waveforms` (shape {tuple(waveforms.shape)}) must have shape (B, S)")
+        check_lengths(lengths, len(waveforms))
+        from torchaudio.functional import spectrogram
+
+        real = length_mask(lengths, waveforms.shape[1])
+        with torch.autocast(waveforms.device.type, enabled=False):
+            power = spectrogram(
+                waveforms.float().masked_fill(~real, 0.0),
+                pad=0,
+                window=self.taper,
+                n_fft=2 * (len(self.filters) - 1),
+                hop_length=self.hop,
+                win_length=self.window,
+                power=2.0,
+                normalized="window",  # a full-scale tone has the same level whatever the window
+                pad_mode="constant",
+            )
+            x = (power.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log().transpose(1, 2)
+            frames = self.output_lengths(lengths)
+            x = zero_padding(x, frames)
+            if self.centred:
+                x = zero_padding(x - x.sum(2, keepdim=True) / frames[:, None, None], frames)
+        return x, frames

@@ -1,0 +1,245 @@
+"""Trained classifiers as files: a data-only description and the weights, and nothing that could run code.
+
+A results folder holds `model.json`, which names classes of this package and their arguments, and `model.ckpt`, a plain
+state dict. `load_model` builds what the description names from an allow-list and loads the weights with torch's
+`weights_only=True`, so that a folder from a stranger is data. `hyperparams.yaml` beside them lets SpeechBrain's
+`EncoderClassifier.from_hparams` load the same model; HyperPyYAML runs what a YAML file names, so this way is for
+folders of one's own.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+import seqstride as ss
+from seqstride.encoders.frontend import LogMel
+from seqstride.encoders.heads import FeatureNorm, PooledClassifier
+from seqstride.windows import all_windows, mean_by_owner
+
+FORMAT = 1
+
+#: what a description may name
+CLASSES: dict[str, type[nn.Module]] = {
+    "seqstride.ResNet1d": ss.ResNet1d,
+    "seqstride.encoders.frontend.LogMel": LogMel,
+    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
+    "seqstride.encoders.heads.PooledClassifier": PooledClassifier,
+}
+
+
+class SequenceClassifier(nn.Module):
+    """A trained classifier from signal to class scores, in evaluation mode and without training's augmentation.
+
+    Args:
+        description: what `describe` gives.
+
+    Attributes:
+        labels: label → the names of its classes, in the order of the scores.
+        sample_rate: of the waveforms, Hz; None where the model reads features.
+        description: the argument.
+
+    Raises:
+        ValueError: the description names a class that is not allowed, or is not one.
+    """
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        if description.get("format") != FORMAT:
+            raise ValueError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
+        self.description = dict(description)
+        self.labels: dict[str, list[str]] = {label: list(names) for label, names in description["labels"].items()}
+        self.sample_rate: int | None = description["sample_rate"]
+        modules = {name: _build(name, entry) for name, entry in description["modules"].items()}
+        self.frontend = modules.get("frontend")
+        self.normalize = modules["normalize"]
+        self.encoder = modules["encoder"]
+        head = description["head"]
+        self.classifier = nn.ModuleDict(
+            {
+                label: _build("head", {**head, "arguments": {**head["arguments"], "classes": len(names)}})
+                for label, names in self.labels.items()
+            }
+        )
+        self.eval()
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second at the encoder's input."""
+        return float(self.description["frame_rate"] if self.frontend is None else self.frontend.frame_rate)
+
+    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder reads.
+
+        Args:
+            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
+            lengths: (B,) int64.
+
+        Returns:
+            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
+        """
+        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
+        return self.normalize(x, lengths), lengths
+
+    def encode(self, signal: Tensor, lengths: Tensor) -> Any:
+        """The encoder's `Encoded` of whole signals; arguments as in `features`."""
+        return self.encoder(*self.features(signal, lengths))
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Label → logits (B, classes), the mean over windows where the model was trained on windows.
+
+        Arguments as in `features`.
+        """
+        return {label: self.logits(label, vector) for label, vector in self.embed(signal, lengths).items()}
+
+    def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Label → the vector (B, C') that its linear layer reads; arguments as in `features`."""
+        owners, count = None, len(signal)
+        window = self.description["window"]
+        if window is not None:
+            rate = self.frame_rate if self.sample_rate is None else self.sample_rate
+            signal, lengths, owners = all_windows(signal, lengths, round(window * rate))
+        encoded = self.encode(signal, lengths)
+        vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in self.classifier.items()}
+        if owners is not None:  # the layer is linear: it takes the mean of its inputs to the mean of its outputs
+            vectors = {label: mean_by_owner(vector, owners, count) for label, vector in vectors.items()}
+        return vectors
+
+    def logits(self, label: str, vector: Tensor) -> Tensor:
+        """The scores (B, classes) of one label from what `embed` gives for it."""
+        return self.classifier[label].linear(vector)  # type: ignore[union-attr]
+
+
+def describe(
+    recipe: str,
+    *,
+    labels: Mapping[str, Sequence[str]],
+    sample_rate: int | None,
+    frame_rate: float,
+    window: float | None,
+    feature_name: str,
+) -> dict[str, Any]:
+    """The description of a recipe's classifier: plain JSON values.
+
+    Args:
+        recipe: the merged HyperPyYAML text, with `modules` (`normalize`, `encoder`, perhaps `frontend`) and
+            `classifier`.
+        labels: label → names of its classes.
+        sample_rate: of waveforms, Hz; None for features.
+        frame_rate: frames per second at the encoder's input.
+        window: seconds or None, as in `ClassificationBrain`.
+        feature_name: what the channels of the features are.
+    """
+    from hyperpyyaml import resolve_references
+    from ruamel.yaml import YAML
+
+    tree = YAML(typ="rt").load(resolve_references(io.StringIO(recipe)).getvalue())
+    return {
+        "format": FORMAT,
+        "labels": {label: list(names) for label, names in labels.items()},
+        "sample_rate": sample_rate,
+        "frame_rate": frame_rate,
+        "window": window,
+        "feature_name": feature_name,
+        "modules": {name: _entry(node) for name, node in tree["modules"].items()},
+        "head": _entry(tree["classifier"]),
+    }
+
+
+def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], modules: nn.ModuleDict) -> None:
+    """Writes `model.json`, `model.ckpt`, and for SpeechBrain `hyperparams.yaml` and `label_encoder.ckpt`.
+
+    Args:
+        folder: a results folder.
+        description: what `describe` gives.
+        modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
+    """
+    folder = Path(folder)
+    weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
+    torch.save(weights, folder / "model.ckpt.part")
+    os.replace(folder / "model.ckpt.part", folder / "model.ckpt")
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
+    (folder / "hyperparams.yaml").write_text(SPEECHBRAIN.replace("DESCRIPTION", json.dumps(description)), "utf-8")
+    names = next(iter(description["labels"].values()))
+    lines = [f"{name!r} => {index}" for index, name in enumerate(names)]
+    (folder / "label_encoder.ckpt").write_text(
+        "\n".join([*lines, "=" * 16, f"'starting_index' => {0}", ""]), encoding="utf-8"
+    )
+
+
+def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> SequenceClassifier:
+    """The trained classifier of a results folder, in evaluation mode.
+
+    Raises:
+        ValueError: the folder has no model, its description is wrong, or names what it must not.
+    """
+    folder = Path(folder)
+    for name in ("model.json", "model.ckpt"):
+        if not (folder / name).is_file():
+            raise ValueError(f"`folder` (={os.fspath(folder)!r}) must hold a trained model; there is no {name}")
+    try:
+        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        model = SequenceClassifier(description)
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {error!r}") from error
+    try:
+        weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
+        model.load_state_dict(weights)
+    except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that are none of its own
+        summary = " ".join(str(error).split())[:300]
+        raise ValueError(
+            f"{os.fspath(folder / 'model.ckpt')!r} does not hold the model's weights: {summary}"
+        ) from error
+    return model.to(device)
+
+
+SPEECHBRAIN = """\
+# For speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source=<this folder>).
+# seqstride.model.load_model(<this folder>) loads the same model without running anything that a file names.
+model: !new:seqstride.model.SequenceClassifier
+    description: DESCRIPTION
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+modules:
+    compute_features: !new:torch.nn.Identity
+    mean_var_norm: !new:seqstride.lobes.First
+    embedding_model: !new:seqstride.lobes.Embedding
+        model: !ref <model>
+    classifier: !new:seqstride.lobes.LogProbabilities
+        model: !ref <model>
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        model: !ref <model>
+        label_encoder: !ref <label_encoder>
+"""
+
+
+def _entry(node: Any) -> dict[str, Any]:
+    """`!new:a.b.C` or `!name:a.b.C` with its keyword arguments → {"class": "a.b.C", "arguments": {…}}."""
+    tag = str(node.tag.value or "")
+    return {"class": tag.partition(":")[2], "arguments": _plain(node)}
+
+
+def _plain(node: Any) -> Any:
+    """ruamel's containers and scalars to Python's."""
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
+
+
+def _build(name: str, entry: Mapping[str, Any]) -> nn.Module:
+    if entry["class"] not in CLASSES:
+        raise ValueError(f"module `{name}` (={entry['class']!r}) must be one of {', '.join(CLASSES)}")
+    return CLASSES[entry["class"]](**entry["arguments"])

@@ -1,0 +1,58 @@
+"""Windows of recordings: a random one to train on, all of them to decide by their mean.
+
+Source: Riad et al. 2022, §4.1 (audio classification on random windows of 1 s); that the last window moves back instead
+of being padded, so that every window is full, is ours.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def random_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """A random window of every item.
+
+    Args:
+        signal: (B, T) or (B, T, C).
+        lengths: (B,) int64.
+        size: frames of a window; items that are no longer stay whole.
+
+    Returns:
+        The windows, (B, min(T, size)) or with C behind, and their lengths (B,).
+    """
+    size = min(size, signal.shape[1])
+    room = (lengths - size).clamp(min=0)
+    # drawn on the CPU, so that a seed gives the same windows on every device
+    starts = (torch.rand(len(signal), dtype=torch.float64) * (room.cpu() + 1)).long().to(signal.device)
+    return _cut(signal, torch.arange(len(signal), device=signal.device), starts, size), lengths.clamp(max=size)
+
+
+def all_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """As few windows as cover every item, evenly spread from its start to its end.
+
+    Args:
+        signal: (B, T) or (B, T, C).
+        lengths: (B,) int64.
+        size: frames of a window; items that are no longer are one window.
+
+    Returns:
+        The windows, (N, min(T, size)) or with C behind, their lengths (N,), and the item of each, (N,).
+    """
+    size = min(size, signal.shape[1])
+    counts = -(-lengths // size)
+    owners = torch.repeat_interleave(torch.arange(len(signal), device=signal.device), counts)
+    index = torch.arange(len(owners), device=signal.device) - (counts.cumsum(0) - counts)[owners]
+    room = (lengths - size).clamp(min=0)[owners]
+    starts = index * room // (counts[owners] - 1).clamp(min=1)
+    return _cut(signal, owners, starts, size), lengths.clamp(max=size)[owners], owners
+
+
+def mean_by_owner(values: Tensor, owners: Tensor, count: int) -> Tensor:
+    """The mean of each item's windows: (N, K), owners (N,) → (count, K)."""
+    total = values.new_zeros(count, values.shape[1]).index_add(0, owners, values)
+    return total / torch.bincount(owners, minlength=count)[:, None]
+
+
+def _cut(signal: Tensor, items: Tensor, starts: Tensor, size: int) -> Tensor:
+    return signal[items[:, None], starts[:, None] + torch.arange(size, device=signal.device)]
