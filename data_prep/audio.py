@@ -22,7 +22,6 @@ _LISTED = 20  # bad files that an error names
 # libsndfile cuts a WAV, AIFF or AU header's length to the file's and tells both in its log
 _CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
-_UNKNOWN = 2**63 - 1  # libsndfile's frame count where a header has none
 
 
 def check_audio(
@@ -32,7 +31,7 @@ def check_audio(
     *,
     bad_files: BadFiles = "error",
     sample_rate: int | None = None,
-) -> dict[str, dict[str, Any]]:
+) -> dict[Path, dict[str, Any]]:
     """Decodes every file whole, in blocks, and returns what a manifest says of it.
 
     Bad are files that are missing, empty, cut short, not decodable, not finite, or at another rate. An Ogg file that is
@@ -46,8 +45,8 @@ def check_audio(
         sample_rate: the rate that every file must have, in Hz; None allows any.
 
     Returns:
-        path relative to `root` → `{"wav": "{data_root}/<path>", "duration": seconds, "samples": at the file's own rate,
-        "sample_rate": Hz, "channels": count}`, in the order of `files`.
+        file → `{"wav": "{data_root}/<relative path>", "duration": seconds, "samples": at the file's own rate,
+        "sample_rate": Hz, "channels": count}`, in the order of `files`, without the bad ones.
 
     Raises:
         ValueError: there are bad files and `bad_files` is "error", or it is neither "error" nor "skip".
@@ -56,7 +55,7 @@ def check_audio(
 
     if bad_files not in ("error", "skip"):
         raise ValueError(f"`bad_files` (={bad_files!r}) must be 'error' or 'skip'")
-    good: dict[str, dict[str, Any]] = {}
+    good: dict[Path, dict[str, Any]] = {}
     bad: dict[str, str] = {}
     for file in tqdm(list(files), desc="Checking audio", unit="file", leave=False, disable=None):
         path = file.relative_to(root).as_posix()
@@ -65,7 +64,7 @@ def check_audio(
         except ValueError as error:
             bad[path] = str(error)
         else:
-            good[path] = {
+            good[file] = {
                 "wav": f"{{data_root}}/{path}",
                 "duration": samples / rate,
                 "samples": samples,
@@ -94,7 +93,7 @@ def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
 
     if not file.is_file():
         raise ValueError("missing")
-    samples = 0
+    samples, promised = 0, None
     try:
         with soundfile.SoundFile(file) as audio:
             rate, channels, promised = audio.samplerate, audio.channels, audio.frames
@@ -109,8 +108,9 @@ def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
                 samples += len(block)
     # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
     except (soundfile.SoundFileError, TypeError) as error:
-        raise ValueError(f"cannot be decoded after {samples} samples: {error}") from error
-    if samples < promised < _UNKNOWN:
+        where = "opened" if promised is None else f"decoded after {samples} of {promised} samples"
+        raise ValueError(f"cannot be {where}: {getattr(error, 'error_string', error)}") from error
+    if samples < promised:
         raise ValueError(f"cut short: {samples} of {promised} samples can be decoded")
     if samples == 0:
         raise ValueError("empty: no samples")

@@ -23,13 +23,13 @@ SPLITS = ("train", "valid", "test")
 def file_digest(files: Iterable[Path], root: Path) -> str:
     """A digest of relative path, size and modification time of every file; the contents are not read.
 
-    So a file that is replaced by another of the same size and time goes unnoticed.
+    So a file that is replaced by another of the same size and time goes unnoticed. A missing file counts as missing.
     """
     digest = hashlib.sha256()
     for file in sorted(files):
-        status = file.stat()
-        line = f"{file.relative_to(root).as_posix()}\0{status.st_size}\0{status.st_mtime_ns}\n"
-        digest.update(os.fsencode(line))
+        status = file.stat() if file.is_file() else None
+        state = "missing" if status is None else f"{status.st_size} {status.st_mtime_ns}"
+        digest.update(os.fsencode(f"{file.relative_to(root).as_posix()}\0{state}\n"))
     return f"sha256 {digest.hexdigest()}"
 
 

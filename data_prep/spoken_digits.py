@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .audio import BadFiles, check_audio
+from .download import download_archive
 from .manifest import SPLITS, file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
@@ -23,6 +24,7 @@ logger = logging.getLogger(__name__)
 SAMPLE_RATE = 8000
 """Hz, of every recording."""
 
+_URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.10.tar.gz"  # has no fixed checksum
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
 _NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
 _RECORDINGS = 3000
@@ -35,6 +37,7 @@ def prepare_spoken_digits(
     split: str = "official",
     valid: Literal["recordings", "speaker"] = "recordings",
     bad_files: BadFiles = "error",
+    download: bool = False,
 ) -> None:
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the labels `digit` and `speaker`.
 
@@ -50,11 +53,15 @@ def prepare_spoken_digits(
             to 9 in the official split, else 0 to 4. "speaker": all recordings of the speaker who follows the test
             speaker in alphabetical order (after the last comes the first).
         bad_files: "error" or "skip", see `check_audio`.
+        download: fetch the set if `data_folder` is missing or empty.
 
     Raises:
+        ConnectionError: the set cannot be downloaded.
         ValueError: no recordings, bad ones, a `split` that is no speaker, or `valid` "speaker" in the official split.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
+    if download:
+        download_archive(_URL, data_folder, inner="free-spoken-digit-dataset-1.0.10")
     recordings = _recordings(data_folder)
     speakers = _speakers(recordings)
     _check_split(split, valid, speakers)
@@ -76,10 +83,9 @@ def prepare_spoken_digits(
     valid_speaker = speakers[(speakers.index(split) + 1) % len(speakers)] if valid == "speaker" else None
     items: dict[str, dict[str, Any]] = {name: {} for name in SPLITS}
     for file, (digit, speaker, index) in recordings.items():
-        item = audio.get(file.relative_to(data_folder).as_posix())
-        if item is not None:
+        if file in audio:
             part = _part(speaker, index, split, valid_speaker)
-            items[part][file.stem] = {**item, "digit": digit, "speaker": speaker}
+            items[part][file.stem] = {**audio[file], "digit": digit, "speaker": speaker}
     write_manifests(save_folder, items, fingerprint)
 
 
@@ -102,7 +108,7 @@ def _recordings(data_folder: Path) -> dict[Path, tuple[str, str, int]]:
     if not found:
         raise ValueError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must hold recordings/ with files named "
-            "{digit}_{speaker}_{index}.wav, or be that folder; there are none"
+            "{digit}_{speaker}_{index}.wav, or be that folder; there are none (`download`=True fills an empty folder)"
         )
     if other:
         logger.warning("ignored %d files in %s with other names, such as %s", len(other), folder, other[0])

@@ -1,0 +1,148 @@
+"""Downloads that go on where they were cut off, and archives unpacked as a whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import tarfile
+import zipfile
+from http.client import HTTPException
+from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
+
+logger = logging.getLogger(__name__)
+
+_BLOCK = 1 << 18  # bytes
+_TIMEOUT = 60.0  # seconds without a byte
+
+
+def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = None) -> None:
+    """Downloads a file to `path`, where it appears whole and verified.
+
+    What has come so far is kept beside it in `<path>.part`; the next call asks the server for the rest, and starts over
+    where the server only sends whole files. A file that is already there is left as it is.
+
+    Args:
+        url: http or https.
+        path: the file to write; its folder is made.
+        checksum: `"sha256:<hex>"` or `"md5:<hex>"` of the whole file; None takes what comes.
+
+    Raises:
+        ConnectionError: the server refuses or the connection breaks.
+        ValueError: the file has another checksum; what was downloaded is removed.
+    """
+    path = Path(path)
+    if path.is_file():
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.part")
+    try:
+        _receive(url, part)
+    except (OSError, HTTPException) as error:
+        kept = f"; {part.stat().st_size} bytes are kept, the next call goes on from there" if part.is_file() else ""
+        raise ConnectionError(f"{url} cannot be downloaded: {error}{kept}") from error
+    if checksum is not None:
+        algorithm, expected = checksum.split(":")
+        found = _digest(part, algorithm)
+        if found != expected:
+            part.unlink()
+            raise ValueError(
+                f"`checksum` (={checksum!r}) must be that of {url}, whose {algorithm} is {found}: the file is damaged "
+                "or has changed; the download was removed"
+            )
+    os.replace(part, path)
+
+
+def download_archive(
+    url: str, folder: str | os.PathLike[str], *, inner: str = ".", checksum: str | None = None
+) -> None:
+    """Downloads a tar or zip archive and unpacks it as `folder`, which is then there whole; the archive is removed.
+
+    A folder that has files is left as it is.
+
+    Args:
+        url, checksum: see `download`.
+        folder: the folder to make.
+        inner: the folder inside the archive whose contents are wanted.
+
+    Raises:
+        ValueError: the archive lacks `inner` or names files outside of itself, or see `download`.
+        ConnectionError: see `download`.
+    """
+    folder = Path(folder).absolute()
+    if folder.exists() and any(folder.iterdir()):
+        return
+    archive = folder.with_name(f"{folder.name}-{url.rsplit('/', 1)[-1]}")
+    logger.info("downloading %s into %s", url, folder)
+    download(url, archive, checksum=checksum)
+    unpacked = folder.with_name(f"{folder.name}.unpacking")
+    shutil.rmtree(unpacked, ignore_errors=True)  # of a call that was killed
+    try:
+        _unpack(archive, unpacked)
+        if not (unpacked / inner).is_dir():
+            raise ValueError(f"`inner` (={inner!r}) must be a folder inside the archive of {url}")
+        os.replace(unpacked / inner, folder)
+    finally:
+        shutil.rmtree(unpacked, ignore_errors=True)
+    archive.unlink()
+
+
+def _receive(url: str, part: Path) -> None:
+    """Brings `part` to the length that the server tells."""
+    from tqdm import tqdm
+
+    have = part.stat().st_size if part.is_file() else 0
+    try:
+        response = urlopen(Request(url, headers={"Range": f"bytes={have}-"} if have else {}), timeout=_TIMEOUT)
+    except HTTPError as error:
+        if error.code != 416:  # "range not satisfiable": nothing is left to send, or `part` is of another file
+            raise
+        if error.headers.get("Content-Range") == f"bytes */{have}":
+            return
+        part.unlink()
+        response = urlopen(url, timeout=_TIMEOUT)
+    with response:
+        if response.headers.get("Content-Range", "").split("-")[0] != f"bytes {have}":
+            have = 0  # the server sends the whole file
+        length = response.headers.get("Content-Length")
+        total = None if length is None else have + int(length)
+        with (
+            open(part, "ab" if have else "wb") as file,
+            tqdm(
+                total=total, initial=have, desc=part.stem, unit="B", unit_scale=True, leave=False, disable=None
+            ) as progress,
+        ):
+            while block := response.read(_BLOCK):
+                file.write(block)
+                have += len(block)
+                progress.update(len(block))
+    if total is not None and have != total:
+        raise ConnectionError(f"the connection broke after {have} of {total} bytes")
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    digest = hashlib.new(algorithm)
+    with open(path, "rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Unpacks every file of an archive below `folder`; a ValueError names one that would land elsewhere."""
+    if zipfile.is_zipfile(archive):
+        with zipfile.ZipFile(archive) as content:
+            for name in content.namelist():
+                if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                    raise ValueError(f"{archive.name} must keep its files to itself, {name!r} leaves the archive")
+            content.extractall(folder)
+    else:
+        try:
+            with tarfile.open(archive) as content:
+                for member in content:
+                    content.extract(member, folder, filter="data")
+        except tarfile.FilterError as error:
+            raise ValueError(f"{archive.name} must keep its files to itself: {error}") from error

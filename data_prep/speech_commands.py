@@ -1,0 +1,203 @@
+"""Speech Commands, version 0.02: one-second recordings of 35 words at 16 kHz, in the official split.
+
+Two tasks. 35: every recording, its word the label. 12: ten commands, all other words as `_unknown_`, and `_silence_`,
+which is background noise; each of these two is a tenth of the commands' number, as in the TensorFlow example.
+
+Source: P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", arXiv:1804.03209, 2018; the
+shares are those of `tensorflow/examples/speech_commands` (train.py); the SHA-256 of both archives are those that
+TensorFlow Datasets records (url_checksums/speech_commands.txt). Licence CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from .audio import BadFiles, check_audio
+from .download import download_archive
+from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+
+logger = logging.getLogger(__name__)
+
+SAMPLE_RATE = 16000
+"""Hz, of every recording."""
+
+COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
+"""The words of the task with 12 classes; `_unknown_` and `_silence_` are the other two."""
+
+WORDS = tuple(
+    sorted(
+        COMMANDS
+        + ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
+        + ("bed", "bird", "cat", "dog", "happy", "house", "marvin", "sheila", "tree", "wow")
+        + ("backward", "forward", "follow", "learn", "visual")
+    )
+)
+"""The words of the task with 35 classes."""
+
+_UNKNOWN, _SILENCE, _NOISE = "_unknown_", "_silence_", "_background_noise_"
+_LISTS = {"valid": "validation_list.txt", "test": "testing_list.txt"}
+_TEST_SET = "speech_commands_test_set_v0.02"
+_URL = "http://download.tensorflow.org/data/speech_commands_v0.02.tar.gz"
+_SHA256 = "sha256:af14739ee7dc311471de98f5f9d2c9191b18aedfe957f4a6ff791c709868ff58"
+_TEST_URL = f"http://download.tensorflow.org/data/{_TEST_SET}.tar.gz"
+_TEST_SHA256 = "sha256:cc2a00c1147c2254e9be3fa0f779d8c17421dc349b86366567a8edfa9acd51df"
+_LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
+_RECORDINGS = 105829  # of words
+_SHARE = 0.1  # of `_unknown_` and `_silence_` each, relative to the number of commands
+_NOISE_PARTS = {"train": (0.0, 0.8), "valid": (0.8, 0.9), "test": (0.9, 1.0)}
+
+
+def prepare_speech_commands(
+    data_folder: str | os.PathLike[str],
+    save_folder: str | os.PathLike[str],
+    *,
+    task: Literal[12, 35] = 35,
+    seed: int = 0,
+    bad_files: BadFiles = "error",
+    download: bool = False,
+) -> None:
+    """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `word`.
+
+    The other keys of an item are those of `check_audio`; `{data_root}` stands for `data_folder`. The files of
+    `validation_list.txt` and `testing_list.txt` are the validation and the test part, all others are for training.
+
+    With 12 classes, `_unknown_` is a random choice of the other words within each part, and an item of `_silence_` is
+    one second of a noise file at a random place: `start` and `stop` are its samples within the file, `samples` and
+    `duration` are those of the second. Training takes it from the first 80 % of each noise file, validation from the
+    next 10 %, test from the rest. Where `data_folder` has a folder `speech_commands_test_set_v0.02` (the official test
+    archive, whose folders are the 12 classes), the test part is that folder as it is, and results compare with
+    published ones.
+
+    A second call with the same arguments and unchanged files (path, size, time) does nothing.
+
+    Args:
+        data_folder: the unpacked archive.
+        save_folder: where the manifests go; made if missing.
+        task: the number of classes.
+        seed: of the choice of `_unknown_` and `_silence_`.
+        bad_files: "error" or "skip", see `check_audio`.
+        download: fetch the set (2.4 GB), and for 12 classes its test archive (0.1 GB), where the folder is missing or
+            empty.
+
+    Raises:
+        ConnectionError: the set cannot be downloaded.
+        ValueError: the folder of a word, a list, or the noise is missing, a file is bad, or `task` is not 12 or 35.
+    """
+    data_folder, save_folder = Path(data_folder), Path(save_folder)
+    if task not in (12, 35):
+        raise ValueError(f"`task` (={task!r}) must be 12 or 35, the number of classes")
+    if download:
+        download_archive(_URL, data_folder, checksum=_SHA256)
+        if task == 12:
+            download_archive(_TEST_URL, data_folder / _TEST_SET, checksum=_TEST_SHA256)
+    parts = _parts(data_folder)
+    noise = _noise(data_folder) if task == 12 else []
+    test_set = sorted((data_folder / _TEST_SET).glob("*/*.wav")) if task == 12 else []
+    files = [*parts, *noise, *test_set]
+    fingerprint = {
+        "layout": _LAYOUT,
+        "set": "speech commands",
+        "files": file_digest([*files, *(data_folder / name for name in _LISTS.values())], data_folder),
+        "task": task,
+        "seed": seed,
+        "bad_files": bad_files,
+    }
+    if is_prepared(save_folder, fingerprint):
+        logger.info("Speech Commands is already prepared in %s", save_folder)
+        return
+
+    if len(parts) != _RECORDINGS:
+        logger.warning("%s has %d recordings, the whole set has %d", data_folder, len(parts), _RECORDINGS)
+    audio = check_audio(files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE)
+    items = {
+        split: {_name(file): _labelled(file, audio) for file, part in parts.items() if part == split and file in audio}
+        for split in SPLITS
+    }
+    if task == 12:
+        noises = [audio[file] for file in noise if file in audio]
+        generator = np.random.default_rng(seed)
+        items = {split: _twelve(items[split], noises, _NOISE_PARTS[split], generator) for split in SPLITS}
+    if test_set:
+        items["test"] = {f"test-{_name(file)}": _labelled(file, audio) for file in test_set if file in audio}
+    write_manifests(save_folder, items, fingerprint)
+
+
+def _parts(data_folder: Path) -> dict[Path, str]:
+    """Every recording of a word, those that a list names and that are missing too → its split."""
+    missing = [word for word in WORDS if not (data_folder / word).is_dir()]
+    if missing:
+        raise ValueError(
+            f"`data_folder` (={os.fspath(data_folder)!r}) must be the unpacked archive, with a folder for each of "
+            f"35 words; it lacks {', '.join(missing)} (`download`=True fills an empty folder)"
+        )
+    parts = {file: "train" for word in WORDS for file in sorted((data_folder / word).glob("*.wav"))}
+    for split, name in _LISTS.items():
+        if not (data_folder / name).is_file():
+            raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {name}, the official split")
+        lines = (data_folder / name).read_text(encoding="utf-8").split()
+        parts.update((data_folder / line, split) for line in lines)
+    return parts
+
+
+def _noise(data_folder: Path) -> list[Path]:
+    files = sorted((data_folder / _NOISE).glob("*.wav"))
+    if not files:
+        raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {_NOISE}/*.wav for 12 classes")
+    return files
+
+
+def _name(file: Path) -> str:
+    return f"{file.parent.name}-{file.stem}"
+
+
+def _labelled(file: Path, audio: dict[Path, dict[str, Any]]) -> dict[str, Any]:
+    return {**audio[file], "word": file.parent.name}
+
+
+def _twelve(
+    items: dict[str, dict[str, Any]],
+    noises: list[dict[str, Any]],
+    noise_part: tuple[float, float],
+    generator: np.random.Generator,
+) -> dict[str, dict[str, Any]]:
+    """The commands of one split, a tenth of their number of the other words, and as much silence."""
+    chosen = {name: item for name, item in items.items() if item["word"] in COMMANDS}
+    others = [name for name, item in items.items() if item["word"] not in COMMANDS]
+    count = math.ceil(len(chosen) * _SHARE)
+    for index in sorted(generator.permutation(len(others))[:count]):
+        chosen[others[index]] = {**items[others[index]], "word": _UNKNOWN}
+    return chosen | _silence(noises, noise_part, count, generator)
+
+
+def _silence(
+    noises: Iterable[dict[str, Any]], noise_part: tuple[float, float], count: int, generator: np.random.Generator
+) -> dict[str, dict[str, Any]]:
+    """`count` seconds of noise from within that part of each file, every place as likely as any other."""
+    places = []  # noise file, first start, number of starts
+    for noise in noises:
+        first, last = math.ceil(noise_part[0] * noise["samples"]), int(noise_part[1] * noise["samples"]) - SAMPLE_RATE
+        if last >= first:
+            places.append((noise, first, last - first + 1))
+    if not places:
+        raise ValueError(f"{_NOISE} must hold recordings of which a tenth is a second or more, none is that long")
+    room = np.array([number for _, _, number in places])
+    seconds = {}
+    for index in range(count):
+        noise, first, number = places[generator.choice(len(places), p=room / room.sum())]
+        start = first + int(generator.integers(number))
+        seconds[f"{_SILENCE}-{index}"] = {
+            **noise,
+            "duration": 1.0,
+            "samples": SAMPLE_RATE,
+            "start": start,
+            "stop": start + SAMPLE_RATE,
+            "word": _SILENCE,
+        }
+    return seconds
