@@ -57,10 +57,10 @@ class SequenceClassifier(nn.Module):
         self.description = dict(description)
         self.labels: dict[str, list[str]] = {label: list(names) for label, names in description["labels"].items()}
         self.sample_rate: int | None = description["sample_rate"]
-        modules = {name: _build(name, entry) for name, entry in description["modules"].items()}
-        self.frontend = modules.get("frontend")
-        self.normalize = modules["normalize"]
-        self.encoder = modules["encoder"]
+        modules: dict[str, Any] = {name: _build(name, entry) for name, entry in description["modules"].items()}
+        self.frontend: Any = modules.get("frontend")
+        self.normalize: Any = modules["normalize"]
+        self.encoder: Any = modules["encoder"]
         head = description["head"]
         self.classifier = nn.ModuleDict(
             {
@@ -107,14 +107,17 @@ class SequenceClassifier(nn.Module):
             rate = self.frame_rate if self.sample_rate is None else self.sample_rate
             signal, lengths, owners = all_windows(signal, lengths, round(window * rate))
         encoded = self.encode(signal, lengths)
-        vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in self.classifier.items()}
+        heads: dict[str, Any] = dict(self.classifier.items())
+        vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
         if owners is not None:  # the layer is linear: it takes the mean of its inputs to the mean of its outputs
             vectors = {label: mean_by_owner(vector, owners, count) for label, vector in vectors.items()}
         return vectors
 
     def logits(self, label: str, vector: Tensor) -> Tensor:
         """The scores (B, classes) of one label from what `embed` gives for it."""
-        return self.classifier[label].linear(vector)  # type: ignore[union-attr]
+        head: Any = self.classifier[label]
+        scores: Tensor = head.linear(vector)
+        return scores
 
 
 def describe(

@@ -19,10 +19,11 @@ import speechbrain as sb  # noqa: E402
 from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.utils.distributed import ddp_init_group, run_on_main  # noqa: E402
 
+from seqstride.brains.base import DownsamplingBrain  # noqa: E402
 from seqstride.dataio import item_seconds  # noqa: E402
 
 
-def run_recipe(brain_class: type, argv: Sequence[str]) -> None:
+def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> None:
     """Trains, scores the test set once with the best epoch of the validation part, and leaves results and pictures.
 
     A run that was interrupted goes on from its last epoch. The output folder gets `results.json`, the trained model,
