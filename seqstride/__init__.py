@@ -7,7 +7,7 @@ if (Path(__file__).parents[1] / "pyproject.toml").is_file():
     __path__.append(str(Path(__file__).parents[1]))
 
 from seqstride import functional
-from seqstride.encoders import Encoded, ResNet1d
+from seqstride.encoders import Encoded, ResNet1d, Spectrogram2d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
@@ -15,7 +15,7 @@ from seqstride.layers.baselines import AvgPool1d, BlurPool1d, DCTPool1d, MaxPool
 from seqstride.layers.dct_diffstride import DCTDiffStride1d
 from seqstride.layers.diffstride import DiffStride1d
 from seqstride.layers.phc import PHConv1d
-from seqstride.layers.spectral2d import DCTDiffStride2d, DiffStride2d
+from seqstride.layers.separable2d import DCTDiffStride2d, DiffStride2d, Separable2d, make_downsampler2d
 from seqstride.penalties import Stage, complexity, macs, parameter_groups
 from seqstride.plan import Plan
 
@@ -37,12 +37,15 @@ __all__ = [
     "PHConv1d",
     "Plan",
     "ResNet1d",
+    "Separable2d",
     "SpectralPool1d",
+    "Spectrogram2d",
     "Stage",
     "StridedConv1d",
     "complexity",
     "functional",
     "macs",
     "make_downsampler",
+    "make_downsampler2d",
     "parameter_groups",
 ]

@@ -197,6 +197,13 @@ def masked_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     return zero_padding(x, lengths).sum(-1) / lengths[:, None].to(x.dtype)
 
 
+def masked_max(x: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Largest value over the real frames of each item: (B, C, T) → (B, C)."""
+    if lengths is None:
+        return x.amax(-1)
+    return x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf).amax(-1)
+
+
 class MaskedBatchNorm1d(nn.Module):
     """Batch normalisation whose statistics come from real frames only.
 
@@ -228,9 +235,11 @@ class MaskedBatchNorm1d(nn.Module):
             )
         padding = ~length_mask(lengths, x.shape[-1])[:, None]
         if self.training:
+            # in float32 at least, as torch's own: half precision has too few digits for a mean, and counts to 65504
+            dtype = torch.promote_types(x.dtype, torch.float32)
             x = x.masked_fill(padding, 0.0)
-            count = lengths.sum().to(x.dtype)
-            mean = x.sum((0, 2)) / count
+            count = lengths.sum().to(dtype)
+            mean = x.sum((0, 2), dtype=dtype) / count
             variance = (x - mean[:, None]).masked_fill(padding, 0.0).square().sum((0, 2)) / count
             unbiased = variance.detach() * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)

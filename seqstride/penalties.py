@@ -1,7 +1,8 @@
 """Complexity of an encoder as a differentiable function of its strides, to be added to a loss with a weight λ.
 
 The continuous lengths behind a layer are n_l = min(n_{l−1}, n_{l−1}/S_l + 2R) for DiffStride (+ R for the DCT) and
-n_{l−1}/s for AdaStride and fixed strides (`Downsampler.expected_length`).
+n_{l−1}/s for AdaStride and fixed strides (`Downsampler.expected_length`). An encoder over time and frequency
+has frames times bins, the bins m_l from m_0 = `encoder.bands` in the same way; without a frequency axis there is one.
 """
 
 from __future__ import annotations
@@ -22,16 +23,27 @@ class Stage(NamedTuple):
     Attributes:
         layer: the downsampling layer at the end of the stage, or None.
         channels: channels of the activation that leaves the stage.
-        macs: multiply-accumulates per frame at the stage's input length.
+        macs: multiply-accumulates per frame (and bin) at the stage's input length.
+        frequency: the downsampling layer along frequency, which comes behind `layer`, or None.
+        macs_between: multiply-accumulates per frame and bin between `layer` and `frequency`.
+        macs_behind: … and behind both of them.
     """
 
     layer: Downsampler | None
     channels: int
     macs: int
+    frequency: Downsampler | None = None
+    macs_between: int = 0
+    macs_behind: int = 0
+
+    @property
+    def layers(self) -> list[Downsampler]:
+        """The downsampling layers there are."""
+        return [layer for layer in (self.layer, self.frequency) if layer is not None]
 
 
 class Staged(Protocol):
-    """An encoder that lists its stages in order of depth."""
+    """An encoder that lists its stages in order of depth; one over time and frequency also has `bands`, its input's."""
 
     @property
     def stages(self) -> list[Stage]: ...
@@ -40,15 +52,32 @@ class Staged(Protocol):
 Kind = Literal["frames", "memory", "macs"]
 
 
-def _lengths(stages: list[Stage], length: float) -> list[Tensor]:
-    """n_0, n_1, …, n_L in double precision."""
-    n = torch.tensor(float(length), dtype=torch.float64)
-    lengths = [n]
-    for stage in stages:
-        if stage.layer is not None:
-            n = stage.layer.expected_length(n.to(_device(stage.layer)))
-        lengths.append(n)
-    return lengths
+class _Cells(NamedTuple):
+    """Frames times bins at a stage's input, between its two layers and behind them; 0-d, in double precision."""
+
+    before: Tensor
+    between: Tensor
+    behind: Tensor
+
+    def cost(self, stage: Stage, kind: Kind) -> Tensor:
+        if kind == "memory":
+            return stage.channels * self.behind
+        return stage.macs * self.before + stage.macs_between * self.between + stage.macs_behind * self.behind
+
+
+def _cells(encoder: Any, length: float) -> list[_Cells]:
+    """The cells of every stage, differentiable in the strides."""
+    n, m = torch.tensor([length, getattr(encoder, "bands", 1)], dtype=torch.float64).unbind()
+    cells = []
+    for stage in encoder.stages:
+        shorter, narrower = _shortened(n, stage.layer), _shortened(m, stage.frequency)
+        cells.append(_Cells(n * m, shorter * m, shorter * narrower))
+        n, m = shorter, narrower
+    return cells
+
+
+def _shortened(size: Tensor, layer: Downsampler | None) -> Tensor:
+    return size if layer is None else layer.expected_length(size.to(_device(layer))).cpu()
 
 
 def _device(layer: nn.Module) -> torch.device:
@@ -60,9 +89,10 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
 
     Args:
         encoder: an encoder with `stages`; for kind "frames" also the layers in order of depth.
-        kind: "frames": Σ_l Π_{i≤l} 1/S_i, the number of layers where all strides are 1;
-            "memory": activations Σ_l C_l n_l, "macs": multiply-accumulates Σ_l macs_l n_{l−1}, both relative to the
-            same net without downsampling (1 at most).
+        kind: "frames": Σ_l Π_{i≤l} 1/S_i, the number of layers where all strides are 1; S_i is the product of the
+            strides along time and frequency where there are two;
+            "memory": activations Σ_l C_l n_l m_l, "macs": multiply-accumulates Σ_l macs_l n_{l−1} m_{l−1}, both
+            relative to the same net without downsampling (1 at most).
         length: n_0, frames at the encoder's input; the soft edge of a spectral window weighs more in short signals.
 
     Returns:
@@ -71,7 +101,7 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
     Raises:
         ValueError: an unknown kind, a length below 1, layers without stages for another kind than "frames".
 
-    Source: "frames" is Riad et al. 2022, Eq. 6 in one dimension (without λ); "memory" and "macs" are ours.
+    Source: "frames" is Riad et al. 2022, Eq. 6 (without λ); "memory" and "macs" are ours.
     """
     if kind not in ("frames", "memory", "macs"):
         raise ValueError(f"`kind` (={kind!r}) must be 'frames', 'memory' or 'macs'")
@@ -79,18 +109,20 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
         raise ValueError(f"`length` (={length}) must be at least 1")
     stages = getattr(encoder, "stages", None)
     if kind == "frames":
-        layers: Any = encoder if stages is None else [stage.layer for stage in stages if stage.layer is not None]
+        layers: Any = encoder
+        steps = [[layer] for layer in layers] if stages is None else [stage.layers for stage in stages if stage.layers]
         total, share = torch.zeros(()), torch.ones(())
-        for layer in layers:
-            share = share / layer.stride
+        for step in steps:
+            for layer in step:
+                share = share / layer.stride
             total = total + share
         return total
     if stages is None:
         raise ValueError(f"`encoder` (a {type(encoder).__name__}) must list its `stages` for kind {kind!r}")
-    n = _lengths(stages, length)
-    weights, at = ([s.channels for s in stages], n[1:]) if kind == "memory" else ([s.macs for s in stages], n[:-1])
-    cost = torch.stack([weight * frames.cpu() for weight, frames in zip(weights, at, strict=True)]).sum()
-    return (cost / (sum(weights) * n[0])).float()
+    cells = _cells(encoder, length)
+    whole = _Cells(*[cells[0].before] * 3)
+    cost = torch.stack([cell.cost(stage, kind) for cell, stage in zip(cells, stages, strict=True)]).sum()
+    return (cost / torch.stack([whole.cost(stage, kind) for stage in stages]).sum()).float()
 
 
 def macs(encoder: Staged, length: int) -> float:
@@ -98,8 +130,8 @@ def macs(encoder: Staged, length: int) -> float:
     if length < 1:
         raise ValueError(f"`length` (={length}) must be at least 1")
     with torch.no_grad():
-        n = _lengths(encoder.stages, length)
-        return float(sum(stage.macs * float(frames) for stage, frames in zip(encoder.stages, n[:-1], strict=True)))
+        cells = _cells(encoder, length)
+        return float(sum(cell.cost(stage, "macs") for cell, stage in zip(cells, encoder.stages, strict=True)))
 
 
 def parameter_groups(

@@ -2,5 +2,6 @@
 
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.resnet import ResNet1d
+from seqstride.encoders.spectrogram import Spectrogram2d
 
-__all__ = ["Encoded", "ResNet1d"]
+__all__ = ["Encoded", "ResNet1d", "Spectrogram2d"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
@@ -20,13 +20,15 @@ class Encoded:
         features: (B, C, L).
         lengths: (B,) int64, output frames of each item.
         penalty: 0-d tensor, the sum of the plans' penalties.
-        plans: one per downsampling layer, at least one.
+        plans: one per downsampling layer, at least one; along time.
+        frequency_plans: as many, along frequency, where an encoder downsamples that axis, too; else none.
     """
 
     features: Tensor
     lengths: Tensor
     penalty: Tensor
     plans: list[Plan]
+    frequency_plans: list[Plan] = field(default_factory=list)
 
     @property
     def input_lengths(self) -> Tensor:

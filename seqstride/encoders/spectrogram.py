@@ -1,0 +1,132 @@
+"""A 2D convolutional encoder of spectrograms that downsamples time and frequency in every block."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.encoders.encoded import Encoded
+from seqstride.layers.base import Downsampler
+from seqstride.layers.baselines import check_channels
+from seqstride.layers.separable2d import Separable2d, make_downsampler2d
+from seqstride.lengths import MaskedBatchNorm1d, check_lengths, check_signal, zero_padding
+from seqstride.penalties import Stage
+from seqstride.plan import Plan
+
+
+class SpectrogramBlock(nn.Module):
+    """Convolution over 3 frames, then over 3 bins, norm, ReLU, downsampling.
+
+    (B, C_in, T, F) → (B, C_out, T', F'). Source: Riad et al., ICLR 2022, §4.1.
+    """
+
+    def __init__(self, in_channels: int, channels: int, downsample: Separable2d) -> None:
+        super().__init__()
+        self.time_conv = nn.Conv2d(in_channels, channels, (3, 1), padding=(1, 0), bias=False)
+        self.frequency_conv = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1), bias=False)
+        self.norm = MaskedBatchNorm1d(channels)
+        self.downsample = downsample
+
+    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan, Plan]:
+        """(B, C_in, T, F) with zeros in the padding → (B, C_out, T', F') likewise, and the plans of both axes."""
+        h = self.frequency_conv(self.time_conv(x))
+        # frame by frame, the cells of an item's real frames come first: (B, C, T·F) is a signal of length·F frames
+        cells = None if lengths is None else lengths * h.shape[3]
+        h = self.norm(h.flatten(2), cells).relu().view(h.shape)
+        plans = self.downsample.plans(h, lengths)
+        return self.downsample.pool(h, plans), *plans
+
+    @property
+    def stage(self) -> Stage:
+        """Cost of the block; AdaStride's score, C a frame and not a cell, is too little to count."""
+        time, frequency = self.downsample.time, self.downsample.frequency
+        convolutions = self.time_conv.weight.numel() + self.frequency_conv.weight.numel()
+        channels = self.time_conv.out_channels
+        return Stage(time, channels, convolutions, frequency, time.output_macs, frequency.output_macs)
+
+
+class Spectrogram2d(nn.Module):
+    """Encoder of spectrograms: (B, F, T) seen as an image (B, 1, T, F), one `SpectrogramBlock` per entry of `channels`.
+
+    The features are the maxima over the bins that are left, so that time survives; a head with a maximum over time
+    (`PooledClassifier(pool="max")`) makes them the paper's global maximum.
+
+    Args:
+        bands: F of the input, such as mel bands.
+        channels: channels of each block.
+        strides: stride of each block's downsampling, its start where it is learnt: a number for both axes, or a pair
+            for time and frequency.
+        downsampler: a key of `seqstride.DOWNSAMPLERS`; "adastride" and "adastride_f" work along time, and frequency is
+            averaged (`make_downsampler2d`).
+        downsampler_options: further arguments of the downsampling layers.
+        shared: one stride for both axes in every block, one parameter where it is learnt.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: the audio encoder of Riad et al., ICLR 2022, §4.1; exact lengths are ours.
+    """
+
+    def __init__(
+        self,
+        bands: int = 64,
+        channels: Sequence[int] = (64, 128, 256, 256, 512, 512),
+        strides: Sequence[float | Sequence[float]] = ((2, 2), (2, 2), (1, 1), (2, 2), (1, 1), (2, 2)),
+        downsampler: str = "diffstride",
+        downsampler_options: dict[str, Any] | None = None,
+        shared: bool = False,
+    ) -> None:
+        super().__init__()
+        if isinstance(bands, bool) or not isinstance(bands, int) or bands < 1:
+            raise ValueError(f"`bands` (={bands!r}) must be an integer of at least 1")
+        if not channels or len(channels) != len(strides):
+            raise ValueError(
+                f"`strides` (={tuple(strides)}) must have one entry for each of `channels` (={tuple(channels)})"
+            )
+        widths = [check_channels(c) for c in channels]
+        self.bands, self.out_channels = bands, widths[-1]
+        pairs = [(stride, stride) if isinstance(stride, (int, float)) else stride for stride in strides]
+        options = downsampler_options or {}
+        self.blocks = nn.ModuleList(
+            SpectrogramBlock(before, after, make_downsampler2d(downsampler, after, pair, shared=shared, **options))
+            for before, after, pair in zip([1, *widths], widths, pairs, strict=False)
+        )
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Encoded:
+        """(B, F, T), (B,) integers or None → `Encoded` with features (B, C', L); its plans are those of time.
+
+        Raises:
+            ValueError: naming argument, value and rule.
+        """
+        check_signal(x, self.bands)
+        if lengths is not None:
+            check_lengths(lengths, x.shape[0])
+            x = zero_padding(x, lengths)
+        h, inner = x.transpose(1, 2)[:, None], lengths
+        plans: list[Plan] = []
+        frequency_plans: list[Plan] = []
+        for block in self.blocks:
+            h, plan, frequency_plan = block(h, inner)
+            plans.append(plan)
+            frequency_plans.append(frequency_plan)
+            inner = None if lengths is None else plan.lengths
+        penalty = torch.stack([plan.penalty for plan in plans]).sum()
+        return Encoded(h.amax(3), plans[-1].lengths, penalty, plans, frequency_plans)
+
+    @property
+    def stages(self) -> list[Stage]:
+        """Cost of every block in order of depth, for `seqstride.complexity`."""
+        return [block.stage for block in self.blocks]  # type: ignore[misc]
+
+    @property
+    def downsamplers(self) -> list[Downsampler]:
+        """The layers along time in order of depth, those of `Encoded.plans`."""
+        return [block.downsample.time for block in self.blocks]  # type: ignore[union-attr, misc]
+
+    @property
+    def frequency_downsamplers(self) -> list[Downsampler]:
+        """The layers along frequency in order of depth, those of `Encoded.frequency_plans`."""
+        return [block.downsample.frequency for block in self.blocks]  # type: ignore[union-attr, misc]
