@@ -1,1 +1,4 @@
-"""Preparation of data sets: each module turns one public set into SpeechBrain manifests."""
+"""Preparation of data: each module turns one public set, or your own recordings, into SpeechBrain manifests.
+
+`manifest`, `audio` and `download` are what they share.
+"""

@@ -126,6 +126,9 @@ def _walk(folder: Path) -> Iterator[Path]:
     """All files below a folder that are not hidden, ordered; links to folders are left alone."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in folders:
+            if os.path.islink(os.path.join(parent, name)):
+                logger.warning("%s is a link to a folder and not followed", os.path.join(parent, name))
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
