@@ -106,8 +106,9 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
     loss, accuracy, strides = figure.subplots(1, 3)
     for part, colour, style in (("train", COLOURS[0], "--"), ("valid", COLOURS[1], "-")):
         name = {"train": "training", "valid": "validation"}[part]
-        loss.plot(numbers, [epoch[part]["loss"] for epoch in epochs], style, color=colour, label=name)
-        accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], style, color=colour)
+        look = {"color": colour, "marker": ".", "linestyle": style}
+        loss.plot(numbers, [epoch[part]["loss"] for epoch in epochs], label=name, **look)
+        accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], **look)
     loss.set_ylim(bottom=0)
     loss.set_ylabel("loss (nats)", fontsize=FONT)
     accuracy.set_ylabel("accuracy (%)", fontsize=FONT)

@@ -100,7 +100,10 @@ def _read_yaml(text: str, origin: str) -> dict[str, Any]:
 
 
 def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> None:
-    """Puts `changes` into `tree`: top-level keys must exist; mappings are merged key by key, all else is replaced."""
+    """Puts `changes` into `tree`: top-level keys must exist; mappings are merged key by key, all else is replaced.
+
+    A mapping with a tag of its own, such as `!new:another.Encoder`, replaces what was there.
+    """
     for key, value in changes.items():
         if key not in tree:
             near = difflib.get_close_matches(
@@ -111,7 +114,10 @@ def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> Non
         if isinstance(tree[key], dict):
             if not isinstance(value, dict):
                 raise ValueError(f"{origin}: `{key}` (={value}) must be a mapping, as it is in {BASE}")
-            _merge(tree[key], value)
+            if value.tag.value is None:  # type: ignore[attr-defined]
+                _merge(tree[key], value)
+            else:
+                tree[key] = value
         else:
             tree[key] = value
 

@@ -59,7 +59,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
         checkpointer=hparams["checkpointer"],
     )
     brain.fit_normalisation(datasets["train"])
-    initial_strides = brain.strides()
+    initial_strides = brain.strides(), brain.frequency_strides()
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
@@ -84,12 +84,13 @@ def _report(
     recipe: str,
     epochs: list[dict[str, Any]],
     datasets: dict[str, Any],
-    initial_strides: list[float],
+    initial_strides: tuple[list[float], list[float]],
 ) -> None:
     """Writes the model, results and pictures."""
     hparams = vars(brain.hparams)
     best = brain.history.epochs[-1]
     items = list(datasets[hparams["score"]].data.values())
+    across = brain.frequency_strides()
     frames = sum(item_seconds(item) * brain.frame_rate(item) for item in items) / len(items)
     mean_length = max(1, round(frames))
     folder.mkdir(parents=True, exist_ok=True)
@@ -110,8 +111,9 @@ def _report(
             "parameters": sum(parameter.numel() for parameter in brain.modules.parameters()),
             "macs": round(float(ss.macs(brain.encoder, mean_length))),
             "macs_input_frames": mean_length,
-            "initial_strides": initial_strides,
+            "initial_strides": initial_strides[0],
             "strides": brain.strides(),
+            **({"initial_frequency_strides": initial_strides[1], "frequency_strides": across} if across else {}),
             "local_strides": best["local_strides"],
             "seconds": sum(epoch["seconds"] for epoch in epochs),
             "device": str(brain.device),

@@ -202,6 +202,11 @@ class DownsamplingBrain(sb.Brain):
         """The current stride of every block."""
         return [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
 
+    def frequency_strides(self) -> list[float]:
+        """The current stride of every block along frequency; empty where an encoder keeps to time."""
+        layers = getattr(self.encoder, "frequency_downsamplers", [])
+        return [torch.as_tensor(layer.stride).detach().item() for layer in layers]
+
     def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
         strides = self.strides()
         quantiles = torch.tensor([0.1, 0.9])

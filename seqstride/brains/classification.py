@@ -171,5 +171,6 @@ def _one_item_of_several_classes(dataset: Any, label: str, count: int = 4) -> li
         item = dataset.data[name]
         by_class.setdefault(item[label], []).append((index, item))
     names = sorted(by_class)
-    names = [names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(min(count, len(names)))]
+    count = min(count, len(names))
+    names = [names[round(i * (len(names) - 1) / max(1, count - 1))] for i in range(count)]
     return [sorted(by_class[name], key=lambda pair: item_seconds(pair[1]))[len(by_class[name]) // 2] for name in names]

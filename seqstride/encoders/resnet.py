@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.strides import initial_strides
 from seqstride.layers import make_downsampler
 from seqstride.layers.base import Downsampler
 from seqstride.layers.baselines import check_channels
@@ -65,7 +66,7 @@ class ResNet1d(nn.Module):
     Args:
         in_channels: C of the input.
         channels: channels of each block.
-        strides: stride of each block's downsampling layer, its start where it is learnt.
+        strides: stride of each block's downsampling layer, its start where it is learnt; or "random".
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
         downsampler_options: further arguments of the downsampling layers.
         kernel_size: odd, taps of the blocks' convolutions.
@@ -81,16 +82,13 @@ class ResNet1d(nn.Module):
         self,
         in_channels: int,
         channels: Sequence[int] = (64, 64, 64),
-        strides: Sequence[float] = (2, 2, 2),
+        strides: Sequence[float] | Literal["random"] = (2, 2, 2),
         downsampler: str = "adastride",
         downsampler_options: dict[str, Any] | None = None,
         kernel_size: int = 3,
     ) -> None:
         super().__init__()
-        if not channels or len(channels) != len(strides):
-            raise ValueError(
-                f"`strides` (={tuple(strides)}) must have one entry for each of `channels` (={tuple(channels)})"
-            )
+        starts = [time for time, _ in initial_strides(strides, len(channels))]
         if kernel_size < 1 or kernel_size % 2 == 0:
             raise ValueError(f"`kernel_size` (={kernel_size}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]
@@ -100,7 +98,7 @@ class ResNet1d(nn.Module):
             ResidualBlock(
                 before, after, make_downsampler(downsampler, after, stride, **(downsampler_options or {})), kernel_size
             )
-            for before, after, stride in zip([widths[0], *widths], widths, strides, strict=False)
+            for before, after, stride in zip([widths[0], *widths], widths, starts, strict=False)
         )
         self.norm = MaskedBatchNorm1d(self.out_channels)
 

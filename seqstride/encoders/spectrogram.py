@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.strides import initial_strides
 from seqstride.layers.base import Downsampler
 from seqstride.layers.baselines import check_channels
 from seqstride.layers.separable2d import Separable2d, make_downsampler2d
 from seqstride.lengths import MaskedBatchNorm1d, check_lengths, check_signal, zero_padding
 from seqstride.penalties import Stage
 from seqstride.plan import Plan
+
+
+STRIDES = ((2, 2), (2, 2), (1, 1), (2, 2), (1, 1), (2, 2))
+"""Initial strides along time and frequency of the audio experiment of Riad et al."""
 
 
 class SpectrogramBlock(nn.Module):
@@ -58,7 +63,7 @@ class Spectrogram2d(nn.Module):
         bands: F of the input, such as mel bands.
         channels: channels of each block.
         strides: stride of each block's downsampling, its start where it is learnt: a number for both axes, or a pair
-            for time and frequency.
+            for time and frequency; or "random".
         downsampler: a key of `seqstride.DOWNSAMPLERS`; "adastride" and "adastride_f" work along time, and frequency is
             averaged (`make_downsampler2d`).
         downsampler_options: further arguments of the downsampling layers.
@@ -74,7 +79,14 @@ class Spectrogram2d(nn.Module):
         self,
         bands: int = 64,
         channels: Sequence[int] = (64, 128, 256, 256, 512, 512),
-        strides: Sequence[float | Sequence[float]] = ((2, 2), (2, 2), (1, 1), (2, 2), (1, 1), (2, 2)),
+        strides: Sequence[float | Sequence[float]] | Literal["random"] = (
+            (2, 2),
+            (2, 2),
+            (1, 1),
+            (2, 2),
+            (1, 1),
+            (2, 2),
+        ),
         downsampler: str = "diffstride",
         downsampler_options: dict[str, Any] | None = None,
         shared: bool = False,
@@ -82,13 +94,11 @@ class Spectrogram2d(nn.Module):
         super().__init__()
         if isinstance(bands, bool) or not isinstance(bands, int) or bands < 1:
             raise ValueError(f"`bands` (={bands!r}) must be an integer of at least 1")
-        if not channels or len(channels) != len(strides):
-            raise ValueError(
-                f"`strides` (={tuple(strides)}) must have one entry for each of `channels` (={tuple(channels)})"
-            )
+        pairs = initial_strides(strides, len(channels))
+        if shared and isinstance(strides, str):
+            pairs = [(time, time) for time, _ in pairs]
         widths = [check_channels(c) for c in channels]
         self.bands, self.out_channels = bands, widths[-1]
-        pairs = [(stride, stride) if isinstance(stride, (int, float)) else stride for stride in strides]
         options = downsampler_options or {}
         self.blocks = nn.ModuleList(
             SpectrogramBlock(before, after, make_downsampler2d(downsampler, after, pair, shared=shared, **options))
