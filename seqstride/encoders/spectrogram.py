@@ -17,7 +17,6 @@ from seqstride.lengths import MaskedBatchNorm1d, check_lengths, check_signal, ze
 from seqstride.penalties import Stage
 from seqstride.plan import Plan
 
-
 STRIDES = ((2, 2), (2, 2), (1, 1), (2, 2), (1, 1), (2, 2))
 """Initial strides along time and frequency of the audio experiment of Riad et al."""
 
@@ -79,14 +78,7 @@ class Spectrogram2d(nn.Module):
         self,
         bands: int = 64,
         channels: Sequence[int] = (64, 128, 256, 256, 512, 512),
-        strides: Sequence[float | Sequence[float]] | Literal["random"] = (
-            (2, 2),
-            (2, 2),
-            (1, 1),
-            (2, 2),
-            (1, 1),
-            (2, 2),
-        ),
+        strides: Sequence[float | Sequence[float]] | Literal["random"] = STRIDES,
         downsampler: str = "diffstride",
         downsampler_options: dict[str, Any] | None = None,
         shared: bool = False,
