@@ -55,9 +55,8 @@ def plot_strides(
     lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
     unit, per_frame = _time_unit(max(lengths), frame_rate)
     pictures = [item[:, :length] for item, length in zip(_array(x), lengths, strict=True)]
-    curves = {f"block {block + 1}": _array(strides) for block, strides in enumerate(_strides_on_input(encoded.plans))}
+    curves = {f"block {block + 1}": _array(strides) for block, strides in enumerate(encoded.block_strides())}
     curves["whole encoder"] = _array(encoded.strides())
-    durations = encoded.durations().cpu().numpy()
 
     figure = _figure(width=1.2 + 2.9 * len(x), height=5.0)
     axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.15, 1))
@@ -66,10 +65,8 @@ def plot_strides(
         above, below = axes[:, item]
         edges = (-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5)
         image = above.imshow(pictures[item], vmin=low, vmax=high, extent=edges, **IMAGE)
-        # an output frame stands for durations[l] input frames in a row: its bounds are where the counts add up to
-        bounds = np.unique(durations[item, : output_lengths[item]].cumsum())
-        bounds = bounds[(bounds > 0) & (bounds < length)]
-        above.vlines((bounds - 0.5) * per_frame, *edges[2:], color="white", linewidth=1.6)
+        bounds = encoded.bounds(item).cpu().numpy() - 0.5
+        above.vlines(bounds * per_frame, *edges[2:], color="white", linewidth=1.6)
         above.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
 
         time = np.arange(length) * per_frame
@@ -177,17 +174,6 @@ def _figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _strides_on_input(plans: Sequence[Any]) -> list[Tensor]:
-    """Each block's local stride at every frame of the encoder's input: (B, T), read back through the blocks before."""
-    curves = []
-    for block, plan in enumerate(plans):
-        curve = plan.strides()[:, None]
-        for before in reversed(plans[:block]):
-            curve = before.expand(curve)
-        curves.append(curve[:, 0])
-    return curves
 
 
 def _array(x: Tensor) -> np.ndarray:

@@ -38,20 +38,45 @@ class Encoded:
     @property
     def positions(self) -> Tensor:
         """(B, T): the output coordinate of every input frame of the encoder; the plans' positions composed."""
+        return self.block_positions()[-1]
+
+    def block_positions(self) -> list[Tensor]:
+        """For every plan (B, T): where the encoder's input frames stand behind that layer, in its output frames."""
         p = self.plans[0].positions
+        composed = [p]
         for plan in self.plans[1:]:
             p = read_at(plan.positions, p, plan.input_lengths)
-        return p.masked_fill(~length_mask(self.input_lengths, p.shape[1]), 0.0)
+            composed.append(p)
+        padding = ~length_mask(self.input_lengths, p.shape[1])
+        return [p.masked_fill(padding, 0.0) for p in composed]
 
     def strides(self) -> Tensor:
         """(B, T): local stride of the whole encoder at every input frame, in input frames per output frame."""
         return local_strides(self.positions, self.input_lengths)
+
+    def block_strides(self) -> list[Tensor]:
+        """For every plan (B, T): its own local stride at the encoder's input frames, read back through those before."""
+        curves = []
+        for block, plan in enumerate(self.plans):
+            curve = plan.strides()[:, None]
+            for before in reversed(self.plans[:block]):
+                curve = before.expand(curve)
+            curves.append(curve[:, 0])
+        return curves
 
     def durations(self) -> Tensor:
         """(B, L) int64: how many input frames belong to every output frame."""
         first, last = self.plans[0].frames, self.plans[-1].frames
         whole = Frames(first.input_lengths, last.lengths, first.host_input, last.host_output, first.width)
         return frame_counts(self.positions, whole)
+
+    def bounds(self, item: int) -> Tensor:
+        """(N,) int64, ascending: the input frames of an item that belong to another output frame than their forerunner.
+
+        An output frame stands for `durations` input frames in a row; those without any leave no trace.
+        """
+        ends = self.durations()[item].cumsum(0).unique()
+        return ends[(ends > 0) & (ends < self.input_lengths[item])]
 
     def times(self) -> Tensor:
         """(B, L): the input frame index (fractional, in [0, T_b − 1]) every output frame stands for."""
