@@ -8,6 +8,7 @@ from helpers import ADAPTIVE, INTEGER, KEYS, LEARNT, REAL, build
 
 import seqstride as ss
 import seqstride.functional as F
+from seqstride.encoders.heads import PooledClassifier
 
 every_key = pytest.mark.parametrize("key", KEYS)
 RULE = r"must|expected|only|needs|one of|not "
@@ -240,6 +241,46 @@ def test_encoders_check_their_widths():
         ss.ResNet1d(2, channels=(4, 4), strides=(2,), downsampler="average")
     with refused("x", 3):
         ss.ResNet1d(2, channels=(4,), strides=(2,), downsampler="average")(x_of(1, 3, 10))
+
+
+def test_a_spectrogram_encoder_checks_its_arguments():
+    for bands in (0, 2.5, True):
+        with refused("bands", bands):
+            ss.Spectrogram2d(bands, (2,), (2,))
+    with refused("strides", "(2, 2)"):
+        ss.Spectrogram2d(8, (2,), (2, 2))
+    with refused("channels", "()"):
+        ss.Spectrogram2d(8, (), ())
+    with refused("channels", 0):
+        ss.Spectrogram2d(8, (2, 0), (2, 2))
+    with refused("strides", "(2, 2, 2)"):
+        ss.Spectrogram2d(8, (2,), ((2, 2, 2),))
+    with refused("strides", "(2, 3)"):
+        ss.Spectrogram2d(8, (2,), ((2, 3),), shared=True)
+    with refused("key", "pooling"):
+        ss.Spectrogram2d(8, (2,), (2,), "pooling")
+    encoder = ss.Spectrogram2d(8, (2,), (2,))
+    with refused("x", 7):
+        encoder(x_of(1, 7, 10))
+    with refused("x", (1, 1, 10, 8)):
+        encoder(x_of(1, 1, 10, 8))
+    with refused("lengths", "float32"):
+        encoder(x_of(1, 8, 10), torch.ones(1))
+    with refused("lengths", 11):
+        encoder(x_of(1, 8, 10), torch.tensor([11]))
+
+
+@pytest.mark.parametrize("key", ADAPTIVE)
+def test_adastride_does_not_work_along_frequency(key):
+    with refused("frequency", "AdaStride1d"):
+        ss.Separable2d(ss.AvgPool1d(2), ss.make_downsampler(key, 4, 2))
+    with refused("stride", 1.5):  # it is an average there
+        ss.Spectrogram2d(8, (2,), ((1.5, 1.5),), key)
+
+
+def test_heads_know_two_ways_to_pool():
+    with refused("pool", "median"):
+        PooledClassifier(4, 2, pool="median")
 
 
 @pytest.mark.parametrize(
