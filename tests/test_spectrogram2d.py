@@ -262,6 +262,16 @@ def test_a_shared_stride_is_one_parameter_in_each_block(key):
         assert_close(stride.grad, time.stride_parameter.grad + frequency.stride_parameter.grad, **CLOSE)
 
 
+def test_a_shared_random_stride_is_one_draw():
+    torch.manual_seed(3)
+    apart = ss.Spectrogram2d(20, (2, 2, 2, 2), "random")
+    torch.manual_seed(3)
+    shared = ss.Spectrogram2d(20, (2, 2, 2, 2), "random", shared=True)
+    time, frequency = ([layer.stride.item() for layer in layers] for layers in learnt_layers(apart))
+    assert time != frequency
+    assert [[layer.stride.item() for layer in layers] for layers in learnt_layers(shared)] == [time, time]
+
+
 def test_a_shared_stride_that_is_not_learnt_is_a_stride():
     shared, apart = (encoder_of("strided", strides=(2, 1, 2), shared=shared) for shared in (True, False))
     assert_close(shared(padded(), LENGTHS).features, apart(padded(), LENGTHS).features, rtol=0, atol=0)

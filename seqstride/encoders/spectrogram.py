@@ -87,7 +87,7 @@ class Spectrogram2d(nn.Module):
         if isinstance(bands, bool) or not isinstance(bands, int) or bands < 1:
             raise ValueError(f"`bands` (={bands!r}) must be an integer of at least 1")
         pairs = initial_strides(strides, len(channels))
-        if shared and isinstance(strides, str):
+        if shared and strides == "random":
             pairs = [(time, time) for time, _ in pairs]
         widths = [check_channels(c) for c in channels]
         self.bands, self.out_channels = bands, widths[-1]
