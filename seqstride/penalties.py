@@ -27,6 +27,7 @@ class Stage(NamedTuple):
         frequency: the downsampling layer along frequency, which comes behind `layer`, or None.
         macs_between: multiply-accumulates per frame and bin between `layer` and `frequency`.
         macs_behind: … and behind both of them.
+        macs_per_pair: multiply-accumulates per pair of frames at the stage's input length (attention).
     """
 
     layer: Downsampler | None
@@ -35,6 +36,7 @@ class Stage(NamedTuple):
     frequency: Downsampler | None = None
     macs_between: int = 0
     macs_behind: int = 0
+    macs_per_pair: int = 0
 
     @property
     def layers(self) -> list[Downsampler]:
@@ -62,7 +64,8 @@ class _Cells(NamedTuple):
     def cost(self, stage: Stage, kind: Kind) -> Tensor:
         if kind == "memory":
             return stage.channels * self.behind
-        return stage.macs * self.before + stage.macs_between * self.between + stage.macs_behind * self.behind
+        frames = stage.macs * self.before + stage.macs_between * self.between + stage.macs_behind * self.behind
+        return frames + stage.macs_per_pair * self.before.square()
 
 
 def _cells(encoder: Any, length: float) -> list[_Cells]:
