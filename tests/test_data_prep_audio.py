@@ -19,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from layouts import esc_layout, speech_commands_layout, spoken_digits_layout, write
 from seqstride.data_prep import esc, speech_commands, spoken_digits
 from seqstride.data_prep.audio import check_audio
 from seqstride.data_prep.audio_folder import prepare_audio_folder
@@ -30,13 +31,6 @@ from seqstride.data_prep.spoken_digits import prepare_spoken_digits, spoken_digi
 from speechbrain.dataio.dataio import load_data_json
 
 SPLITS = ("train", "valid", "test")
-
-
-def write(path: Path, samples: int = 80, rate: int = 8000, channels: int = 1, **kind: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(samples).uniform(-0.5, 0.5, (samples, channels)).astype(np.float32)
-    soundfile.write(path, noise, rate, **kind)
-    return path
 
 
 def cut(path: Path, share: float = 0.5) -> Path:
@@ -410,12 +404,7 @@ def test_an_archive_of_something_else_is_named(server: Server, tmp_path: Path) -
 
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("fsdd")
-    for speaker in ("theo", "anna", "lucas"):
-        for digit in "07":
-            for index in range(12):
-                write(folder / "recordings" / f"{digit}_{speaker}_{index}.wav", 80 + index)
-    return folder
+    return spoken_digits_layout(tmp_path_factory.mktemp("fsdd"))
 
 
 def of_digits(*speakers: str, indices: range) -> set[str]:
@@ -545,17 +534,7 @@ def test_the_whole_digits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
 
 @pytest.fixture(scope="module")
 def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Of every word, one recording for validation, one for the test, and the rest (3, of a command 6) for training."""
-    folder = tmp_path_factory.mktemp("commands")
-    for word in WORDS:
-        for index in range(8 if word in COMMANDS else 5):
-            write(folder / word / f"{index:08x}_nohash_0.wav", 160, 16000)
-    (folder / "validation_list.txt").write_text("".join(f"{word}/00000001_nohash_0.wav\n" for word in WORDS))
-    (folder / "testing_list.txt").write_text("".join(f"{word}/00000002_nohash_0.wav\n" for word in WORDS))
-    for name, seconds in (("hum", 12), ("tap", 24)):
-        write(folder / "_background_noise_" / f"{name}.wav", seconds * 16000, 16000)
-    (folder / "_background_noise_" / "README.md").touch()
-    return folder
+    return speech_commands_layout(tmp_path_factory.mktemp("commands"))
 
 
 def test_the_35_words(commands: Path, tmp_path: Path) -> None:
@@ -699,17 +678,7 @@ def test_speech_commands_are_downloaded(
 
 @pytest.fixture(scope="module")
 def sounds(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """One recording of each of 50 classes in every fold; every fifth class is of ESC-10."""
-    folder = tmp_path_factory.mktemp("esc")
-    lines = ["filename,fold,target,category,esc10,src_file,take"]
-    for fold in range(1, 6):
-        for target in range(50):
-            name = f"{fold}-{100000 + target}-A-{target}.wav"
-            write(folder / "audio" / name, 50, 44100)
-            lines.append(f"{name},{fold},{target},sound_{target},{target % 5 == 0},{100000 + target},A")
-    (folder / "meta").mkdir()
-    (folder / "meta" / "esc50.csv").write_text("\n".join(lines) + "\n")
-    return folder
+    return esc_layout(tmp_path_factory.mktemp("esc"))
 
 
 @pytest.mark.parametrize(("fold", "valid"), [(1, 2), (4, 5), (5, 1)])
