@@ -29,6 +29,7 @@ FORMAT = 1
 #: what a description may name
 CLASSES: dict[str, type[nn.Module]] = {
     "seqstride.ResNet1d": ss.ResNet1d,
+    "seqstride.Spectrogram2d": ss.Spectrogram2d,
     "seqstride.encoders.frontend.LogMel": LogMel,
     "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
     "seqstride.encoders.heads.PooledClassifier": PooledClassifier,

@@ -58,7 +58,7 @@ def plot_strides(
     curves = {f"block {block + 1}": _array(strides) for block, strides in enumerate(encoded.block_strides())}
     curves["whole encoder"] = _array(encoded.strides())
 
-    figure = _figure(width=1.2 + 2.9 * len(x), height=5.0)
+    figure = figure_of(width=1.2 + 2.9 * len(x), height=5.0)
     axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.15, 1))
     low, high = np.quantile(np.concatenate([picture.ravel() for picture in pictures]), (0.01, 0.99))
     for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
@@ -78,10 +78,10 @@ def plot_strides(
     axes[0, 0].set_ylabel(feature_name, fontsize=FONT)
     axes[1, 0].set_ylabel("local stride (input\nframes per output frame)", fontsize=FONT)
     drawn = [strides[item, :length] for strides in curves.values() for item, length in enumerate(lengths)]
-    _stride_axis(axes[1, 0], np.concatenate(drawn))
+    stride_axis(axes[1, 0], np.concatenate(drawn))
     figure.colorbar(image, ax=axes[0, :].tolist(), pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)
     handles, names = axes[1, 0].get_legend_handles_labels()
-    handles, names = [_light_line(), *handles], ["bounds of output frames", *names]
+    handles, names = [light_line(), *handles], ["bounds of output frames", *names]
     figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=FONT)
     return figure
 
@@ -99,7 +99,7 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
     if not epochs:
         raise ValueError("`epochs` (empty) must hold at least one epoch")
     numbers = [epoch["epoch"] for epoch in epochs]
-    figure = _figure(width=11.5, height=4.0)
+    figure = figure_of(width=11.5, height=4.0)
     loss, accuracy, strides = figure.subplots(1, 3)
     for part, colour, style in (("train", COLOURS[0], "--"), ("valid", COLOURS[1], "-")):
         name = {"train": "training", "valid": "validation"}[part]
@@ -149,7 +149,7 @@ def plot_costs(measurements: Sequence[Measurement]) -> Figure:
     """
     if not measurements:
         raise ValueError("`measurements` (empty) must hold at least one measurement")
-    figure = _figure(width=11.5, height=5.2)
+    figure = figure_of(width=11.5, height=5.2)
     time, memory = figure.subplots(1, 2)
     methods = list(dict.fromkeys(m.method for m in measurements))
     for index, method in enumerate(methods):
@@ -170,7 +170,8 @@ def plot_costs(measurements: Sequence[Measurement]) -> Figure:
     return figure
 
 
-def _figure(width: float, height: float) -> Figure:
+def figure_of(width: float, height: float) -> Figure:
+    """An empty figure of this size, in inches, that lays itself out."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
@@ -194,7 +195,7 @@ def _time_unit(frames: int, frame_rate: float | None) -> tuple[str, float]:
     return ("ms", 1000 / frame_rate) if frames < frame_rate else ("s", 1 / frame_rate)
 
 
-def _stride_axis(axis: Axes, values: np.ndarray) -> None:
+def stride_axis(axis: Axes, values: np.ndarray) -> None:
     """A logarithmic axis with plain numbers: a stride of 4 is as far above 2 as 2 is above 1."""
     from matplotlib.ticker import NullLocator
 
@@ -206,7 +207,7 @@ def _stride_axis(axis: Axes, values: np.ndarray) -> None:
     axis.yaxis.set_minor_locator(NullLocator())
 
 
-def _light_line() -> Any:
+def light_line() -> Any:
     """The legend's entry for the white lines, outlined so that it shows on white."""
     from matplotlib.lines import Line2D
     from matplotlib.patheffects import Normal, Stroke

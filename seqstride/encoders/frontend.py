@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 
 import torch
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from seqstride.lengths import check_lengths, length_mask, zero_padding
 
-# log of power: 1e-10 is 100 dB below a full-scale square wave, less than 16-bit noise in any mel band
+# log of power: 1e-10 is 100 dB below white noise as strong as a full-scale square wave: about that of 16 bits
 FLOOR = 1e-10
 
 
@@ -81,6 +82,11 @@ class LogMel(nn.Module):
         """Frames per second."""
         return self.sample_rate / self.hop
 
+    def centres_hz(self) -> Tensor:
+        """The frequencies, in Hz, at which the bands have their peaks: (bands,), evenly spaced in mel."""
+        low, high = (math.log1p(frequency / 700) for frequency in (self.low_hz, self.high_hz))
+        return 700 * torch.linspace(low, high, self.bands + 2, dtype=torch.float64)[1:-1].expm1()
+
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Frames of items of these many samples: (B,) integers → (B,) int64."""
         return lengths.long() // self.hop + 1
@@ -91,6 +97,13 @@ class LogMel(nn.Module):
         Raises:
             ValueError: `waveforms` is not (B, S), or `lengths` are no integers.
         """
+        x, frames = self.log_power(waveforms, lengths)
+        if self.centred:
+            x = zero_padding(x - x.sum(2, keepdim=True) / frames[:, None, None], frames)
+        return x, frames
+
+    def log_power(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `forward`, never centred: the natural logarithm of each band's power."""
         if waveforms.ndim != 2:
             raise ValueError(f"`waveforms` (shape {tuple(waveforms.shape)}) must have shape (B, S)")
         check_lengths(lengths, len(waveforms))
@@ -106,12 +119,9 @@ class LogMel(nn.Module):
                 hop_length=self.hop,
                 win_length=self.window,
                 power=2.0,
-                normalized="window",  # a full-scale tone has the same level whatever the window
+                normalized="window",  # white noise has the same level whatever the window
                 pad_mode="constant",
             )
             x = (power.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log().transpose(1, 2)
-            frames = self.output_lengths(lengths)
-            x = zero_padding(x, frames)
-            if self.centred:
-                x = zero_padding(x - x.sum(2, keepdim=True) / frames[:, None, None], frames)
-        return x, frames
+        frames = self.output_lengths(lengths)
+        return zero_padding(x, frames), frames

@@ -1,0 +1,300 @@
+"""What a trained model does with one recording, in the reader's units: seconds, Hz, frames.
+
+A `View` holds all that the picture, the table and the page of `seqstride strides` show; they compute nothing
+themselves.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqstride.layers.base import Downsampler
+from seqstride.layers.learnt_stride import LearntStride
+from seqstride.masks import spectral_mask
+from seqstride.model import SequenceClassifier
+from seqstride.plan import Plan, SpectralPlan
+
+DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
+MARKS = (100, 250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000)  # Hz, for an axis even in mel
+DEPTH = 80.0  # dB below the loudest cell that a picture shows
+
+
+class Curve(NamedTuple):
+    """What a downsampling block, or the whole encoder, does at every input frame."""
+
+    name: str
+    stride: np.ndarray
+    """(T,): local stride in input frames per output frame; of a block, in frames of its own input."""
+    position: np.ndarray
+    """(T,): the coordinate among the output frames of the block, or of the encoder."""
+
+
+class Decision(NamedTuple):
+    """The class of one label."""
+
+    name: str
+    probability: float
+
+
+class Scores(NamedTuple):
+    """The classes of one label over time."""
+
+    names: list[str]
+    """The most probable class of the recording first."""
+    logits: np.ndarray
+    """(L, classes): the head's linear layer applied to every output frame, in the order of `names`."""
+
+
+class Mask(NamedTuple):
+    """A learnt stride as a low-pass filter."""
+
+    block: int
+    """From 0."""
+    axis: str
+    """"time" or "frequency"."""
+    stride: float
+    cutoff: float
+    """rate / (2 · stride), with the rate of the frames or bins at the layer's input; in the unit of `frequencies`."""
+    frequencies: np.ndarray
+    """(N,): of the bins of the layer's transform; Hz along time, cycles per band along frequency."""
+    values: np.ndarray
+    """(N,): the layer's factor for each bin, 0 to 1."""
+
+    @property
+    def passed(self) -> float:
+        """The highest frequency that is not taken out."""
+        return float(self.frequencies[np.flatnonzero(self.values)[-1]])
+
+
+@dataclass(frozen=True)
+class View:
+    """One recording, or a part of it.
+
+    Attributes:
+        name: of the recording.
+        duration: of the whole recording, s.
+        start, stop: the part that is shown, s.
+        frame_rate: input frames per second.
+        samples: (S,) waveform, full scale ±1.
+        sample_times: (S,) s.
+        times: (T,) s, of the input frames.
+        spectrogram: (bands, T), dB.
+        bands_hz: (bands,) centres of the bands, Hz.
+        level_range: dB, that of the picture of the whole recording.
+        bounds: (N,) s: where another output frame begins, half-way between two input frames.
+        blocks: one curve per downsampling block.
+        whole: the curve of the encoder.
+        stride_range: least and largest stride of any curve of the whole recording.
+        output_times: (L,) s: what every output frame stands for.
+        decisions: label → the class of the whole recording.
+        scores: label → its classes over time. With mean pooling and without windows the mean over all output frames is
+            the recording's logit.
+        masks: one per layer with a learnt stride, and axis.
+    """
+
+    name: str
+    duration: float
+    start: float
+    stop: float
+    frame_rate: float
+    samples: np.ndarray
+    sample_times: np.ndarray
+    times: np.ndarray
+    spectrogram: np.ndarray
+    bands_hz: np.ndarray
+    level_range: tuple[float, float]
+    bounds: np.ndarray
+    blocks: list[Curve]
+    whole: Curve
+    stride_range: tuple[float, float]
+    output_times: np.ndarray
+    decisions: dict[str, Decision]
+    scores: dict[str, Scores]
+    masks: list[Mask]
+
+    @property
+    def curves(self) -> list[Curve]:
+        """Those of the blocks, then that of the encoder."""
+        return [*self.blocks, self.whole]
+
+    @property
+    def title(self) -> str:
+        """Name and decisions, "five.wav: digit 5 (97.3 %)", and which part of the recording this is."""
+        decided = ", ".join(f"{label} {name} ({100 * share:.1f} %)" for label, (name, share) in self.decisions.items())
+        start, stop = max(self.start, 0.0), min(self.stop, self.duration)
+        part = "" if stop - start == self.duration else f", {start:.2f} to {stop:.2f} of {self.duration:.2f} s"
+        return f"{self.name}: {decided}{part}"
+
+    def parts(self, seconds: float) -> list[View]:
+        """As few parts of equal duration as are no longer than `seconds`; a single one is the view itself.
+
+        Raises:
+            ValueError: `seconds` is not positive.
+        """
+        if not seconds > 0:
+            raise ValueError(f"`seconds` (={seconds}) must be positive")
+        count = max(1, math.ceil(round(self.duration / seconds, 9)))
+        edges = np.linspace(self.start, self.stop, count + 1).tolist()
+        return [self] if count == 1 else [self._between(*edge) for edge in pairwise(edges)]
+
+    def _between(self, start: float, stop: float) -> View:
+        # half a frame more on both sides: a frame at an edge is seen in both parts
+        margin = 0.5 / self.frame_rate
+        samples = slice(*np.searchsorted(self.sample_times, (start, stop)))
+        frames = slice(*np.searchsorted(self.times, (start - margin, stop + margin)))
+        outputs = slice(*np.searchsorted(self.output_times, (start, stop)))
+        curves = [Curve(name, stride[frames], position[frames]) for name, stride, position in self.curves]
+        return replace(
+            self,
+            start=start,
+            stop=stop,
+            samples=self.samples[samples],
+            sample_times=self.sample_times[samples],
+            times=self.times[frames],
+            spectrogram=self.spectrogram[:, frames],
+            bounds=self.bounds[(self.bounds >= start) & (self.bounds < stop)],
+            blocks=curves[:-1],
+            whole=curves[-1],
+            output_times=self.output_times[outputs],
+            scores={label: Scores(names, logits[outputs]) for label, (names, logits) in self.scores.items()},
+        )
+
+
+@torch.no_grad()
+def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> View:
+    """Runs the model over one recording and puts what it decided on the clock.
+
+    The encoder hears the recording as a whole, also where the model was trained on windows; the decisions are those of
+    `SequenceClassifier.forward`. Scores over time are the head's linear layer applied to each output frame, which
+    stands at `Encoded.times()`.
+
+    Args:
+        model: one that reads waveforms.
+        waveform: (S,) at the model's sample rate.
+        name: of the recording.
+
+    Raises:
+        ValueError: the model reads features.
+    """
+    frontend, sample_rate = model.frontend, model.sample_rate
+    if frontend is None or sample_rate is None:
+        raise ValueError(f"`model` must read waveforms; this one reads features ({model.description['feature_name']})")
+    signal, lengths = waveform[None], torch.tensor([len(waveform)])
+    encoded = model.encode(signal, lengths)
+    rate = model.frame_rate
+    log_power, _ = frontend.log_power(signal, lengths)
+    level = DECIBEL * _array(log_power[0])
+    curves = [
+        Curve(f"block {block}", _array(stride[0]), _array(position[0]))
+        for block, (stride, position) in enumerate(
+            zip(encoded.block_strides(), encoded.block_positions(), strict=True), 1
+        )
+    ]
+    curves.append(Curve("whole encoder", _array(encoded.strides()[0]), _array(encoded.positions[0])))
+    strides = np.concatenate([curve.stride for curve in curves])
+    frames, loudest = level.shape[1], float(level.max())
+    logits = model(signal, lengths)
+    return View(
+        name=name,
+        duration=len(waveform) / sample_rate,
+        start=-0.5 / rate,
+        stop=max((frames - 0.5) / rate, len(waveform) / sample_rate),
+        frame_rate=rate,
+        samples=_array(waveform),
+        sample_times=np.arange(len(waveform)) / sample_rate,
+        times=np.arange(frames) / rate,
+        spectrogram=level,
+        bands_hz=_array(frontend.centres_hz()),
+        level_range=(max(float(level.min()), loudest - DEPTH), loudest),
+        bounds=(_array(encoded.bounds(0)) - 0.5) / rate,
+        blocks=curves[:-1],
+        whole=curves[-1],
+        stride_range=(float(strides.min()), float(strides.max())),
+        output_times=_array(encoded.times()[0]) / rate,
+        decisions={label: decide(model.labels[label], scores[0]) for label, scores in logits.items()},
+        scores={label: _scores(model, label, scores[0], encoded.features[0].T) for label, scores in logits.items()},
+        masks=learnt_masks(model, encoded),
+    )
+
+
+def decide(names: Sequence[str], logits: Tensor) -> Decision:
+    """The most probable class, from the logits (classes,) of one label."""
+    probability, index = logits.softmax(0).max(0)
+    return Decision(names[int(index)], float(probability))
+
+
+def marks_hz(bands_hz: np.ndarray) -> tuple[list[float], list[str]]:
+    """Round frequencies on an axis of bands: their places, counted in bands from 0, and their names.
+
+    Args:
+        bands_hz: (bands,) centres, ascending.
+    """
+    marks = [frequency for frequency in MARKS if bands_hz[0] <= frequency <= bands_hz[-1]]
+    return np.interp(marks, bands_hz, np.arange(len(bands_hz))).tolist(), [str(frequency) for frequency in marks]
+
+
+def describe_masks(masks: Sequence[Mask]) -> str:
+    """Where the masks of one axis cut off, in two lines."""
+    blocks = ", ".join(str(mask.block + 1) for mask in masks)
+    cutoffs = ", ".join(f"{mask.cutoff:.3g}" for mask in masks)
+    strides = ", ".join(f"{mask.stride:.3g}" for mask in masks)
+    unit = "Hz" if masks[0].axis == "time" else "cycles per band"
+    return f"block {blocks}: learnt stride {strides}\ncut-off (dashed) {cutoffs} {unit}"
+
+
+def learnt_masks(model: SequenceClassifier, encoded: Any) -> list[Mask]:
+    """The masks of the layers with learnt strides for the first item that was encoded.
+
+    Args:
+        model: whose encoder gave `encoded`.
+        encoded: its `Encoded`.
+    """
+    encoder = model.encoder
+    masks = _axis_masks("time", encoder.downsamplers, encoded.plans, model.frame_rate)
+    if encoded.frequency_plans:
+        masks += _axis_masks("frequency", encoder.frequency_downsamplers, encoded.frequency_plans, 1.0)
+    return masks
+
+
+def _axis_masks(axis: str, layers: Sequence[Downsampler], plans: Sequence[Plan], input_rate: float) -> list[Mask]:
+    """Those of one axis; `input_rate` is that of its frames or bins at the encoder's input."""
+    masks = []
+    for block, (layer, plan) in enumerate(zip(layers, plans, strict=True)):
+        if not isinstance(layer, LearntStride) or not isinstance(plan, SpectralPlan):
+            continue
+        frames = int(plan.input_lengths[0])
+        rate = input_rate * frames / int(plans[0].input_lengths[0])
+        kept = spectral_mask(
+            layer.stride,
+            frames,
+            smoothness=layer.smoothness,
+            relative_smoothness=layer.relative_smoothness,
+            transform=layer.transform,
+        )
+        bins, step = (frames // 2 + 1, rate / frames) if layer.transform == "dft" else (frames, rate / (2 * frames))
+        values = np.zeros(bins)
+        values[: len(kept)] = _array(kept)
+        stride = float(layer.stride)
+        masks.append(Mask(block, axis, stride, rate / (2 * stride), np.arange(bins) * step, values))
+    return masks
+
+
+def _scores(model: SequenceClassifier, label: str, total: Tensor, features: Tensor) -> Scores:
+    """From the recording's logits (classes,) and the output frames (L, C')."""
+    order = total.argsort(descending=True)
+    return Scores(
+        [model.labels[label][index] for index in order.tolist()], _array(model.logits(label, features)[:, order])
+    )
+
+
+def _array(x: Tensor) -> np.ndarray:
+    array: np.ndarray = x.detach().cpu().numpy()
+    return array
