@@ -6,20 +6,19 @@ import hashlib
 import logging
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from csv import DictReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .audio import BadFiles, check_audio
+from .audio import BadFiles, audio_extensions, check_audio, files_below
 from .manifest import SPLITS, file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
-_OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that are not the name of their format
 
 
 class _Recording(NamedTuple):
@@ -98,7 +97,7 @@ def prepare_audio_folder(
 
 def _read_folders(data_folder: Path) -> dict[Path, _Recording]:
     """The recordings in class folders, ordered by path."""
-    extensions = _extensions()
+    extensions = audio_extensions()
     names = {entry.name for entry in data_folder.iterdir() if entry.is_dir()}
     has_splits = len(names & set(SPLITS)) > 1
     if has_splits and not names >= set(SPLITS):
@@ -108,7 +107,7 @@ def _read_folders(data_folder: Path) -> dict[Path, _Recording]:
         )
     recordings: dict[Path, _Recording] = {}
     ignored: Counter[str] = Counter()
-    for file in _walk(data_folder):
+    for file in files_below(data_folder):
         *folders, _ = file.relative_to(data_folder).parts
         split = folders.pop(0) if has_splits and folders else None
         if file.suffix[1:].lower() not in extensions:
@@ -120,23 +119,6 @@ def _read_folders(data_folder: Path) -> dict[Path, _Recording]:
     if ignored:
         logger.warning("%s: ignored %s", data_folder, ", ".join(f"{n} files ({why})" for why, n in ignored.items()))
     return recordings
-
-
-def _walk(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden, ordered; links to folders are left alone."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                logger.warning("%s is a link to a folder and not followed", os.path.join(parent, name))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def _extensions() -> set[str]:
-    """Lower-case extensions of the formats that soundfile reads; RAW has no header, so nobody knows its rate."""
-    import soundfile
-
-    return ({name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
 
 
 def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:

@@ -115,17 +115,20 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
         (S,) float32, full scale ±1.
 
     Raises:
-        ValueError: the file cannot be read or has no samples; its name is in the message.
+        ValueError: the file cannot be read, has no samples, or some that are not finite; its name is in the message.
     """
     import soundfile
     from torchaudio.functional import resample
 
     try:
         samples, rate = soundfile.read(os.fspath(path), start=start, stop=stop, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
+    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
+    except (soundfile.SoundFileError, OSError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)!r} cannot be read as audio: {error}") from error
     if len(samples) == 0:
         raise ValueError(f"{os.fspath(path)!r} must have at least one sample")
+    if not np.isfinite(samples).all():
+        raise ValueError(f"{os.fspath(path)!r} must have finite samples only")
     mono = torch.from_numpy(samples.mean(1))
     return mono if rate == sample_rate else resample(mono, rate, sample_rate)
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt_stride import LearntStride
 from seqstride.masks import spectral_mask
-from seqstride.model import SequenceClassifier
+from seqstride.model import Decision, SequenceClassifier, in_words
 from seqstride.plan import Plan, SpectralPlan
 
 DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
@@ -37,18 +37,11 @@ class Curve(NamedTuple):
     """(T,): the coordinate among the output frames of the block, or of the encoder."""
 
 
-class Decision(NamedTuple):
-    """The class of one label."""
-
-    name: str
-    probability: float
-
-
 class Scores(NamedTuple):
     """The classes of one label over time."""
 
     names: list[str]
-    """The most probable class of the recording first."""
+    """Those with the highest mean over time first."""
     logits: np.ndarray
     """(L, classes): the head's linear layer applied to every output frame, in the order of `names`."""
 
@@ -128,10 +121,9 @@ class View:
     @property
     def title(self) -> str:
         """Name and decisions, "five.wav: digit 5 (97.3 %)", and which part of the recording this is."""
-        decided = ", ".join(f"{label} {name} ({100 * share:.1f} %)" for label, (name, share) in self.decisions.items())
         start, stop = max(self.start, 0.0), min(self.stop, self.duration)
         part = "" if stop - start == self.duration else f", {start:.2f} to {stop:.2f} of {self.duration:.2f} s"
-        return f"{self.name}: {decided}{part}"
+        return f"{self.name}: {in_words(self.decisions)}{part}"
 
     def parts(self, seconds: float) -> list[View]:
         """As few parts of equal duration as are no longer than `seconds`; a single one is the view itself.
@@ -201,7 +193,6 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
     curves.append(Curve("whole encoder", _array(encoded.strides()[0]), _array(encoded.positions[0])))
     strides = np.concatenate([curve.stride for curve in curves])
     frames, loudest = level.shape[1], float(level.max())
-    logits = model(signal, lengths)
     return View(
         name=name,
         duration=len(waveform) / sample_rate,
@@ -219,16 +210,10 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
         whole=curves[-1],
         stride_range=(float(strides.min()), float(strides.max())),
         output_times=_array(encoded.times()[0]) / rate,
-        decisions={label: decide(model.labels[label], scores[0]) for label, scores in logits.items()},
-        scores={label: _scores(model, label, scores[0], encoded.features[0].T) for label, scores in logits.items()},
+        decisions=model.decide(signal, lengths)[0],
+        scores={label: _scores(model, label, encoded) for label in model.labels},
         masks=learnt_masks(model, encoded),
     )
-
-
-def decide(names: Sequence[str], logits: Tensor) -> Decision:
-    """The most probable class, from the logits (classes,) of one label."""
-    probability, index = logits.softmax(0).max(0)
-    return Decision(names[int(index)], float(probability))
 
 
 def marks_hz(bands_hz: np.ndarray) -> tuple[list[float], list[str]]:
@@ -287,12 +272,10 @@ def _axis_masks(axis: str, layers: Sequence[Downsampler], plans: Sequence[Plan],
     return masks
 
 
-def _scores(model: SequenceClassifier, label: str, total: Tensor, features: Tensor) -> Scores:
-    """From the recording's logits (classes,) and the output frames (L, C')."""
-    order = total.argsort(descending=True)
-    return Scores(
-        [model.labels[label][index] for index in order.tolist()], _array(model.logits(label, features)[:, order])
-    )
+def _scores(model: SequenceClassifier, label: str, encoded: Any) -> Scores:
+    logits = model.logits(label, encoded.features[0].T)
+    order = logits.mean(0).argsort(descending=True)
+    return Scores([model.labels[label][index] for index in order.tolist()], _array(logits[:, order]))
 
 
 def _array(x: Tensor) -> np.ndarray:
