@@ -125,6 +125,20 @@ class View:
         part = "" if stop - start == self.duration else f", {start:.2f} to {stop:.2f} of {self.duration:.2f} s"
         return f"{self.name}: {in_words(self.decisions)}{part}"
 
+    def outline(self, points: int = 100_000) -> tuple[np.ndarray, np.ndarray]:
+        """Times and values of a waveform of about so many points at most: of many samples, the extremes of stretches.
+
+        Each stretch of equally many samples gives its smallest and its largest, at its first and its middle sample.
+        """
+        size = -(-len(self.samples) // (points // 2))
+        if size <= 2:
+            return self.sample_times, self.samples
+        starts = np.arange(0, len(self.samples), size)
+        extremes = [extreme.reduceat(self.samples, starts) for extreme in (np.minimum, np.maximum)]
+        middles = np.minimum(starts + size // 2, len(self.samples) - 1)
+        times = [self.sample_times[starts], self.sample_times[middles]]
+        return np.stack(times, 1).ravel(), np.stack(extremes, 1).ravel()
+
     def parts(self, seconds: float) -> list[View]:
         """As few parts of equal duration as are no longer than `seconds`; a single one is the view itself.
 
@@ -182,7 +196,7 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
     signal, lengths = waveform[None], torch.tensor([len(waveform)])
     encoded = model.encode(signal, lengths)
     rate = model.frame_rate
-    log_power, _ = frontend.log_power(signal, lengths)
+    log_power, _ = frontend(signal, lengths)
     level = DECIBEL * _array(log_power[0])
     curves = [
         Curve(f"block {block}", _array(stride[0]), _array(position[0]))

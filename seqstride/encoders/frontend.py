@@ -25,7 +25,6 @@ class LogMel(nn.Module):
         bands: mel bands.
         window_ms, hop_ms: length of the (Hann) window and distance of the frames, in milliseconds.
         low_hz, high_hz: the range of the bands; None: half the sample rate.
-        centred: subtracts each item's own mean per band, which takes out the level and the colour of a channel.
 
     Raises:
         ValueError: naming argument, value and rule.
@@ -44,11 +43,10 @@ class LogMel(nn.Module):
         hop_ms: float = 10.0,
         low_hz: float = 20.0,
         high_hz: float | None = None,
-        centred: bool = False,
     ) -> None:
         super().__init__()
         high_hz = sample_rate / 2 if high_hz is None else high_hz
-        self.sample_rate, self.bands, self.centred = sample_rate, bands, centred
+        self.sample_rate, self.bands = sample_rate, bands
         self.low_hz, self.high_hz = low_hz, high_hz
         self.window, self.hop = round(sample_rate * window_ms / 1000), round(sample_rate * hop_ms / 1000)
         if not 1 <= self.hop <= self.window:
@@ -97,13 +95,6 @@ class LogMel(nn.Module):
         Raises:
             ValueError: `waveforms` is not (B, S), or `lengths` are no integers.
         """
-        x, frames = self.log_power(waveforms, lengths)
-        if self.centred:
-            x = zero_padding(x - x.sum(2, keepdim=True) / frames[:, None, None], frames)
-        return x, frames
-
-    def log_power(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `forward`, never centred: the natural logarithm of each band's power."""
         if waveforms.ndim != 2:
             raise ValueError(f"`waveforms` (shape {tuple(waveforms.shape)}) must have shape (B, S)")
         check_lengths(lengths, len(waveforms))

@@ -18,13 +18,16 @@ class FeatureNorm(nn.Module):
 
     Args:
         channels: C.
+        centred: subtracts each item's own mean per channel first, which takes out what a microphone and a voice add to
+            all its frames alike.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, centred: bool = False) -> None:
         super().__init__()
+        self.centred = centred
         self.register_buffer("mean", torch.zeros(channels))
         self.register_buffer("std", torch.ones(channels))
 
@@ -43,6 +46,8 @@ class FeatureNorm(nn.Module):
             # deviations from the mean are merged, not squares of values: large means cost no precision
             # (Chan, Golub, LeVeque, "Updating formulae …", 1979)
             new = frames.shape[1]
+            if self.centred:
+                frames = frames - frames.mean(1, keepdim=True)
             own = frames.mean(1)
             delta = own - mean
             squares += (frames - own[:, None]).square().sum(1) + delta.square() * (count * new / (count + new))
@@ -57,6 +62,8 @@ class FeatureNorm(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Normalises a batch."""
+        if self.centred:
+            x = x - masked_mean(x, lengths)[:, :, None]
         return zero_padding((x - self.mean[:, None]) / self.std[:, None], lengths)
 
 
