@@ -23,12 +23,21 @@ the time, and the most memory that both together had allocated beyond input and 
 ratio to average pooling and strided convolution. Without --shapes, (4, 64, T) for T = 100 to 100000."""
 
 
+COMPARE_HELP = """\
+Runs methods of a recipe with several seeds, on several folds if it has them, and makes one table of all, for example
+
+  seqstride compare recipes/JapaneseVowels/speaker_id --methods strided,adastride --seeds 0,1,2 --jobs 2
+
+Every run is a `seqstride train` of its own, to which all other arguments go: `--key value` overrides a key of the
+recipe. The folder gets runs/ with what each run leaves and prints, runs.json, table.md and comparison.png."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, or 2 with one line on stderr where the user can mend something."""
     argv = sys.argv[1:] if argv is None else list(argv)
     parser = _parser()
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.command != "train":
+    if rest and arguments.command not in ("train", "compare"):
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
@@ -38,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise
         print(f"seqstride: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
-        print("seqstride: stopped; the same command resumes the run", file=sys.stderr)
+    except KeyboardInterrupt as stop:
+        print(f"seqstride: {str(stop) or 'stopped; the same command resumes the run'}", file=sys.stderr)
         return 130
     return 0
 
@@ -63,6 +72,23 @@ def _parser() -> argparse.ArgumentParser:
     )
     train.add_argument("file", help="hparams/<method>.yaml of a recipe")
     train.set_defaults(run=_train)
+
+    compare = commands.add_parser(
+        "compare",
+        help="train several methods with several seeds, and compare them",
+        usage="seqstride compare RECIPE [options] [--key value ...]",
+        description=COMPARE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    compare.add_argument("recipe", help="a recipe, such as recipes/JapaneseVowels/speaker_id")
+    compare.add_argument("--methods", help="comma-separated files of its hparams/; default: all; first: the reference")
+    compare.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
+    compare.add_argument("--folds", help="all, or comma-separated ones of the recipe's folds; default: no folds")
+    compare.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    compare.add_argument("--resume", action="store_true", help="go on; finished runs are not run again")
+    compare.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
+    compare.set_defaults(run=_compare)
 
     recipes = commands.add_parser("recipes", help="list the recipes and their methods")
     recipes.set_defaults(run=_recipes)
@@ -136,6 +162,35 @@ def _train(arguments: argparse.Namespace) -> None:
     runpy.run_path(str(script))["main"]([str(file), *arguments.rest])
 
 
+def _compare(arguments: argparse.Namespace) -> None:
+    from seqstride.compare import compare
+
+    try:
+        seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    except ValueError:
+        raise ValueError(f"`--seeds` (={arguments.seeds!r}) must be whole numbers between commas") from None
+    try:
+        report, failures = compare(
+            arguments.recipe,
+            methods=arguments.methods.split(",") if arguments.methods else None,
+            seeds=seeds,
+            folds=arguments.folds.split(",") if arguments.folds else None,
+            jobs=arguments.jobs,
+            resume=arguments.resume,
+            output=arguments.output,
+            overrides=arguments.rest,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command with --resume goes on") from None
+    if report:
+        print(report)
+    if failures:
+        print("\n".join(failures), file=sys.stderr)
+        raise ValueError(
+            f"{len(failures)} of the runs failed, see above; the same command with --resume runs them again"
+        )
+
+
 def _recipes(arguments: argparse.Namespace) -> None:
     from seqstride.recipe import list_recipes
 
@@ -145,10 +200,13 @@ def _recipes(arguments: argparse.Namespace) -> None:
 
 def _table(arguments: argparse.Namespace) -> None:
     from seqstride import DOWNSAMPLERS
+    from seqstride.compare import read_comparison, report
     from seqstride.recipe import find_recipe_file
     from seqstride.results import read_records, results_table
 
-    print(results_table(read_records(Path(find_recipe_file(arguments.folder))), order=DOWNSAMPLERS))
+    folder = Path(find_recipe_file(arguments.folder))
+    comparison = read_comparison(folder)
+    print(report(comparison) if comparison else results_table(read_records(folder), order=DOWNSAMPLERS))
 
 
 if __name__ == "__main__":

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from seqstride.bench import Measurement
+    from seqstride.results import Summary
 
 # Okabe & Ito, "Color universal design", 2008: told apart by people with any colour vision
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -167,6 +168,48 @@ def plot_costs(measurements: Sequence[Measurement]) -> Figure:
         axis.set_xlabel("T (input frames)", fontsize=FONT)
         axis.grid(True, which="both", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=6, fontsize=FONT)
+    return figure
+
+
+def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> Figure:
+    """Draws every run of every method, and mean and spread against the cost.
+
+    Args:
+        summaries: what `seqstride.results.summarise` gives.
+        title: what the values are, with their unit.
+        over: what the spread is over.
+
+    Returns:
+        A figure with two panels that share the axis of the values; colour and marker of a method are those of both.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not summaries:
+        raise ValueError("`summaries` (empty) must hold at least one method")
+    figure = figure_of(width=5.2 + 0.75 * len(summaries), height=4.8)
+    shares = (max(3.0, 0.75 * len(summaries)), 3.4)
+    runs, costs = figure.subplots(1, 2, sharey=True, width_ratios=shares)
+    for index, summary in enumerate(summaries):
+        # six colours go round; from the second round on they meet other markers
+        colour = COLOURS[index % len(COLOURS)]
+        marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
+        look = {"color": colour, "marker": marker, "linestyle": "none", "markeredgecolor": "white"}
+        # the runs stand in a row beside their mean, so that equal ones all show
+        beside = index + 0.1 + 0.28 * np.linspace(0, 1, len(summary.values))
+        runs.plot(beside, summary.values, **{**look, "markeredgewidth": 0}, markersize=5.5, alpha=0.6)
+        runs.errorbar(index - 0.14, summary.mean, yerr=summary.spread, **look, markersize=9, capsize=4)
+        costs.plot(summary.macs / 1e6, summary.mean, **look, markersize=10)
+    names = [summary.method for summary in summaries]
+    runs.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", fontsize=FONT)
+    runs.set_xlim(-0.6, len(names) - 0.4)
+    runs.set_ylabel(title, fontsize=FONT)
+    runs.set_title(f"small: every run\nlarge: mean ± standard deviation\nover {over}", fontsize=FONT)
+    costs.set_xlabel("million MACs per item", fontsize=FONT)
+    costs.set_title("mean against\nthe cost of the encoder", fontsize=FONT)
+    costs.margins(x=0.12)
+    for axis in (runs, costs):
+        axis.grid(True, axis="y", alpha=0.3)
     return figure
 
 

@@ -50,6 +50,20 @@ def find_recipe_file(name: str | os.PathLike[str]) -> Path:
     raise ValueError(f"no recipe file {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those")
 
 
+def recipe_folds(folder: Path) -> list[str]:
+    """The folds of a recipe: what the key `folds` of its `train.yaml` lists are the values of the key `fold`.
+
+    Raises:
+        ValueError: there is no such list, or no key `fold`.
+    """
+    base = folder / "hparams" / BASE
+    tree = _read_yaml(base.read_text(encoding="utf-8"), str(base))
+    folds = tree.get("folds")
+    if not isinstance(folds, list) or not folds or "fold" not in tree:
+        raise ValueError(f"{base} has no folds: it must have the keys `folds: [a, b, …]` and `fold`")
+    return [str(fold) for fold in folds]
+
+
 def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
     """Merges `train.yaml` ← the method's file ← the command line into one HyperPyYAML text.
 

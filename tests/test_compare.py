@@ -1,0 +1,452 @@
+"""Comparisons of methods: their runs, what is left when some fail or all are stopped, and the figures of the table."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import ttest_rel
+
+from seqstride import DOWNSAMPLERS
+from seqstride.cli import main
+from seqstride.compare import _method_files, _sigterm_as_interrupt
+from seqstride.plot import plot_comparison
+from seqstride.recipe import recipes_folder
+from seqstride.results import (
+    comparison_table,
+    metric_of,
+    paired_difference,
+    read_record,
+    results_table,
+    spread_over,
+    summarise,
+)
+
+RECIPE = "recipes/JapaneseVowels/speaker_id"
+
+# A recipe whose runs take no time, and do what files beside it say
+TRAIN = """
+import json, os, sys, time
+from pathlib import Path
+from ruamel.yaml import YAML
+from seqstride.recipe import merge_recipe
+from seqstride.results import write_record
+
+HERE = Path(__file__).parent
+
+def main(argv):
+    file, *options = [option for option in argv if option != "--noprogressbar"]
+    pairs = dict(zip(options[::2], options[1::2], strict=True))
+    text = merge_recipe(file, "\\n".join(f"{key[2:]}: {value}" for key, value in pairs.items()))
+    hparams = YAML(typ="safe").load(text)
+    folder = Path(hparams["output_folder"])
+    with open(folder / "starts", "a") as starts:
+        print(os.getpid(), file=starts)
+    name = f"{Path(file).stem}-{hparams['fold']}-{hparams['seed']}"
+    if (HERE / "pairs").exists():  # two methods must be there at the same time
+        (HERE / "pairs" / name).touch()
+        for _ in range(1200):
+            if len(list((HERE / "pairs").glob(f"*-{hparams['fold']}-{hparams['seed']}"))) == 2:
+                break
+            time.sleep(0.05)
+        else:
+            raise ValueError("the other run never came")
+    write_record(folder / "results.json", {
+        "recipe": "Fake/task", "method": hparams["method"], "seed": hparams["seed"], "fold": hparams["fold"],
+        "test_accuracy": hparams["base"] + 0.01 * hparams["seed"] - 0.1 * (hparams["fold"] == "y"),
+        "parameters": 5000, "macs": 2e6, "initial_strides": [2.0], "strides": [2.5], "seconds": 6.0, "epochs": 4,
+        "device": "cpu", "threads": int(os.environ["OMP_NUM_THREADS"]), "versions": {"torch": "2", "seqstride": "0"},
+    })
+    if (HERE / f"hold-{name}").exists():
+        time.sleep(600)
+    if (HERE / f"fail-{name}").exists():
+        raise ValueError("the disk is full")
+"""
+
+
+@pytest.fixture
+def fake(tmp_path: Path) -> Path:
+    folder = tmp_path / "Fake" / "task"
+    (folder / "hparams").mkdir(parents=True)
+    (folder / "train.py").write_text(TRAIN)
+    (folder / "hparams" / "train.yaml").write_text(
+        "method: a\nbase: 0.5\nseed: 7\nfold: x\nfolds: [x, y]\noutput_folder: nowhere\n"
+    )
+    (folder / "hparams" / "a.yaml").write_text("# as it is\n")
+    (folder / "hparams" / "a_better.yaml").write_text("base: 0.75\n")
+    return folder
+
+
+def starts(output: Path) -> dict[str, int]:
+    """How often each run was started."""
+    return {
+        path.parent.relative_to(output / "runs").as_posix(): len(path.read_text().splitlines())
+        for path in output.glob("runs/**/starts")
+    }
+
+
+def rows(table: str) -> dict[str, list[str]]:
+    """First cell → the others."""
+    lines = [line for line in table.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return {first.strip("`"): rest for first, *rest in cells}
+
+
+# The real recipe
+
+
+@pytest.fixture(scope="module")
+def vowels(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
+    """The command line of a comparison that has been run, and its folder."""
+    output = tmp_path_factory.mktemp("compare") / "out"
+    options = ["--methods", "average,diffstride", "--seeds", "3,4", "--jobs", "2", "-o", str(output)]
+    argv = ["compare", RECIPE, *options, "--device", "cpu", "--number_of_epochs", "1", "--width", "8"]
+    assert main(argv) == 0
+    return argv, output
+
+
+def test_the_table_says_what_the_runs_left(vowels: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+    _, output = vowels
+    table = (output / "table.md").read_text(encoding="utf-8")
+    found = rows(table)
+    assert list(found) == ["method", "---", "average", "diffstride"]
+    accuracies = {}
+    for method in ("average", "diffstride"):
+        runs = [json.loads((output / f"runs/{method}/{seed}/results.json").read_text()) for seed in (3, 4)]
+        assert [run["seed"] for run in runs] == [3, 4]
+        assert [run["epochs"] for run in runs] == [1, 1]
+        accuracies[method] = np.array([100 * run["test_accuracy"] for run in runs])
+        mean, spread = accuracies[method].mean(), accuracies[method].std(ddof=1)
+        cells = dict(zip(found["method"], found[method], strict=True))
+        assert cells["test accuracy, %"] == f"{mean:.1f} ± {spread:.1f}"
+        assert cells["runs"] == "2"
+        assert cells["parameters"] == f"{runs[0]['parameters'] / 1e3:.0f} k"
+        assert cells["MACs per item"] == f"{np.mean([run['macs'] for run in runs]) / 1e6:.2f} M"
+        assert cells["epoch, s"] == f"{np.mean([run['seconds'] for run in runs]):.3g}"
+    difference = (accuracies["diffstride"] - accuracies["average"]).mean()
+    assert found["diffstride"][1:3] == [f"{difference:+.1f}", "–"], "two pairs are too few for a test"
+    assert found["average"][1:3] == ["–", "–"]
+    assert re.fullmatch(r"2, 2, 1 → 2\.\d+, 2\.\d+, 1\.\d+", found["diffstride"][-1])
+    assert "standard deviation over 2 seeds" in table
+    assert "--number_of_epochs 1 --width 8" in table
+
+    assert main(["table", str(output)]) == 0
+    assert capsys.readouterr().out == table
+
+
+def test_all_records_are_in_one_file(vowels: tuple[list[str], Path]) -> None:
+    _, output = vowels
+    content = json.loads((output / "runs.json").read_text())
+    assert [(run["label"], run["seed"]) for run in content["runs"]] == [
+        *(("average", 3), ("diffstride", 3)),
+        *(("average", 4), ("diffstride", 4)),
+    ]
+    for run in content["runs"]:
+        record = read_record(output / run["folder"] / "results.json")
+        assert record.items() <= run.items()
+        assert run["overrides"][-2:] == ["--width", "8"]
+        assert run["jobs"] == 2
+        assert run["machine"]["cores"] >= 1
+        assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]+\+00:00", run["date"])
+
+
+def test_the_picture_shows_something(vowels: tuple[list[str], Path]) -> None:
+    from matplotlib.image import imread
+
+    pixels = imread(vowels[1] / "comparison.png")
+    assert min(pixels.shape[:2]) > 300
+    assert pixels[..., :3].std() > 0.05
+
+
+def test_a_finished_comparison_is_left_alone(
+    vowels: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv, output = vowels
+    records = sorted(output.glob("runs/**/results.json"))
+    logs = sorted(output.glob("runs/**/output.log"))
+    before = [path.stat().st_mtime_ns for path in records + logs]
+    assert len(before) == 8
+    table = (output / "table.md").read_text()
+
+    assert main([*argv, "--resume"]) == 0
+    assert main(argv) == 2
+    assert "holds runs; --resume goes on with them" in capsys.readouterr().err
+    changed = ["4,3" if part == "3,4" else part for part in argv]
+    assert main([*changed, "--resume"]) == 2
+    assert "holds runs of other arguments: seeds [3, 4], now [4, 3]" in capsys.readouterr().err
+    assert main([*argv, "--resume", "--lr", "0.1"]) == 2
+    assert '"8"], now ["--device", "cpu", ' in capsys.readouterr().err
+
+    assert [path.stat().st_mtime_ns for path in records + logs] == before
+    assert (output / "table.md").read_text() == table
+
+
+# Runs that go wrong
+
+
+def test_folds_failures_and_variants(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (fake / "pairs").mkdir()
+    (fake / "fail-a_better-y-1").touch()
+    output = tmp_path / "out"
+    variant = str(fake / "hparams" / "a_better.yaml")
+    argv = ["compare", str(fake), "--methods", f"a,{variant}", "--seeds", "1", "--folds", "all", "--jobs", "2"]
+    argv += ["-o", str(output)]
+    assert main(argv) == 2
+    printed = capsys.readouterr()
+    log = output / "runs" / "a_better" / "y" / "1" / "output.log"
+    assert f"a_better, fold y, seed 1: seqstride: the disk is full ({log})" in printed.err
+    assert "1 of the runs failed" in printed.err
+    assert "1 of 4 runs failed" in printed.out
+    assert printed.out == (output / "table.md").read_text()
+    # accuracies: a 0.51 and 0.41; a_better 0.76 alone, whose pair is a's 0.51
+    found = rows(printed.out)
+    assert found["a"][:4] == ["46.0 ± 7.1", "–", "–", "2"]
+    assert found["a_better"][:4] == ["76.0", "+25.0", "–", "1"]
+    assert "standard deviation over 2 folds" in printed.out
+    assert starts(output) == {"a/x/1": 1, "a/y/1": 1, "a_better/x/1": 1, "a_better/y/1": 1}
+    record = read_record(output / "runs" / "a" / "x" / "1" / "results.json")
+    assert record["threads"] == max(1, len(os.sched_getaffinity(0)) // 2)
+
+    # what is finished stays; what failed runs again, though it had left a record
+    (fake / "fail-a_better-y-1").unlink()
+    assert main([*argv, "--resume"]) == 0
+    printed = capsys.readouterr()
+    assert "failed and are missing" not in printed.out
+    assert rows(printed.out)["a_better"][:4] == ["71.0 ± 7.1", "+25.0", "–", "2"]
+    assert starts(output) == {"a/x/1": 1, "a/y/1": 1, "a_better/x/1": 1, "a_better/y/1": 2}
+    labels = [
+        (run["label"], run["method"], run["fold"]) for run in json.loads((output / "runs.json").read_text())["runs"]
+    ]
+    assert labels == [("a", "a", "x"), ("a_better", "a", "x"), ("a", "a", "y"), ("a_better", "a", "y")]
+
+    # the same command, other hyperparameters
+    (fake / "hparams" / "a_better.yaml").write_text("base: 0.8\n")
+    assert main([*argv, "--resume"]) == 2
+    assert "other arguments: a_better.yaml or train.yaml has changed" in capsys.readouterr().err
+
+
+def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
+    hold = fake / "hold-a_better-x-0"
+    hold.touch()
+    output = tmp_path / "out"
+    argv = ["compare", str(fake), "--methods", "a,a_better", "--seeds", "0", "-o", str(output)]
+    command = [sys.executable, "-m", "seqstride.cli", *argv]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    held = output / "runs" / "a_better" / "0"
+    errors = tmp_path / "errors"
+    with open(errors, "w") as file, subprocess.Popen(command, env=environment, stderr=file) as running:
+        until = time.monotonic() + 60
+        while not (held / "results.json").is_file():
+            assert running.poll() is None, errors.read_text()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        assert running.wait(30) == 130
+    assert "seqstride: stopped; the same command with --resume goes on" in errors.read_text()
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((held / "starts").read_text()), 0)
+    assert not (held / "results.json").exists(), "its process did not end by itself"
+
+    finished = output / "runs" / "a" / "0" / "results.json"
+    before = finished.stat().st_mtime_ns
+    hold.unlink()
+    assert main([*argv, "--resume"]) == 0
+    assert finished.stat().st_mtime_ns == before
+    assert starts(output) == {"a/0": 1, "a_better/0": 2}
+    assert rows((output / "table.md").read_text())["a_better"][:2] == ["75.0", "+25.0"]
+
+
+def test_sigterm_stops_as_ctrl_c_does() -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), _sigterm_as_interrupt():
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_no_run_succeeds(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (fake / "train.py").write_text("def main(argv):\n    raise SystemExit\n")
+    assert main(["compare", str(fake), "--methods", "a", "--seeds", "0", "-o", str(tmp_path / "out")]) == 2
+    printed = capsys.readouterr()
+    assert "a, seed 0: left no record" in printed.err
+    assert printed.out == ""
+    assert not (tmp_path / "out" / "table.md").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--methods", "a,b"], r"`methods` \(='b'\) must be files in .*; those are a, a_better"),
+        (["--methods", "train"], r"`methods` \(='train'\) must be files in"),
+        (["--methods", f"{RECIPE}/hparams/max.yaml"], "those are a, a_better"),
+        (["--methods", "a,a.yaml"], r"`methods` \(='a.yaml'\) must not have a method twice"),
+        (["--folds", "x,z"], r"`folds` \(=\['x', 'z'\]\) must be all, or some of x, y, each once"),
+        (["--seeds", "1,x"], r"`--seeds` \(='1,x'\) must be whole numbers"),
+        (["--seeds", "1,1"], "must be different whole numbers"),
+        (["--jobs", "0"], r"`jobs` \(=0\) must be at least 1"),
+        (["--bass", "1"], "`bass` is not a key of train.yaml; near matches: base"),
+        (["--seed", "1"], "must not have --seed: --seeds lists them"),
+        (["--output_folder=here"], "must not have --output_folder: -o is the folder of all runs"),
+        (["--debug"], "must not have --debug"),
+        (["more"], r"`overrides` \(=more\) must be pairs"),
+    ],
+)
+def test_wrong_arguments_are_named_before_anything_runs(
+    fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], options: list[str], message: str
+) -> None:
+    output = tmp_path / "out"
+    argv = ["compare", str(fake), "-o", str(output), *options]
+    if "--debug" in options:
+        with pytest.raises(ValueError, match=message):
+            main(argv)
+    else:
+        assert main(argv) == 2
+        assert re.search(message, capsys.readouterr().err)
+    assert not output.exists()
+
+
+def test_a_recipe_without_folds_and_what_is_no_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert main(["compare", RECIPE, "--folds", "all", "-o", str(tmp_path / "out")]) == 2
+    assert "has no folds: it must have the keys `folds: [a, b, …]` and `fold`" in capsys.readouterr().err
+    assert main(["compare", f"{RECIPE}/hparams", "-o", str(tmp_path / "out")]) == 2
+    assert "must be a folder with train.py and hparams/train.yaml" in capsys.readouterr().err
+
+
+def test_runs_of_unknown_origin_are_left_alone(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "out" / "runs").mkdir(parents=True)
+    assert main(["compare", str(fake), "-o", str(tmp_path / "out"), "--resume"]) == 2
+    assert "holds runs, but no runs.json" in capsys.readouterr().err
+
+
+def test_all_methods_of_the_package_are_the_default() -> None:
+    files = _method_files(recipes_folder() / "JapaneseVowels" / "speaker_id", None)
+    assert list(files)[: len(DOWNSAMPLERS)] == list(DOWNSAMPLERS)
+    assert "train" not in files
+
+
+# Figures
+
+
+def runs(method: str, values: dict[tuple[int, str | None], float], **more: Any) -> list[dict[str, Any]]:
+    """Records of constructed accuracies: (seed, fold) → per cent."""
+    rest = {"parameters": 5000, "macs": 2e6, "initial_strides": [2.0], "strides": [2.0], "seconds": 6.0, "epochs": 4}
+    return [
+        {"method": method, "seed": seed, "fold": fold, "test_accuracy": value / 100, **rest, **more}
+        for (seed, fold), value in values.items()
+    ]
+
+
+FIRST = {(1, "x"): 90.0, (1, "y"): 80.0, (2, "x"): 92.5, (2, "y"): 83.0, (3, "x"): 91.0, (3, "y"): 82.0}
+SECOND = {(3, "y"): 84.5, (1, "y"): 80.5, (1, "x"): 91.0, (2, "x"): 92.0, (2, "y"): 86.0, (4, "x"): 10.0}
+
+
+def test_pairs_are_runs_of_the_same_seed_and_fold() -> None:
+    found = paired_difference(runs("b", SECOND), runs("a", FIRST))
+    keys = [(1, "x"), (1, "y"), (2, "x"), (2, "y"), (3, "y")]
+    mine, theirs = ([values[key] for key in keys] for values in (SECOND, FIRST))
+    assert found is not None
+    assert found.pairs == 5
+    assert found.mean == pytest.approx(np.mean(mine) - np.mean(theirs))
+    assert found.p == pytest.approx(ttest_rel(mine, theirs).pvalue)
+    row = rows(comparison_table([*runs("b", SECOND), *runs("a", FIRST)], ["a", "b"]))["b"]
+    assert row[1:3] == [f"{found.mean:+.1f}", f"{ttest_rel(mine, theirs).pvalue:.3f}"]
+
+
+def test_no_p_without_enough_pairs_or_spread() -> None:
+    base = {(seed, None): 90.0 + seed for seed in range(4)}
+    two = paired_difference(runs("b", {(0, None): 91.0, (1, None): 93.0}), runs("a", base))
+    assert (two.mean, two.p, two.pairs) == (pytest.approx(1.5), None, 2)
+    same = paired_difference(runs("b", {key: value + 0.3 for key, value in base.items()}), runs("a", base))
+    assert (same.mean, same.p, same.pairs) == (pytest.approx(0.3), None, 4)
+    assert paired_difference(runs("b", {(9, None): 91.0}), runs("a", base)) is None
+
+
+def test_what_the_spread_is_over() -> None:
+    both = runs("a", FIRST)
+    assert spread_over(both) == "seeds of the mean over folds"
+    (summary,) = summarise(both)
+    means = [85.0, 87.75, 86.5]
+    assert summary.mean == pytest.approx(statistics.mean(means))
+    assert summary.spread == pytest.approx(statistics.stdev(means))
+    assert summary.values == pytest.approx(list(FIRST.values()))
+    assert "over 3 seeds of the mean over 2 folds" in comparison_table(both, ["a"])
+    assert rows(results_table(both))["a"][:2] == ["86.4 ± 1.4", "3 × 2 folds"]
+
+    folds = runs("a", {key: value for key, value in FIRST.items() if key[0] == 2})
+    assert spread_over(folds) == "folds"
+    assert summarise(folds)[0].spread == pytest.approx(statistics.stdev([92.5, 83.0]))
+
+    seeds = runs("a", {key: value for key, value in FIRST.items() if key[1] == "x"})
+    assert spread_over(seeds) == "seeds"
+    assert summarise(seeds)[0].spread == pytest.approx(statistics.stdev([90.0, 92.5, 91.0]))
+    assert summarise(seeds[:1])[0].spread is None
+    assert "one run" in comparison_table(seeds[:1], ["a"])
+
+
+def test_other_metrics_and_parts() -> None:
+    word_errors = {"name": "WER", "unit": "%", "lower_is_better": True}
+    records = [
+        {**record, "metric": {**word_errors, "value": value}}
+        for record, value in zip(runs("a", {(1, None): 0, (2, None): 0}), (12.0, 14.0), strict=True)
+    ]
+    table = comparison_table(records, ["a"])
+    assert rows(table)["method"][0] == "test WER, %"
+    assert rows(table)["a"][0] == "13.0 ± 1.4"
+    assert "Test WER, %: mean ± standard deviation over 2 seeds; lower is better." in table
+    metres = [{**record, "metric": {**record["metric"], "unit": "", "value": 0.01234}} for record in records]
+    assert rows(results_table(metres))["a"][0] == "0.0123 ± 0"
+
+    valid = runs("a", {(1, None): 90.0, (2, None): 91.0}, scored="valid")
+    assert rows(results_table(valid))["method"][0] == "validation accuracy, %"
+    assert "The test part was not touched." in comparison_table(valid, ["a"])
+    for other in (valid, records):
+        with pytest.raises(ValueError, match="must all have the same metric and scored part"):
+            metric_of([*runs("b", FIRST), *other])
+    with pytest.raises(ValueError, match="test accuracy, %; validation accuracy, %"):
+        results_table([*runs("b", FIRST), *valid])
+
+
+def test_a_record_needs_a_value(tmp_path: Path) -> None:
+    record = {**runs("a", {(1, None): 90.0})[0], "recipe": "r", "device": "cpu", "versions": {}}
+    path = tmp_path / "results.json"
+    path.write_text(json.dumps(record))
+    assert read_record(path) == record
+    del record["test_accuracy"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(ValueError, match="it lacks test_accuracy"):
+        read_record(path)
+    path.write_text(json.dumps({**record, "metric": {"value": 1.0}}))
+    assert read_record(path)["metric"]["value"] == 1.0
+
+
+def test_the_picture_has_every_run_and_the_means() -> None:
+    records = [*runs("a", FIRST), *runs("b", SECOND, macs=3e6)]
+    summaries = summarise(records, ["a", "b"])
+    figure = plot_comparison(summaries, title="test accuracy, %", over="seeds")
+    left, right = figure.axes
+    assert [label.get_text() for label in left.get_xticklabels()] == ["a", "b"]
+    assert left.get_ylabel() == "test accuracy, %"
+    drawn = [line.get_ydata() for line in left.lines if len(line.get_ydata()) == 6]
+    np.testing.assert_allclose(drawn, [list(FIRST.values()), list(SECOND.values())])
+    for container, summary in zip(left.containers, summaries, strict=True):
+        (bar,) = container[2][0].get_segments()
+        np.testing.assert_allclose(bar[:, 1], [summary.mean - summary.spread, summary.mean + summary.spread])
+    points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in right.lines]
+    np.testing.assert_allclose(points, [(2.0, summaries[0].mean), (3.0, summaries[1].mean)])
+    with pytest.raises(ValueError, match="`summaries`"):
+        plot_comparison([], title="", over="")
+
+
+def test_many_methods_can_be_told_apart() -> None:
+    summaries = summarise([run for n in range(20) for run in runs(f"m{n}", FIRST)])
+    right = plot_comparison(summaries, title="", over="seeds").axes[1]
+    assert len({(line.get_color(), line.get_marker()) for line in right.lines}) == 20
