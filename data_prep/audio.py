@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,25 +21,7 @@ _BLOCK = 1 << 16  # frames decoded at a time
 _LISTED = 20  # bad files that an error names
 # libsndfile cuts a WAV, AIFF or AU header's length to the file's and tells both in its log
 _CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that are not the name of their format
 _STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
-
-
-def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden, ordered; links to folders are left alone."""
-    for parent, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in folders:
-            if os.path.islink(os.path.join(parent, name)):
-                logger.warning("%s is a link to a folder and not followed", os.path.join(parent, name))
-        yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
-
-
-def audio_extensions() -> set[str]:
-    """Lower-case extensions of the formats that soundfile reads; RAW has no header, so nobody knows its rate."""
-    import soundfile
-
-    return ({name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
 
 
 def check_audio(

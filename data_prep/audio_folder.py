@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .audio import BadFiles, audio_extensions, check_audio, files_below
+from seqstride.audio_files import audio_extensions, files_below
+
+from .audio import BadFiles, check_audio
 from .manifest import SPLITS, file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
