@@ -371,8 +371,8 @@ def zipped(files: dict[str, bytes]) -> bytes:
 @pytest.mark.parametrize("pack", [tar, zipped])
 def test_an_archive_becomes_a_folder(pack: Callable, server: Server, tmp_path: Path) -> None:
     server.content = pack({"set-1/a.txt": b"1", "set-1/sub/b.txt": b"2", "other.txt": b"3"})
-    (tmp_path / "data.unpacking").mkdir()
-    (tmp_path / "data.unpacking" / "left over").touch()
+    (tmp_path / "data.unpacking" / "set-1").mkdir(parents=True)
+    (tmp_path / "data.unpacking" / "set-1" / "left over").touch()
     download_archive(server.url("x.tar.gz"), tmp_path / "data", inner="set-1")
     found = {str(path.relative_to(tmp_path)): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
     assert found == {"data/a.txt": b"1", "data/sub/b.txt": b"2"}
@@ -567,6 +567,17 @@ def test_the_12_classes(commands: Path, tmp_path: Path) -> None:
 
 def silences(parts: dict[str, dict], split: str) -> list[dict]:
     return [item for item in parts[split].values() if item["word"] == "_silence_"]
+
+
+def test_a_changed_list_is_noticed(commands: Path, tmp_path: Path) -> None:
+    data, save = copy_of(commands, tmp_path / "data"), tmp_path / "save"
+    prepare_speech_commands(data, save)
+    content = (data / "testing_list.txt").read_text().replace("wow/00000002", "wow/00000003")
+    (data / "testing_list.txt").unlink()
+    (data / "testing_list.txt").write_text(content)
+    prepare_speech_commands(data, save)
+    assert "wow-00000003_nohash_0" in names(save)["test"]
+    assert "wow-00000002_nohash_0" in names(save)["train"]
 
 
 def test_silence_is_a_second_of_a_part_of_the_noise(commands: Path, tmp_path: Path) -> None:
@@ -818,8 +829,13 @@ def test_a_table(tmp_path: Path) -> None:
         "test": {"3.wav": "b", "4.wav": "a"},
     }
 
-    csv.write_text("\ufeff" + "path,label\n" + "".join(f"{index}.wav,{'ab'[index % 2]}\n" for index in range(6)))
+    text = csv.read_text().replace("4.wav,test", "4.wav,valid")
+    csv.write_text("\ufeff" + text)
     prepare_audio_folder(data, save, csv=csv)  # the files are the same, the table is not
+    assert set(names(save)["valid"]) == {"2.wav", "4.wav"}
+
+    table(csv, "path,label", *(f"{index}.wav,{'ab'[index % 2]}" for index in range(6)))
+    prepare_audio_folder(data, save, csv=csv)
     assert [sorted(item["label"] for item in items.values()) for items in manifests(save).values()] == [["a", "b"]] * 3
 
 
@@ -838,11 +854,15 @@ def test_a_table(tmp_path: Path) -> None:
             ["path,label", "0.wav,a", "1.wav,b"],
             r"class 'a' \(=1 files\) must have more than the 1 for the test and 1 for",
         ),
+        (
+            ["path,label", "0.wav,a", "1.wav,a", "2.wav,b"],
+            r"class 'a' \(=2 files\) must have more than the 1 for the test",
+        ),
         (["path,label", "0.wav,a", "9.wav,b"], r"every class must have a sound recording, all are bad of b$"),
     ],
 )
 def test_tables_that_are_refused(lines: list[str], message: str, tmp_path: Path) -> None:
-    for index in range(2):
+    for index in range(3):
         write(tmp_path / "data" / f"{index}.wav")
     with pytest.raises(ValueError, match=message):
         prepare_audio_folder(tmp_path / "data", tmp_path / "save", csv=table(tmp_path / "table.csv", *lines))
