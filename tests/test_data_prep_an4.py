@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from an4_release import Spoken, write_release
 from seqstride.data_prep.an4 import prepare_an4
 
 TRAIN = {"fash": ["an251", "cen1"], "mabc": ["an1", "an2", "cen7"], "mxyz": ["an9"]}
@@ -32,27 +33,16 @@ def samples(name: str) -> np.ndarray:
 
 def release(folder: Path, kind: str, train: dict = TRAIN, marks: bool = False) -> Path:
     """Writes the set as it is published: kind "mfc", "raw" or "sph"."""
-    (folder / "etc").mkdir(parents=True)
-    for split, top, speakers in (("train", "an4_clstk", train), ("test", "an4test_clstk", TEST)):
-        fileids, lines = [], []
-        for speaker, names in speakers.items():
-            for start in names:
-                name = f"{start}-{speaker}-b"
-                fileids.append(f"{top}/{speaker}/{name}")
-                words = f"<s> {WORDS[start]} </s>" if marks else WORDS[start]
-                lines.append(f"{words} ({name})")
-                file = folder / ("feat" if kind == "mfc" else "wav") / f"{fileids[-1]}.{kind}"
-                file.parent.mkdir(parents=True, exist_ok=True)
-                if kind == "mfc":
-                    content = frames(name)
-                    file.write_bytes(content.size.to_bytes(4, "big") + content.astype(">f4").tobytes())
-                elif kind == "raw":
-                    file.write_bytes(samples(name).astype(">i2").tobytes())
-                else:
-                    soundfile.write(file, samples(name), 16000, format="NIST", subtype="PCM_16", endian="BIG")
-        (folder / "etc" / f"an4_{split}.fileids").write_text("\n".join(fileids) + "\n")
-        (folder / "etc" / f"an4_{split}.transcription").write_text("\n".join(lines) + "\n")
-    return folder
+
+    def spoken(speakers: dict) -> list[Spoken]:
+        content = frames if kind == "mfc" else samples
+        names = [(start, speaker, f"{start}-{speaker}-b") for speaker, starts in speakers.items() for start in starts]
+        return [
+            Spoken(name, speaker, f"<s> {WORDS[start]} </s>" if marks else WORDS[start], content(name))
+            for start, speaker, name in names
+        ]
+
+    return write_release(folder, spoken(train), spoken(TEST), kind)
 
 
 def manifests(folder: Path) -> dict[str, dict]:

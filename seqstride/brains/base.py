@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
-from seqstride.lengths import absolute_lengths, length_mask
+from seqstride.lengths import absolute_lengths, length_mask, zero_padding
 
 require_torchaudio()
 
@@ -39,9 +39,11 @@ class DownsamplingBrain(sb.Brain):
         history: one record per epoch: losses, scores, strides, seconds.
         test: the scores of `evaluate`.
         selection: the score of the validation part that decides which epoch is kept; the lowest is best.
+        checkpoints_kept: how many of the best epochs are kept, besides the newest.
     """
 
     selection = "loss"
+    checkpoints_kept = 1
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -100,8 +102,9 @@ class DownsamplingBrain(sb.Brain):
             lengths = absolute_lengths(relative, signal.shape[1])
         x, lengths = self.front(signal, lengths)
         if training and self.hparams.fea_augment is not None:
-            augmented, _ = self.hparams.fea_augment(x.transpose(1, 2), lengths / x.shape[2])
-            x = augmented.transpose(1, 2).masked_fill(~length_mask(lengths, x.shape[2])[:, None], 0.0)
+            augmented, relative = self.hparams.fea_augment(x.transpose(1, 2), lengths / x.shape[2])
+            lengths = absolute_lengths(relative, augmented.shape[1])
+            x = zero_padding(augmented.transpose(1, 2), lengths)
         return x, lengths
 
     def front(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
@@ -180,7 +183,7 @@ class DownsamplingBrain(sb.Brain):
         self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
-            self.epoch_start = time.monotonic()
+            self.epoch_start, self.epoch_start_cpu = time.monotonic(), time.process_time()
             seed = self.hparams.seed * 100_003 + epoch
             torch.manual_seed(seed)
             random.seed(seed)  # SpeechBrain's augmenters draw from it
@@ -219,6 +222,7 @@ class DownsamplingBrain(sb.Brain):
             "local_strides": spread,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": time.monotonic() - self.epoch_start,
+            "cpu_seconds": time.process_time() - self.epoch_start_cpu,
         }
         self.history.epochs.append(record)
         self.hparams.train_logger.log_stats(
@@ -230,7 +234,7 @@ class DownsamplingBrain(sb.Brain):
             self.checkpointer.save_and_keep_only(
                 meta={self.selection: stats[self.selection], "epoch": epoch},
                 min_keys=[self.selection],
-                num_to_keep=1,
+                num_to_keep=self.checkpoints_kept,
                 importance_keys=[],  # SpeechBrain appends to this list: its default would grow from epoch to epoch
             )
 

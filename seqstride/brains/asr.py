@@ -1,0 +1,275 @@
+"""Speech recognition with CTC behind a downsampling encoder."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqstride._compat import require_torchaudio
+from seqstride.brains.base import DownsamplingBrain
+from seqstride.lengths import absolute_lengths
+from seqstride.units import BLANK, Units, frames_needed, greedy_decode
+
+require_torchaudio()
+
+import speechbrain as sb  # noqa: E402
+from speechbrain.dataio.sampler import DynamicBatchSampler  # noqa: E402
+from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
+from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
+
+from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+UNALIGNABLE_SHARE = 0.01
+"""The largest share of the training items that may be too short for their units."""
+
+
+class Prediction(NamedTuple):
+    """What a forward pass gives the objective."""
+
+    log_probs: Tensor
+    """(B, L, units), float32."""
+    encoded: Any
+    """What the encoder returned: features, lengths, penalty, plans."""
+
+
+class CTCBrain(DownsamplingBrain):
+    """Recognises speech: a downsampling encoder, a linear layer, CTC.
+
+    Batches have `signal` and `text`. Module `output`: the linear layer. The loss of a batch is the sum of its items'
+    CTC losses over the number of their units, plus what `DownsamplingBrain.regularised` adds. Items with fewer frames
+    than CTC needs cannot be aligned: they have no part in the loss and are counted in every epoch (`unalignable`).
+
+    Validation decodes greedily; the test with `beam_search`, where there is one. The encoder that is scored is the mean
+    of the best `average` epochs; integer buffers are those of the best one.
+
+    Hyperparameters read beyond those of `DownsamplingBrain`: `text` (the manifests' key of the transcription), `units`
+    ("chars" or "words", those of the training part), `selection` ("WER" or "CER", of the validation part, decides which
+    epochs are best), `average`, `warmup_steps` (optimiser steps in which the learning rates rise from 0),
+    `beam_search` (null, or what makes a SpeechBrain CTC searcher, given `blank_index` and `vocab_list`),
+    `dynamic_batching` (null, or keyword arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds).
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.selection = self.hparams.selection
+        if self.selection not in ("WER", "CER"):
+            raise ValueError(f"`selection` (={self.selection!r}) must be 'WER' or 'CER'")
+        if self.hparams.average < 1:
+            raise ValueError(f"`average` (={self.hparams.average}) must be at least 1")
+        self.checkpoints_kept = self.hparams.average
+        self.units: Units = self.hparams.unit_names
+        self.train_sampler = getattr(self.hparams, "train_batches", None)
+        self.searcher = None
+        if self.hparams.beam_search is not None:
+            mark = "▁" if self.units.kind == "words" else ""  # SpeechBrain's sign for the start of a word
+            names = ["<blank>", *(mark + name for name in self.units.names)]
+            self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
+
+    @classmethod
+    def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
+        """Reads the manifests; the units found in the training part decide the size of the linear layer."""
+        datasets = open_manifests(hparams["manifests"], hparams["sample_rate"], hparams["data_root"])
+        key = hparams["text"]
+        for split, dataset in datasets.items():
+            lacking = [name for name, item in dataset.data.items() if not str(item.get(key, "")).split()]
+            if lacking:
+                raise ValueError(f"`text` (={key!r}) must be a key of every item with words; {split}: {lacking[0]}")
+            dataset.add_dynamic_item(lambda text: text, takes=[key], provides=["text"])
+            dataset.set_output_keys(["id", "signal", "text"])
+        units = Units.of(hparams["units"], (item[key] for item in datasets["train"].data.values()))
+        for split, dataset in datasets.items():
+            unknown = {name for item in dataset.data.values() for name in units.unknown(item[key])}
+            if unknown:
+                logger.warning("%s has units that the training part lacks: %s", split, ", ".join(sorted(unknown)))
+        hparams["unit_names"] = units
+        hparams["modules"]["output"] = nn.Linear(hparams["modules"]["encoder"].out_channels, len(units))
+        hparams["checkpointer"].add_recoverable("output", hparams["modules"]["output"])
+        if hparams["dynamic_batching"] is not None:
+            batches = DynamicBatchSampler(
+                datasets["train"], length_func=item_seconds, seed=hparams["seed"], **hparams["dynamic_batching"]
+            )
+            hparams["train_batches"], hparams["train_dataloader"] = batches, {"batch_sampler": batches}
+        return datasets
+
+    # What CTC can align
+
+    def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
+        """As SpeechBrain's, after a look at whether the training items are long enough for their units.
+
+        Raises:
+            ValueError: more than 1 % of them are too short.
+        """
+        short = self.unalignable(train_set)
+        if short:
+            logger.warning("%d of %d training items are too short for CTC", len(short), len(train_set))
+        if len(short) > UNALIGNABLE_SHARE * len(train_set):
+            name, frames, needed = short[0]
+            raise ValueError(
+                f"{len(short)} of {len(train_set)} training items have fewer frames behind strides of "
+                f"{', '.join(f'{stride:g}' for stride in self.strides())} than CTC needs for their "
+                f"`units` (={self.units.kind!r}), such as {name}: {frames} frames, {needed} needed; "
+                "`strides` must be smaller, or the units coarser (words)"
+            )
+        super().fit(epoch_counter, train_set, *args, **kwargs)
+
+    def unalignable(self, dataset: Any) -> list[tuple[str, int, int]]:
+        """Id, frames and frames needed of the items that are too short, with the present strides."""
+        items = list(dataset.data.items())
+        lengths = torch.tensor([self.input_length(item) for _, item in items])
+        key = self.hparams.text
+        frames = self.encoder.output_lengths(lengths).tolist()
+        needed = [frames_needed(self.units.encode(item[key])) for _, item in items]
+        return [(name, has, needs) for (name, _), has, needs in zip(items, frames, needed, strict=True) if has < needs]
+
+    def input_length(self, item: dict[str, Any]) -> int:
+        """Frames at the encoder's input, for an item of a manifest."""
+        if "wav" not in item:
+            return int(item["length"])
+        samples = round(item_seconds(item) * self.hparams.sample_rate)
+        return int(self.modules["frontend"].output_lengths(torch.tensor([samples])))
+
+    # One batch
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> Prediction:
+        """Augments (in training), encodes, and gives every frame its log probabilities."""
+        self.batch_start = time.perf_counter()
+        batch = batch.to(self.device)
+        signal, relative = batch.signal
+        x, lengths = self.features(signal, absolute_lengths(relative, signal.shape[1]), stage)
+        encoded = self.modules["encoder"](x, lengths)
+        logits = self.modules["output"](encoded.features.transpose(1, 2))
+        return Prediction(logits.float().log_softmax(2), encoded)
+
+    def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
+        """The loss of a batch; decodes it in validation and test."""
+        log_probs, encoded = predictions
+        targets = [self.units.encode(text) for text in batch.text]
+        targets *= len(log_probs) // len(targets)  # an augmenter may put new items behind the originals
+        counts = torch.tensor([len(target) for target in targets])
+        needed = torch.tensor([frames_needed(target) for target in targets])
+        lengths = encoded.lengths.cpu()
+        alignable = lengths >= needed
+        self.unaligned += int((~alignable).sum())
+        losses = nn.functional.ctc_loss(
+            log_probs.transpose(0, 1),
+            torch.tensor([unit for target in targets for unit in target], device=log_probs.device),
+            lengths,
+            counts,
+            blank=BLANK,
+            reduction="none",
+            zero_infinity=True,
+        )
+        loss = losses.sum() / (counts * alignable).sum().clamp(min=1)
+        if stage != sb.Stage.TRAIN:
+            self._decode(log_probs, encoded, batch, stage)
+        return self.regularised(loss, encoded, stage)
+
+    def _decode(self, log_probs: Tensor, encoded: Any, batch: Any, stage: sb.Stage) -> None:
+        texts = self.decode(log_probs, encoded.lengths, beam=stage == sb.Stage.TEST)
+        self.compute_seconds += time.perf_counter() - self.batch_start
+        self.input_frames += int(encoded.input_lengths.sum())
+        self.output_frames += int(encoded.lengths.sum())
+        hypotheses, references = [text.split() for text in texts], [text.split() for text in batch.text]
+        self.wer.append(batch.id, hypotheses, references)
+        self.cer.append(batch.id, [list(" ".join(h)) for h in hypotheses], [list(" ".join(r)) for r in references])
+
+    def decode(self, log_probs: Tensor, lengths: Tensor, beam: bool = False) -> list[str]:
+        """The texts of a batch: (B, L, units), (B,) int64 → B texts; by beam search where `beam` and there is one."""
+        if self.searcher is None or not beam:
+            return [self.units.decode(units) for units, _ in greedy_decode(log_probs, lengths)]
+        # item by item: the searcher's own batches cut relative lengths down to whole frames, and may lose one
+        items = zip(log_probs.cpu().numpy(), lengths.tolist(), strict=True)
+        return [self.searcher.decode_log_probs(item, length)[0].text for item, length in items]
+
+    # Optimisation
+
+    def optimizers_step(self) -> None:
+        """One step, at the epoch's learning rates, less during the warm-up."""
+        warm = min(1.0, (self.optimizer_step + 1) / max(1, self.hparams.warmup_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["initial_lr"] * self.rate_share * warm
+        super().optimizers_step()
+
+    def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
+        """Recovers the best epoch, then takes the mean of the best ones into its modules."""
+        super().on_evaluate_start(max_key=max_key, min_key=min_key)
+        if self.checkpointer is None or self.hparams.average == 1:
+            return
+        best = self.checkpointer.find_checkpoints(min_key=self.selection, max_num_checkpoints=self.hparams.average)
+        for name, module in self.checkpointer.recoverables.items():
+            if best and isinstance(module, nn.Module):
+                module.load_state_dict(average_checkpoints(best, name, averager=average_states))
+
+    # Scores
+
+    def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
+        """As in every task; in training also keeps the epoch's share of the learning rates."""
+        super().on_stage_start(stage, epoch)
+        if stage == sb.Stage.TRAIN:
+            assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
+            self.rate_share = self.learning_rate_share(epoch)
+
+    def start_scores(self, stage: sb.Stage) -> None:
+        self.unaligned = self.input_frames = self.output_frames = 0
+        self.compute_seconds = 0.0
+        self.wer, self.cer = ErrorRateStats(), ErrorRateStats()
+
+    def scores(self, stage: sb.Stage) -> dict[str, float]:
+        """`unalignable`, the items that are too short; of what is decoded also `WER` and `CER`, in %."""
+        if stage == sb.Stage.TRAIN:
+            return {"unalignable": self.unaligned}
+        rates = {name: float(stats.summarize("WER")) for name, stats in (("WER", self.wer), ("CER", self.cer))}
+        return {**rates, "unalignable": self.unaligned}
+
+    def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
+        """Error rates of the scored part, rates of frames, the cost of decoding."""
+        data = datasets[self.hparams.score].data
+        seconds = sum(item_seconds(item) for item in data.values())
+        return {
+            "metric": {"name": "WER", "value": self.test["WER"], "unit": "%", "lower_is_better": True},
+            **{f"test_{name}": value for name, value in self.test.items()},
+            "units": self.units.kind,
+            "unit_count": len(self.units),
+            "decoding": "greedy" if self.searcher is None else type(self.searcher).__name__,
+            "averaged_epochs": self.hparams.average,
+            "input_frames_per_second": self.input_frames / seconds,
+            "output_frames_per_second": self.output_frames / seconds,
+            "real_time_factor": self.compute_seconds / seconds,
+            "peak_memory_mb": _peak_memory(self.device),
+        }
+
+    # Model and pictures
+
+    def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
+        """`wer.txt` and `cer.txt`, the alignments of the scored part."""
+        for name, stats in (("wer", self.wer), ("cer", self.cer)):
+            with open(folder / f"{name}.txt", "w", encoding="utf-8") as file:
+                stats.write_stats(file)
+
+
+def average_states(states: Any) -> dict[str, Tensor]:
+    """The mean of state dicts, best first, in their own precision; what is not floating point is the best one's."""
+    first, *others = states
+    mean = {}
+    for name, tensor in first.items():
+        if tensor.is_floating_point():
+            tensor = torch.stack([tensor, *(state[name] for state in others)]).double().mean(0).to(tensor.dtype)
+        mean[name] = tensor
+    return mean
+
+
+def _peak_memory(device: Any) -> float:
+    """The most memory that was held, in MB: of a GPU by torch's own count, else by the whole process (max RSS)."""
+    if torch.device(device).type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 1e6
+    unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
