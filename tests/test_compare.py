@@ -55,7 +55,7 @@ def main(argv):
     name = f"{Path(file).stem}-{hparams['fold']}-{hparams['seed']}"
     if (HERE / "pairs").exists():  # two methods must be there at the same time
         (HERE / "pairs" / name).touch()
-        for _ in range(1200):
+        for _ in range(3600):
             if len(list((HERE / "pairs").glob(f"*-{hparams['fold']}-{hparams['seed']}"))) == 2:
                 break
             time.sleep(0.05)
@@ -245,7 +245,7 @@ def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
     held = output / "runs" / "a_better" / "0"
     errors = tmp_path / "errors"
     with open(errors, "w") as file, subprocess.Popen(command, env=environment, stderr=file) as running:
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while not (held / "results.json").is_file():
             assert running.poll() is None, errors.read_text()
             assert time.monotonic() < until
