@@ -31,6 +31,19 @@ Runs methods of a recipe with several seeds, on several folds if it has them, an
 Every run is a `seqstride train` of its own, to which all other arguments go: `--key value` overrides a key of the
 recipe. The folder gets runs/ with what each run leaves and prints, runs.json, table.md and comparison.png."""
 
+STRIDES_HELP = """\
+Draws recordings as a trained model hears them: waveform, spectrogram with the bounds of the output frames, local
+strides of every block and of the whole encoder, and learnt strides as masks over the modulation frequencies.
+
+  seqstride strides five.wav --model results/spoken_digits_adastride/official/1986 -o five.png
+
+A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … Of a folder every recording
+gets a picture named after it; those that cannot be read are named, and the exit code is 2."""
+
+CLASSIFY_HELP = """\
+Prints the label of every recording with its probability. Folders are searched for audio files. Recordings that
+cannot be read are named, the others are done, and the exit code is 2."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, or 2 with one line on stderr where the user can mend something."""
@@ -41,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        arguments.run(arguments)
+        return arguments.run(arguments) or 0
     except (ValueError, ImportError, OSError) as error:
         if "--debug" in argv:
             raise
@@ -50,7 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         print(f"seqstride: {str(stop) or 'stopped; the same command resumes the run'}", file=sys.stderr)
         return 130
-    return 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -84,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("recipe", help="a recipe, such as recipes/JapaneseVowels/speaker_id")
     compare.add_argument("--methods", help="comma-separated files of its hparams/; default: all; first: the reference")
     compare.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
-    compare.add_argument("--folds", help="all, or comma-separated ones of the recipe's folds; default: no folds")
+    compare.add_argument("--folds", help="all, or comma-separated ones of the recipe's folds; default: its key fold")
     compare.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
     compare.add_argument("--resume", action="store_true", help="go on; finished runs are not run again")
     compare.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
@@ -116,6 +128,33 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there")
     bench.add_argument("--plot", metavar="FILE", help="write a log-log plot of cost against T there (PNG, PDF, …)")
     bench.set_defaults(run=_bench)
+
+    strides = commands.add_parser(
+        "strides",
+        help="draw where a trained model takes long strides in recordings, and where short ones",
+        description=STRIDES_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    strides.add_argument("source", metavar="FILE_OR_FOLDER", help="an audio file, or a folder of them")
+    strides.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    strides.add_argument("-o", "--output", required=True, metavar="OUT", help="the picture; for a folder, theirs")
+    strides.add_argument("--csv", metavar="FILE", help="write strides and positions at every input frame there")
+    strides.add_argument("--html", metavar="OUT", help="write a page to zoom and point into; for a folder, theirs")
+    strides.add_argument("--seconds", type=float, default=8.0, help="of a picture at most (default 8)")
+    strides.set_defaults(run=_strides)
+
+    classify = commands.add_parser(
+        "classify",
+        help="say what a trained model hears in recordings",
+        description=CLASSIFY_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    classify.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them")
+    classify.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    classify.add_argument("--csv", metavar="FILE", help="write labels and probabilities there")
+    classify.set_defaults(run=_classify)
     return parser
 
 
@@ -207,6 +246,52 @@ def _table(arguments: argparse.Namespace) -> None:
     folder = Path(find_recipe_file(arguments.folder))
     comparison = read_comparison(folder)
     print(report(comparison) if comparison else results_table(read_records(folder), order=DOWNSAMPLERS))
+
+
+def _strides(arguments: argparse.Namespace) -> int:
+    from seqstride.model import load_model
+    from seqstride.strides import draw_strides
+
+    failed = False
+    for drawn in draw_strides(
+        load_model(arguments.model),
+        arguments.source,
+        arguments.output,
+        table=arguments.csv,
+        page=arguments.html,
+        seconds=arguments.seconds,
+    ):
+        failed |= drawn.error is not None
+        for path in drawn.written:
+            print(path)
+        if drawn.error is not None:
+            print(f"seqstride: {drawn.error}", file=sys.stderr)
+    return 2 if failed else 0
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from contextlib import nullcontext
+
+    from tqdm import tqdm
+
+    from seqstride.audio_files import find_recordings
+    from seqstride.classify import classify_files, open_table
+    from seqstride.model import in_words, load_model
+
+    model = load_model(arguments.model)
+    files = find_recordings(arguments.files)
+    failed = False
+    with nullcontext() if arguments.csv is None else open_table(arguments.csv, list(model.labels)) as write:
+        results = classify_files(model, files)
+        for result in tqdm(results, total=len(files), unit="file", leave=False, disable=None):
+            failed |= result.error is not None
+            if result.error is None:
+                tqdm.write(f"{result.file}: {in_words(result.decisions)}")
+            else:
+                tqdm.write(f"seqstride: {result.error}", file=sys.stderr)
+            if write is not None:
+                write(result)
+    return 2 if failed else 0
 
 
 if __name__ == "__main__":
