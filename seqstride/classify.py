@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import csv
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,7 +13,7 @@ import torch
 from torch import Tensor
 
 from seqstride.dataio import load_audio
-from seqstride.model import Decision, SequenceClassifier
+from seqstride.model import Decision, SequenceClassifier, sample_rate_of
 
 BATCH_SECONDS = 120.0  # of a padded batch, as long as no single recording is longer
 
@@ -22,17 +25,6 @@ class Result(NamedTuple):
     decisions: dict[str, Decision]
     """Label → its most probable class; none where the file could not be read."""
     error: str | None
-
-
-def sample_rate_of(model: SequenceClassifier) -> int:
-    """The rate, in Hz, of the waveforms that a model reads.
-
-    Raises:
-        ValueError: it reads features.
-    """
-    if model.sample_rate is None:
-        raise ValueError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
-    return model.sample_rate
 
 
 def classify_files(
@@ -64,6 +56,31 @@ def classify_files(
         pending.append((file, loaded))
         longest = max(longest, length)
     yield from _classify(model, pending)
+
+
+@contextmanager
+def open_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Iterator[Callable[[Result], None]]:
+    """A CSV file with the columns `file`, for every label `<label>` and `<label>_probability`, and `error`.
+
+    Args:
+        path: of the file; its folder is made if missing.
+        labels: of the model.
+
+    Yields:
+        What writes the row of a result.
+    """
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["file", *(column for label in labels for column in (label, f"{label}_probability")), "error"])
+
+        def write(result: Result) -> None:
+            cells: list[object] = [""] * (2 * len(labels))
+            for index, (name, probability) in enumerate(result.decisions.values()):
+                cells[2 * index : 2 * index + 2] = name, round(probability, 6)
+            rows.writerow([result.file, *cells, result.error or ""])
+
+        yield write
 
 
 def _classify(model: SequenceClassifier, batch: Sequence[tuple[Path, Tensor | ValueError]]) -> Iterator[Result]:

@@ -124,7 +124,8 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
         samples, rate = soundfile.read(os.fspath(path), start=start, stop=stop, dtype="float32", always_2d=True)
     # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
     except (soundfile.SoundFileError, OSError, TypeError) as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be read as audio: {error}") from error
+        reason = getattr(error, "error_string", error) if os.path.exists(path) else "there is no such file"
+        raise ValueError(f"{os.fspath(path)!r} cannot be read as audio: {reason}") from error
     if len(samples) == 0:
         raise ValueError(f"{os.fspath(path)!r} must have at least one sample")
     if not np.isfinite(samples).all():

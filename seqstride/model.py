@@ -196,6 +196,17 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
     )
 
 
+def sample_rate_of(model: SequenceClassifier) -> int:
+    """The rate, in Hz, of the waveforms that a model reads.
+
+    Raises:
+        ValueError: it reads features.
+    """
+    if model.sample_rate is None:
+        raise ValueError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
+    return model.sample_rate
+
+
 def in_words(decisions: Mapping[str, Decision]) -> str:
     """For a reader: "digit 5 (97.3 %), speaker theo (64.0 %)"."""
     return ", ".join(f"{label} {name} ({100 * share:.1f} %)" for label, (name, share) in decisions.items())

@@ -15,6 +15,10 @@ DASHES = ("solid", "dash", "dot")  # the second and third round of the colours
 # pixels
 WAVE, SPECTROGRAM, STRIDES, SCORES, MASKS = 90, 260, 220, 200, 150
 GAP, TIME_AXIS, TOP, BOTTOM = 24, 110, 90, 60
+BESIDE = 0.08  # of the width, between two panels
+# the first two would send the recording to a server
+WITHOUT = ["sendChartToCloud", "sendDataToCloud", "select2d", "lasso2d"]
+CONFIG = {"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": WITHOUT}
 
 
 def require_plotly() -> Any:
@@ -62,7 +66,8 @@ def view_page(view: View, seconds: float) -> str:
         hovermode="x unified",
         hoversubplots="axis",
         xaxis={
-            "title": "time (s)",
+            "title": "time",
+            "ticksuffix": " s",
             "anchor": f"y{len(rows)}",
             "range": [view.start, min(view.stop, view.start + seconds)],
             "hoverformat": ".3f",
@@ -82,10 +87,11 @@ def view_page(view: View, seconds: float) -> str:
             legend = {} if trace.type == "heatmap" else {"legend": f"legend{number}"}
             figure.add_trace(trace.update(xaxis="x", yaxis=f"y{number}", **legend))
         top = bottom - GAP / height
+    width = (1 - BESIDE * (len(masks) - 1)) / max(1, len(masks))
     for column, name in enumerate(masks):
-        number, share = len(rows) + 1 + column, 1 / len(masks)
-        _add_masks(go, figure, view, name, number, [column * share, (column + 0.88) * share], MASKS / height)
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config={"displaylogo": False, "scrollZoom": True})
+        left = column * (width + BESIDE)
+        _add_masks(go, figure, view, name, len(rows) + 1 + column, [left, left + width], MASKS / height)
+    body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
     head = f'<meta charset="utf-8"><title>{escape(view.name)}</title>'
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
@@ -174,8 +180,8 @@ def _add_masks(go: Any, figure: Any, view: View, name: str, number: int, columns
             f"yaxis{number}": {"title": "mask", "domain": [0, height], "range": [-0.05, 1.05], "anchor": f"x{number}"},
         }
     )
-    at = {"x": sum(columns) / 2, "y": height, "xref": "paper", "yref": "paper", "yanchor": "bottom"}
-    figure.add_annotation(text=text, showarrow=False, **at)
+    at = {"x": columns[0], "y": height, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+    figure.add_annotation(text=text, align="left", font={"size": 11}, showarrow=False, **at)
 
 
 def _look(index: int) -> dict[str, Any]:

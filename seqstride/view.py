@@ -19,7 +19,7 @@ from torch import Tensor
 from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt_stride import LearntStride
 from seqstride.masks import spectral_mask
-from seqstride.model import Decision, SequenceClassifier, in_words
+from seqstride.model import Decision, SequenceClassifier, in_words, sample_rate_of
 from seqstride.plan import Plan, SpectralPlan
 
 DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
@@ -190,9 +190,7 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
     Raises:
         ValueError: the model reads features.
     """
-    frontend, sample_rate = model.frontend, model.sample_rate
-    if frontend is None or sample_rate is None:
-        raise ValueError(f"`model` must read waveforms; this one reads features ({model.description['feature_name']})")
+    frontend, sample_rate = model.frontend, sample_rate_of(model)
     signal, lengths = waveform[None], torch.tensor([len(waveform)])
     encoded = model.encode(signal, lengths)
     rate = model.frame_rate
