@@ -63,7 +63,7 @@ class SequenceClassifier(nn.Module):
         if description.get("format") != FORMAT:
             raise ValueError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
         self.description = dict(description)
-        self.labels: dict[str, list[str]] = {label: list(names) for label, names in description["labels"].items()}
+        self.labels: dict[str, list[str]] = _labels(description["labels"])
         self.sample_rate: int | None = description["sample_rate"]
         modules: dict[str, Any] = {name: _build(name, entry) for name, entry in description["modules"].items()}
         self.frontend: Any = modules.get("frontend")
@@ -188,11 +188,11 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
     os.replace(folder / "model.ckpt.part", folder / "model.ckpt")
     text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
     (folder / "model.json").write_text(text, encoding="utf-8")
-    (folder / "hyperparams.yaml").write_text(SPEECHBRAIN.replace("DESCRIPTION", json.dumps(description)), "utf-8")
+    (folder / "hyperparams.yaml").write_text(_speechbrain(description), encoding="utf-8")
     names = next(iter(description["labels"].values()))
     lines = [f"{name!r} => {index}" for index, name in enumerate(names)]
     (folder / "label_encoder.ckpt").write_text(
-        "\n".join([*lines, "=" * 16, f"'starting_index' => {0}", ""]), encoding="utf-8"
+        "\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8"
     )
 
 
@@ -225,8 +225,9 @@ def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model = SequenceClassifier(description)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {error!r}") from error
+    except Exception as error:  # wrong keys, types and sizes fail in many ways
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise ValueError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
     try:
         weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
         model.load_state_dict(weights)
@@ -238,12 +239,22 @@ def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu
     return model.to(device)
 
 
-SPEECHBRAIN = """\
+def _speechbrain(description: Mapping[str, Any]) -> str:
+    """HyperPyYAML for `EncoderClassifier`; JSON is YAML, too."""
+    classes = len(next(iter(description["labels"].values())))
+    rate = description["sample_rate"]
+    audio = f"""\
+audio_normalizer: !new:speechbrain.dataio.preprocess.AudioNormalizer
+    sample_rate: {rate}
+"""
+    return f"""\
 # For speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source=<this folder>).
 # seqstride.model.load_model(<this folder>) loads the same model without running anything that a file names.
 model: !new:seqstride.model.SequenceClassifier
-    description: DESCRIPTION
+    description: {json.dumps(description, ensure_ascii=False)}
 label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+__expect: !apply:speechbrain.dataio.encoder.CategoricalEncoder.expect_len [!ref <label_encoder>, {classes}]
+{audio if rate is not None else ""}\
 modules:
     compute_features: !new:torch.nn.Identity
     mean_var_norm: !new:seqstride.lobes.First
@@ -256,6 +267,15 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
         model: !ref <model>
         label_encoder: !ref <label_encoder>
 """
+
+
+def _labels(labels: Any) -> dict[str, list[str]]:
+    if not labels or not isinstance(labels, Mapping):
+        raise ValueError(f"`labels` (={labels!r}) must map at least one label to the names of its classes")
+    for label, names in labels.items():
+        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise ValueError(f"`labels` ({label}={names!r}) must list the names of the classes")
+    return {label: list(names) for label, names in labels.items()}
 
 
 def _entry(node: Any) -> dict[str, Any]:
