@@ -72,7 +72,12 @@ class CTCBrain(DownsamplingBrain):
         if self.hparams.beam_search is not None:
             mark = "▁" if self.units.kind == "words" else ""  # SpeechBrain's sign for the start of a word
             names = ["<blank>", *(mark + name for name in self.units.names)]
-            self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
+            try:
+                self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
+            except ImportError as error:
+                raise ImportError(
+                    f'`beam_search` with an n-gram model needs kenlm and pygtrie: pip install "seqstride[lm]" ({error})'
+                ) from error
 
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,428 @@
+"""The Conformer encoder and CTC: padding, cost, alignability, decoding, whole runs on a toy language."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from an4_release import Spoken, write_release
+from helpers import ADAPTIVE, KEYS
+from speechbrain.core import Stage
+from speechbrain.decoders.ctc import CTCBeamSearcher
+from speechbrain.lobes.models.transformer.Conformer import ConvolutionModule
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import seqstride as ss
+from seqstride.augment import Tempo
+from seqstride.brains.asr import CTCBrain, average_states
+from seqstride.cli import main
+from seqstride.encoders.conformer import ConformerEncoder
+from seqstride.recipe import recipes_folder
+from seqstride.units import Units, frames_needed, greedy_decode
+
+RECIPE = recipes_folder() / "AN4" / "ASR" / "hparams"
+LENGTHS = torch.tensor([60, 41, 17, 1])
+
+
+def encoder(key: str, strides: tuple[float, ...] = (3, 2)) -> ConformerEncoder:
+    """A small encoder whose scores, where it has them, are far from uniform."""
+    torch.manual_seed(0)
+    small = ConformerEncoder(5, 16, strides, key, layers=2, heads=4, feed_forward=24, kernel_size=7, dropout=0.0)
+    if key in ADAPTIVE:
+        for layer in small.downsamplers:
+            nn.init.normal_(layer.score.weight, std=0.5)
+    return small.eval()
+
+
+# The encoder
+
+
+def padded(value: float = float("nan")) -> torch.Tensor:
+    x = torch.randn(4, 5, 64)
+    for item, length in enumerate(LENGTHS):
+        x[item, :, length:] = value
+    return x
+
+
+def largest_difference(model: ConformerEncoder) -> float:
+    """Between items alone and in a padded batch: features, lengths, and the gradient of the input."""
+    x = padded(9.0).requires_grad_()
+    batch = model(x, LENGTHS)
+    batch.features.square().sum().backward()
+    assert (batch.features[1, :, batch.lengths[1] :] == 0).all()
+    worst = 0.0
+    for item, length in enumerate(LENGTHS):
+        own = x.detach()[item : item + 1, :, :length].requires_grad_()
+        alone = model(own)
+        alone.features.square().sum().backward()
+        assert alone.lengths[0] == batch.lengths[item] == alone.features.shape[2]
+        features = batch.features.detach()[item, :, : alone.lengths[0]] - alone.features.detach()[0]
+        gradient = x.grad[item, :, :length] - own.grad[0]
+        worst = max(worst, float(features.abs().max()), float(gradient.abs().max()))
+        assert (x.grad[item, :, length:] == 0).all()
+    return worst
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_an_item_alone_is_the_item_in_a_padded_batch(key: str) -> None:
+    model = encoder(key)
+    assert largest_difference(model) < 1e-5
+    x = padded()
+    torch.testing.assert_close(model(x, LENGTHS).features, model(x.nan_to_num(3.0), LENGTHS).features)
+    assert torch.equal(model.output_lengths(LENGTHS), model(x, LENGTHS).lengths)
+
+
+def test_speechbrains_own_convolution_module_would_leak() -> None:
+    model = encoder("average")
+    for layer in model.conformer.layers:
+        own = ConvolutionModule(16, 7)
+        own.load_state_dict(layer.convolution_module.state_dict())
+        layer.convolution_module = own.eval()
+    assert largest_difference(model) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("key", "strides"), [("average", (2, 2)), ("strided", (3, 2)), ("average", (8,)), ("max", (1,))]
+)
+def test_the_cost_is_what_a_forward_pass_computes(key: str, strides: tuple[float, ...]) -> None:
+    model = encoder(key, strides)
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model(torch.randn(1, 5, 240))
+    assert ss.macs(model, 240) == pytest.approx(counter.get_total_flops() / 2, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"strides": ()}, r"`strides` \(=\(\)\)"),
+        ({"channels": 15, "heads": 5}, "must be even"),
+        ({"channels": 16, "heads": 3}, r"`heads` \(=3\) must divide `channels` \(=16\)"),
+        ({"kernel_size": 4}, r"`kernel_size` \(=4\) must be odd"),
+        ({"front_kernel": 0}, r"`front_kernel` \(=0\)"),
+        ({"layers": 0}, r"`layers` \(=0\)"),
+        ({"downsampler": "mean"}, "must be one of strided"),
+    ],
+)
+def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        ConformerEncoder(5, **arguments)
+
+
+# Units and decoding
+
+
+def test_units_there_and_back() -> None:
+    chars = Units.of("chars", ["AB  A", "C"])
+    assert chars.names == [" ", "A", "B", "C"]
+    assert len(chars) == 5
+    assert chars.encode(" A  CB ") == [2, 1, 4, 3]
+    assert chars.decode([1, 2, 1, 1, 4, 1]) == "A C"
+    assert chars.unknown("AXB") == ["X"]
+    words = Units.of("words", ["TWO SIX", "SIX GO"])
+    assert words.names == ["GO", "SIX", "TWO"]
+    assert words.encode("SIX ELEVEN TWO") == [2, 3]
+    assert words.decode([2, 3]) == "SIX TWO"
+    with pytest.raises(ValueError, match=r"`kind` \(='phones'\)"):
+        Units("phones", ["a"])
+    with pytest.raises(ValueError, match="`names`"):
+        Units.of("words", [" "])
+
+
+def test_the_frames_that_ctc_needs() -> None:
+    assert frames_needed([]) == 0
+    assert frames_needed([3]) == 1
+    assert frames_needed([1, 2, 2, 2, 1, 1]) == 9
+    # that many frames have one path, one less have none
+    log_probs = torch.randn(9, 1, 4).log_softmax(2)
+    target, count = torch.tensor([[1, 2, 2, 2, 1, 1]]), torch.tensor([6])
+    assert nn.functional.ctc_loss(log_probs, target, torch.tensor([9]), count, reduction="none").isfinite()
+    assert nn.functional.ctc_loss(log_probs[:8], target, torch.tensor([8]), count, reduction="none").isinf()
+
+
+def one_hot(path: list[int], strength: list[float]) -> torch.Tensor:
+    return (nn.functional.one_hot(torch.tensor(path), 4) * torch.tensor(strength)[:, None]).log_softmax(1)
+
+
+def test_greedy_decoding_merges_runs_and_finds_their_peaks() -> None:
+    path = [0, 2, 2, 2, 0, 2, 1, 1, 0, 3]
+    strength = [5.0, 1.0, 3.0, 2.0, 5.0, 1.0, 1.0, 4.0, 5.0, 2.0]
+    log_probs = torch.stack([one_hot(path, strength), one_hot(path, strength)])
+    whole, cut = greedy_decode(log_probs, torch.tensor([10, 7]))
+    assert whole == ([2, 2, 1, 3], [2, 5, 7, 9])
+    assert cut == ([2, 2, 1], [2, 5, 6])
+
+
+def test_averages_are_those_of_floats_only() -> None:
+    states = [{"w": torch.tensor([v]), "n": torch.tensor(n)} for v, n in ((1.0, 7), (2.0, 5), (6.0, 6))]
+    mean = average_states(iter(states))
+    assert mean["w"].item() == 3.0
+    assert mean["w"].dtype == torch.float32
+    assert mean["n"].item() == 7
+    assert states[0]["w"].item() == 1.0
+
+
+def test_tempo_keeps_what_is_said() -> None:
+    x = torch.arange(100.0)[None, :, None].expand(3, 100, 2)
+    torch.manual_seed(3)
+    sizes = set()
+    for _ in range(20):
+        y = Tempo(0.8, 1.25)(x)
+        sizes.add(y.shape[1])
+        assert y.shape[::2] == (3, 2)
+        assert 80 <= y.shape[1] <= 125
+        ramp = (torch.arange(y.shape[1]) + 0.5) * 100 / y.shape[1] - 0.5
+        torch.testing.assert_close(y[1, :, 0], ramp.clamp(0, 99), atol=1e-3, rtol=0)
+    assert len(sizes) > 5
+    with pytest.raises(ValueError, match=r"`low` \(=1.2\)"):
+        Tempo(1.2, 1.1)
+
+
+# The Brain's parts
+
+
+def brain(units: Units, model: ConformerEncoder | None = None, searcher: object = None) -> CTCBrain:
+    """As much of the Brain as counting and decoding need."""
+    bare = object.__new__(CTCBrain)
+    bare.units, bare.searcher = units, searcher
+    bare.modules = {"encoder": model}
+    price = {"weight": 0.0}
+    bare.hparams = SimpleNamespace(text="words", penalty_weight=1.0, complexity=price)
+    bare.start_scores(Stage.TRAIN)
+    return bare
+
+
+def test_items_that_are_too_short_are_found_by_hand() -> None:
+    # behind strides 3 and 2, 25 frames are 9 and then 5: enough for 4 different units and one repetition
+    data = {
+        "fits": {"length": 25, "words": "ABCC"},
+        "repeats": {"length": 25, "words": "AABB"},
+        "longer": {"length": 30, "words": "AABBC"},
+        "unknown": {"length": 25, "words": "ABCAXX"},
+    }
+    bare = brain(Units("chars", "ABC"), encoder("strided"))
+    assert bare.unalignable(SimpleNamespace(data=data)) == [("repeats", 5, 6), ("longer", 5, 7)]
+    words = brain(Units("words", ["AABB", "ABCC"]), encoder("strided"))
+    assert words.unalignable(SimpleNamespace(data=data)) == []
+
+
+def test_an_item_that_is_too_short_has_no_part_in_the_loss() -> None:
+    def loss(texts: list[str], lengths: list[int]) -> tuple[float, int]:
+        bare = brain(Units("chars", "ABC"))
+        encoded = SimpleNamespace(lengths=torch.tensor(lengths), penalty=torch.zeros(()))
+        value = bare.compute_objectives((log_probs, encoded), SimpleNamespace(text=texts), Stage.TRAIN)
+        return float(value), bare.unaligned
+
+    log_probs = torch.randn(2, 6, 4).log_softmax(2)
+    both, short = loss(["AB", "CCC"], [6, 4])
+    assert short == 1
+    by_hand = nn.functional.ctc_loss(
+        log_probs[:1].transpose(0, 1), torch.tensor([[1, 2]]), torch.tensor([6]), torch.tensor([2]), reduction="sum"
+    )
+    assert both == pytest.approx(float(by_hand) / 2, rel=1e-5)
+    assert loss(["AB", "CCC"], [6, 5])[1] == 0
+
+
+def decoders() -> dict[str, CTCBeamSearcher | None]:
+    names = ["<blank>", " ", "A", "B", "C"]
+    return {"greedy": None, "beam": CTCBeamSearcher(blank_index=0, vocab_list=names, beam_size=10)}
+
+
+@pytest.mark.parametrize("kind", ["greedy", "beam"])
+def test_a_text_alone_is_the_text_in_a_padded_batch(kind: str) -> None:
+    bare = brain(Units("chars", " ABC"), searcher=decoders()[kind])
+    lengths = torch.arange(1, 50, 3)
+    log_probs = (3 * torch.randn(len(lengths), 49, 5)).log_softmax(2)
+    # as relative lengths most of these are no whole numbers of frames again
+    batch = bare.decode(log_probs, lengths, beam=True)
+    assert len(set(batch)) > 10
+    for item, length in enumerate(lengths):
+        alone = log_probs[item : item + 1, :length]
+        assert bare.decode(alone, lengths[item : item + 1], beam=True) == [batch[item]]
+
+
+ARPA = """
+\\data\\
+ngram 1=5
+ngram 2=2
+
+\\1-grams:
+-1.0\t<unk>
+0\t<s>\t0
+-1.0\t</s>
+-3.0\tBAD\t0
+-0.1\tBED\t0
+
+\\2-grams:
+-0.1\t<s> BED
+-3.0\t<s> BAD
+
+\\end\\
+"""
+
+
+def test_an_ngram_model_decides_between_words_that_sound_alike(tmp_path: Path) -> None:
+    pytest.importorskip("kenlm")
+    pytest.importorskip("pygtrie")
+    (tmp_path / "words.arpa").write_text(ARPA.lstrip())
+    names = ["<blank>", " ", *"ABDE"]
+    path = [3, 0, 2, 0, 4]
+    log_probs = (nn.functional.one_hot(torch.tensor(path), 6) * 8.0)[None]
+    log_probs[0, 2, 5] = 7.8  # E, nearly as loud as A
+    log_probs, lengths = log_probs.log_softmax(2), torch.tensor([5])
+    units = Units("chars", names[1:])
+    plain = CTCBeamSearcher(blank_index=0, vocab_list=names)
+    model = CTCBeamSearcher(blank_index=0, vocab_list=names, kenlm_model_path=str(tmp_path / "words.arpa"))
+    assert brain(units).decode(log_probs, lengths, beam=True) == ["BAD"]
+    assert brain(units, searcher=plain).decode(log_probs, lengths, beam=True) == ["BAD"]
+    assert brain(units, searcher=model).decode(log_probs, lengths, beam=True) == ["BED"]
+    assert brain(units, searcher=model).decode(log_probs, lengths) == ["BAD"]
+
+
+# Whole runs
+
+
+@pytest.fixture(autouse=True)
+def _quiet_logging() -> Iterator[None]:
+    """A run points the root logger and the exception hook at its own folder; the next test starts without that."""
+    hook = sys.excepthook
+    yield
+    sys.excepthook = hook
+    root = logging.getLogger()
+    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def utterance(name: str, speaker: str, words: str) -> Spoken:
+    """A toy language: each letter is a sound of its own, 12 to 16 frames long, with silence around it."""
+    generator = np.random.default_rng(sum(name.encode()))
+    silence, sounds = np.zeros(13), {letter: np.eye(13)[index] * 4 for index, letter in enumerate("ABC")}
+    parts = [silence] * 5
+    for letter in words:
+        parts += [sounds.get(letter, silence)] * int(generator.integers(12, 17)) + [silence] * 8
+    content = np.stack(parts) + 0.3 * generator.normal(size=(len(parts), 13))
+    return Spoken(name, speaker, words, content.astype(np.float32))
+
+
+@pytest.fixture(scope="module")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six speakers for training and validation, one for the test; words of one to three letters."""
+    generator = np.random.default_rng(0)
+
+    def said(speaker: str, count: int) -> list[Spoken]:
+        spoken = []
+        for index in range(count):
+            words = [
+                "".join(generator.choice(list("ABC"), generator.integers(1, 4)))
+                for _ in range(generator.integers(1, 4))
+            ]
+            spoken.append(utterance(f"{index}-{speaker}", speaker, " ".join(words)))
+        return spoken
+
+    train = [spoken for speaker in "pqrstu" for spoken in said(speaker, 10)]
+    return write_release(tmp_path_factory.mktemp("toy") / "an4", train, said("z", 8))
+
+
+SMALL = {
+    **{"valid_speakers": 1, "width": 24, "layers": 1, "feed_forward": 32, "dropout": 0.0, "batch_size": 10},
+    **{"number_of_epochs": 1, "warmup_steps": 5, "average": 2, "lr": 0.01, "device": "cpu"},
+    "dynamic_batching": "{max_batch_length: 12, bucket_boundaries: [1.0, 1.5, 3.0]}",
+}
+
+
+def run(method: str, data: Path, output: Path, **overrides: object) -> int:
+    """Runs the recipe; the exit status."""
+    options = {"data_folder": data, "output_folder": output, **SMALL, **overrides}
+    argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    return main(["train", str(RECIPE / f"{method}.yaml"), *argv, "--noprogressbar"])
+
+
+def record(output: Path) -> dict:
+    return json.loads((output / "results.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("method", ["strided", "adastride"])
+def test_a_toy_language_is_learnt_without_an_error(method: str, toy: Path, tmp_path: Path) -> None:
+    plain = "{min_augmentations: 0, max_augmentations: 0}"
+    assert run(method, toy, tmp_path, number_of_epochs=14, fea_augment=plain) == 0
+    result = record(tmp_path)
+    assert result["test_CER"] == result["test_WER"] == result["metric"]["value"] == 0.0
+    assert result["metric"]["lower_is_better"]
+    assert result["input_frames_per_second"] == pytest.approx(100)
+    assert result["output_frames_per_second"] == pytest.approx(25, rel=0.05)
+    assert "%WER 0.00" in (tmp_path / "wer.txt").read_text(encoding="utf-8")
+
+
+def test_units_too_fine_for_the_strides_stop_before_training(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("average", toy, tmp_path / "chars", strides="[8, 4]") == 2
+    message = capsys.readouterr().err
+    assert (
+        "training items have fewer frames behind strides of 8, 4 than CTC needs for their `units` (='chars')" in message
+    )
+    assert "`strides` must be smaller, or the units coarser (words)" in message
+    assert not list((tmp_path / "chars" / "save").glob("**/encoder.ckpt"))
+    assert run("average", toy, tmp_path / "words", strides="[8, 4]", units="words", score="valid") == 0
+    result = record(tmp_path / "words")
+    assert result["units"] == "words"
+    assert result["output_frames_per_second"] == pytest.approx(100 / 32, rel=0.3)
+
+
+def test_a_resumed_run_equals_one_that_never_stopped(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run("diffstride", toy, tmp_path / "whole", number_of_epochs=3) == 0
+    end_epoch = CTCBrain._end_epoch
+
+    def stop_after_the_first(self: CTCBrain, epoch: int, stats: dict) -> None:
+        end_epoch(self, epoch, stats)
+        if epoch == 1:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(CTCBrain, "_end_epoch", stop_after_the_first)
+        assert run("diffstride", toy, tmp_path / "resumed", number_of_epochs=3) == 130
+    assert run("diffstride", toy, tmp_path / "resumed", number_of_epochs=3) == 0
+    whole, resumed = record(tmp_path / "whole"), record(tmp_path / "resumed")
+    for key in ("test_loss", "valid_loss", "test_CER", "epoch", "epochs", "strides", "local_strides"):
+        assert resumed[key] == whole[key], key
+    assert whole["strides"] != whole["initial_strides"]
+
+
+def test_the_scored_model_is_the_mean_of_the_best_epochs(toy: Path, tmp_path: Path) -> None:
+    assert run("dct_diffstride", toy, tmp_path, number_of_epochs=3, average=2, stride_lr=0.1) == 0
+    folders = list((tmp_path / "save" / "checkpoints").iterdir())
+    kept = {}
+    for folder in folders:
+        last = json.loads((folder / "history.ckpt").read_text())[-1]
+        kept[last["epoch"]] = (last["valid"]["WER"], last["strides"])
+    best = sorted(kept.items(), key=lambda item: (item[1][0], -item[0]))[:2]
+    expected = np.mean([strides for _, (_, strides) in best], axis=0)
+    assert record(tmp_path)["strides"] == pytest.approx(expected.tolist(), abs=1e-6)
+    assert record(tmp_path)["epoch"] == best[0][0]
+    assert best[0][1][1] != best[1][1][1]
+
+
+def test_what_is_wrong_is_one_line(
+    toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "kenlm", None)
+    search = "!name:speechbrain.decoders.ctc.CTCBeamSearcher {kenlm_model_path: words.arpa}"
+    for overrides, message in (
+        ({"selection": "accuracy"}, "`selection` (='accuracy') must be 'WER' or 'CER'"),
+        ({"average": 0}, "`average` (=0) must be at least 1"),
+        ({"units": "phones"}, "`kind` (='phones') must be one of chars, words"),
+        ({"text": "sentence"}, "`text` (='sentence') must be a key of every item with words; train: "),
+        ({"beam_search": search}, "`beam_search` with an n-gram model needs kenlm and pygtrie"),
+    ):
+        assert run("average", toy, tmp_path / "out", **overrides) == 2
+        assert message in capsys.readouterr().err
