@@ -1,0 +1,71 @@
+"""Checkpoints survive a stop at any moment."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
+
+from seqstride.checkpoints import Checkpointer
+
+
+class Killed(Exception):
+    """Stands for the end of the process."""
+
+
+@register_checkpoint_hooks
+class Fragile:
+    """Saves a number, and the process ends while it does so if it is negative."""
+
+    number = 0
+
+    @mark_as_saver
+    def save(self, path: Path) -> None:
+        Path(path).write_text(str(self.number))
+        if self.number < 0:
+            raise Killed
+
+    @mark_as_loader
+    def load(self, path: Path, end_of_epoch: bool) -> None:
+        self.number = int(Path(path).read_text())
+
+
+def checkpointer(folder: Path, fragile: Fragile) -> Checkpointer:
+    return Checkpointer(folder, {"layer": torch.nn.Linear(1, 1), "fragile": fragile})
+
+
+def test_a_checkpoint_that_was_not_finished_does_not_count(tmp_path: Path) -> None:
+    fragile = Fragile()
+    fragile.number = 7
+    checkpointer(tmp_path, fragile).save_checkpoint(meta={"loss": 2.0})
+    fragile.number = -1
+    with pytest.raises(Killed):
+        checkpointer(tmp_path, fragile).save_checkpoint(meta={"loss": 1.0})
+    assert len(list(tmp_path.iterdir())) == 2
+
+    resumed = Fragile()
+    again = checkpointer(tmp_path, resumed)
+    assert len(list(tmp_path.iterdir())) == 1
+    assert again.recover_if_possible(min_key="loss").meta["loss"] == 2.0
+    assert resumed.number == 7
+
+
+def test_a_checkpoint_that_was_being_deleted_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fragile = Fragile()
+    keeper = checkpointer(tmp_path, fragile)
+    keeper.save_and_keep_only(meta={"loss": 1.0}, min_keys=["loss"], importance_keys=[])
+
+    def killed(path: Path) -> None:
+        next(Path(path).glob("*.ckpt")).unlink()
+        raise Killed
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(Killed):
+        keeper.save_and_keep_only(meta={"loss": 0.5}, min_keys=["loss"], importance_keys=[], keep_recent=False)
+    monkeypatch.undo()
+    assert len(list(tmp_path.iterdir())) == 2
+    assert checkpointer(tmp_path, fragile).recover_if_possible().meta["loss"] == 0.5
+    assert len(list(tmp_path.iterdir())) == 1
