@@ -14,10 +14,10 @@ from torch import nn
 import seqstride as ss
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.history import History
-from seqstride.brains.mixup import mixup
 from seqstride.dataio import labelled_signals
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_last
+from seqstride.mixup import mixup
 
 LENGTHS = torch.tensor([30, 17, 9, 24])
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
-from seqstride.brains.mixup import mixup
 from seqstride.lengths import absolute_lengths
+from seqstride.mixup import mixup
 from seqstride.model import describe, save_model
 from seqstride.plot import plot_strides, plot_training
 from seqstride.windows import all_windows, mean_by_owner, random_windows
