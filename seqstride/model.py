@@ -12,9 +12,9 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,7 @@ from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.windows import all_windows, mean_by_owner
 
 FORMAT = 1
+CLASSIFICATION = "classification"
 
 #: what a description may name
 CLASSES: dict[str, type[nn.Module]] = {
@@ -58,21 +59,22 @@ class SequenceClassifier(nn.Module):
         ValueError: the description names a class that is not allowed, or is not one.
     """
 
+    task = CLASSIFICATION
+
     def __init__(self, description: Mapping[str, Any]) -> None:
         super().__init__()
-        if description.get("format") != FORMAT:
-            raise ValueError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
+        check_description(description, self.task)
         self.description = dict(description)
         self.labels: dict[str, list[str]] = _labels(description["labels"])
         self.sample_rate: int | None = description["sample_rate"]
-        modules: dict[str, Any] = {name: _build(name, entry) for name, entry in description["modules"].items()}
+        modules: dict[str, Any] = {name: build_module(name, entry) for name, entry in description["modules"].items()}
         self.frontend: Any = modules.get("frontend")
         self.normalize: Any = modules["normalize"]
         self.encoder: Any = modules["encoder"]
         head = description["head"]
         self.classifier = nn.ModuleDict(
             {
-                label: _build("head", {**head, "arguments": {**head["arguments"], "classes": len(names)}})
+                label: build_module("head", {**head, "arguments": {**head["arguments"], "classes": len(names)}})
                 for label, names in self.labels.items()
             }
         )
@@ -158,10 +160,7 @@ def describe(
         window: seconds or None, as in `ClassificationBrain`.
         feature_name: what the channels of the features are.
     """
-    from hyperpyyaml import resolve_references
-    from ruamel.yaml import YAML
-
-    tree = YAML(typ="rt").load(resolve_references(io.StringIO(recipe)).getvalue())
+    tree = resolved(recipe)
     return {
         "format": FORMAT,
         "labels": {label: list(names) for label, names in labels.items()},
@@ -169,9 +168,17 @@ def describe(
         "frame_rate": frame_rate,
         "window": window,
         "feature_name": feature_name,
-        "modules": {name: _entry(node) for name, node in tree["modules"].items()},
-        "head": _entry(tree["classifier"]),
+        "modules": {name: module_entry(node) for name, node in tree["modules"].items()},
+        "head": module_entry(tree["classifier"]),
     }
+
+
+def resolved(recipe: str) -> Any:
+    """The YAML tree of a merged recipe with its references resolved, tags kept."""
+    from hyperpyyaml import resolve_references
+    from ruamel.yaml import YAML
+
+    return YAML(typ="rt").load(resolve_references(io.StringIO(recipe)).getvalue())
 
 
 def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], modules: nn.ModuleDict) -> None:
@@ -183,17 +190,22 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
         modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
     """
     folder = Path(folder)
-    weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
-    torch.save(weights, folder / "model.ckpt.part")
-    os.replace(folder / "model.ckpt.part", folder / "model.ckpt")
-    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-    (folder / "model.json").write_text(text, encoding="utf-8")
+    write_model(folder, description, modules)
     (folder / "hyperparams.yaml").write_text(_speechbrain(description), encoding="utf-8")
     names = next(iter(description["labels"].values()))
     lines = [f"{name!r} => {index}" for index, name in enumerate(names)]
     (folder / "label_encoder.ckpt").write_text(
         "\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8"
     )
+
+
+def write_model(folder: Path, description: Mapping[str, Any], modules: nn.Module) -> None:
+    """Writes `model.json` and `model.ckpt`, the state of `modules`."""
+    weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
+    torch.save(weights, folder / "model.ckpt.part")
+    os.replace(folder / "model.ckpt.part", folder / "model.ckpt")
+    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
+    (folder / "model.json").write_text(text, encoding="utf-8")
 
 
 def sample_rate_of(model: SequenceClassifier) -> int:
@@ -218,13 +230,21 @@ def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
+    return read_model(folder, SequenceClassifier).to(device)
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def read_model(folder: str | os.PathLike[str], make: Callable[[Mapping[str, Any]], Model]) -> Model:
+    """What `make` builds from the description in a folder, with the weights in it; errors as in `load_model`."""
     folder = Path(folder)
     for name in ("model.json", "model.ckpt"):
         if not (folder / name).is_file():
             raise ValueError(f"`folder` (={os.fspath(folder)!r}) must hold a trained model; there is no {name}")
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
-        model = SequenceClassifier(description)
+        model = make(description)
     except Exception as error:  # wrong keys, types and sizes fail in many ways
         reason = error if isinstance(error, ValueError) else repr(error)
         raise ValueError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
@@ -236,7 +256,20 @@ def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu
         raise ValueError(
             f"{os.fspath(folder / 'model.ckpt')!r} does not hold the model's weights: {summary}"
         ) from error
-    return model.to(device)
+    return model
+
+
+def check_description(description: Mapping[str, Any], task: str) -> None:
+    """Checks format and task of a description.
+
+    Raises:
+        ValueError: another format, or a model for another task.
+    """
+    if description.get("format") != FORMAT:
+        raise ValueError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
+    found = description.get("task", CLASSIFICATION)
+    if found != task:
+        raise ValueError(f"it is a model for {found}, where one for {task} is needed")
 
 
 def _speechbrain(description: Mapping[str, Any]) -> str:
@@ -278,7 +311,7 @@ def _labels(labels: Any) -> dict[str, list[str]]:
     return {label: list(names) for label, names in labels.items()}
 
 
-def _entry(node: Any) -> dict[str, Any]:
+def module_entry(node: Any) -> dict[str, Any]:
     """`!new:a.b.C` or `!name:a.b.C` with its keyword arguments → {"class": "a.b.C", "arguments": {…}}."""
     tag = str(node.tag.value or "")
     return {"class": tag.partition(":")[2], "arguments": _plain(node)}
@@ -296,7 +329,14 @@ def _plain(node: Any) -> Any:
     return node
 
 
-def _build(name: str, entry: Mapping[str, Any]) -> nn.Module:
-    if entry["class"] not in CLASSES:
-        raise ValueError(f"module `{name}` (={entry['class']!r}) must be one of {', '.join(CLASSES)}")
-    return CLASSES[entry["class"]](**entry["arguments"])
+def build_module(
+    name: str, entry: Mapping[str, Any], classes: Mapping[str, Callable[..., nn.Module]] = CLASSES
+) -> nn.Module:
+    """The module that an entry of a description stands for.
+
+    Raises:
+        ValueError: its class is not one of `classes`.
+    """
+    if entry["class"] not in classes:
+        raise ValueError(f"module `{name}` (={entry['class']!r}) must be one of {', '.join(classes)}")
+    return classes[entry["class"]](**entry["arguments"])
