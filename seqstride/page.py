@@ -65,6 +65,7 @@ def view_page(view: View, seconds: float) -> str:
         margin={"l": 90, "r": 190, "t": TOP, "b": BOTTOM},
         hovermode="x unified",
         hoversubplots="axis",
+        hoverdistance=-1,  # the nearest values of every curve, however far they are
         xaxis={
             "title": "time",
             "ticksuffix": " s",
