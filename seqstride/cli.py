@@ -45,6 +45,16 @@ Prints the label of every recording with its probability. Folders are searched f
 cannot be read are named, the others are done, and the exit code is 2."""
 
 
+TRANSCRIBE_HELP = """\
+Writes down what is said in recordings, by greedy decoding. With --timestamps every word gets a line: start and end in
+seconds, and the word; they are those of the encoder's output frames, put back on the clock.
+
+  seqstride transcribe sentence.flac --model results/an4_adastride/1986 --timestamps
+
+A model that was trained on features reads .npy files (frames, channels). Files that cannot be read are named, the
+others are done, and the exit code is 2."""
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a command; returns the exit code: 0, or 2 with one line on stderr where the user can mend something."""
     argv = sys.argv[1:] if argv is None else list(argv)
@@ -155,6 +165,18 @@ def _parser() -> argparse.ArgumentParser:
     classify.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
     classify.add_argument("--csv", metavar="FILE", help="write labels and probabilities there")
     classify.set_defaults(run=_classify)
+
+    transcribe = commands.add_parser(
+        "transcribe",
+        help="write down what is said in recordings, with a trained recogniser",
+        description=TRANSCRIBE_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    transcribe.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them; features (.npy)")
+    transcribe.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    transcribe.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
+    transcribe.set_defaults(run=_transcribe)
     return parser
 
 
@@ -291,6 +313,29 @@ def _classify(arguments: argparse.Namespace) -> int:
                 tqdm.write(f"seqstride: {result.error}", file=sys.stderr)
             if write is not None:
                 write(result)
+    return 2 if failed else 0
+
+
+def _transcribe(arguments: argparse.Namespace) -> int:
+    import torch
+
+    from seqstride.audio_files import find_recordings
+    from seqstride.transcribe import load_transcriber
+
+    model = load_transcriber(arguments.model)
+    failed = False
+    for file in find_recordings(arguments.files):
+        try:
+            signal = model.read(file)
+        except ValueError as error:
+            failed = True
+            print(f"seqstride: {error}", file=sys.stderr)
+            continue
+        transcript = model.transcribe(signal[None], torch.tensor([len(signal)]))[0]
+        print(f"{file}: {transcript.text}")
+        if arguments.timestamps:
+            for word in transcript.words:
+                print(f"{word.start:8.2f} {word.stop:8.2f} {word.text}")
     return 2 if failed else 0
 
 

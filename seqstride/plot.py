@@ -34,6 +34,7 @@ def plot_strides(
     frame_rate: float | None = None,
     feature_name: str = "channel",
     value_name: str = "value",
+    marks: Sequence[Sequence[tuple[str, float]]] | None = None,
 ) -> Figure:
     """Draws, for each item, its features with the bounds of the output frames, and below them the local stride.
 
@@ -44,6 +45,7 @@ def plot_strides(
         frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
         feature_name: what the C channels are.
         value_name: what the colours are.
+        marks: for each item texts and where they stand, in input frames, to be written over its features.
 
     Returns:
         A figure with one column per item.
@@ -68,6 +70,9 @@ def plot_strides(
         image = above.imshow(pictures[item], vmin=low, vmax=high, extent=edges, **IMAGE)
         bounds = encoded.bounds(item).cpu().numpy() - 0.5
         above.vlines(bounds * per_frame, *edges[2:], color="white", linewidth=1.6)
+        for text, frame in marks[item] if marks else ():
+            place = {"ha": "center", "va": "top", "fontsize": FONT - 1}
+            above.text(frame * per_frame, edges[3] - 0.1, text, **place, path_effects=outline("white"))
         above.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
 
         time = np.arange(length) * per_frame
@@ -88,10 +93,10 @@ def plot_strides(
 
 
 def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None) -> Figure:
-    """Draws loss, accuracy and strides of every epoch.
+    """Draws loss, accuracy (or error rates) and strides of every epoch.
 
     Args:
-        epochs: the records of `ClassificationBrain.history`.
+        epochs: the records of a Brain's `history`; where validation has no accuracy, its WER and CER are drawn.
         chosen: the epoch whose checkpoint was scored; marked by a dashed line.
 
     Raises:
@@ -106,10 +111,18 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
         name = {"train": "training", "valid": "validation"}[part]
         look = {"color": colour, "marker": ".", "linestyle": style}
         loss.plot(numbers, [epoch[part]["loss"] for epoch in epochs], label=name, **look)
-        accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], **look)
+        if "accuracy" in epochs[0]["valid"]:
+            accuracy.plot(numbers, [100 * epoch[part]["accuracy"] for epoch in epochs], **look)
     loss.set_ylim(bottom=0)
     loss.set_ylabel("loss (nats)", fontsize=FONT)
     accuracy.set_ylabel("accuracy (%)", fontsize=FONT)
+    if "accuracy" not in epochs[0]["valid"]:
+        for name, marker in (("WER", "."), ("CER", "x")):
+            rates = [epoch["valid"][name] for epoch in epochs]
+            accuracy.plot(numbers, rates, color=COLOURS[1], marker=marker, markersize=4, label=name)
+        accuracy.set_ylim(bottom=0)
+        accuracy.set_ylabel("error rate of the validation part (%)", fontsize=FONT)
+        accuracy.legend(fontsize=FONT)
     for block in range(len(epochs[0]["strides"])):
         overall = [epoch["strides"][block] for epoch in epochs]
         low, high = zip(*(epoch["local_strides"][block] for epoch in epochs), strict=True)
@@ -253,8 +266,12 @@ def stride_axis(axis: Axes, values: np.ndarray) -> None:
 def light_line() -> Any:
     """The legend's entry for the white lines, outlined so that it shows on white."""
     from matplotlib.lines import Line2D
+
+    return Line2D([], [], color="white", linewidth=2, path_effects=outline("black", 3.5))
+
+
+def outline(colour: str, width: float = 2.5) -> list[Any]:
+    """A line or text with a rim of another colour, so that it shows on any ground."""
     from matplotlib.patheffects import Normal, Stroke
 
-    return Line2D(
-        [], [], color="white", linewidth=2, path_effects=[Stroke(linewidth=3.5, foreground="black"), Normal()]
-    )
+    return [Stroke(linewidth=width, foreground=colour), Normal()]

@@ -303,13 +303,29 @@ def _quiet_logging() -> Iterator[None]:
 
 def utterance(name: str, speaker: str, words: str) -> Spoken:
     """A toy language: each letter is a sound of its own, 12 to 16 frames long, with silence around it."""
-    generator = np.random.default_rng(sum(name.encode()))
     silence, sounds = np.zeros(13), {letter: np.eye(13)[index] * 4 for index, letter in enumerate("ABC")}
     parts = [silence] * 5
-    for letter in words:
-        parts += [sounds.get(letter, silence)] * int(generator.integers(12, 17)) + [silence] * 8
-    content = np.stack(parts) + 0.3 * generator.normal(size=(len(parts), 13))
+    for letter, frames in zip(words, letter_frames(name, words), strict=True):
+        parts += [sounds.get(letter, silence)] * frames + [silence] * 8
+    content = np.stack(parts) + 0.3 * np.random.default_rng(len(parts)).normal(size=(len(parts), 13))
     return Spoken(name, speaker, words, content.astype(np.float32))
+
+
+def letter_frames(name: str, words: str) -> list[int]:
+    return np.random.default_rng(sum(name.encode())).integers(12, 17, len(words)).tolist()
+
+
+def word_times(name: str, words: str) -> list[tuple[float, float]]:
+    """Start and end of every word, s."""
+    times, now, start = [], 5, None
+    for letter, frames in zip(words + " ", [*letter_frames(name, words), 0], strict=True):
+        if letter == " ":
+            times.append((start / 100, (now - 8) / 100))
+            start = None
+        elif start is None:
+            start = now
+        now += frames + 8
+    return times
 
 
 @pytest.fixture(scope="module")
@@ -350,7 +366,9 @@ def record(output: Path) -> dict:
 
 
 @pytest.mark.parametrize("method", ["strided", "adastride"])
-def test_a_toy_language_is_learnt_without_an_error(method: str, toy: Path, tmp_path: Path) -> None:
+def test_a_toy_language_is_learnt_without_an_error(
+    method: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     plain = "{min_augmentations: 0, max_augmentations: 0}"
     assert run(method, toy, tmp_path, number_of_epochs=14, fea_augment=plain) == 0
     result = record(tmp_path)
@@ -359,6 +377,23 @@ def test_a_toy_language_is_learnt_without_an_error(method: str, toy: Path, tmp_p
     assert result["input_frames_per_second"] == pytest.approx(100)
     assert result["output_frames_per_second"] == pytest.approx(25, rel=0.05)
     assert "%WER 0.00" in (tmp_path / "wer.txt").read_text(encoding="utf-8")
+    assert (tmp_path / "strides.png").stat().st_size > (tmp_path / "training.png").stat().st_size / 2 > 1000
+
+    # the saved model writes the same, and puts every word where it was said
+    test = json.loads((tmp_path / "save" / "data" / "test.json").read_text())
+    files = [item["features"].format(data_root=tmp_path / "save" / "data") for item in test.values()]
+    capsys.readouterr()
+    assert main(["transcribe", *files, str(tmp_path / "none.npy"), "--model", str(tmp_path), "--timestamps"]) == 2
+    captured = capsys.readouterr()
+    assert "none.npy' cannot be read as features" in captured.err
+    lines = iter(captured.out.splitlines())
+    for file, (name, item) in zip(files, test.items(), strict=True):
+        assert next(lines) == f"{file}: {item['words']}"
+        for word, (start, stop) in zip(item["words"].split(), word_times(name, item["words"]), strict=True):
+            found = next(lines).split()
+            assert found[2] == word
+            assert float(found[0]) == pytest.approx(start, abs=0.12)
+            assert float(found[1]) == pytest.approx(stop, abs=0.12)
 
 
 def test_units_too_fine_for_the_strides_stop_before_training(

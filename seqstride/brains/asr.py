@@ -15,16 +15,19 @@ from torch import Tensor, nn
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.lengths import absolute_lengths
+from seqstride.plot import plot_strides, plot_training
 from seqstride.units import BLANK, Units, frames_needed, greedy_decode
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
+from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 from speechbrain.dataio.sampler import DynamicBatchSampler  # noqa: E402
 from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
 from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
 from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
+from seqstride.transcribe import describe_transcriber, save_transcriber, transcripts  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -255,10 +258,44 @@ class CTCBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """`wer.txt` and `cer.txt`, the alignments of the scored part."""
+        """The recogniser, in the form of `seqstride.transcribe`, and `wer.txt` and `cer.txt`, the alignments."""
+        item = next(iter(datasets["train"].data.values()))
+        description = describe_transcriber(
+            recipe,
+            units=self.units,
+            sample_rate=self.hparams.sample_rate if "wav" in item else None,
+            frame_rate=self.frame_rate(item),
+            feature_name=self.hparams.feature_name,
+        )
+        save_transcriber(folder, description, {k: getattr(m, "module", m) for k, m in self.modules.items()})
         for name, stats in (("wer", self.wer), ("cer", self.cer)):
             with open(folder / f"{name}.txt", "w", encoding="utf-8") as file:
                 stats.write_stats(file)
+
+    def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
+        """`training.png`, the curves of the run, and `strides.png`, three items with what was written where."""
+        plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]).savefig(folder / "training.png")
+        dataset = datasets[self.hparams.score]
+        names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
+        chosen = [names[round(share * (len(names) - 1))] for share in (0.1, 0.4, 0.7)]
+        items = [dataset.data[name] for name in chosen]
+        batch = PaddedBatch([dataset[dataset.data_ids.index(name)] for name in chosen]).to(self.device)
+        signal, relative = batch.signal
+        rate = self.frame_rate(items[0])
+        with torch.no_grad():
+            x, lengths = self.front(signal, absolute_lengths(relative, signal.shape[1]))
+            encoded = self.encoder(x, lengths)
+            log_probs = self.modules["output"](encoded.features.transpose(1, 2)).float().log_softmax(2)
+            written = transcripts(self.units, log_probs, encoded, rate)
+        plot_strides(
+            x,
+            encoded,
+            titles=[transcript.text for transcript in written],
+            frame_rate=rate,
+            feature_name=self.hparams.feature_name,
+            value_name="value, normalised",
+            marks=[[(token.text, token.time * rate) for token in transcript.tokens] for transcript in written],
+        ).savefig(folder / "strides.png")
 
 
 def average_states(states: Any) -> dict[str, Tensor]:

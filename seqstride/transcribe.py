@@ -1,0 +1,218 @@
+"""Trained recognisers as files, and what they write, on the clock.
+
+The files are those of `seqstride.model`: `model.json`, data only, and `model.ckpt`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from seqstride.dataio import load_audio
+from seqstride.encoders.conformer import ConformerEncoder
+from seqstride.encoders.frontend import LogMel
+from seqstride.encoders.heads import FeatureNorm
+from seqstride.model import FORMAT, build_module, check_description, module_entry, read_model, resolved, write_model
+from seqstride.units import Units, greedy_decode
+
+TRANSCRIPTION = "transcription"
+
+#: what a description may name
+CLASSES: dict[str, type[nn.Module]] = {
+    "seqstride.encoders.conformer.ConformerEncoder": ConformerEncoder,
+    "seqstride.encoders.frontend.LogMel": LogMel,
+    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
+}
+
+
+class Token(NamedTuple):
+    """A unit, and when it was written."""
+
+    text: str
+    time: float
+    """s: what the output frame in which the unit is likeliest stands for."""
+
+
+class Word(NamedTuple):
+    """A word, from the beginning of the first frame that wrote a unit of it to the end of the last."""
+
+    text: str
+    start: float
+    """s"""
+    stop: float
+    """s"""
+
+
+class Transcript(NamedTuple):
+    """What was said in a recording."""
+
+    text: str
+    words: list[Word]
+    tokens: list[Token]
+
+
+class Transcriber(nn.Module):
+    """A trained CTC model from signal to text, in evaluation mode; it decodes greedily.
+
+    Args:
+        description: what `describe_transcriber` gives.
+
+    Attributes:
+        units: what it writes.
+        sample_rate: of the waveforms, Hz; None where the model reads features.
+        frame_rate: frames per second at the encoder's input.
+
+    Raises:
+        ValueError: the description names a class that is not allowed, or is not one.
+    """
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        check_description(description, TRANSCRIPTION)
+        self.units = Units(description["units"]["kind"], description["units"]["names"])
+        self.sample_rate: int | None = description["sample_rate"]
+        self.frame_rate = float(description["frame_rate"])
+        modules: dict[str, Any] = {
+            name: build_module(name, entry, CLASSES) for name, entry in description["modules"].items()
+        }
+        self.frontend: Any = modules.get("frontend")
+        self.normalize: Any = modules["normalize"]
+        self.encoder: Any = modules["encoder"]
+        self.output = nn.Linear(self.encoder.out_channels, len(self.units))
+        self.eval()
+
+    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder reads.
+
+        Args:
+            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
+            lengths: (B,) int64.
+
+        Returns:
+            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
+        """
+        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
+        return self.normalize(x, lengths), lengths
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
+        """Log probabilities (B, L, units), and the encoder's `Encoded`; arguments as in `features`."""
+        encoded = self.encoder(*self.features(signal, lengths))
+        logits = self.output(encoded.features.transpose(1, 2))
+        return logits.float().log_softmax(2), encoded
+
+    @torch.no_grad()
+    def transcribe(self, signal: Tensor, lengths: Tensor) -> list[Transcript]:
+        """The transcripts of a batch; arguments as in `features`."""
+        log_probs, encoded = self(signal, lengths)
+        return transcripts(self.units, log_probs, encoded, self.frame_rate)
+
+    def read(self, file: str | os.PathLike[str]) -> Tensor:
+        """A recording (S,) at the model's rate; for a model that reads features, a .npy file (T, C).
+
+        Raises:
+            ValueError: the file cannot be read, or is not of that form.
+        """
+        if self.sample_rate is not None:
+            return load_audio(self.sample_rate, file)
+        try:
+            features = np.load(file, allow_pickle=False)
+        except (OSError, ValueError) as error:
+            raise ValueError(f"{os.fspath(file)!r} cannot be read as features (.npy): {error}") from error
+        channels = self.encoder.in_channels
+        if features.ndim != 2 or features.shape[1] != channels or not len(features):
+            raise ValueError(f"{os.fspath(file)!r} (shape {features.shape}) must have shape (T, {channels})")
+        return torch.from_numpy(features).float()
+
+
+def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float) -> list[Transcript]:
+    """Greedy transcripts with times.
+
+    Args:
+        units: what the model writes.
+        log_probs: (B, L, units).
+        encoded: what the encoder returned for the batch.
+        frame_rate: frames per second at the encoder's input.
+    """
+    times = encoded.times().cpu().numpy() / frame_rate
+    ends = encoded.input_lengths.cpu().numpy() / frame_rate
+    decoded = greedy_decode(log_probs, encoded.lengths)
+    return [
+        _transcript(units, indices, frames, times[item, : int(encoded.lengths[item])], float(ends[item]))
+        for item, (indices, frames) in enumerate(decoded)
+    ]
+
+
+def _transcript(
+    units: Units, indices: Sequence[int], frames: Sequence[int], times: np.ndarray, end: float
+) -> Transcript:
+    """`times`: (L,) s of the output frames; `end`: s, of the recording."""
+    # an output frame lasts from half-way to the one before to half-way to the one behind
+    edges = [0.0, *((first + second) / 2 for first, second in pairwise(times.tolist())), end]
+    words: list[Word] = []
+    open_word = False
+    for index, frame in zip(indices, frames, strict=True):
+        text = units.names[index - 1]
+        if text == " ":
+            open_word = False
+        elif open_word and units.kind == "chars":
+            last = words[-1]
+            words[-1] = Word(last.text + text, last.start, edges[frame + 1])
+        else:
+            words.append(Word(text, edges[frame], edges[frame + 1]))
+            open_word = True
+    tokens = [Token(units.names[index - 1], float(times[frame])) for index, frame in zip(indices, frames, strict=True)]
+    return Transcript(units.decode(indices), words, tokens)
+
+
+def describe_transcriber(
+    recipe: str, *, units: Units, sample_rate: int | None, frame_rate: float, feature_name: str
+) -> dict[str, Any]:
+    """The description of a recipe's recogniser: plain JSON values.
+
+    Args:
+        recipe: the merged HyperPyYAML text, with `modules` (`normalize`, `encoder`, `frontend`).
+        units: of the training part.
+        sample_rate: of waveforms, Hz; None for features, which need no front end.
+        frame_rate: frames per second at the encoder's input.
+        feature_name: what the channels of the features are.
+    """
+    nodes = resolved(recipe)["modules"]
+    return {
+        "format": FORMAT,
+        "task": TRANSCRIPTION,
+        "units": {"kind": units.kind, "names": units.names},
+        "sample_rate": sample_rate,
+        "frame_rate": frame_rate,
+        "feature_name": feature_name,
+        "modules": {
+            name: module_entry(node) for name, node in nodes.items() if name != "frontend" or sample_rate is not None
+        },
+    }
+
+
+def save_transcriber(folder: Path, description: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
+    """Writes `model.json` and `model.ckpt`.
+
+    Args:
+        folder: a results folder.
+        description: what `describe_transcriber` gives.
+        modules: the trained `normalize`, `encoder`, `output`, perhaps `frontend`.
+    """
+    kept = {name: module for name, module in modules.items() if name in description["modules"] or name == "output"}
+    write_model(folder, description, nn.ModuleDict(kept))
+
+
+def load_transcriber(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Transcriber:
+    """The trained recogniser of a results folder, in evaluation mode.
+
+    Raises:
+        ValueError: the folder has no model, its description is wrong, or names what it must not.
+    """
+    return read_model(folder, Transcriber).to(device)
