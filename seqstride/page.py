@@ -112,7 +112,8 @@ def _spectrogram(go: Any, view: View) -> list[Any]:
         x=view.times,
         y=np.arange(bands),
         z=view.spectrogram.astype(np.float32),
-        customdata=np.repeat(view.bands_hz.round().astype(np.int32)[:, None], frames, 1),
+        # a list: plotly 6 reads no arrays of numbers here
+        customdata=np.repeat(view.bands_hz.round().astype(np.int32)[:, None], frames, 1).tolist(),
         zmin=low,
         zmax=high,
         # white lines show on every cell
