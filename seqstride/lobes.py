@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from seqstride.layers.base import Downsampler
@@ -68,6 +69,59 @@ class Encoder(nn.Module):
         """Encodes a batch."""
         encoded: Any = self.encoder(*to_channels_first(x, wav_lens))
         return *to_channels_last(encoded.features, encoded.lengths), encoded.penalty
+
+
+class FrontEnd(nn.Module):
+    """`Subsampling` in the place of SpeechBrain's `ConvolutionFrontEnd`, for recipes that want one tensor from it.
+
+    The penalty of its layers, for which such a recipe has no place, goes straight into the gradient: training behaves
+    as if `penalty_weight` · penalty were added to the loss that `backward` is called on. (A loss scaled for float16 or
+    divided for gradient accumulation does not scale it.)
+
+    Called without `wav_lens`, as SpeechBrain's LibriSpeech CTC recipe calls it, it takes the padding for real frames,
+    as SpeechBrain's own front end does. With them an item does not depend on its batch, and `output_lens` gives the
+    relative lengths that go with the output to the frame; those of the input may be off by one frame, because every
+    item's length is rounded by itself.
+
+    Args:
+        subsampling: a `seqstride.encoders.subsampling.Subsampling`.
+        penalty_weight: of the penalty (AdaStride's gap penalty; other methods have none).
+
+    Shapes: x (B, T, C), wav_lens (B,) floats in (0, 1] or None → y (B, L, C').
+    """
+
+    def __init__(self, subsampling: nn.Module, penalty_weight: float = 1.0) -> None:
+        super().__init__()
+        self.subsampling, self.penalty_weight = subsampling, penalty_weight
+
+    def forward(self, x: Tensor, wav_lens: Tensor | None = None) -> Tensor:
+        """Downsamples a batch."""
+        if wav_lens is None:
+            y, _, plans = self.subsampling(x.transpose(1, 2))
+        else:
+            y, _, plans = self.subsampling(*to_channels_first(x, wav_lens))
+        penalty = sum(plan.penalty for plan in plans)
+        features: Tensor = _Penalised.apply(y.transpose(1, 2), self.penalty_weight * penalty)
+        return features
+
+    def output_lens(self, wav_lens: Tensor, frames: int) -> Tensor:
+        """Relative lengths of the output: (B,) floats in (0, 1] of an input of so many frames → (B,) floats."""
+        subsampling: Any = self.subsampling
+        lengths = subsampling.output_lengths(absolute_lengths(wav_lens, frames))
+        return relative_lengths(lengths, int(lengths.max()))
+
+
+class _Penalised(torch.autograd.Function):
+    """(y, penalty) → y, with the gradient of a loss that has the penalty added."""
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, penalty: Tensor) -> Tensor:
+        ctx.dtype = penalty.dtype
+        return y.view_as(y)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        return gradient, gradient.new_ones((), dtype=ctx.dtype)
 
 
 class First(nn.Module):

@@ -17,6 +17,9 @@ from helpers import ADAPTIVE, KEYS
 from speechbrain.core import Stage
 from speechbrain.decoders.ctc import CTCBeamSearcher
 from speechbrain.lobes.models.transformer.Conformer import ConvolutionModule
+from speechbrain.lobes.models.transformer.TransformerASR import TransformerASR
+from speechbrain.nnet.containers import LengthsCapableSequential
+from speechbrain.nnet.linear import Linear
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -25,6 +28,8 @@ from seqstride.augment import Tempo
 from seqstride.brains.asr import CTCBrain, average_states
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
+from seqstride.encoders.subsampling import Subsampling
+from seqstride.lobes import FrontEnd
 from seqstride.recipe import recipes_folder
 from seqstride.units import Units, frames_needed, greedy_decode
 
@@ -106,7 +111,7 @@ def test_the_cost_is_what_a_forward_pass_computes(key: str, strides: tuple[float
         ({"channels": 15, "heads": 5}, "must be even"),
         ({"channels": 16, "heads": 3}, r"`heads` \(=3\) must divide `channels` \(=16\)"),
         ({"kernel_size": 4}, r"`kernel_size` \(=4\) must be odd"),
-        ({"front_kernel": 0}, r"`front_kernel` \(=0\)"),
+        ({"front_kernel": 0}, r"`kernel_size` \(=0\)"),
         ({"layers": 0}, r"`layers` \(=0\)"),
         ({"downsampler": "mean"}, "must be one of strided"),
     ],
@@ -114,6 +119,76 @@ def test_the_cost_is_what_a_forward_pass_computes(key: str, strides: tuple[float
 def test_wrong_arguments_are_named(arguments: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         ConformerEncoder(5, **arguments)
+
+
+# The front end in SpeechBrain's layout
+
+
+def front_end(key: str, weight: float = 1.0) -> FrontEnd:
+    torch.manual_seed(0)
+    lobe = FrontEnd(Subsampling(5, 12, (3, 2), key), penalty_weight=weight).eval()
+    if key in ADAPTIVE:
+        for layer in lobe.subsampling.downsamplers:
+            nn.init.normal_(layer.score.weight, std=2.0)
+    return lobe
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_the_front_end_knows_the_length_of_every_item(key: str) -> None:
+    lobe = front_end(key)
+    x = padded().transpose(1, 2)
+    wav_lens = LENGTHS / 64
+    y = lobe(x, wav_lens)
+    lengths = (lobe.output_lens(wav_lens, 64) * y.shape[1]).round().long()
+    assert torch.equal(lengths, lobe.subsampling.output_lengths(LENGTHS))
+    for item, length in enumerate(LENGTHS):
+        alone = lobe(x[item : item + 1, :length])
+        assert alone.shape[1] == lengths[item]
+        torch.testing.assert_close(y[item : item + 1, : lengths[item]], alone, atol=1e-5, rtol=1e-5)
+        assert (y[item, lengths[item] :] == 0).all()
+
+
+def test_the_front_end_trains_with_its_penalty() -> None:
+    x = padded(0.0).transpose(1, 2)
+
+    def gradients(weight: float, added: float) -> list[torch.Tensor]:
+        lobe = front_end("adastride", weight)
+        loss = lobe(x, LENGTHS / 64).square().mean()
+        if added:
+            _, _, plans = lobe.subsampling(x.transpose(1, 2), LENGTHS)
+            penalty = torch.stack([plan.penalty for plan in plans]).sum()
+            assert penalty > 0.01
+            loss = loss + added * penalty
+        loss.backward()
+        return [parameter.grad for parameter in lobe.parameters()]
+
+    torch.testing.assert_close(gradients(0.7, 0.0), gradients(0.0, 0.7))
+    scores = [gradient for gradient in gradients(0.7, 0.0) if gradient.shape == (1, 12, 1)]
+    without = [gradient for gradient in gradients(0.0, 0.0) if gradient.shape == (1, 12, 1)]
+    assert any((first - second).abs().max() > 1e-4 for first, second in zip(scores, without, strict=True))
+
+
+def test_the_front_end_stands_where_speechbrains_stands() -> None:
+    chain = LengthsCapableSequential(front_end("adastride"), Linear(7, input_size=12))
+    x = padded(0.0).transpose(1, 2)
+    assert chain(x, LENGTHS / 64).shape == (4, 10, 7)
+    transformer = TransformerASR(
+        tgt_vocab=6,
+        input_size=12,
+        d_model=8,
+        nhead=2,
+        num_encoder_layers=1,
+        num_decoder_layers=0,
+        d_ffn=8,
+        encoder_module="conformer",
+        attention_type="RelPosMHAXL",
+        normalize_before=True,
+        causal=False,
+    )
+    lobe = front_end("adastride")
+    features, _ = transformer(lobe(x, LENGTHS / 64), tgt=None, wav_len=lobe.output_lens(LENGTHS / 64, 64))
+    assert features.shape == (4, 10, 8)
+    assert features.isfinite().all()
 
 
 # Units and decoding
