@@ -115,7 +115,7 @@ def _parser() -> argparse.ArgumentParser:
     recipes = commands.add_parser("recipes", help="list the recipes and their methods")
     recipes.set_defaults(run=_recipes)
 
-    table = commands.add_parser("table", help="print the results of a recipe, or of the runs below a folder")
+    table = commands.add_parser("table", help="print the results of a recipe, a comparison, or the runs below a folder")
     table.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
     table.set_defaults(run=_table)
 
@@ -266,8 +266,12 @@ def _table(arguments: argparse.Namespace) -> None:
     from seqstride.results import read_records, results_table
 
     folder = Path(find_recipe_file(arguments.folder))
-    comparison = read_comparison(folder)
-    print(report(comparison) if comparison else results_table(read_records(folder), order=DOWNSAMPLERS))
+    places = [folder, *sorted((folder / "results").glob("*/"))]
+    comparisons = [comparison for place in places if (comparison := read_comparison(place))]
+    if comparisons:
+        print("\n\n".join(report(comparison) for comparison in comparisons))
+    else:
+        print(results_table(read_records(folder), order=DOWNSAMPLERS))
 
 
 def _strides(arguments: argparse.Namespace) -> int:

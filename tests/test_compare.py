@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import statistics
 import subprocess
@@ -115,7 +116,9 @@ def vowels(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     return argv, output
 
 
-def test_the_table_says_what_the_runs_left(vowels: tuple[list[str], Path], capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_table_says_what_the_runs_left(
+    vowels: tuple[list[str], Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     _, output = vowels
     table = (output / "table.md").read_text(encoding="utf-8")
     found = rows(table)
@@ -140,8 +143,13 @@ def test_the_table_says_what_the_runs_left(vowels: tuple[list[str], Path], capsy
     assert "standard deviation over 2 seeds" in table
     assert "--number_of_epochs 1 --width 8" in table
 
-    assert main(["table", str(output)]) == 0
-    assert capsys.readouterr().out == table
+    # the comparison itself, and a recipe that keeps it among its results
+    recipe = tmp_path / "recipe"
+    (recipe / "results").mkdir(parents=True)
+    shutil.copytree(output, recipe / "results" / "compare_two")
+    for folder in (output, recipe):
+        assert main(["table", str(folder)]) == 0
+        assert capsys.readouterr().out == table
 
 
 def test_all_records_are_in_one_file(vowels: tuple[list[str], Path]) -> None:
