@@ -9,6 +9,7 @@ folders of one's own.
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import os
@@ -190,6 +191,7 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
         modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
     """
     folder = Path(folder)
+    description = _with_drawn_strides(description, modules["encoder"])
     write_model(folder, description, modules)
     (folder / "hyperparams.yaml").write_text(_speechbrain(description), encoding="utf-8")
     names = next(iter(description["labels"].values()))
@@ -197,6 +199,19 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
     (folder / "label_encoder.ckpt").write_text(
         "\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8"
     )
+
+
+def _with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping[str, Any]:
+    """The encoder's strides instead of the word `random`: whoever loads the model would draw others."""
+    description = copy.deepcopy(dict(description))
+    arguments = description["modules"]["encoder"]["arguments"]
+    if arguments.get("strides") == "random":
+        axes = [encoder.downsamplers]
+        if isinstance(encoder, ss.Spectrogram2d):
+            axes.append(encoder.frequency_downsamplers)
+        strides = [[torch.as_tensor(layer.stride).item() for layer in layers] for layers in axes]
+        arguments["strides"] = strides[0] if len(axes) == 1 else [list(pair) for pair in zip(*strides, strict=True)]
+    return description
 
 
 def write_model(folder: Path, description: Mapping[str, Any], modules: nn.Module) -> None:

@@ -279,7 +279,7 @@ def _axis_masks(axis: str, layers: Sequence[Downsampler], plans: Sequence[Plan],
         bins, step = (frames // 2 + 1, rate / frames) if layer.transform == "dft" else (frames, rate / (2 * frames))
         values = np.zeros(bins)
         values[: len(kept)] = _array(kept)
-        stride = float(layer.stride)
+        stride = float(layer.stride.detach())
         masks.append(Mask(block, axis, stride, rate / (2 * stride), np.arange(bins) * step, values))
     return masks
 

@@ -6,6 +6,7 @@ import json
 import os
 import pickle
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.inference.classifiers import EncoderClassifier
-from tiny_models import description, resnet, saved, tones
+from tiny_models import description, resnet, saved, spectrogram, tones
 
 from seqstride.brains import ClassificationBrain
 from seqstride.dataio import load_audio
@@ -163,6 +164,28 @@ def test_a_model_of_features_reads_features(tmp_path: Path) -> None:
     classifier = EncoderClassifier.from_hparams(source=str(tmp_path / "model"), savedir=str(tmp_path / "speechbrain"))
     probabilities, *_ = classifier.classify_batch(features, lengths / 30)
     torch.testing.assert_close(probabilities.exp(), model(features, lengths)["digit"].softmax(1))
+
+
+@pytest.mark.parametrize("key", ["average", "adastride", "diffstride"])
+@pytest.mark.parametrize("make", [resnet, spectrogram])
+def test_random_strides_stay_as_they_were_drawn(make: Callable[..., Any], key: str, tmp_path: Path) -> None:
+    signal, lengths = tones(0.5)[None], torch.tensor([4000])
+    words = make("diffstride").description
+    words["modules"]["encoder"]["arguments"].update(downsampler=key, strides="random")
+    found = set()
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model = SequenceClassifier(words)
+        expected = model(signal, lengths)["digit"]
+        folder = saved(model, tmp_path / str(seed))
+        torch.manual_seed(100)  # whoever loads it has another seed
+        loaded = load_model(folder)
+        torch.testing.assert_close(loaded(signal, lengths)["digit"], expected)
+        classifier = EncoderClassifier.from_hparams(source=str(folder), savedir=str(tmp_path / f"speechbrain{seed}"))
+        probabilities, *_ = classifier.classify_batch(signal)
+        torch.testing.assert_close(probabilities, expected.log_softmax(1))
+        found.add(tuple(torch.as_tensor(layer.stride).item() for layer in loaded.encoder.downsamplers))
+    assert len(found) > 1
 
 
 @pytest.mark.parametrize(
