@@ -20,7 +20,7 @@ from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.model import FORMAT, build_module, check_description, module_entry, read_model, resolved, write_model
-from seqstride.units import Units, greedy_decode
+from seqstride.units import SPACE, Units, greedy_decode
 
 TRANSCRIPTION = "transcription"
 
@@ -156,17 +156,17 @@ def _transcript(
     # an output frame lasts from half-way to the one before to half-way to the one behind
     edges = [0.0, *((first + second) / 2 for first, second in pairwise(times.tolist())), end]
     words: list[Word] = []
-    open_word = False
+    between = True  # two words
     for index, frame in zip(indices, frames, strict=True):
-        text = units.names[index - 1]
-        if text == " ":
-            open_word = False
-        elif open_word and units.kind == "chars":
+        name = units.names[index - 1]
+        between |= units.kind == "words" or name[0] in (" ", SPACE)
+        text = name.strip(" " + SPACE)
+        if text and between:
+            words.append(Word(text, edges[frame], edges[frame + 1]))
+            between = False
+        elif text:
             last = words[-1]
             words[-1] = Word(last.text + text, last.start, edges[frame + 1])
-        else:
-            words.append(Word(text, edges[frame], edges[frame + 1]))
-            open_word = True
     tokens = [Token(units.names[index - 1], float(times[frame])) for index, frame in zip(indices, frames, strict=True)]
     return Transcript(units.decode(indices), words, tokens)
 

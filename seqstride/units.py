@@ -1,39 +1,80 @@
-"""The units that a CTC model writes: characters or words, as plain lists of names."""
+"""The units that a CTC model writes: characters, words or pieces of words, as plain lists of names."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
+from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
-KINDS = ("chars", "words")
+KINDS = ("chars", "words", "pieces")
 BLANK = 0
+SPACE = "▁"
+"""How SentencePiece writes the space before a word."""
 
 
 class Units:
     """Texts to unit indices and back. Index 0 is CTC's blank.
 
     Args:
-        kind: "chars" (the space is one of them) or "words".
+        kind: "chars" (the space is one of them), "words" or "pieces" (of SentencePiece).
         names: the units, without the blank.
+        split: cuts a text into the names of its units; None: what the kind says, of pieces nothing.
 
     Raises:
         ValueError: an unknown kind, or no names.
     """
 
-    def __init__(self, kind: str, names: Sequence[str]) -> None:
+    def __init__(self, kind: str, names: Sequence[str], split: Callable[[str], list[str]] | None = None) -> None:
         if kind not in KINDS:
             raise ValueError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
         if not names:
             raise ValueError("`names` (empty) must hold at least one unit")
         self.kind, self.names = kind, list(names)
         self._index = {name: index for index, name in enumerate(names, start=1)}
+        self._split = split or _SPLIT[kind]
 
     @classmethod
     def of(cls, kind: str, texts: Iterable[str]) -> Units:
-        """All units that the texts have, sorted."""
-        return cls(kind, sorted({name for text in texts for name in split_text(kind, text)}))
+        """All characters or words that the texts have, sorted."""
+        if kind not in KINDS:
+            raise ValueError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
+        return cls(kind, sorted({name for text in texts for name in _SPLIT[kind](text)}))
+
+    @classmethod
+    def pieces(cls, texts: Iterable[str], model: str | os.PathLike[str], **options: Any) -> Units:
+        """Pieces of words, learnt from the texts by SentencePiece; read from `model` where this file is there already.
+
+        Args:
+            texts: of the training part.
+            model: the file for SentencePiece's model, `….model`.
+            **options: of SentencePiece's trainer, such as `vocab_size` and `model_type` ("unigram" or "bpe").
+
+        Raises:
+            ValueError: SentencePiece refuses the options, or there is too little text for them.
+        """
+        import sentencepiece
+
+        path = Path(model)
+        if not path.is_file():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with open(path.with_suffix(".part"), "wb") as file:
+                try:
+                    sentencepiece.SentencePieceTrainer.train(
+                        sentence_iterator=iter(" ".join(text.split()) for text in texts),
+                        model_writer=file,
+                        **{"bos_id": -1, "eos_id": -1, "minloglevel": 1, **options},
+                    )
+                except (OSError, RuntimeError) as error:
+                    reason = str(error).rpartition("] ")[2]
+                    raise ValueError(f"`pieces` (={options}) must suit SentencePiece's trainer: {reason}") from error
+            os.replace(path.with_suffix(".part"), path)
+        processor = sentencepiece.SentencePieceProcessor(model_file=os.fspath(path))
+        names = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
+        return cls("pieces", names, processor.encode_as_pieces)
 
     def __len__(self) -> int:
         """How many there are, the blank included."""
@@ -41,22 +82,27 @@ class Units:
 
     def encode(self, text: str) -> list[int]:
         """The indices of a text's units; units that are not among the names are left out."""
-        return [self._index[name] for name in split_text(self.kind, text) if name in self._index]
+        return [self._index[name] for name in self._split(text) if name in self._index]
 
     def unknown(self, text: str) -> list[str]:
         """The units of a text that `encode` leaves out."""
-        return [name for name in split_text(self.kind, text) if name not in self._index]
+        return [name for name in self._split(text) if name not in self._index]
 
     def decode(self, indices: Iterable[int]) -> str:
         """The text of a sequence of indices (no blanks), its words one space apart."""
         text = (" " if self.kind == "words" else "").join(self.names[index - 1] for index in indices)
-        return " ".join(text.split())
+        return " ".join(text.replace(SPACE, " ").split())
 
 
-def split_text(kind: str, text: str) -> list[str]:
-    """A text's units by name; words are what white space separates."""
-    words = text.split()
-    return words if kind == "words" else list(" ".join(words))
+def _no_split(text: str) -> list[str]:
+    raise ValueError("pieces cannot be cut without SentencePiece's model: these units only decode")
+
+
+_SPLIT: dict[str, Callable[[str], list[str]]] = {
+    "chars": lambda text: list(" ".join(text.split())),  # words are what white space separates
+    "words": str.split,
+    "pieces": _no_split,
+}
 
 
 def frames_needed(units: Sequence[int]) -> int:

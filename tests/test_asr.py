@@ -28,9 +28,11 @@ from seqstride.augment import Tempo
 from seqstride.brains.asr import CTCBrain, average_states
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
+from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
 from seqstride.lobes import FrontEnd
 from seqstride.recipe import recipes_folder
+from seqstride.transcribe import transcripts
 from seqstride.units import Units, frames_needed, greedy_decode
 
 RECIPE = recipes_folder() / "AN4" / "ASR" / "hparams"
@@ -205,10 +207,52 @@ def test_units_there_and_back() -> None:
     assert words.names == ["GO", "SIX", "TWO"]
     assert words.encode("SIX ELEVEN TWO") == [2, 3]
     assert words.decode([2, 3]) == "SIX TWO"
-    with pytest.raises(ValueError, match=r"`kind` \(='phones'\)"):
+    with pytest.raises(ValueError, match=r"`kind` \(='phones'\) must be one of chars, words, pieces"):
         Units("phones", ["a"])
     with pytest.raises(ValueError, match="`names`"):
         Units.of("words", [" "])
+
+
+def test_pieces_of_words_are_learnt_once_and_written_back(tmp_path: Path) -> None:
+    texts = ["RUBOUT TEN", "RUB OUT", "ABOUT TWENTY TEN", "TWENTY OUT", "BAT TUB"] * 4
+    units = Units.pieces(texts, tmp_path / "pieces.model", vocab_size=24, model_type="bpe")
+    assert len(units) == 25
+    for text in texts:
+        indices = units.encode(text)
+        assert len(indices) < len(text)
+        assert units.decode(indices) == text
+    again = Units.pieces(["NOT READ"], tmp_path / "pieces.model", vocab_size=7)
+    assert again.names == units.names
+    only_names = Units("pieces", units.names)
+    assert only_names.decode(units.encode(texts[0])) == texts[0]
+    with pytest.raises(ValueError, match="cannot be cut"):
+        only_names.encode("TEN")
+
+
+@pytest.mark.parametrize(
+    ("units", "written"),
+    [
+        (Units("chars", [" ", "A", "B"]), [2, 3, 1, 3]),
+        (Units("words", ["AB", "B"]), [1, 2]),
+        (Units("pieces", ["▁", "▁A", "B", "▁B"]), [2, 3, 4]),
+        (Units("pieces", ["▁", "A", "B"]), [1, 2, 3, 1, 3]),
+    ],
+)
+def test_words_stand_where_their_units_stand(units: Units, written: list[int]) -> None:
+    # every third output frame writes; each stands for two input frames, at 50 a second
+    path = [unit for index in written for unit in (0, index, 0)]
+    log_probs = (nn.functional.one_hot(torch.tensor(path), len(units)) * 9.0).log_softmax(1)[None]
+    plan = ss.AvgPool1d(2).plan(torch.zeros(1, 1, 2 * len(path)))
+    encoded = Encoded(torch.zeros(1, 1, len(path)), plan.lengths, plan.penalty, [plan])
+    (transcript,) = transcripts(units, log_probs, encoded, frame_rate=50.0)
+    assert transcript.text == "AB B"
+    spikes = [0.04 * (3 * index + 1) for index in range(len(written))]
+    assert [token.time for token in transcript.tokens] == pytest.approx([spike + 0.01 for spike in spikes])
+    audible = [spike for spike, unit in zip(spikes, written, strict=True) if units.names[unit - 1].strip(" ▁")]
+    assert [word.text for word in transcript.words] == ["AB", "B"]
+    assert transcript.words[0].start == pytest.approx(audible[0] - 0.01)
+    assert transcript.words[1].start == pytest.approx(audible[-1] - 0.01)
+    assert transcript.words[1].stop == pytest.approx(audible[-1] + 0.03)
 
 
 def test_the_frames_that_ctc_needs() -> None:
@@ -530,7 +574,7 @@ def test_what_is_wrong_is_one_line(
     for overrides, message in (
         ({"selection": "accuracy"}, "`selection` (='accuracy') must be 'WER' or 'CER'"),
         ({"average": 0}, "`average` (=0) must be at least 1"),
-        ({"units": "phones"}, "`kind` (='phones') must be one of chars, words"),
+        ({"units": "phones"}, "`kind` (='phones') must be one of chars, words, pieces"),
         ({"text": "sentence"}, "`text` (='sentence') must be a key of every item with words; train: "),
         ({"beam_search": search}, "`beam_search` with an n-gram model needs kenlm and pygtrie"),
     ):

@@ -16,7 +16,7 @@ from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.lengths import absolute_lengths
 from seqstride.plot import plot_strides, plot_training
-from seqstride.units import BLANK, Units, frames_needed, greedy_decode
+from seqstride.units import BLANK, SPACE, Units, frames_needed, greedy_decode
 
 require_torchaudio()
 
@@ -55,10 +55,11 @@ class CTCBrain(DownsamplingBrain):
     of the best `average` epochs; integer buffers are those of the best one.
 
     Hyperparameters read beyond those of `DownsamplingBrain`: `text` (the manifests' key of the transcription), `units`
-    ("chars" or "words", those of the training part), `selection` ("WER" or "CER", of the validation part, decides which
-    epochs are best), `average`, `warmup_steps` (optimiser steps in which the learning rates rise from 0),
-    `beam_search` (null, or what makes a SpeechBrain CTC searcher, given `blank_index` and `vocab_list`),
-    `dynamic_batching` (null, or keyword arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds).
+    ("chars" or "words", those of the training part, or "pieces" of words, learnt from it with `pieces`, the options of
+    SentencePiece's trainer), `selection` ("WER" or "CER", of the validation part, decides which epochs are best),
+    `average`, `warmup_steps` (optimiser steps in which the learning rates rise from 0), `beam_search` (null, or what
+    makes a SpeechBrain CTC searcher, given `blank_index` and `vocab_list`), `dynamic_batching` (null, or keyword
+    arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds).
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -73,7 +74,7 @@ class CTCBrain(DownsamplingBrain):
         self.train_sampler = getattr(self.hparams, "train_batches", None)
         self.searcher = None
         if self.hparams.beam_search is not None:
-            mark = "▁" if self.units.kind == "words" else ""  # SpeechBrain's sign for the start of a word
+            mark = SPACE if self.units.kind == "words" else ""  # SpeechBrain takes these for the starts of words
             names = ["<blank>", *(mark + name for name in self.units.names)]
             try:
                 self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
@@ -93,7 +94,11 @@ class CTCBrain(DownsamplingBrain):
                 raise ValueError(f"`text` (={key!r}) must be a key of every item with words; {split}: {lacking[0]}")
             dataset.add_dynamic_item(lambda text: text, takes=[key], provides=["text"])
             dataset.set_output_keys(["id", "signal", "text"])
-        units = Units.of(hparams["units"], (item[key] for item in datasets["train"].data.values()))
+        texts = [item[key] for item in datasets["train"].data.values()]
+        if hparams["units"] == "pieces":
+            units = Units.pieces(texts, Path(hparams["save_folder"]) / "pieces.model", **hparams["pieces"])
+        else:
+            units = Units.of(hparams["units"], texts)
         for split, dataset in datasets.items():
             unknown = {name for item in dataset.data.values() for name in units.unknown(item[key])}
             if unknown:

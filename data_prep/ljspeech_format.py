@@ -1,0 +1,128 @@
+"""Recordings of sentences in the format of LJSpeech: a table of texts, and a folder of audio files.
+
+    metadata.csv        id|text, or id|text|normalised text; a line each, no quotes
+    wavs/<id>.<ext>     in any format that soundfile reads, at any rate
+
+Source: K. Ito, L. Johnson, "The LJ Speech Dataset", 2017, https://keithito.com/LJ-Speech-Dataset (the format).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import unicodedata
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .audio import BadFiles, check_audio
+from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+
+logger = logging.getLogger(__name__)
+
+_LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
+
+
+def prepare_ljspeech_format(
+    data_folder: str | os.PathLike[str],
+    save_folder: str | os.PathLike[str],
+    *,
+    valid_share: float = 0.1,
+    test_share: float = 0.1,
+    seed: int = 0,
+    bad_files: BadFiles = "error",
+) -> None:
+    """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with `words`, what `plain_words` makes.
+
+    The other keys of an item are `text`, the text as it stands in the last column of the table, and those of
+    `check_audio`; `{data_root}` stands for `data_folder`. The parts are drawn at random, but the same sentence said
+    twice stays in one of them. A second call with the same arguments and unchanged files (path, size, time) does
+    nothing.
+
+    Args:
+        data_folder: the folder that has `metadata.csv` and `wavs/`.
+        save_folder: where the manifests go; made if missing.
+        valid_share, test_share: of the sentences, for validation and test; at least one each.
+        seed: of the choice.
+        bad_files: "error" or "skip", see `check_audio`.
+
+    Raises:
+        ValueError: no table, a line that is not of its form, an id that is there twice or has no recording, shares that
+            leave nothing, or bad files.
+    """
+    data_folder, save_folder = Path(data_folder), Path(save_folder)
+    if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
+        raise ValueError(
+            f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
+        )
+    table = data_folder / "metadata.csv"
+    sentences = _sentences(table)
+    fingerprint = {
+        "layout": _LAYOUT,
+        "set": "LJSpeech format",
+        "files": file_digest([table, *sentences], data_folder),
+        "valid_share": valid_share,
+        "test_share": test_share,
+        "seed": seed,
+        "bad_files": bad_files,
+    }
+    if is_prepared(save_folder, fingerprint):
+        logger.info("%s is already prepared in %s", data_folder, save_folder)
+        return
+
+    audio = check_audio(sentences, data_folder, save_folder, bad_files=bad_files)
+    spoken = {file: (sentences[file], plain_words(sentences[file])) for file in audio}
+    splits = _choose(sorted({words for _, words in spoken.values()}), valid_share, test_share, seed)
+    items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
+    for file, (text, words) in spoken.items():
+        items[splits[words]][file.stem] = {**audio[file], "words": words, "text": text}
+    write_manifests(save_folder, items, fingerprint)
+
+
+def plain_words(text: str) -> str:
+    """Capitals and single spaces, of letters (with their accents), digits and the apostrophe; all else separates words.
+
+    Letters whose capital is two letters stay as they are: ß.
+    """
+    text = unicodedata.normalize("NFC", text).replace("’", "'")
+    capitals = "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)
+    words = re.findall(r"(?:[^\W_]|')+", capitals)
+    return " ".join(word.strip("'") for word in words if word.strip("'"))
+
+
+def _sentences(table: Path) -> dict[Path, str]:
+    """Recording → text, in the order of the table."""
+    if not table.is_file():
+        raise ValueError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
+    recordings = {file.stem: file for file in sorted((table.parent / "wavs").glob("*")) if not file.is_dir()}
+    found: dict[Path, str] = {}
+    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
+        if not line.strip():
+            continue
+        name, *texts = line.split("|")
+        if not texts or not plain_words(texts[-1]):
+            raise ValueError(
+                f"{table}, line {number} (={line!r}) must be id|text or id|text|normalised text, with words"
+            )
+        if name not in recordings:
+            raise ValueError(f"{table}, line {number}: wavs/ must have a recording named {name}")
+        if recordings[name] in found:
+            raise ValueError(f"{table}, line {number}: {name} must not be there twice")
+        found[recordings[name]] = texts[-1].strip()
+    if not found:
+        raise ValueError(f"{table} must have at least one line")
+    return found
+
+
+def _choose(sentences: list[str], valid_share: float, test_share: float, seed: int) -> dict[str, str]:
+    """Sentence → split."""
+    tests, valids = (max(1, round(len(sentences) * share)) for share in (test_share, valid_share))
+    if tests + valids >= len(sentences):
+        raise ValueError(
+            f"there must be more sentences (={len(sentences)}) than {tests} for the test and {valids} for validation"
+        )
+    order = np.random.default_rng(seed).permutation(len(sentences)).tolist()
+    parts = ["test"] * tests + ["valid"] * valids + ["train"] * (len(sentences) - tests - valids)
+    return {sentences[index]: part for index, part in zip(order, parts, strict=True)}
