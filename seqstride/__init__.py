@@ -1,6 +1,7 @@
 """seqstride: learnable and adaptive downsampling of one-dimensional signals. Importing it loads torch only."""
 
 from pathlib import Path
+from typing import Any
 
 # In a bare checkout recipes/ and data_prep/ stand beside the package; installed, they are inside it.
 if (Path(__file__).parents[1] / "pyproject.toml").is_file():
@@ -49,3 +50,20 @@ __all__ = [
     "make_downsampler2d",
     "parameter_groups",
 ]
+
+_ESTIMATORS = {
+    "SeqStrideClassifier": "seqstride.estimators.series",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """The estimators, imported when they are asked for: they load sktime and scikit-learn."""
+    if name not in _ESTIMATORS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_ESTIMATORS[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ESTIMATORS])

@@ -24,6 +24,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 IMAGE = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": "cividis"}
 FONT = 9
+BOUND: dict[str, Any] = {"color": "0.8", "linewidth": 0.8}
 
 
 def plot_strides(
@@ -53,43 +54,113 @@ def plot_strides(
     Raises:
         ValueError: `titles` does not have one name per item.
     """
-    if len(titles) != len(x):
-        raise ValueError(f"`titles` (={list(titles)}) must have {len(x)} entries, one for each item")
-    lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
-    unit, per_frame = _time_unit(max(lengths), frame_rate)
+    lengths = encoded.input_lengths.tolist()
     pictures = [item[:, :length] for item, length in zip(_array(x), lengths, strict=True)]
+    figure, above, below, per_frame = _stride_panels(encoded, titles, frame_rate)
+    low, high = np.quantile(np.concatenate([picture.ravel() for picture in pictures]), (0.01, 0.99))
+    for item, (axis, picture) in enumerate(zip(above, pictures, strict=True)):
+        edges = (-0.5 * per_frame, (lengths[item] - 0.5) * per_frame, 0.5, x.shape[1] + 0.5)
+        image = axis.imshow(picture, vmin=low, vmax=high, extent=edges, **IMAGE)
+        bounds = encoded.bounds(item).cpu().numpy() - 0.5
+        axis.vlines(bounds * per_frame, *edges[2:], color="white", linewidth=1.6)
+    above[0].set_ylabel(feature_name, fontsize=FONT)
+    figure.colorbar(image, ax=list(above), pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)
+    _stride_legend(figure, below[0], light_line())
+    return figure
+
+
+def plot_series(
+    series: Sequence[np.ndarray],
+    encoded: Any,
+    *,
+    titles: Sequence[str],
+    channel_names: Sequence[str],
+    frame_rate: float | None = None,
+) -> Figure:
+    """Draws, for each series, its channels as lines with the bounds of the output frames, and below them the strides.
+
+    A single channel has an axis of values; several stand above one another, each on a scale of its own, the same for
+    all series.
+
+    Args:
+        series: B arrays (C, T), as they should be seen; NaN leaves a gap.
+        encoded: what an encoder returned for them as a batch.
+        titles: B names, one above each series.
+        channel_names: C names.
+        frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+
+    Returns:
+        A figure with one column per series.
+
+    Raises:
+        ValueError: `titles` does not have one name per series.
+    """
+    figure, above, below, per_frame = _stride_panels(encoded, titles, frame_rate)
+    values = np.concatenate(series, axis=1)
+    values = np.where(np.isnan(values).all(1, keepdims=True), 0.0, values)  # a channel that nobody observed
+    low, high = np.nanmin(values, 1, keepdims=True), np.nanmax(values, 1, keepdims=True)
+    count = len(channel_names)
+    for item, (axis, lines) in enumerate(zip(above, series, strict=True)):
+        if count > 1:
+            # the first channel on top, as in a table; a tenth of each lane is free
+            scale = np.where(high > low, high - low, 1.0)
+            lines = 0.9 * ((lines - low) / scale - 0.5) + np.arange(count)[::-1, None]
+        bounds = encoded.bounds(item).cpu().numpy() - 0.5
+        for bound in bounds * per_frame:
+            axis.axvline(bound, zorder=0, **BOUND)
+        time = np.arange(lines.shape[1]) * per_frame
+        for index, line in enumerate(lines):
+            # a line of one frame has no extent
+            axis.plot(
+                time, line, color=COLOURS[index % len(COLOURS)], linewidth=1.3, marker="." if len(line) == 1 else ""
+            )
+    if count > 1:
+        above[0].set_yticks(range(count)[::-1], channel_names, fontsize=FONT)
+        above[0].set_ylim(-0.6, count - 0.4)
+    else:
+        above[0].set_ylabel(channel_names[0], fontsize=FONT)
+    from matplotlib.lines import Line2D
+
+    _stride_legend(figure, below[0], Line2D([], [], **BOUND))
+    return figure
+
+
+def _stride_panels(encoded: Any, titles: Sequence[str], frame_rate: float | None) -> tuple[Figure, Any, Any, float]:
+    """A figure with an empty panel above, and one of local strides below, for each item.
+
+    Returns:
+        The figure, its panels above and below, and how much of the time axis one frame is.
+    """
+    lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
+    if len(titles) != len(lengths):
+        raise ValueError(f"`titles` (={list(titles)}) must have {len(lengths)} entries, one for each item")
+    unit, per_frame = _time_unit(max(lengths), frame_rate)
     curves = {f"block {block + 1}": _array(strides) for block, strides in enumerate(encoded.block_strides())}
     curves["whole encoder"] = _array(encoded.strides())
 
-    figure = figure_of(width=1.2 + 2.9 * len(x), height=5.0)
-    axes = figure.subplots(2, len(x), squeeze=False, sharex="col", sharey="row", height_ratios=(1.15, 1))
-    low, high = np.quantile(np.concatenate([picture.ravel() for picture in pictures]), (0.01, 0.99))
+    figure = figure_of(width=1.2 + 2.9 * len(titles), height=5.0)
+    axes = figure.subplots(2, len(titles), squeeze=False, sharex="col", sharey="row", height_ratios=(1.15, 1))
     for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
         above, below = axes[:, item]
-        edges = (-0.5 * per_frame, (length - 0.5) * per_frame, 0.5, x.shape[1] + 0.5)
-        image = above.imshow(pictures[item], vmin=low, vmax=high, extent=edges, **IMAGE)
-        bounds = encoded.bounds(item).cpu().numpy() - 0.5
-        above.vlines(bounds * per_frame, *edges[2:], color="white", linewidth=1.6)
-        for text, frame in marks[item] if marks else ():
-            place = {"ha": "center", "va": "top", "fontsize": FONT - 1}
-            above.text(frame * per_frame, edges[3] - 0.1, text, **place, path_effects=outline("white"))
         above.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
-
         time = np.arange(length) * per_frame
         for index, (name, strides) in enumerate(curves.items()):
-            look = _look(index) if name != "whole encoder" else {"color": "black", "linewidth": 2.2}
+            markers = {"markevery": max(1, length // 20)}
+            look = {**_look(index), **markers} if name != "whole encoder" else {"color": "black", "linewidth": 2.2}
             below.plot(time, strides[item, :length], label=name, **look)
         below.set_xlabel(f"time ({unit})", fontsize=FONT)
         below.grid(True, alpha=0.3)
-    axes[0, 0].set_ylabel(feature_name, fontsize=FONT)
     axes[1, 0].set_ylabel("local stride (input\nframes per output frame)", fontsize=FONT)
     drawn = [strides[item, :length] for strides in curves.values() for item, length in enumerate(lengths)]
     stride_axis(axes[1, 0], np.concatenate(drawn))
-    figure.colorbar(image, ax=axes[0, :].tolist(), pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)
-    handles, names = axes[1, 0].get_legend_handles_labels()
-    handles, names = [light_line(), *handles], ["bounds of output frames", *names]
+    return figure, axes[0], axes[1], per_frame
+
+
+def _stride_legend(figure: Figure, below: Axes, bounds: Any) -> None:
+    """Below a figure of `_stride_panels`; `bounds` is what the bounds of output frames look like."""
+    handles, names = below.get_legend_handles_labels()
+    handles, names = [bounds, *handles], ["bounds of output frames", *names]
     figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=FONT)
-    return figure
 
 
 def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None) -> Figure:

@@ -1,0 +1,375 @@
+"""The sktime edge: classification and regression of time series."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from sklearn.utils import check_random_state, compute_class_weight
+from sktime.base import BasePanelMixin
+from sktime.classification.base import BaseClassifier
+from torch import Tensor, nn
+
+from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.heads import FeatureNorm
+from seqstride.estimators.trainer import Model, Settings, resolve_device, seeded, strides, train
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+NORMS = ("training", "series", "both")
+
+
+class SeriesNorm(nn.Module):
+    """Series (C, T) in double precision, NaN where a channel was not observed → what the network reads.
+
+    Args:
+        channels: C.
+        kind: "training", zero mean and unit variance of each channel over the training series, which keeps levels and
+            scales; "series", the same over the series itself, which takes them out; "both" as 2 C channels.
+
+    Raises:
+        ValueError: an unknown kind.
+    """
+
+    def __init__(self, channels: int, kind: str) -> None:
+        super().__init__()
+        if kind not in NORMS:
+            raise ValueError(f"`normalise` (={kind!r}) must be one of {', '.join(NORMS)}")
+        self.kind = kind
+        self.outputs = 2 * channels if kind == "both" else channels
+        self.training_set = FeatureNorm(channels).double()
+
+    def fit(self, items: Sequence[Tensor]) -> None:
+        """Takes the statistics of the observed channels of the training series."""
+        values = torch.cat(list(items), dim=1)
+        means = values.nanmean(1).nan_to_num(0.0)
+        self.training_set.fit([_where_missing(item, means) for item in items])
+
+    def forward(self, item: Tensor) -> Tensor:
+        """(C, T) → (C', T), single precision."""
+        item = _where_missing(item, self.training_set.mean)
+        parts = []
+        if self.kind in ("training", "both"):
+            parts.append(self.training_set(item[None], torch.tensor([item.shape[1]]))[0])
+        if self.kind in ("series", "both"):
+            mean, std = item.mean(1, keepdim=True), item.std(1, keepdim=True, unbiased=False)
+            # a constant channel becomes 0, not the noise of its last digits
+            moves = std > 1e-9 * item.abs().amax(1, keepdim=True)
+            parts.append(torch.where(moves, (item - mean) / torch.where(moves, std, 1.0), 0.0))
+        return torch.cat(parts).float()
+
+
+def _where_missing(item: Tensor, fallback: Tensor) -> Tensor:
+    return torch.where(item.isnan(), fallback[:, None], item)
+
+
+def interpolate(values: np.ndarray) -> np.ndarray:
+    """Series (C, T) with NaN where a value is missing → the same with lines through the gaps, and level ends.
+
+    A channel without any value stays NaN.
+    """
+    index = np.arange(values.shape[1])
+    filled = values.copy()
+    for channel, missing in zip(filled, np.isnan(values), strict=True):
+        if missing.any() and not missing.all():
+            channel[missing] = np.interp(index[missing], index[~missing], channel[~missing])
+    return filled
+
+
+class _SeriesEstimator(BasePanelMixin):
+    """What classification and regression of series share."""
+
+    _tags = {
+        "X_inner_mtype": "df-list",
+        "capability:multivariate": True,
+        "capability:unequal_length": True,
+        "capability:missing_values": True,
+        "capability:random_state": True,
+        "capability:categorical_in_X": False,
+        "property:randomness": "derandomized",
+        "authors": "seqstride",
+        "maintainers": "seqstride",
+        "python_dependencies": "torch",
+    }
+
+    def fit(self, X: Any, y: Any) -> Any:
+        """Trains the network.
+
+        Args:
+            X: series, in any of sktime's panel types.
+            y: (N,), their labels, or their values.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: arguments or data are wrong; the message names them.
+        """
+        # sktime's `fit` forgets everything but hyperparameters and what has two underscores in its name
+        self.__earlier = vars(self).copy() if self.warm_start and hasattr(self, "model_") else None
+        searched = vars(self).get("_parent_callback_ctx")
+        try:
+            return super().fit(X, y)
+        finally:
+            del self.__earlier
+            if searched is not None:  # scikit-learn's searches put it there, and delete it themselves
+                self._parent_callback_ctx = searched
+
+    def _train(self, frames: Sequence[Any], targets: Tensor, *, classes: bool, weight: Tensor | None = None) -> None:
+        settings, device, earlier = Settings.of(self), resolve_device(self.device), self.__earlier
+        self.channel_names_ = [str(name) for name in frames[0].columns]
+        items = self._items(frames)
+        with seeded(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))):
+            if earlier is None:
+                norm = SeriesNorm(len(self.channel_names_), self.normalise)
+                norm.fit(items)
+                model = Model(norm, settings.network(norm.outputs, targets.shape[1]))
+            else:
+                model = earlier["model_"]
+                self._check_earlier(earlier)
+            self.history_ = train(
+                model.network,
+                model.prepare(items),
+                targets,
+                settings,
+                classes=classes,
+                weight=weight,
+                device=device,
+                verbose=self.verbose,
+            )
+        self.model_ = model
+        self.strides_ = strides(model.network)
+
+    def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
+        before, now = len(earlier["channel_names_"]), len(self.channel_names_)
+        if before != now:
+            raise ValueError(f"`X` (with {now} channels) must have {before} channels, as before, for a warm start")
+
+    def _items(self, frames: Sequence[Any]) -> list[Tensor]:
+        """Data frames (T, C) → series (C, T), gaps interpolated."""
+        return [torch.from_numpy(interpolate(values)) for values in self._values(frames)]
+
+    def _values(self, frames: Sequence[Any]) -> list[np.ndarray]:
+        """Data frames (T, C) → arrays (C, T), channels in the order of the training series where they have its names.
+
+        Raises:
+            ValueError: a series has no frames, another number of channels, or infinite values.
+        """
+        arrays = []
+        for index, frame in enumerate(frames):
+            names = [str(name) for name in frame.columns]
+            if len(names) != len(self.channel_names_):
+                raise ValueError(
+                    f"`X` (series {index} with channels {', '.join(names)}) must have the channels of the fitted "
+                    f"series: {', '.join(self.channel_names_)}"
+                )
+            values = frame.to_numpy(dtype=np.float64).T
+            if names != self.channel_names_ and set(names) == set(self.channel_names_):
+                values = values[[names.index(name) for name in self.channel_names_]]
+            if values.shape[1] == 0:
+                raise ValueError(f"`X` (series {index} without frames) must have at least one frame in every series")
+            if np.isinf(values).any():
+                raise ValueError(f"`X` (series {index} with an infinite value) must have finite or missing values")
+            arrays.append(values)
+        return arrays
+
+    def _network(self) -> Model:
+        self.check_is_fitted()
+        if not hasattr(self, "model_"):
+            raise ValueError(f"this {type(self).__name__} has no network: `y` must have two classes and one column")
+        return self.model_
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The encoder's features of every series, pooled over time: (N, C'), what the last layer reads.
+
+        Args:
+            X: series, in any of sktime's panel types.
+        """
+        model = self._network()
+        items = self._items(self._check_convert_X_for_predict(X))
+        return model.embed(items, resolve_device(self.device)).numpy()
+
+    def plan(self, X: Any) -> Encoded:
+        """Where the frames of every series went: the encoder's features, positions, local strides and times.
+
+        Args:
+            X: series, in any of sktime's panel types.
+
+        Returns:
+            What the encoder returned for all of them as one batch, in their order; `.strides()` (N, T) are the local
+            strides, `.times()` (N, L) the input frames that the output frames stand for.
+        """
+        model = self._network()
+        return model.encode(self._items(self._check_convert_X_for_predict(X)))
+
+    def plot_strides(self, X: Any, *, titles: Sequence[str] | None = None, frame_rate: float | None = None) -> Figure:
+        """Draws series with the bounds of the output frames, and below them the local stride at every frame.
+
+        Args:
+            X: a few series, in any of sktime's panel types.
+            titles: one name for each; None: what is predicted for it.
+            frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+
+        Returns:
+            A `matplotlib.figure.Figure`; save it with `figure.savefig("strides.png")`.
+        """
+        from seqstride.plot import plot_series
+
+        model = self._network()
+        frames = self._check_convert_X_for_predict(X)
+        encoded = model.encode(self._items(frames))
+        if titles is None:
+            titles = [f"series {index}, predicted: {label}" for index, label in enumerate(self._predict(frames))]
+        return plot_series(
+            self._values(frames), encoded, titles=titles, channel_names=self.channel_names_, frame_rate=frame_rate
+        )
+
+    @classmethod
+    def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
+        """Small settings for sktime's tests."""
+        tiny = {"channels": 4, "kernel_size": 3, "n_epochs": 2, "batch_size": 8, "random_state": 0}
+        return [
+            {**tiny, "strides": (2,)},
+            {**tiny, "downsampler": "diffstride", "strides": (2, 1.5), "normalise": "series", "mixup_alpha": 0.0},
+        ]
+
+
+class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
+    """Classifies time series with a residual network that downsamples by a method of choice.
+
+    A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. Every block of the
+    encoder downsamples; its features are averaged over time and a linear layer decides. Missing values inside a series
+    are interpolated linearly, those at its ends take the nearest value, and a channel that a series lacks altogether
+    takes its mean over the training series. The time index is not read: frames count as evenly spaced.
+
+    Batches hold series of similar lengths; what is predicted for a series depends on no other series. With an integer
+    `random_state` two fits on the same machine give the same predictions.
+
+    Args:
+        downsampler: a key of `seqstride.DOWNSAMPLERS`.
+        strides: stride of each block, its start where it is learnt; whole numbers for "strided", "average", "max" and
+            "blur".
+        channels: of the blocks: one number for all, or one for each.
+        kernel_size: odd, taps of the convolutions.
+        downsampler_options: further arguments of the downsampling layers.
+        dropout: probability of dropping a pooled channel in training.
+        normalise: "training" (zero mean and unit variance over the training series), "series" (over each series), or
+            "both" side by side.
+        n_epochs: passes over the training series.
+        batch_size: series in a batch, at most; small sets get smaller ones, of 4 at least, so that an epoch has 8.
+        lr: initial learning rate; it falls to 0 along half a cosine.
+        stride_lr: that of learnt strides.
+        weight_decay: of everything but learnt strides.
+        mixup_alpha: parameter of mixup in training; 0 for none.
+        complexity_weight: weight in the loss of `seqstride.complexity`, which pushes learnt strides up.
+        validation_fraction: share of every class that is held out of the training to find the best epoch; 0: train on
+            everything, and keep the last epoch.
+        patience: epochs without a lower validation loss after which training ends.
+        class_weight: weights of the classes in the loss, label → weight; "balanced": inverse to their numbers.
+        warm_start: whether `fit` goes on from the weights of the last one. `set_params` forgets them, as it does with
+            every estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
+        device: of torch, such as "cuda"; "auto": a GPU where there is one. A fitted estimator lies on the CPU.
+        random_state: seed.
+        verbose: whether to show a progress bar.
+
+    Attributes:
+        classes_: labels, sorted, in the order of the probabilities.
+        strides_: stride of every block after training.
+        history_: one record for each epoch: losses, accuracies, strides, seconds.
+        channel_names_: of the training series.
+        model_: the normalisation and the network.
+
+    Examples:
+        >>> from sktime.datasets import load_unit_test
+        >>> from seqstride import SeqStrideClassifier
+        >>> X_train, y_train = load_unit_test(split="train")
+        >>> classifier = SeqStrideClassifier(channels=8, n_epochs=5, random_state=0)
+        >>> classifier.fit(X_train, y_train).predict_proba(X_train).shape
+        (20, 2)
+        >>> classifier.plan(X_train).strides().shape
+        torch.Size([20, 24])
+    """
+
+    _tags = {"capability:predict_proba": True, "capability:class_weight": True}
+
+    def __init__(
+        self,
+        downsampler: str = "adastride",
+        strides: Sequence[float] = (2, 2, 2),
+        channels: int | Sequence[int] = 64,
+        kernel_size: int = 9,
+        downsampler_options: dict[str, Any] | None = None,
+        dropout: float = 0.2,
+        normalise: str = "both",
+        n_epochs: int = 100,
+        batch_size: int = 16,
+        lr: float = 0.002,
+        stride_lr: float = 0.02,
+        weight_decay: float = 0.01,
+        mixup_alpha: float = 0.2,
+        complexity_weight: float = 0.0,
+        validation_fraction: float = 0.0,
+        patience: int = 30,
+        class_weight: Mapping[Any, float] | str | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.downsampler = downsampler
+        self.strides = strides
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.downsampler_options = downsampler_options
+        self.dropout = dropout
+        self.normalise = normalise
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.stride_lr = stride_lr
+        self.weight_decay = weight_decay
+        self.mixup_alpha = mixup_alpha
+        self.complexity_weight = complexity_weight
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's searches and cross-validation ask for; sktime 1.2 has no answer of its own."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+        )
+
+    def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideClassifier:
+        indices = torch.from_numpy(np.searchsorted(self.classes_, y))
+        targets = nn.functional.one_hot(indices, len(self.classes_)).float()
+        weight = None
+        if self.class_weight is not None:
+            weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
+        self._train(X, targets, classes=True, weight=weight)
+        return self
+
+    def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
+        super()._check_earlier(earlier)
+        if not np.array_equal(earlier["classes_"], self.classes_):
+            raise ValueError(
+                f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
+                "before, for a warm start"
+            )
+
+    def _predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+        outputs = self.model_.predict(self._items(X), resolve_device(self.device))
+        return outputs.double().softmax(1).numpy()

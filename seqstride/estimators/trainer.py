@@ -1,0 +1,383 @@
+"""Training and prediction behind the estimators: a compact loop in torch, without SpeechBrain.
+
+What an estimator has is a list of items, tensors (C, T) whose lengths may differ; what it gets is a trained `Network`
+and the history of its training. Containers of sktime and scikit-learn are converted at the edges, `series` and
+`tabular`.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields
+from numbers import Integral
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+import seqstride as ss
+from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.heads import PooledClassifier
+from seqstride.mixup import mixup
+
+LEAST_STEPS, LEAST_ITEMS = 8, 4
+"""Optimiser steps that an epoch has at least, with so many items in each at least: small sets get small batches."""
+POOL = 8
+"""Batches whose items are sorted by length together in training."""
+FRAMES = 1 << 16
+"""Frames of a batch in prediction, padding included, where no single item is longer. Results do not depend on it."""
+MAX_GRAD_NORM = 5.0
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The network and its training: the estimators' arguments of the same names.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+    """
+
+    downsampler: str
+    strides: Any
+    channels: Any
+    kernel_size: int
+    downsampler_options: dict[str, Any] | None
+    dropout: float
+    n_epochs: int
+    batch_size: int
+    lr: float
+    stride_lr: float
+    weight_decay: float
+    mixup_alpha: float
+    complexity_weight: float
+    validation_fraction: float
+    patience: int
+
+    def __post_init__(self) -> None:
+        for name in ("n_epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 1")
+        for name in ("lr", "stride_lr", "weight_decay", "mixup_alpha", "complexity_weight"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be finite and not negative")
+        for name in ("dropout", "validation_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 0 and below 1")
+        if isinstance(self.channels, Integral) and isinstance(self.strides, str):
+            rule = f"must list the channels of every block where `strides` is {self.strides!r}"
+            raise ValueError(f"`channels` (={self.channels}) {rule}")
+
+    @classmethod
+    def of(cls, estimator: Any) -> Settings:
+        """Those of an estimator."""
+        return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
+
+    def network(self, in_channels: int, outputs: int, embedding: nn.Module | None = None) -> Network:
+        """An untrained network for items with so many channels, behind the embedding if there is one."""
+        channels = [self.channels] * len(self.strides) if isinstance(self.channels, Integral) else self.channels
+        encoder = ss.ResNet1d(
+            in_channels,
+            channels=[int(width) for width in channels],
+            strides=self.strides,
+            downsampler=self.downsampler,
+            downsampler_options=self.downsampler_options,
+            kernel_size=self.kernel_size,
+        )
+        return Network(encoder, PooledClassifier(encoder.out_channels, outputs, dropout=self.dropout), embedding)
+
+
+class Network(nn.Module):
+    """An encoder that downsamples and a head on its features; for rows of a table with an embedding before both."""
+
+    def __init__(self, encoder: ss.ResNet1d, head: PooledClassifier, embedding: nn.Module | None = None) -> None:
+        super().__init__()
+        self.embedding, self.encoder, self.head = embedding, encoder, head
+
+    def encode(self, x: Tensor, lengths: Tensor) -> Encoded:
+        """(B, C, T), (B,) int64 → what the encoder returns."""
+        if self.embedding is not None:
+            x = self.embedding(x)
+        # without lengths the norms need no masks, a quarter of the time; a single item may have a single frame, though,
+        # of which torch's batch norm takes no variance
+        padded = len(x) == 1 or bool((lengths < x.shape[2]).any())
+        return self.encoder(x, lengths if padded else None)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        """(B, C, T), (B,) int64 → outputs (B, K), and what the encoder returned."""
+        encoded = self.encode(x, lengths)
+        return self.head(encoded.features, encoded.lengths), encoded
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a name stands for; "auto" is a GPU where CUDA has one, and the CPU else."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """Torch's random numbers start from `seed` inside, and go on outside as if nothing had happened."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        yield
+
+
+def pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Items (C, T) of any lengths → (B, C, T) with zeros in the padding, and lengths (B,)."""
+    x = pad_sequence([item.T for item in items], batch_first=True).transpose(1, 2).contiguous()
+    return x, torch.tensor([item.shape[1] for item in items])
+
+
+# Training
+
+
+def train(
+    network: Network,
+    items: Sequence[Tensor],
+    targets: Tensor,
+    settings: Settings,
+    *,
+    classes: bool,
+    weight: Tensor | None = None,
+    device: torch.device,
+    verbose: bool = False,
+) -> list[dict[str, Any]]:
+    """Trains a network in place; its random numbers are torch's, so call it inside `seeded`.
+
+    AdamW with the groups of `seqstride.parameter_groups`, learning rates along half a cosine to 0. The loss is
+
+        cross entropy or squared error + gap penalties + complexity_weight · complexity ("frames")
+
+    With a validation part training ends after `patience` epochs without a lower validation loss, and the network gets
+    the weights of the best epoch; without one, those of the last.
+
+    Args:
+        network: on the CPU, where it also ends.
+        items: (C, T) each, normalised.
+        targets: (N, K), rows that sum to 1 for classes, numbers of variance 1 for regression.
+        settings: of the estimator.
+        classes: whether targets are classes.
+        weight: (K,), of each class in the loss, or None.
+        device: where to train.
+        verbose: show a progress bar.
+
+    Returns:
+        One record for each epoch.
+
+    Raises:
+        ValueError: the loss is not finite any more.
+    """
+    chosen, held_out = split(targets.argmax(1) if classes else None, len(items), settings.validation_fraction)
+    size = min(settings.batch_size, max(LEAST_ITEMS, len(chosen) // LEAST_STEPS))
+    steps = math.ceil(len(chosen) / size)
+    network.to(device)
+    weight = None if weight is None else weight.to(device)
+    groups = ss.parameter_groups(network, settings.lr, settings.weight_decay, settings.stride_lr)
+    optimizer = torch.optim.AdamW(groups, fused=True)
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / (steps * settings.n_epochs)))
+    )
+    history: list[dict[str, Any]] = []
+    best, best_weights = math.inf, None
+    for epoch in _epochs(settings.n_epochs, history, verbose):
+        start, start_cpu, lr = time.monotonic(), time.process_time(), optimizer.param_groups[0]["lr"]
+        network.train()
+        count = _Count(classes)
+        for batch in training_batches([items[i].shape[1] for i in chosen], size):
+            indices = [chosen[i] for i in batch]
+            x, lengths, y = (part.to(device) for part in (*pad([items[i] for i in indices]), targets[indices]))
+            if settings.mixup_alpha > 0:
+                x, lengths, y = mixup(x, lengths, y, settings.mixup_alpha)
+            outputs, encoded = network(x, lengths)
+            loss = _loss(outputs, y, weight, classes)
+            count.add(outputs, y, loss)
+            loss = loss + encoded.penalty
+            if settings.complexity_weight > 0:
+                loss = loss + settings.complexity_weight * ss.complexity(network.encoder)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
+            optimizer.step()
+            schedule.step()
+        record: dict[str, Any] = {"epoch": epoch, "train": count.means()}
+        if not math.isfinite(record["train"]["loss"]):
+            raise ValueError(
+                f"training diverged in epoch {epoch}: `lr` (={settings.lr}) must be smaller for these data"
+            )
+        if held_out:
+            outputs = run_batches(network, _outputs, [items[i] for i in held_out]).to(device)
+            y = targets[held_out].to(device)
+            held = _Count(classes)
+            held.add(outputs, y, _loss(outputs, y, weight, classes))
+            record["valid"] = held.means()
+        record |= {
+            "strides": strides(network),
+            "lr": lr,
+            "seconds": time.monotonic() - start,
+            "cpu_seconds": time.process_time() - start_cpu,
+        }
+        history.append(record)
+        if held_out:
+            if record["valid"]["loss"] < best:
+                best, best_weights = record["valid"]["loss"], copy.deepcopy(network.state_dict())
+                best_epoch = epoch
+            elif epoch - best_epoch >= settings.patience:
+                break
+    if best_weights is not None:
+        network.load_state_dict(best_weights)
+    network.cpu().eval()
+    return history
+
+
+def split(labels: Tensor | None, count: int, fraction: float) -> tuple[list[int], list[int]]:
+    """The indices of the training and of the validation part, drawn at random.
+
+    Args:
+        labels: (N,) integers, or None. With labels every class gives the same share, rounded, and keeps at least one
+            item in the training part.
+        count: N.
+        fraction: of the validation part.
+    """
+    whole = torch.arange(count)
+    groups = [whole] if labels is None else [whole[labels == label] for label in labels.unique()]
+    held_out = []
+    for group in groups:
+        held_out += group[torch.randperm(len(group))][: min(round(fraction * len(group)), len(group) - 1)].tolist()
+    return sorted(set(range(count)) - set(held_out)), sorted(held_out)
+
+
+def training_batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+    """Batches of indices in random order, of `size` or almost; items of a batch are of similar lengths."""
+    count = math.ceil(len(lengths) / size)
+    order = torch.randperm(len(lengths)).tolist()
+    pools = [order[start : start + POOL * size] for start in range(0, len(order), POOL * size)]
+    flat = torch.tensor([i for pool in pools for i in sorted(pool, key=lengths.__getitem__)])
+    batches = flat.tensor_split(count)
+    for index in torch.randperm(count).tolist():
+        yield batches[index].tolist()
+
+
+class _Count:
+    """Loss and accuracy of an epoch."""
+
+    def __init__(self, classes: bool) -> None:
+        self.classes, self.items, self.loss, self.right = classes, 0, 0.0, 0.0
+
+    def add(self, outputs: Tensor, targets: Tensor, loss: Tensor) -> None:
+        self.items += len(targets)
+        self.loss += float(loss.detach()) * len(targets)
+        self.right += float((outputs.argmax(1) == targets.argmax(1)).sum())
+
+    def means(self) -> dict[str, float]:
+        scores = {"loss": self.loss / self.items}
+        return {**scores, "accuracy": self.right / self.items} if self.classes else scores
+
+
+def _loss(outputs: Tensor, targets: Tensor, weight: Tensor | None, classes: bool) -> Tensor:
+    if classes:
+        return nn.functional.cross_entropy(outputs, targets, weight=weight)
+    return nn.functional.mse_loss(outputs, targets)
+
+
+def _epochs(count: int, history: list[dict[str, Any]], verbose: bool) -> Iterator[int]:
+    """The numbers of the epochs, from 1; with a progress bar that shows the last record."""
+    from tqdm import tqdm
+
+    with tqdm(total=count, unit="epoch", disable=not verbose) as bar:
+        for epoch in range(1, count + 1):
+            yield epoch
+            last = history[-1]
+            shown = {part: last[part] for part in ("train", "valid") if part in last}
+            bar.set_postfix(
+                {f"{part} {name}": f"{value:.3g}" for part, scores in shown.items() for name, value in scores.items()}
+            )
+            bar.update()
+
+
+# Prediction
+
+
+class Model:
+    """A network with the normalisation before it, as an estimator keeps them: on the CPU, whatever it was trained on.
+
+    Args:
+        norm: module with `fit(items)`; an item (C, T) in double precision, NaN where a value is missing → what the
+            network reads, in single precision and finite.
+        network: its input are items that `norm` has normalised.
+    """
+
+    def __init__(self, norm: nn.Module, network: Network) -> None:
+        self.norm, self.network = norm, network
+
+    @torch.no_grad()
+    def prepare(self, items: Sequence[Tensor]) -> list[Tensor]:
+        """Normalised items.
+
+        Raises:
+            ValueError: a value is too far from those of the training for single precision.
+        """
+        prepared = [self.norm(item) for item in items]
+        for index, item in enumerate(prepared):
+            if not bool(item.isfinite().all()):
+                raise ValueError(f"`X` (item {index}) must not have values so far from those that were fitted")
+        return prepared
+
+    def predict(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
+        """The outputs of every item: (N, K), on the CPU."""
+        return run_batches(self._on(device), _outputs, self.prepare(items))
+
+    def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
+        """The pooled features of every item, which the head's linear layer reads: (N, C'), on the CPU."""
+
+        def pooled(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
+            encoded = network.encode(x, lengths)
+            features: Tensor = network.head.embed(encoded.features, encoded.lengths)
+            return features
+
+        return run_batches(self._on(device), pooled, self.prepare(items))
+
+    @torch.no_grad()
+    def encode(self, items: Sequence[Tensor]) -> Encoded:
+        """What the encoder returns for all items as one batch, on the CPU."""
+        return self.network.eval().encode(*pad(self.prepare(items)))
+
+    def _on(self, device: torch.device) -> Network:
+        return self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)
+
+
+Step = Callable[[Network, Tensor, Tensor], Tensor]
+
+
+def _outputs(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
+    outputs: Tensor = network(x, lengths)[0]
+    return outputs
+
+
+@torch.no_grad()
+def run_batches(network: Network, step: Step, items: Sequence[Tensor]) -> Tensor:
+    """`step` of the network and a padded batch → a row per item, for batches of items of similar lengths.
+
+    Returns:
+        The rows in the order of the items, on the CPU.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    order = sorted(range(len(items)), key=lambda i: items[i].shape[1])
+    rows: dict[int, Tensor] = {}
+    batch: list[int] = []
+    for index, following in zip(order, [*order[1:], None], strict=True):
+        batch.append(index)
+        if following is None or items[following].shape[1] * (len(batch) + 1) > FRAMES:
+            x, lengths = pad([items[i] for i in batch])
+            rows |= zip(batch, step(network, x.to(device), lengths.to(device)).cpu(), strict=True)
+            batch = []
+    return torch.stack([rows[index] for index in range(len(items))])
+
+
+def strides(network: Network) -> list[float]:
+    """The current stride of every block."""
+    return [float(torch.as_tensor(layer.stride).detach()) for layer in network.encoder.downsamplers]

@@ -1,0 +1,437 @@
+"""Estimators for sktime and scikit-learn: what they learn, what they read, and what does not change a prediction."""
+
+from __future__ import annotations
+
+import math
+import pickle
+import warnings
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.base import clone
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sktime.base import load
+from sktime.classification.model_selection import TSCGridSearchCV
+from sktime.transformations.compose import FitInTransform
+from sktime.transformations.difference import Differencer
+from sktime.utils.estimator_checks import check_estimator
+
+import seqstride as ss
+from seqstride.estimators import trainer
+from seqstride.estimators.series import interpolate
+
+SMALL: dict[str, Any] = {"channels": 8, "kernel_size": 5, "strides": (2, 2), "random_state": 0, "n_epochs": 12}
+
+
+def waves(count: int, *, seed: int, shortest: int = 20, longest: int = 40) -> tuple[list[pd.DataFrame], np.ndarray]:
+    """Series of two channels and unequal lengths: "slow" and "fast" waves in the first, noise in the second."""
+    random = np.random.default_rng(seed)
+    labels = np.where(np.arange(count) % 2, "slow", "fast")
+    series = []
+    for label in labels:
+        time = np.arange(random.integers(shortest, longest + 1))
+        wave = np.sin(time * (0.3 if label == "slow" else 1.2) + random.uniform(0, 6)) * random.uniform(1, 3)
+        series.append(pd.DataFrame({"wave": wave + 5, "noise": random.normal(size=len(time))}))
+    return series, labels
+
+
+def as_numpy3d(count: int, *, seed: int, frames: int = 24) -> tuple[np.ndarray, np.ndarray]:
+    """The same, of equal lengths, as an array."""
+    series, labels = waves(count, seed=seed, shortest=frames, longest=frames)
+    return np.stack([frame.to_numpy().T for frame in series]), labels
+
+
+@pytest.fixture(scope="module")
+def fitted() -> Any:
+    torch.manual_seed(0)
+    return ss.SeqStrideClassifier(**SMALL).fit(*waves(40, seed=0))
+
+
+# The contract with sktime
+
+
+def test_estimators_are_names_of_the_package() -> None:
+    assert "SeqStrideClassifier" in dir(ss)
+    with pytest.raises(AttributeError, match="no attribute 'SeqStrideClassifer'"):
+        _ = ss.SeqStrideClassifer
+
+
+def test_sktimes_own_checks_pass() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of sktime and its checks
+        results = check_estimator(ss.SeqStrideClassifier, verbose=False)
+    assert len(results) > 200
+    assert {name: result for name, result in results.items() if result != "PASSED"} == {}
+
+
+# What it learns, and from what
+
+
+def test_it_learns_and_tells_probabilities(fitted: Any) -> None:
+    series, labels = waves(40, seed=1)
+    assert fitted.score(series, labels) >= 0.95
+    probabilities = fitted.predict_proba(series)
+    assert fitted.classes_.tolist() == ["fast", "slow"]
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-12)
+    assert (probabilities.argmax(1) == (labels == "slow")).mean() >= 0.95
+    assert [record["epoch"] for record in fitted.history_] == list(range(1, 13))
+    assert fitted.history_[-1]["train"]["loss"] < fitted.history_[0]["train"]["loss"]
+
+
+def test_containers_say_the_same() -> None:
+    array, labels = as_numpy3d(16, seed=0)
+    frames = [pd.DataFrame(item.T, columns=["wave", "noise"]) for item in array]
+    nested = pd.DataFrame({name: [frame[name] for frame in frames] for name in ("wave", "noise")})
+    multi = pd.concat(dict(enumerate(frames)), names=["instance", "time"])
+    wanted = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}).fit(array, labels).predict_proba(array)
+    for container in (frames, nested, multi):
+        estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}).fit(container, labels)
+        assert estimator.channel_names_ == ["wave", "noise"]
+        np.testing.assert_allclose(estimator.predict_proba(container), wanted, rtol=1e-6)
+        np.testing.assert_allclose(estimator.predict_proba(array), wanted, rtol=1e-6)
+
+
+def test_channels_are_found_by_their_names(fitted: Any) -> None:
+    series, _ = waves(6, seed=2)
+    swapped = [frame[["noise", "wave"]] for frame in series]
+    np.testing.assert_array_equal(fitted.predict_proba(swapped), fitted.predict_proba(series))
+    other = [frame.set_axis(["a", "b"], axis=1) for frame in series]
+    np.testing.assert_array_equal(fitted.predict_proba(other), fitted.predict_proba(series))
+    with pytest.raises(ValueError, match=r"series 0 with channels wave\) must have the channels .* wave, noise"):
+        fitted.predict([frame[["wave"]] for frame in series])
+
+
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+def test_every_method_takes_series_of_one_frame_and_more(key: str) -> None:
+    series, labels = waves(12, seed=0)
+    series = [frame.iloc[: 1 + index] for index, frame in enumerate(series)]
+    estimator = ss.SeqStrideClassifier(key, **{**SMALL, "n_epochs": 2, "strides": (2, 3, 2)}).fit(series, labels)
+    probabilities = estimator.predict_proba(series)
+    assert np.isfinite(probabilities).all()
+    assert len(np.unique(probabilities.round(6), axis=0)) > 6, "series that differ must not all look alike"
+    assert len(estimator.strides_) == 3
+    assert (estimator.strides_ == [2.0, 3.0, 2.0]) == ("diffstride" not in key), "learnt strides move, others do not"
+
+
+def test_every_series_may_have_one_frame() -> None:
+    series = [pd.DataFrame({"x": [value]}) for value in (-1.0, 1.0, -1.1, 0.9, -0.8, 1.2, -0.9, 1.1)]
+    labels = np.array([0, 1] * 4)
+    estimator = ss.SeqStrideClassifier(**{**SMALL, "normalise": "training", "n_epochs": 30}).fit(series, labels)
+    np.testing.assert_array_equal(estimator.predict(series), labels)
+
+
+# Missing and infinite values
+
+
+def test_gaps_are_bridged_by_lines_and_ends_are_level() -> None:
+    nan = np.nan
+    values = np.array([[nan, 1.0, nan, nan, 4.0, nan], [nan] * 6, [0.0, 1, 2, 3, 4, 5]])
+    wanted = [[1.0, 1.0, 2.0, 3.0, 4.0, 4.0], [nan] * 6, [0.0, 1, 2, 3, 4, 5]]
+    np.testing.assert_allclose(interpolate(values), wanted, rtol=1e-12)
+
+
+def test_missing_values_are_read_as_what_is_put_there(fitted: Any) -> None:
+    series, _ = waves(2, seed=3)
+    filled, gappy = series[0].copy(), series[0].copy()
+    gappy.loc[[4, 5], "wave"] = np.nan
+    filled.loc[[4, 5], "wave"] = np.interp([4, 5], [3, 6], filled.loc[[3, 6], "wave"])
+    np.testing.assert_allclose(fitted.predict_proba([gappy]), fitted.predict_proba([filled]), rtol=1e-6)
+
+    mean = np.concatenate([frame["noise"] for frame in waves(40, seed=0)[0]]).mean()
+    blank, level = series[0].assign(noise=np.nan), series[0].assign(noise=mean)
+    np.testing.assert_allclose(fitted.predict_proba([blank]), fitted.predict_proba([level]), rtol=1e-6)
+
+
+def test_it_learns_from_series_with_gaps() -> None:
+    series, labels = waves(40, seed=0)
+    random = np.random.default_rng(0)
+    gappy = [frame.mask(random.random(frame.shape) < 0.1) for frame in series]
+    gappy[0] = gappy[0].assign(wave=np.nan)
+    estimator = ss.SeqStrideClassifier(**SMALL).fit(gappy, labels)
+    assert estimator.score(*waves(40, seed=1)) >= 0.9
+
+
+def test_infinite_values_are_refused(fitted: Any) -> None:
+    series, labels = waves(4, seed=0)
+    series[2].loc[3, "noise"] = np.inf
+    with pytest.raises(ValueError, match=r"`X` \(series 2 with an infinite value\) must have finite"):
+        fitted.predict(series)
+    with pytest.raises(ValueError, match=r"`X` \(series 2 with an infinite value\) must have finite"):
+        ss.SeqStrideClassifier(**SMALL).fit(series, labels)
+    with pytest.raises(ValueError, match=r"`X` \(item 0\) must not have values so far from those that were fitted"):
+        fitted.predict([series[0] * 1e200])
+
+
+# What does not change a prediction
+
+
+def test_predictions_do_not_depend_on_the_batch(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    series, _ = waves(30, seed=4, shortest=1)
+    together = fitted.predict_proba(series)
+    alone = np.concatenate([fitted.predict_proba([frame]) for frame in series])
+    np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
+    monkeypatch.setattr(trainer, "FRAMES", 100)
+    np.testing.assert_allclose(fitted.predict_proba(series), alone, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(fitted.transform(series), fitted.transform(series[::-1])[::-1], rtol=1e-4, atol=1e-6)
+
+
+def test_training_batches_hold_every_item_once_and_similar_lengths_together() -> None:
+    lengths = [1 + (7 * i) % 101 for i in range(101)]
+    batches = list(trainer.training_batches(lengths, 8))
+    assert sorted(i for batch in batches for i in batch) == list(range(101))
+    assert {len(batch) for batch in batches} <= {7, 8}
+    assert batches != list(trainer.training_batches(lengths, 8)), "every epoch has batches of its own"
+    spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+    assert np.mean(spread) < 30, "batches drawn at random spread over some 80 frames"
+
+
+def test_a_seed_decides_everything_and_touches_nothing() -> None:
+    series, labels = waves(16, seed=0)
+    settings = {**SMALL, "n_epochs": 2}
+    torch.manual_seed(5)
+    first = ss.SeqStrideClassifier(**settings).fit(series, labels).predict_proba(series)
+    after = torch.rand(())
+    torch.manual_seed(6)
+    second = ss.SeqStrideClassifier(**settings).fit(series, labels).predict_proba(series)
+    np.testing.assert_array_equal(first, second)
+    other = ss.SeqStrideClassifier(**{**settings, "random_state": 1}).fit(series, labels).predict_proba(series)
+    assert np.abs(other - first).max() > 1e-3
+    torch.manual_seed(5)
+    assert torch.rand(()) == after
+
+
+def test_normalisation_is_that_of_the_training_series(fitted: Any) -> None:
+    series, _ = waves(40, seed=0)
+    values = np.concatenate([frame.to_numpy() for frame in series])
+    statistics = fitted.model_.norm.training_set
+    np.testing.assert_allclose(statistics.mean.numpy(), values.mean(0), rtol=1e-9)
+    np.testing.assert_allclose(statistics.std.numpy(), values.std(0), rtol=1e-9)
+
+
+def test_normalised_series_have_no_level_and_no_scale() -> None:
+    series, labels = waves(16, seed=0)
+    estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2, "normalise": "series"}).fit(series, labels)
+    moved = [frame * 7 - 1000 for frame in series]
+    np.testing.assert_allclose(estimator.predict_proba(moved), estimator.predict_proba(series), rtol=1e-4)
+    assert np.isfinite(estimator.predict_proba([frame * 0 + 1 / 3 for frame in series])).all()
+
+
+# Training
+
+
+def test_early_stopping_restores_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
+    series, labels = waves(40, seed=0)
+    labels = np.random.default_rng(0).permutation(labels)  # nothing to learn: the validation loss soon rises
+    parts = []
+
+    def keep(*arguments: Any) -> Any:
+        parts.append(split(*arguments))
+        return parts[0]
+
+    split = trainer.split
+    monkeypatch.setattr(trainer, "split", keep)
+    settings = {**SMALL, "n_epochs": 60, "validation_fraction": 0.25, "patience": 5, "lr": 0.01}
+    estimator = ss.SeqStrideClassifier(**settings).fit(series, labels)
+    losses = [record["valid"]["loss"] for record in estimator.history_]
+    best = int(np.argmin(losses))
+    assert len(losses) == best + 1 + 5
+    held_out = parts[0][1]
+    assert sorted(labels[held_out]) == ["fast"] * 5 + ["slow"] * 5
+    probabilities = estimator.predict_proba([series[i] for i in held_out])
+    truth = (labels[held_out] == "slow").astype(int)
+    assert -np.log(probabilities[np.arange(10), truth]).mean() == pytest.approx(losses[best], rel=1e-5)
+
+
+def test_the_validation_part_takes_its_share_of_every_class() -> None:
+    labels = torch.tensor([0] * 10 + [1] * 5 + [2])
+    chosen, held_out = trainer.split(labels, 16, 0.2)
+    assert sorted(chosen + held_out) == list(range(16))
+    assert labels[held_out].tolist() == [0, 0, 1]
+    assert trainer.split(labels, 16, 0.2)[1] != held_out, "it is drawn"
+    assert trainer.split(labels, 16, 0.0)[1] == []
+    assert len(trainer.split(None, 16, 0.5)[1]) == 8
+
+
+def test_class_weights_shift_the_decision() -> None:
+    random = np.random.default_rng(0)
+    noise, labels = random.normal(size=(40, 1, 12)), np.array(["a"] * 20 + ["b"] * 20)
+    share = {}
+    for heavy in ("a", "b"):
+        weights = {"a": 0.01, "b": 0.01, heavy: 10.0}
+        estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 4}, class_weight=weights).fit(noise, labels)
+        share[heavy] = (estimator.predict(noise) == "a").mean()
+    assert share["a"] > 0.7
+    assert share["b"] < 0.3
+    few = np.array(["a"] * 35 + ["b"] * 5)
+    plain, balanced = (
+        ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 4}, class_weight=weight).fit(noise, few).predict_proba(noise)
+        for weight in (None, "balanced")
+    )
+    assert balanced[:, 1].mean() > plain[:, 1].mean() + 0.03
+
+
+def test_a_warm_start_goes_on_from_the_last_weights() -> None:
+    series, labels = waves(24, seed=0)
+    still = {**SMALL, "n_epochs": 1, "lr": 0.0, "stride_lr": 0.0, "warm_start": True}
+    estimator = ss.SeqStrideClassifier(**{**still, "lr": 0.01}).fit(series, labels)
+    before = {name: value.clone() for name, value in estimator.model_.network.named_parameters()}
+    estimator.lr, estimator.random_state = 0.0, 7
+    estimator.fit(series, labels)
+    for name, value in estimator.model_.network.named_parameters():
+        torch.testing.assert_close(value, before[name], rtol=0, atol=0)
+    with pytest.raises(
+        ValueError, match=r"`y` \(classes \['other', 'slow'\]\) must have the classes \['fast', 'slow'\]"
+    ):
+        estimator.fit(series, np.where(labels == "fast", "other", labels))
+
+    estimator = ss.SeqStrideClassifier(**still).fit(series, labels)
+    with pytest.raises(ValueError, match=r"`X` \(with 1 channels\) must have 2 channels, as before"):
+        estimator.fit([frame[["wave"]] for frame in series], labels)
+    cold = ss.SeqStrideClassifier(**{**still, "warm_start": False}).fit(series, labels)
+    weight = cold.model_.network.head.linear.weight.clone()
+    cold.set_params(random_state=7).fit(series, labels)
+    assert not torch.equal(cold.model_.network.head.linear.weight, weight)
+
+
+def test_complexity_lengthens_learnt_strides() -> None:
+    series, labels = waves(16, seed=0)
+    ends = [
+        ss.SeqStrideClassifier("diffstride", **{**SMALL, "n_epochs": 6}, complexity_weight=weight, stride_lr=0.05)
+        .fit(series, labels)
+        .strides_
+        for weight in (0.0, 5.0)
+    ]
+    assert all(cheap > plain + 0.1 for plain, cheap in zip(*ends, strict=True))
+
+
+def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
+    series, labels = waves(8, seed=0)
+    ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}, verbose=True).fit(series, labels)
+    assert "2/2" in capsys.readouterr().err
+    ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}).fit(series, labels)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"n_epochs": 0}, r"`n_epochs` \(=0\) must be at least 1"),
+        ({"batch_size": 0}, r"`batch_size` \(=0\) must be at least 1"),
+        ({"lr": -1.0}, r"`lr` \(=-1.0\) must be finite and not negative"),
+        ({"dropout": 1.0}, r"`dropout` \(=1.0\) must be at least 0 and below 1"),
+        ({"validation_fraction": 1.0}, r"`validation_fraction` \(=1.0\) must be at least 0 and below 1"),
+        ({"normalise": "none"}, r"`normalise` \(='none'\) must be one of training, series, both"),
+        ({"downsampler": "magic"}, r"`key` \(='magic'\) must be one of strided"),
+        ({"strides": (2, 2), "channels": (8,)}, r"`strides` \(=\(2, 2\)\) must have one entry for each of the 1"),
+        ({"strides": "random"}, r"`channels` \(=8\) must list the channels of every block where `strides` is 'random'"),
+        ({"kernel_size": 4}, r"`kernel_size` \(=4\) must be odd"),
+        ({"downsampler": "average", "lr": 1e30}, r"training diverged in epoch 1: `lr` \(=1e\+30\) must be smaller"),
+    ],
+)
+def test_wrong_arguments_are_named(changes: dict[str, Any], message: str) -> None:
+    series, labels = waves(8, seed=0)
+    with pytest.raises(ValueError, match=message):
+        ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2, **changes}).fit(series, labels)
+
+
+# Copies and company
+
+
+def test_copies_predict_the_same(fitted: Any, tmp_path: Path) -> None:
+    series, _ = waves(10, seed=5)
+    wanted = fitted.predict_proba(series)
+    joblib.dump(fitted, tmp_path / "joblib")
+    fitted.save(str(tmp_path / "saved"))
+    copies = [pickle.loads(pickle.dumps(fitted)), joblib.load(tmp_path / "joblib"), load(str(tmp_path / "saved"))]
+    for copy in copies:
+        np.testing.assert_array_equal(copy.predict_proba(series), wanted)
+        assert copy.history_ == fitted.history_
+    fresh = clone(fitted)
+    assert fresh.get_params() == fitted.get_params()
+    assert not fresh.is_fitted
+    np.testing.assert_array_equal(fresh.fit(*waves(40, seed=0)).predict_proba(series), wanted)
+
+
+def test_searches_and_cross_validation_take_it() -> None:
+    array, labels = as_numpy3d(40, seed=0)
+    estimator = ss.SeqStrideClassifier("average", **SMALL)
+    assert cross_val_score(estimator, array, labels, cv=2).mean() > 0.7
+    candidates = {"lr": [1e-9, 0.005]}
+    for search in (GridSearchCV(estimator, candidates, cv=2), TSCGridSearchCV(estimator, candidates, cv=2)):
+        search.fit(array, labels)
+        assert search.best_params_["lr"] == 0.005
+        assert search.predict(array).shape == labels.shape
+
+
+def test_it_ends_a_pipeline_of_sktime() -> None:
+    array, labels = as_numpy3d(40, seed=0)
+    pipeline = FitInTransform(Differencer()) * ss.SeqStrideClassifier(**SMALL)
+    assert pipeline.fit(array, labels).score(*as_numpy3d(20, seed=1)) > 0.8
+
+
+# Features, plans and pictures
+
+
+def test_features_are_what_the_last_layer_reads(fitted: Any) -> None:
+    series, _ = waves(6, seed=6)
+    features = fitted.transform(series)
+    assert features.shape == (6, 8)
+    linear = fitted.model_.network.head.linear
+    logits = torch.from_numpy(features) @ linear.weight.detach().T + linear.bias.detach()
+    np.testing.assert_allclose(logits.softmax(1), fitted.predict_proba(series), rtol=1e-4, atol=1e-6)
+
+
+def test_the_plan_says_where_frames_went(fitted: Any) -> None:
+    series, _ = waves(5, seed=7)
+    plan = fitted.plan(series)
+    lengths = [len(frame) for frame in series]
+    assert plan.input_lengths.tolist() == lengths
+    assert plan.lengths.tolist() == [math.ceil(length / 4) for length in lengths]
+    assert plan.durations().sum(1).tolist() == lengths
+    assert not plan.features.requires_grad
+    local = plan.strides()[0, : lengths[0]]
+    assert local.max() > local.min() + 0.01, "AdaStride's strides vary"
+
+
+def test_the_picture_shows_series_bounds_and_strides(fitted: Any, tmp_path: Path) -> None:
+    series, _ = waves(2, seed=8)
+    gappy = series[0].copy()
+    gappy.loc[3:5, "wave"] = np.nan
+    figure = fitted.plot_strides([gappy, series[1]], frame_rate=10.0)
+    figure.savefig(tmp_path / "strides.png")
+    above, beside, below, _ = figure.axes
+    assert [text.get_text() for text in above.get_yticklabels()] == ["wave", "noise"]
+    predicted = fitted.predict([gappy])[0]
+    assert above.get_title() == f"series 0, predicted: {predicted}\n{len(gappy)} → {math.ceil(len(gappy) / 4)} frames"
+    bounds, lines = above.get_lines()[:-2], above.get_lines()[-2:]
+    assert len(bounds) == len(fitted.plan([gappy]).bounds(0))
+    drawn = lines[0].get_ydata()
+    assert np.isnan(drawn[3:6]).all()
+    assert np.isfinite(drawn[6:]).all()
+    np.testing.assert_allclose(below.get_lines()[-1].get_ydata(), fitted.plan([gappy]).strides()[0], rtol=1e-6)
+    assert below.get_xlabel() == "time (s)"
+    wave = beside.get_lines()[-2]
+    assert wave.get_xdata()[-1] == pytest.approx((len(series[1]) - 1) / 10)
+
+
+def test_the_picture_of_a_single_channel_has_its_values(fitted: Any) -> None:
+    array, labels = as_numpy3d(8, seed=0)
+    estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 1}).fit(array[:, :1], labels)
+    figure = estimator.plot_strides(array[:2, :1], titles=["a", "b"])
+    np.testing.assert_allclose(figure.axes[0].get_lines()[-1].get_ydata(), array[0, 0])
+    with pytest.raises(ValueError, match=r"`titles` \(=\['a'\]\) must have 2 entries"):
+        estimator.plot_strides(array[:2, :1], titles=["a"])
+
+
+def test_without_a_network_there_is_no_plan() -> None:
+    array, _ = as_numpy3d(4, seed=0)
+    with pytest.warns(UserWarning, match="single label"):
+        estimator = ss.SeqStrideClassifier(**SMALL).fit(array, np.full(4, "same"))
+    assert estimator.predict(array).tolist() == ["same"] * 4
+    with pytest.raises(ValueError, match="has no network: `y` must have two classes"):
+        estimator.plan(array)
