@@ -116,6 +116,7 @@ def _report(
             **({"initial_frequency_strides": initial_strides[1], "frequency_strides": across} if across else {}),
             "local_strides": best["local_strides"],
             "seconds": sum(epoch["seconds"] for epoch in epochs),
+            "cpu_seconds": sum(epoch["cpu_seconds"] for epoch in epochs),
             "device": str(brain.device),
             "threads": torch.get_num_threads(),
             "versions": versions(),
