@@ -1,5 +1,9 @@
 """Settings that make every run of the tests the same run."""
 
+import logging
+import sys
+from collections.abc import Iterator
+
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
@@ -26,3 +30,16 @@ torch.set_num_threads(1)
 @pytest.fixture(autouse=True)
 def _seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def _own_logging() -> Iterator[None]:
+    """A run points the root logger and the exception hook at its own output; the next test starts without that."""
+    root = logging.getLogger()
+    hook, level, handlers = sys.excepthook, root.level, list(root.handlers)
+    yield
+    sys.excepthook = hook
+    root.setLevel(level)
+    for handler in [handler for handler in root.handlers if handler not in handlers]:
+        root.removeHandler(handler)
+        handler.close()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -453,18 +451,6 @@ def test_an_ngram_model_decides_between_words_that_sound_alike(tmp_path: Path) -
 
 
 # Whole runs
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logging() -> Iterator[None]:
-    """A run points the root logger and the exception hook at its own folder; the next test starts without that."""
-    hook = sys.excepthook
-    yield
-    sys.excepthook = hook
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
 
 
 def utterance(name: str, speaker: str, words: str) -> Spoken:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -147,17 +144,6 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path: Path) -> None:
         prepare_ljspeech_format(data, tmp_path / "out")
 
 
-@pytest.fixture
-def _quiet_logging() -> Iterator[None]:
-    hook = sys.excepthook
-    yield
-    sys.excepthook = hook
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
-
-
 SMALL = {
     **{"number_of_epochs": 1, "width": 16, "layers": 1, "feed_forward": 16, "average": 1, "device": "cpu"},
     "dynamic_batching": "{max_batch_length: 6}",
@@ -165,7 +151,6 @@ SMALL = {
 }
 
 
-@pytest.mark.usefixtures("_quiet_logging")
 @pytest.mark.parametrize(
     ("recipe", "layout", "keys"),
     [

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,18 +24,6 @@ RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id"
 def load(path: Path, overrides: str = "") -> dict[str, Any]:
     """The hyperparameters as a run sees them."""
     return load_hyperpyyaml(merge_recipe(path, overrides))
-
-
-@pytest.fixture(autouse=True)
-def _quiet_logging() -> Iterator[None]:
-    """A run points the root logger and the exception hook at its own folder; the next test starts without that."""
-    hook = sys.excepthook
-    yield
-    sys.excepthook = hook
-    root = logging.getLogger()
-    for handler in [handler for handler in root.handlers if isinstance(handler, logging.FileHandler)]:
-        root.removeHandler(handler)
-        handler.close()
 
 
 def command(method: str, output: Path, *flags: str, **overrides: object) -> list[str]:
