@@ -53,6 +53,8 @@ __all__ = [
 
 _ESTIMATORS = {
     "SeqStrideClassifier": "seqstride.estimators.series",
+    "SeqStrideRegressor": "seqstride.estimators.series",
+    "SeqStrideTabularClassifier": "seqstride.estimators.tabular",
 }
 
 

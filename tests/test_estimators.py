@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import doctest
+import importlib
 import math
 import pickle
 import warnings
@@ -14,16 +16,21 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import QuantileTransformer
+from sklearn.utils.estimator_checks import check_estimator as sklearn_check
 from sktime.base import load
 from sktime.classification.model_selection import TSCGridSearchCV
 from sktime.transformations.compose import FitInTransform
 from sktime.transformations.difference import Differencer
-from sktime.utils.estimator_checks import check_estimator
+from sktime.utils.estimator_checks import check_estimator as sktime_check
 
 import seqstride as ss
 from seqstride.estimators import trainer
 from seqstride.estimators.series import interpolate
+from seqstride.estimators.tabular import correlation_order
 
 SMALL: dict[str, Any] = {"channels": 8, "kernel_size": 5, "strides": (2, 2), "random_state": 0, "n_epochs": 12}
 
@@ -61,12 +68,31 @@ def test_estimators_are_names_of_the_package() -> None:
         _ = ss.SeqStrideClassifer
 
 
-def test_sktimes_own_checks_pass() -> None:
+@pytest.mark.parametrize(("name", "count"), [("SeqStrideClassifier", 200), ("SeqStrideRegressor", 100)])
+def test_sktimes_own_checks_pass(name: str, count: int) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of sktime and its checks
-        results = check_estimator(ss.SeqStrideClassifier, verbose=False)
-    assert len(results) > 200
+        results = sktime_check(getattr(ss, name), verbose=False)
+    assert len(results) > count
     assert {name: result for name, result in results.items() if result != "PASSED"} == {}
+
+
+@pytest.mark.parametrize("order", ["given", "correlation"])
+def test_scikit_learns_own_checks_pass(order: str) -> None:
+    quick = {"downsampler": "average", "channels": 8, "n_epochs": 10, "lr": 0.01, "random_state": 0}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # those of its checks
+        results = sklearn_check(ss.SeqStrideTabularClassifier(**quick, column_order=order), on_fail=None, on_skip=None)
+    # the only check that is skipped is that of arrays that are not numpy's, which scipy has to be told of
+    wrong = [result["check_name"] for result in results if result["status"] != "passed"]
+    assert wrong == ["check_array_api_input"]
+    assert len(results) > 50
+
+
+def test_examples_in_the_docstrings_run() -> None:
+    done = doctest.testmod(importlib.import_module("seqstride.estimators.tabular"))
+    assert done.attempted > 3
+    assert done.failed == 0
 
 
 # What it learns, and from what
@@ -433,5 +459,108 @@ def test_without_a_network_there_is_no_plan() -> None:
     with pytest.warns(UserWarning, match="single label"):
         estimator = ss.SeqStrideClassifier(**SMALL).fit(array, np.full(4, "same"))
     assert estimator.predict(array).tolist() == ["same"] * 4
-    with pytest.raises(ValueError, match="has no network: `y` must have two classes"):
+    with pytest.raises(ValueError, match="has no network: `y` must have one column, of two"):
         estimator.plan(array)
+
+
+# Regression
+
+
+def test_regression_finds_the_level_of_a_series() -> None:
+    random = np.random.default_rng(0)
+    values = random.uniform(1000, 2000, size=48)
+    series = [pd.DataFrame({"x": value / 1000 + 0.1 * random.normal(size=random.integers(5, 25))}) for value in values]
+    settings = {**SMALL, "n_epochs": 40, "lr": 0.005}
+    estimator = ss.SeqStrideRegressor(**settings).fit(series[:32], values[:32])
+    error = np.abs(estimator.predict(series[32:]) - values[32:]).mean()
+    assert error < 60, "the mean of all would be wrong by some 250"
+    assert estimator.history_[-1]["train"].keys() == {"loss"}
+    copy = pickle.loads(pickle.dumps(estimator))
+    np.testing.assert_array_equal(copy.predict(series), estimator.predict(series))
+    assert estimator.plan(series[:2]).input_lengths.tolist() == [len(frame) for frame in series[:2]]
+    with pytest.raises(ValueError, match=r"`y` \(with a value that is missing or infinite\) must be finite"):
+        estimator.fit(series[:2], np.array([1.0, np.inf]))
+
+
+# Rows of tables
+
+
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    pixels, labels = load_digits(return_X_y=True)
+    return pixels[labels < 3], labels[labels < 3]
+
+
+ROWS: dict[str, Any] = {"channels": 16, "n_epochs": 8, "lr": 0.005, "random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def fitted_rows() -> Any:
+    rows, labels = digits()
+    return ss.SeqStrideTabularClassifier(**ROWS).fit(rows[::2], labels[::2])
+
+
+def test_rows_are_learnt(fitted_rows: Any, tmp_path: Path) -> None:
+    rows, labels = digits()
+    assert fitted_rows.score(rows[1::2], labels[1::2]) > 0.95
+    assert fitted_rows.strides_ == [2.0, 2.0]
+    assert fitted_rows.plan(rows[:3]).lengths.tolist() == [16] * 3
+    linear = fitted_rows.model_.network.head.linear
+    logits = torch.from_numpy(fitted_rows.transform(rows)) @ linear.weight.detach().T + linear.bias.detach()
+    np.testing.assert_allclose(logits.softmax(1), fitted_rows.predict_proba(rows), rtol=1e-3, atol=1e-6)
+    joblib.dump(fitted_rows, tmp_path / "joblib")
+    np.testing.assert_array_equal(joblib.load(tmp_path / "joblib").predict_proba(rows), fitted_rows.predict_proba(rows))
+
+
+def test_missing_cells_count_as_the_mean_of_their_column(fitted_rows: Any) -> None:
+    rows, _ = digits()
+    gappy, filled = rows[:5].copy(), rows[:5].copy()
+    gappy[:, 20:30] = np.nan
+    filled[:, 20:30] = rows[::2, 20:30].mean(0)
+    np.testing.assert_allclose(fitted_rows.predict_proba(gappy), fitted_rows.predict_proba(filled), rtol=1e-4)
+    assert np.abs(fitted_rows.predict_proba(gappy) - fitted_rows.predict_proba(rows[:5])).max() > 1e-3
+    with pytest.raises(ValueError, match="infinity"):
+        fitted_rows.predict(np.full((1, 64), np.inf))
+
+
+def test_columns_that_correlate_become_neighbours() -> None:
+    random = np.random.default_rng(0)
+    sources = random.normal(size=(200, 3))
+    # columns 0, 3, 5 follow the first source (one with the opposite sign), 1, 4 the second, 2 the third
+    rows = sources[:, [0, 1, 2, 0, 1, 0]] * [1, 1, 1, -3, 2, 1] + 0.1 * random.normal(size=(200, 6))
+    order = correlation_order(rows).tolist()
+    assert sorted(order) == list(range(6))
+    first, second = (sorted(order.index(column) for column in group) for group in ((0, 3, 5), (1, 4)))
+    assert first == list(range(first[0], first[0] + 3))
+    assert second[1] == second[0] + 1
+    constant = np.column_stack([rows, np.ones(200)])
+    assert sorted(correlation_order(constant).tolist()) == list(range(7))
+
+
+def test_the_order_of_columns_is_learnt_from_the_training_rows() -> None:
+    rows, labels = digits()
+    shuffle = np.random.default_rng(0).permutation(64)
+    quick = {**ROWS, "n_epochs": 1, "column_order": "correlation"}
+    estimator = ss.SeqStrideTabularClassifier(**quick).fit(rows[:, shuffle], labels)
+    assert estimator.column_order_.tolist() == correlation_order(rows[:, shuffle]).tolist()
+    given = ss.SeqStrideTabularClassifier(**{**quick, "column_order": "given"})
+    given.fit(rows[:, shuffle][:, estimator.column_order_], labels)
+    wanted = given.predict_proba(rows[:, shuffle][:, estimator.column_order_])
+    np.testing.assert_allclose(estimator.predict_proba(rows[:, shuffle]), wanted, rtol=1e-4)
+    with pytest.raises(ValueError, match=r"`column_order` \(='sorted'\) must be one of given, correlation"):
+        ss.SeqStrideTabularClassifier(column_order="sorted").fit(rows, labels)
+
+
+def test_rows_in_pipelines_searches_and_warm_starts() -> None:
+    rows, labels = digits()
+    quick = {**ROWS, "downsampler": "average", "n_epochs": 2}
+    search = GridSearchCV(ss.SeqStrideTabularClassifier(**quick), {"lr": [1e-9, 0.005]}, cv=2).fit(rows, labels)
+    assert search.best_params_ == {"lr": 0.005}
+    pipeline = make_pipeline(QuantileTransformer(n_quantiles=50), clone(search.best_estimator_))
+    assert pipeline.fit(rows[::2], labels[::2]).score(rows[1::2], labels[1::2]) > 0.6
+    estimator = ss.SeqStrideTabularClassifier(**quick, warm_start=True).fit(rows, labels)
+    before = estimator.history_[-1]["train"]["loss"]
+    assert estimator.set_params(lr=1e-4).fit(rows, labels).history_[0]["train"]["loss"] < before + 0.05
+    with pytest.raises(ValueError, match="X has 63 features, but SeqStrideTabularClassifier is expecting 64"):
+        estimator.fit(rows[:, 1:], labels)
+    with pytest.raises(ValueError, match=r"`y` \(classes \[0, 1\]\) must have the classes \[0, 1, 2\], as before"):
+        estimator.fit(rows, labels % 2)

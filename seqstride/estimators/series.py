@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import check_random_state, compute_class_weight
 from sktime.base import BasePanelMixin
 from sktime.classification.base import BaseClassifier
+from sktime.regression.base import BaseRegressor
 from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
@@ -179,18 +180,10 @@ class _SeriesEstimator(BasePanelMixin):
     def _network(self) -> Model:
         self.check_is_fitted()
         if not hasattr(self, "model_"):
-            raise ValueError(f"this {type(self).__name__} has no network: `y` must have two classes and one column")
+            raise ValueError(
+                f"this {type(self).__name__} has no network: `y` must have one column, of two classes or more"
+            )
         return self.model_
-
-    def transform(self, X: Any) -> np.ndarray:
-        """The encoder's features of every series, pooled over time: (N, C'), what the last layer reads.
-
-        Args:
-            X: series, in any of sktime's panel types.
-        """
-        model = self._network()
-        items = self._items(self._check_convert_X_for_predict(X))
-        return model.embed(items, resolve_device(self.device)).numpy()
 
     def plan(self, X: Any) -> Encoded:
         """Where the frames of every series went: the encoder's features, positions, local strides and times.
@@ -370,6 +363,112 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
                 "before, for a warm start"
             )
 
+    def transform(self, X: Any) -> np.ndarray:
+        """The encoder's features of every series, pooled over time: (N, C'), what the last layer reads.
+
+        Args:
+            X: series, in any of sktime's panel types.
+        """
+        model = self._network()
+        items = self._items(self._check_convert_X_for_predict(X))
+        return model.embed(items, resolve_device(self.device)).numpy()
+
     def _predict_proba(self, X: Sequence[Any]) -> np.ndarray:
         outputs = self.model_.predict(self._items(X), resolve_device(self.device))
         return outputs.double().softmax(1).numpy()
+
+
+class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
+    """Predicts a number from a time series with a residual network that downsamples by a method of choice.
+
+    The same network and training as `SeqStrideClassifier`, with the squared error of the standardised values as loss;
+    what is said there about series, missing values and the seed holds here, too.
+
+    Args:
+        downsampler, strides, channels, kernel_size, downsampler_options, dropout, normalise: the network, as there.
+        n_epochs, batch_size, lr, stride_lr, weight_decay, mixup_alpha, complexity_weight: its training, as there.
+        validation_fraction: share of the series that is held out of the training, as there.
+        patience, warm_start, device, random_state, verbose: as there.
+
+    Attributes:
+        strides_: stride of every block after training.
+        history_: one record for each epoch: losses, strides, seconds.
+        channel_names_: of the training series.
+        model_: the normalisation and the network.
+
+    Examples:
+        >>> import numpy as np
+        >>> from seqstride import SeqStrideRegressor
+        >>> X = np.random.default_rng(0).normal(size=(20, 1, 30))
+        >>> y = X.mean(axis=(1, 2))
+        >>> SeqStrideRegressor(channels=8, n_epochs=5, random_state=0).fit(X, y).predict(X).shape
+        (20,)
+    """
+
+    def __init__(
+        self,
+        downsampler: str = "adastride",
+        strides: Sequence[float] = (2, 2, 2),
+        channels: int | Sequence[int] = 64,
+        kernel_size: int = 9,
+        downsampler_options: dict[str, Any] | None = None,
+        dropout: float = 0.0,
+        normalise: str = "both",
+        n_epochs: int = 100,
+        batch_size: int = 16,
+        lr: float = 0.002,
+        stride_lr: float = 0.02,
+        weight_decay: float = 0.01,
+        mixup_alpha: float = 0.0,
+        complexity_weight: float = 0.0,
+        validation_fraction: float = 0.0,
+        patience: int = 30,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.downsampler = downsampler
+        self.strides = strides
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.downsampler_options = downsampler_options
+        self.dropout = dropout
+        self.normalise = normalise
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.stride_lr = stride_lr
+        self.weight_decay = weight_decay
+        self.mixup_alpha = mixup_alpha
+        self.complexity_weight = complexity_weight
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's searches and cross-validation ask for; sktime 1.2 has no answer of its own."""
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+        )
+
+    def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideRegressor:
+        values = torch.from_numpy(np.asarray(y, dtype=np.float64))
+        if not bool(values.isfinite().all()):
+            raise ValueError("`y` (with a value that is missing or infinite) must be finite")
+        self._mean, self._std = float(values.mean()), float(values.std(unbiased=False)) or 1.0
+        self._train(X, ((values - self._mean) / self._std).float()[:, None], classes=False)
+        return self
+
+    def _predict(self, X: Sequence[Any]) -> np.ndarray:
+        outputs = self.model_.predict(self._items(X), resolve_device(self.device))[:, 0].double()
+        return (outputs * self._std + self._mean).numpy()

@@ -1,0 +1,275 @@
+"""The scikit-learn edge: classification of rows of numbers, read as sequences of their columns."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+from sklearn.utils import check_random_state, compute_class_weight
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted, validate_data
+from torch import Tensor, nn
+
+from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.heads import FeatureNorm
+from seqstride.estimators.trainer import Model, Settings, resolve_device, seeded, strides, train
+
+ORDERS = ("given", "correlation")
+
+
+class ColumnEmbedding(nn.Module):
+    """Columns as frames: (B, 1, T) → (B, C, T), the value of each column on a line of its own in C dimensions.
+
+    Source: the feature tokenizer of Gorishniy et al., "Revisiting deep learning models for tabular data", NeurIPS 2021.
+    """
+
+    def __init__(self, columns: int, channels: int) -> None:
+        super().__init__()
+        self.slope = nn.Parameter(torch.empty(channels, columns))
+        self.offset = nn.Parameter(torch.empty(channels, columns))
+        for parameter in (self.slope, self.offset):
+            nn.init.uniform_(parameter, -1.0, 1.0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Embeds a batch of rows."""
+        return self.slope * x + self.offset
+
+
+class RowNorm(nn.Module):
+    """Rows (1, T) in double precision, NaN where a value is missing → columns of zero mean and unit variance, ordered.
+
+    A missing value becomes 0, the mean of its column.
+
+    Args:
+        columns: T.
+        order: "given" or "correlation".
+
+    Raises:
+        ValueError: an unknown order.
+    """
+
+    positions: Tensor
+
+    def __init__(self, columns: int, order: str) -> None:
+        super().__init__()
+        if order not in ORDERS:
+            raise ValueError(f"`column_order` (={order!r}) must be one of {', '.join(ORDERS)}")
+        self.order = order
+        self.training_set = FeatureNorm(columns).double()
+        self.register_buffer("positions", torch.arange(columns))
+
+    def fit(self, items: Sequence[Tensor]) -> None:
+        """Takes the statistics of the columns, and their order."""
+        rows = torch.cat(list(items))
+        rows = torch.where(rows.isnan(), rows.nanmean(0).nan_to_num(0.0), rows)
+        self.training_set.fit([rows.T])
+        if self.order == "correlation":
+            self.positions.copy_(torch.from_numpy(correlation_order(rows.numpy())))
+
+    def forward(self, item: Tensor) -> Tensor:
+        """(1, T) → (1, T), single precision."""
+        normalised = (item - self.training_set.mean) / self.training_set.std
+        return normalised.nan_to_num(0.0, posinf=torch.inf, neginf=-torch.inf)[:, self.positions].float()
+
+
+def correlation_order(rows: np.ndarray) -> np.ndarray:
+    """An order of the columns of (N, T) in which neighbours correlate, of either sign: (T,) indices.
+
+    The leaves of a clustering by average linkage over 1 − |correlation|, turned so that neighbours are as near as they
+    can be (Bar-Joseph et al., "Fast optimal leaf ordering for hierarchical clustering", 2001). Constant columns
+    correlate with none.
+    """
+    from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
+    from scipy.spatial.distance import squareform
+
+    if rows.shape[1] < 3 or len(rows) < 2:
+        return np.arange(rows.shape[1])
+    centred = rows - rows.mean(0)
+    norms = np.linalg.norm(centred, axis=0)
+    unit = centred / np.where(norms > 0, norms, 1.0)
+    distances = squareform(np.clip(1 - np.abs(unit.T @ unit), 0.0, None), checks=False)
+    return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances)).astype(np.int64)
+
+
+class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
+    """Classifies rows of numbers with a residual network that downsamples along the columns.
+
+    Every column becomes a frame: its value, normalised, is embedded on a line of its own, and the frames go through the
+    same encoder as a time series. **The order of the columns matters**: the network sees neighbouring columns together
+    and merges them, so give them in an order that has a meaning (a spectrum, hours, pixels of a row), or let
+    `column_order="correlation"` bring columns together that correlate. A missing value counts as the mean of its
+    column; infinite ones are refused. For columns without any order other models of tables are the better start.
+
+    With an integer `random_state` two fits on the same machine give the same predictions.
+
+    Args:
+        column_order: "given", or "correlation": neighbours correlate in the training rows.
+        downsampler, strides, channels, kernel_size, downsampler_options, dropout: the network, as in
+            `SeqStrideClassifier`.
+        n_epochs, batch_size, lr, stride_lr, weight_decay, mixup_alpha, complexity_weight: its training, as there.
+        validation_fraction, patience, class_weight: as there.
+        warm_start: whether `fit` goes on from the weights of the last one.
+        device, random_state, verbose: as in `SeqStrideClassifier`.
+
+    Attributes:
+        classes_: labels, sorted, in the order of the probabilities.
+        strides_: stride of every block after training.
+        column_order_: the indices of the columns in the order in which they are read.
+        history_: one record for each epoch: losses, accuracies, strides, seconds.
+        n_features_in_, feature_names_in_: of the training rows, as everywhere in scikit-learn.
+        model_: the normalisation and the network.
+
+    Examples:
+        >>> from sklearn.datasets import load_wine
+        >>> from seqstride import SeqStrideTabularClassifier
+        >>> X, y = load_wine(return_X_y=True)
+        >>> classifier = SeqStrideTabularClassifier(channels=16, n_epochs=5, random_state=0)
+        >>> classifier.fit(X, y).predict_proba(X).shape
+        (178, 3)
+    """
+
+    def __init__(
+        self,
+        downsampler: str = "adastride",
+        strides: Sequence[float] = (2, 2),
+        channels: int | Sequence[int] = 64,
+        kernel_size: int = 3,
+        downsampler_options: dict[str, Any] | None = None,
+        dropout: float = 0.2,
+        column_order: str = "given",
+        n_epochs: int = 60,
+        batch_size: int = 64,
+        lr: float = 0.002,
+        stride_lr: float = 0.02,
+        weight_decay: float = 0.01,
+        mixup_alpha: float = 0.2,
+        complexity_weight: float = 0.0,
+        validation_fraction: float = 0.0,
+        patience: int = 30,
+        class_weight: Mapping[Any, float] | str | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.downsampler = downsampler
+        self.strides = strides
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.downsampler_options = downsampler_options
+        self.dropout = dropout
+        self.column_order = column_order
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.stride_lr = stride_lr
+        self.weight_decay = weight_decay
+        self.mixup_alpha = mixup_alpha
+        self.complexity_weight = complexity_weight
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def __sklearn_tags__(self) -> Any:
+        """Missing values are welcome, and features are in single precision."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.allow_nan = True
+        tags.transformer_tags.preserves_dtype = []
+        return tags
+
+    def fit(self, X: Any, y: Any) -> SeqStrideTabularClassifier:
+        """Trains the network.
+
+        Args:
+            X: (N, T) numbers; NaN where one is missing.
+            y: (N,) labels.
+
+        Returns:
+            The estimator.
+
+        Raises:
+            ValueError: arguments or data are wrong; the message names them.
+        """
+        earlier = vars(self).copy() if self.warm_start and hasattr(self, "model_") else None
+        settings, device = Settings.of(self), resolve_device(self.device)
+        X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", reset=earlier is None)
+        check_classification_targets(y)
+        classes, indices = np.unique(y, return_inverse=True)
+        if earlier is not None and not np.array_equal(earlier["classes_"], classes):
+            raise ValueError(
+                f"`y` (classes {classes.tolist()}) must have the classes {earlier['classes_'].tolist()}, as before, "
+                "for a warm start"
+            )
+        self.classes_ = classes
+        targets = nn.functional.one_hot(torch.from_numpy(indices), len(self.classes_)).float()
+        weight = None
+        if self.class_weight is not None:
+            weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
+        items = _items(X)
+        with seeded(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))):
+            if earlier is None:
+                norm = RowNorm(X.shape[1], self.column_order)
+                norm.fit(items)
+                width = self.channels if isinstance(self.channels, int) else self.channels[0]
+                embedding = ColumnEmbedding(X.shape[1], width)
+                model = Model(norm, settings.network(width, len(self.classes_), embedding))
+            else:
+                model = earlier["model_"]
+            self.history_ = train(
+                model.network,
+                model.prepare(items),
+                targets,
+                settings,
+                classes=True,
+                weight=weight,
+                device=device,
+                verbose=self.verbose,
+            )
+        self.model_ = model
+        self.strides_ = strides(model.network)
+        self.column_order_ = model.norm.positions.numpy()  # type: ignore[operator]
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Probabilities (N, K) of the classes, in the order of `classes_`."""
+        items = self._read(X)
+        return self.model_.predict(items, resolve_device(self.device)).double().softmax(1).numpy()
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable label of every row: (N,)."""
+        probabilities = self.predict_proba(X)
+        return self.classes_[probabilities.argmax(1)]
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The encoder's features of every row, pooled over the columns: (N, C), what the last layer reads."""
+        items = self._read(X)
+        return self.model_.embed(items, resolve_device(self.device)).numpy()
+
+    def plan(self, X: Any) -> Encoded:
+        """Where the columns of every row went: what the encoder returned for all rows as one batch.
+
+        Its input frames are the columns in the order of `column_order_`.
+        """
+        items = self._read(X)
+        return self.model_.encode(items)
+
+    @property
+    def _n_features_out(self) -> int:
+        """The columns of `transform`, which scikit-learn names."""
+        return self.model_.network.encoder.out_channels
+
+    def _read(self, X: Any) -> list[Tensor]:
+        check_is_fitted(self)
+        return _items(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False))
+
+
+def _items(X: np.ndarray) -> list[Tensor]:
+    """Rows (N, T) → N items (1, T)."""
+    return list(torch.from_numpy(X)[:, None])
