@@ -36,11 +36,12 @@ class Tempo(nn.Module):
         return nn.functional.interpolate(x.transpose(1, 2), size=frames, mode="linear").transpose(1, 2)
 
 
-class VocalTract(nn.Module):
-    """Another speaker says it: each item's frequencies are stretched by a factor of its own, (B, T, C) → (B, T, C).
+class BandAugment(nn.Module):
+    """Stretches and masks the frequencies of each item by itself, on mel bands or on cepstra, (B, T, C) → (B, T, C).
 
-    Log-mel spectra are read at α·f instead of f by linear interpolation between the bands. Cepstra are first expanded
-    over the bands and then taken back, which is one C × C matrix for each item.
+    Log-mel spectra are read at α·f instead of f by linear interpolation between the bands, as if another speaker had
+    said it; then runs of bands are set to their mean. Cepstra are first expanded over the bands and then taken back:
+    all together is one C × C matrix for each item.
 
     Args:
         norm: the `FeatureNorm` that the features went through; stretching mixes channels, so it needs their true scale.
@@ -48,13 +49,17 @@ class VocalTract(nn.Module):
         bands: how many there are.
         cepstra: whether the features are the first C cepstra of the bands; else they are the bands (C = `bands`).
         low, high: bounds of α.
+        masks: how many runs of bands are masked.
+        widest: bands of such a run at most; its width is drawn from 0 to this.
 
     Raises:
-        ValueError: the bounds are not 0 < low ≤ high, or the channels of `norm` do not fit the bands.
+        ValueError: the bounds are not 0 < low ≤ high, the channels of `norm` do not fit the bands, or `widest` is not
+            between 0 and `bands`.
 
-    Source: Jaitly & Hinton, "Vocal tract length perturbation (VTLP) improves speech recognition", ICML workshop 2013;
-    as a matrix of cepstra: Pitz & Ney, "Vocal tract normalization equals linear transformation in cepstral space",
-    IEEE Trans. SAP 13(5), 2005. Interpolation instead of their closed form is ours.
+    Source: Park et al., "SpecAugment", Interspeech 2019 (masks); Jaitly & Hinton, "Vocal tract length perturbation
+    (VTLP) improves speech recognition", ICML workshop 2013; as a matrix of cepstra: Pitz & Ney, "Vocal tract
+    normalization equals linear transformation in cepstral space", IEEE Trans. SAP 13(5), 2005. Interpolation instead
+    of their closed form is ours.
     """
 
     def __init__(
@@ -66,14 +71,19 @@ class VocalTract(nn.Module):
         cepstra: bool = False,
         low: float = 0.9,
         high: float = 1.1,
+        masks: int = 0,
+        widest: int = 0,
     ) -> None:
         super().__init__()
         if not 0 < low <= high:
             raise ValueError(f"`low` (={low}) and `high` (={high}) must be above 0 and in this order")
+        if not 0 <= widest <= bands:
+            raise ValueError(f"`widest` (={widest}) must be between 0 and `bands` (={bands})")
         channels = len(norm.std)
         if channels > bands or (not cepstra and channels != bands):
             raise ValueError(f"`bands` (={bands}) must be the {channels} channels of the features, of cepstra no fewer")
-        self.norm, self.low, self.high, self.bands = (norm,), low, high, bands  # in a tuple: not a part of this module
+        self.norm = (norm,)  # in a tuple: not a part of this module
+        self.low, self.high, self.bands, self.masks, self.widest = low, high, bands, masks, widest
         edges = _mel(torch.tensor([low_hz, high_hz], dtype=torch.float64))
         # centres of the bands, evenly spaced in mel between the outer edges of the first and the last
         self.mels = edges[0] + (edges[1] - edges[0]) * torch.arange(1, bands + 1, dtype=torch.float64) / (bands + 1)
@@ -83,22 +93,30 @@ class VocalTract(nn.Module):
         self.expand = cosines if cepstra else torch.eye(bands, dtype=torch.float64)
         self.take_back = torch.linalg.pinv(self.expand)
 
-    def matrix(self, factor: float) -> Tensor:
-        """What stretches the features of one frame by α, before their scaling: (C, C), double precision."""
+    def matrix(self, factor: float, kept: Tensor) -> Tensor:
+        """What α and masks do to the unscaled features of a frame: kept (bands,) 0 or 1 → (C, C), double precision."""
         # band m of the result is what stands at α times its frequency
         at = _mel(_hertz(self.mels) * factor)
         step = self.mels[1] - self.mels[0]
         place = ((at - self.mels[0]) / step).clamp(0, self.bands - 1)
         weights = (1 - (place[:, None] - torch.arange(self.bands)).abs()).clamp(min=0)
-        return self.take_back @ weights @ self.expand
+        return self.take_back @ (kept[:, None] * weights) @ self.expand
 
     def forward(self, x: Tensor) -> Tensor:
         """Augments a batch."""
         factors = (self.low + (self.high - self.low) * torch.rand(len(x))).tolist()
         scale = self.norm[0].std.double().cpu()
         # the mean that was taken out is left out here, too: of centred features it is 0
-        matrices = torch.stack([self.matrix(factor) * scale / scale[:, None] for factor in factors])
+        matrices = torch.stack([self.matrix(factor, self._kept()) * scale / scale[:, None] for factor in factors])
         return x @ matrices.transpose(1, 2).to(x)
+
+    def _kept(self) -> Tensor:
+        kept = torch.ones(self.bands, dtype=torch.float64)
+        for _ in range(self.masks):
+            width = int(torch.randint(self.widest + 1, ()))
+            start = int(torch.randint(self.bands - width + 1, ()))
+            kept[start : start + width] = 0.0
+        return kept
 
 
 def _mel(hertz: Tensor) -> Tensor:

@@ -22,7 +22,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import seqstride as ss
-from seqstride.augment import Tempo, VocalTract
+from seqstride.augment import BandAugment, Tempo
 from seqstride.brains.asr import CTCBrain, average_states
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
@@ -335,7 +335,7 @@ def test_stretched_frequencies_are_those_of_another_speaker(cepstra: bool) -> No
     x, expected = features(centres), features(centres * factor)
     norm = fitted_norm(x)
     options = {"low_hz": low_hz, "high_hz": high_hz, "bands": bands, "cepstra": cepstra}
-    stretch = VocalTract(norm, low=factor, high=factor, **options)
+    stretch = BandAugment(norm, low=factor, high=factor, **options)
     centred = norm(x.T[None], torch.tensor([30]))
     y = stretch(centred.transpose(1, 2))
     wanted = expected - expected.mean(0)
@@ -343,10 +343,26 @@ def test_stretched_frequencies_are_those_of_another_speaker(cepstra: bool) -> No
     change = (wanted - (x - x.mean(0))).abs().max()
     assert (found - wanted).abs().max() < 0.15 * change
     assert not stretch.state_dict()
-    same = VocalTract(norm, low=1.0, high=1.0, **options)
+    same = BandAugment(norm, low=1.0, high=1.0, **options)
     torch.testing.assert_close(same(centred.transpose(1, 2)), centred.transpose(1, 2), atol=1e-5, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"`widest` \(=41\) must be between 0 and `bands` \(=40\)"):
+        BandAugment(norm, widest=41, **options)
     with pytest.raises(ValueError, match=r"`bands` \(=12\)"):
-        VocalTract(norm, **{**options, "bands": 12})
+        BandAugment(norm, **{**options, "bands": 12})
+
+
+def test_masked_bands_are_at_their_mean() -> None:
+    x = torch.randn(30, 40)
+    norm = fitted_norm(x)
+    mask = BandAugment(norm, 100.0, 7000.0, low=1.0, high=1.0, masks=2, widest=9)
+    centred = norm(x.T[None].repeat(12, 1, 1), torch.full((12,), 30)).transpose(1, 2)
+    y = mask(centred)
+    masked = (y - centred).abs().amax(1) > 1e-6  # (item, band)
+    assert (y.abs().amax(1)[masked] < 1e-6).all()
+    counts = masked.sum(1).tolist()
+    assert max(counts) <= 18
+    assert len(set(counts)) > 3
+    assert all(masked[item].int().diff().abs().sum() <= 4 for item in range(12))  # two runs at most
 
 
 # The Brain's parts
