@@ -283,7 +283,8 @@ def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> F
         beside = index + 0.1 + 0.28 * np.linspace(0, 1, len(summary.values))
         runs.plot(beside, summary.values, **{**look, "markeredgewidth": 0}, markersize=5.5, alpha=0.6)
         runs.errorbar(index - 0.14, summary.mean, yerr=summary.spread, **look, markersize=9, capsize=4)
-        costs.plot(summary.macs / 1e6, summary.mean, **look, markersize=10)
+        if summary.macs is not None:
+            costs.plot(summary.macs / 1e6, summary.mean, **look, markersize=10)
     names = [summary.method for summary in summaries]
     runs.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", fontsize=FONT)
     runs.set_xlim(-0.6, len(names) - 0.4)

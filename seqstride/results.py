@@ -112,7 +112,8 @@ class Summary(NamedTuple):
     mean: float
     spread: float | None
     """The standard deviation over what `spread_over` says; None if there is one value only."""
-    macs: float
+    macs: float | None
+    """None where a run does not know them."""
 
 
 class Difference(NamedTuple):
@@ -171,7 +172,7 @@ def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summ
     summaries = []
     for method, runs in by_method(records, order).items():
         samples = _samples(runs, over)
-        macs = statistics.mean(run["macs"] for run in runs)
+        macs = _mean([run["macs"] for run in runs])
         summaries.append(Summary(method, [_value(run) for run in runs], statistics.mean(samples), _sd(samples), macs))
     return summaries
 
@@ -250,7 +251,8 @@ def results_table(records: Iterable[Record], order: Iterable[str] = ()) -> str:
     """
     records = list(records)
     columns = [METHOD, _metric_column(records), SEEDS, STRIDES, MACS, PARAMETERS, TRAINING]
-    return _markdown(columns, by_method(records, order))
+    groups = by_method(records, order)
+    return "\n\n".join([_markdown(columns, groups), *_data_sets_table(records, groups)])
 
 
 def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
@@ -268,7 +270,25 @@ def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
     if len(methods) > 1:
         columns += _difference_columns(records, groups.get(methods[0], []), methods[0])
     columns += [RUNS, PARAMETERS, MACS, EPOCH, STRIDES]
-    return f"{_markdown(columns, groups)}\n\n{_caption(records, methods, most=max(map(len, groups.values())))}"
+    caption = _caption(records, methods, most=max(map(len, groups.values())))
+    return "\n\n".join([_markdown(columns, groups), caption, *_data_sets_table(records, groups)])
+
+
+def _data_sets_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> list[str]:
+    """Where folds are data sets, and several: a title, and a table of the methods on each of them."""
+    names = sorted({record["fold"] for record in records}) if _kind_of_folds(records) == "data sets" else []
+    if len(names) < 2:
+        return []
+
+    def column(name: str) -> Column:
+        def cell(runs: Sequence[Record]) -> str:
+            mine = [run for run in runs if run["fold"] == name]
+            return _metric_column(mine)[1](mine) if mine else "–"
+
+        return name, cell
+
+    title = f"{metric_of(records).title[0].upper()}{metric_of(records).title[1:]}, on every data set:"
+    return [title, _markdown([METHOD, *map(column, names)], groups)]
 
 
 def _markdown(columns: Sequence[Column], groups: dict[str, list[Record]]) -> str:
@@ -309,10 +329,11 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     """What the figures of a comparison are; `most` is the largest number of runs that a method has."""
     metric = metric_of(records)
     seeds, folds = (len({record.get(key) for record in records}) for key in ("seed", "fold"))
+    kind = _kind_of_folds(records)
     over = {
         "seeds": f"{seeds} seeds",
-        "folds": f"{folds} folds",
-        "seeds of the mean over folds": f"{seeds} seeds of the mean over {folds} folds",
+        "folds": f"{folds} {kind}",
+        "seeds of the mean over folds": f"{seeds} seeds of the mean over {folds} {kind}",
     }[spread_over(records)]
     better = "lower" if metric.lower_is_better else "higher"
     mean = f"mean ± standard deviation over {over}" if most > 1 else "one run"
@@ -320,18 +341,34 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     if metric.scored == "valid":
         text += " The test part was not touched."
     if len(methods) > 1:
+        shared = "folds share training data" if kind == "folds" else "the runs of a data set share its items"
+        small = "" if folds == 1 else f", and small because {shared}"
         unit = "percentage points" if metric.unit == "%" else metric.unit or "the metric itself"
         text += (
             f" Difference to `{methods[0]}`: in {unit}, mean over the pairs of runs with the same "
             f"{'seed' if folds == 1 else 'seed and fold'}; p: two-sided paired t-test, not corrected for the number of "
-            f"methods{'' if folds == 1 else ', and small because folds share training data'}; – with fewer than "
-            f"{ENOUGH_PAIRS} pairs or no spread."
+            f"methods{small}; – with fewer than {ENOUGH_PAIRS} pairs or no spread."
         )
     return text
 
 
+def _kind_of_folds(records: Sequence[Record]) -> str:
+    """What the folds are: "folds" of one data set, or "data sets", which a record says as its `folds_are`."""
+    return str(records[0].get("folds_are", "folds"))
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(values) else None
+
+
 def _mean_cell(key: str, show: Callable[[float], str]) -> Callable[[Sequence[Record]], str]:
-    return lambda runs: show(statistics.mean(run[key] for run in runs))
+    def cell(runs: Sequence[Record]) -> str:
+        mean = _mean([run[key] for run in runs])
+        return "–" if mean is None else show(mean)
+
+    return cell
 
 
 def _seeds_cell(runs: Sequence[Record]) -> str:
@@ -339,7 +376,7 @@ def _seeds_cell(runs: Sequence[Record]) -> str:
     folds = {run.get("fold") for run in runs}
     if len(folds) == 1:
         return str(len(runs))
-    return f"{len({run['seed'] for run in runs})} × {len(folds)} folds"
+    return f"{len({run['seed'] for run in runs})} × {len(folds)} {_kind_of_folds(runs)}"
 
 
 def _epoch_cell(runs: Sequence[Record]) -> str:
@@ -347,6 +384,8 @@ def _epoch_cell(runs: Sequence[Record]) -> str:
 
 
 def _strides_cell(runs: Sequence[Record]) -> str:
+    if not runs[0]["strides"]:
+        return "–"
     start, end = (_mean_strides([run[key] for run in runs]) for key in ("initial_strides", "strides"))
     return start if start == end else f"{start} → {end}"
 

@@ -131,6 +131,7 @@ class _SeriesEstimator(BasePanelMixin):
             else:
                 model = earlier["model_"]
                 self._check_earlier(earlier)
+            self.initial_strides_ = strides(model.network)
             self.history_ = train(
                 model.network,
                 model.prepare(items),
@@ -270,7 +271,7 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
 
     Attributes:
         classes_: labels, sorted, in the order of the probabilities.
-        strides_: stride of every block after training.
+        strides_, initial_strides_: stride of every block after training, and before.
         history_: one record for each epoch: losses, accuracies, strides, seconds.
         channel_names_: of the training series.
         model_: the normalisation and the network.
@@ -391,7 +392,7 @@ class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
         patience, warm_start, device, random_state, verbose: as there.
 
     Attributes:
-        strides_: stride of every block after training.
+        strides_, initial_strides_: stride of every block after training, and before.
         history_: one record for each epoch: losses, strides, seconds.
         channel_names_: of the training series.
         model_: the normalisation and the network.

@@ -116,7 +116,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
 
     Attributes:
         classes_: labels, sorted, in the order of the probabilities.
-        strides_: stride of every block after training.
+        strides_, initial_strides_: stride of every block after training, and before.
         column_order_: the indices of the columns in the order in which they are read.
         history_: one record for each epoch: losses, accuracies, strides, seconds.
         n_features_in_, feature_names_in_: of the training rows, as everywhere in scikit-learn.
@@ -222,6 +222,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
                 model = Model(norm, settings.network(width, len(self.classes_), embedding))
             else:
                 model = earlier["model_"]
+            self.initial_strides_ = strides(model.network)
             self.history_ = train(
                 model.network,
                 model.prepare(items),
@@ -272,4 +273,4 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
 
 def _items(X: np.ndarray) -> list[Tensor]:
     """Rows (N, T) → N items (1, T)."""
-    return list(torch.from_numpy(X)[:, None])
+    return list(torch.tensor(X)[:, None])

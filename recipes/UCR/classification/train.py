@@ -1,0 +1,21 @@
+#!/usr/bin/env python3
+"""Classification of time series from the UCR and UEA archives.
+
+python train.py hparams/adastride.yaml [--fold OSULeaf] [--any_key_of_train.yaml value ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from seqstride.estimators.recipe import run_estimator
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the recipe with the arguments of the command line."""
+    run_estimator(argv)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,161 @@
+"""A run of a recipe whose model is an estimator, from the command line to the record: what its `train.py` calls.
+
+The estimators train in a loop of their own; SpeechBrain only reads the command line, so that these recipes take the
+same options as the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import seqstride as ss
+from seqstride._compat import require_torchaudio
+from seqstride.estimators.trainer import resolve_device
+from seqstride.recipe import merge_recipe
+from seqstride.results import versions, write_record
+
+require_torchaudio()
+
+import speechbrain as sb  # noqa: E402
+from hyperpyyaml import load_hyperpyyaml  # noqa: E402
+
+RUN_OPTIONS = ("device", "noprogressbar")
+"""SpeechBrain's run options that mean something here."""
+
+
+def run_estimator(argv: Sequence[str]) -> None:
+    """Fits the recipe's `model` to the training part, scores it once, and leaves record, predictions and pictures.
+
+    The output folder gets `results.json`, `predictions.csv`, `train.yaml` with the merged hyperparameters, and of an
+    estimator of this package `model.joblib` and, for series, `strides.png`.
+
+    Args:
+        argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`, and any
+            key of `train.yaml` as `--key value`.
+
+    Raises:
+        ValueError: the recipe, an override or the data is wrong.
+    """
+    file, run_opts, overrides = sb.parse_arguments(list(argv))
+    foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
+    if foreign:
+        raise ValueError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
+    text = merge_recipe(file, overrides)
+    hparams = load_hyperpyyaml(text)
+    output = Path(hparams["output_folder"])
+    output.mkdir(parents=True, exist_ok=True)
+    (output / "train.yaml").write_text(text, encoding="utf-8")
+
+    (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
+    model = hparams["model"]
+    if _is_ours(model):
+        model.verbose = not run_opts.noprogressbar
+        model.device = run_opts.device or "auto"
+    start, start_cpu = time.monotonic(), time.process_time()
+    model.fit(rows, labels)
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
+    predictions = model.predict(scored_rows)
+    accuracy = float((predictions == scored_labels).mean())
+    print(f"{hparams['fold']}, {hparams['score']} part: {100 * accuracy:.1f} % of {len(scored_labels)} right")
+
+    _write_predictions(output / "predictions.csv", scored_labels, predictions)
+    if _is_ours(model):
+        _save(model, output, scored_rows, scored_labels)
+    write_record(
+        output / "results.json",
+        {
+            "recipe": hparams["recipe"],
+            "method": hparams["downsampler"],
+            "options": dict(hparams["downsampler_options"]),
+            "seed": hparams["seed"],
+            "fold": hparams["fold"],
+            "folds_are": "data sets",
+            "scored": hparams["score"],
+            "train_items": len(labels),
+            "test_accuracy": accuracy,
+            **_errors(scored_labels, predictions),
+            **_costs(model, scored_rows),
+            "seconds": seconds,
+            "cpu_seconds": cpu_seconds,
+            "device": str(resolve_device(getattr(model, "device", "cpu"))),
+            "threads": torch.get_num_threads(),
+            "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
+        },
+    )
+
+
+def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """What is fitted, and what is scored: the official parts, or two parts of the training part.
+
+    With `score: valid` the test part is not read.
+    """
+    if hparams["score"] not in ("test", "valid"):
+        raise ValueError(f"`score` (={hparams['score']!r}) must be test or valid")
+    parts = hparams["data"]()
+    if hparams["score"] == "test":
+        return parts["train"], parts["test"]
+    from sklearn.model_selection import train_test_split
+
+    rows, labels = parts["train"]
+    fitted, scored = train_test_split(
+        np.arange(len(labels)), test_size=hparams["valid_share"], stratify=labels, random_state=hparams["split_seed"]
+    )
+    return (rows.iloc[fitted], labels[fitted]), (rows.iloc[scored], labels[scored])
+
+
+def _is_ours(model: Any) -> bool:
+    return type(model).__module__.startswith("seqstride.")
+
+
+def _write_predictions(path: Path, labels: Sequence[Any], predictions: Sequence[Any]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["item", "label", "predicted"])
+        rows.writerows([index, *pair] for index, pair in enumerate(zip(labels, predictions, strict=True)))
+
+
+def _errors(labels: Any, predictions: Any) -> dict[str, Any]:
+    """The share of wrong predictions in every class, and the size of the classes."""
+    classes = np.unique(labels)
+    wrong = {str(name): float((predictions[labels == name] != name).mean()) for name in classes}
+    return {
+        "test_error_per_class": wrong,
+        "test_items_per_class": {str(name): int((labels == name).sum()) for name in classes},
+    }
+
+
+def _costs(model: Any, rows: Any) -> dict[str, Any]:
+    """Size, cost per item of mean length, strides and epochs; of another model than ours nothing is known."""
+    if not _is_ours(model):
+        return {"epochs": 1, "parameters": None, "macs": None, "initial_strides": [], "strides": []}
+    network = model.model_.network
+    frames = [len(cell) if hasattr(cell, "__len__") else rows.shape[1] for cell in rows.iloc[:, 0]]
+    mean_length = max(1, round(sum(frames) / len(frames)))
+    return {
+        "epochs": len(model.history_),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": round(ss.macs(network.encoder, mean_length)),
+        "macs_input_frames": mean_length,
+        "initial_strides": model.initial_strides_,
+        "strides": model.strides_,
+    }
+
+
+def _save(model: Any, folder: Path, rows: Any, labels: Any) -> None:
+    """The fitted estimator and its picture."""
+    import joblib
+
+    joblib.dump(model, folder / "model.joblib")
+    if hasattr(model, "plot_strides"):
+        classes = np.unique(labels)
+        chosen = classes[np.unique(np.linspace(0, len(classes) - 1, 4).round().astype(int))]
+        shown = rows.iloc[[int(np.flatnonzero(labels == name)[0]) for name in chosen]]
+        model.plot_strides(shown, titles=[f"class {name}" for name in chosen]).savefig(folder / "strides.png")

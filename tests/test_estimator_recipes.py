@@ -1,0 +1,200 @@
+"""Recipes whose model is an estimator: their data, runs of them, and tables over data sets."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pytest
+import sktime.datasets
+from hyperpyyaml import load_hyperpyyaml
+from seqstride.data_prep.tables import load_table
+from seqstride.data_prep.ucr import load_ucr
+
+import seqstride as ss
+from seqstride.cli import main
+from seqstride.recipe import list_recipes, merge_recipe, recipe_folds, recipes_folder
+from seqstride.results import REQUIRED, comparison_table, read_records, results_table
+
+BASELINES = {"UCR": "minirocket", "Tabular": "forest"}
+TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3}
+
+
+def train(recipe: str, method: str, output: Path, **overrides: object) -> dict[str, Any]:
+    """Runs a recipe, and gives its record."""
+    file = recipes_folder() / recipe / "classification" / "hparams" / f"{method}.yaml"
+    overrides["output_folder"] = output
+    options = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
+    assert main(["train", str(file), *options, "--noprogressbar"]) == 0
+    return json.loads((output / "results.json").read_text(encoding="utf-8"))
+
+
+# Data
+
+
+def test_sets_of_the_archives_are_read_by_name_or_from_a_folder(tmp_path: Path) -> None:
+    parts = load_ucr("GunPoint")
+    assert {part: (len(series), len(labels)) for part, (series, labels) in parts.items()} == {
+        "train": (50, 50),
+        "test": (150, 150),
+    }
+    folder = Path(sktime.datasets.__file__).parent / "data" / "GunPoint"
+    series, labels = load_ucr("GunPoint", folder)["test"]
+    np.testing.assert_array_equal(labels, parts["test"][1])
+    np.testing.assert_array_equal(series.iloc[3, 0], parts["test"][0].iloc[3, 0])
+    with pytest.raises(ValueError, match=r"must hold the set; GunPoint_TRAIN\.ts is missing"):
+        load_ucr("GunPoint", tmp_path)
+
+
+def test_tables_are_cut_class_by_class() -> None:
+    parts = load_table("wine", test_share=0.25)
+    (rows, labels), (test_rows, test_labels) = parts["train"], parts["test"]
+    assert len(rows) + len(test_rows) == 178
+    assert rows.shape[1] == 13
+    assert sorted(np.unique(labels)) == ["class_0", "class_1", "class_2"]
+    assert np.unique(test_labels, return_counts=True)[1].tolist() == [15, 18, 12]
+    assert not set(rows.index) & set(test_rows.index)
+    assert load_table("wine", test_share=0.25, seed=1)["test"][0].index.tolist() != test_rows.index.tolist()
+    with pytest.raises(ValueError, match=r"`name` \(='whine'\) must be one of breast_cancer, digits, iris, wine"):
+        load_table("whine")
+
+
+def test_a_table_of_ones_own(tmp_path: Path) -> None:
+    file = tmp_path / "own.csv"
+    lines = [f"{index},{'' if index == 3 else index / 2},{'yes' if index % 2 else 'no'}" for index in range(20)]
+    file.write_text("\n".join(["a,b,kind", *lines]))
+    parts = load_table("own", data_file=file, label="kind")
+    values = np.concatenate([rows.to_numpy() for rows, _ in parts.values()])
+    assert values.shape == (20, 2)
+    assert np.isnan(values).sum() == 1
+    assert sorted(np.unique(parts["test"][1])) == ["no", "yes"]
+    with pytest.raises(ValueError, match=r"`label` \(='label'\) must be a column of .*own\.csv"):
+        load_table("own", data_file=file)
+    with pytest.raises(ValueError, match=r"must hold numbers; not so in kind"):
+        load_table("own", data_file=file, label="a")
+
+
+# Files
+
+
+@pytest.mark.parametrize("recipe", list(BASELINES))
+def test_every_method_and_a_baseline_have_their_files(recipe: str) -> None:
+    methods = list_recipes()[f"{recipe}/classification"]
+    assert set(methods) == {*ss.DOWNSAMPLERS, BASELINES[recipe]}
+    folder = recipes_folder() / recipe / "classification"
+    for method in methods:
+        hparams = load_hyperpyyaml(merge_recipe(folder / "hparams" / f"{method}.yaml"))
+        assert hparams["downsampler"] == method
+        if method in ss.DOWNSAMPLERS:
+            assert hparams["model"].downsampler == method
+            assert hparams["model"].random_state == hparams["seed"]
+    assert hparams["fold"] in recipe_folds(folder)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "name"), [("UCR", "SeqStrideClassifier"), ("Tabular", "SeqStrideTabularClassifier")]
+)
+def test_the_recipes_hyperparameters_are_the_defaults(recipe: str, name: str) -> None:
+    file = recipes_folder() / recipe / "classification" / "hparams" / "adastride.yaml"
+    model = load_hyperpyyaml(merge_recipe(file))["model"]
+    assert isinstance(model, getattr(ss, name))
+    default = type(model)().get_params()
+    own = {"random_state", "downsampler_options", "column_order"}
+    used = {key: tuple(value) if isinstance(value, list) else value for key, value in model.get_params().items()}
+    assert {key: used[key] for key in default if key not in own} == {
+        key: value for key, value in default.items() if key not in own
+    }
+
+
+# Runs
+
+
+def test_a_run_leaves_record_predictions_estimator_and_picture(tmp_path: Path) -> None:
+    record = train("UCR", "diffstride", tmp_path, fold="ItalyPowerDemand", seed=3, **TINY)
+    assert not [key for key in REQUIRED if key not in record]
+    assert (record["recipe"], record["method"], record["fold"], record["seed"], record["scored"]) == (
+        *("UCR/classification", "diffstride", "ItalyPowerDemand", 3),
+        "test",
+    )
+    assert record["train_items"] == 67
+    assert record["test_items_per_class"] == {"1": 513, "2": 516}
+    assert record["initial_strides"] == [2.0, 2.0, 2.0]
+    assert record["strides"] != record["initial_strides"]
+    with open(tmp_path / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert np.mean([row["label"] == row["predicted"] for row in rows]) == pytest.approx(record["test_accuracy"])
+    wrong = sum(record["test_error_per_class"][name] * count for name, count in record["test_items_per_class"].items())
+    assert wrong == pytest.approx(1029 * (1 - record["test_accuracy"]))
+    model = joblib.load(tmp_path / "model.joblib")
+    assert model.predict(load_ucr("ItalyPowerDemand")["test"][0]).tolist() == [row["predicted"] for row in rows]
+    assert sum(value.numel() for value in model.model_.network.parameters()) == record["parameters"]
+    assert (tmp_path / "strides.png").stat().st_size > 10_000
+    assert "seed: 3" in (tmp_path / "train.yaml").read_text()
+
+    again = train("UCR", "diffstride", tmp_path / "again", fold="ItalyPowerDemand", seed=3, **TINY)
+    assert again["test_accuracy"] == record["test_accuracy"]
+    assert again["strides"] == record["strides"]
+
+
+def test_while_settings_are_chosen_the_training_part_is_all_there_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import seqstride.data_prep.ucr
+
+    train_part = load_ucr("GunPoint")["train"]
+    monkeypatch.setattr(seqstride.data_prep.ucr, "load_ucr", lambda **arguments: {"train": train_part})
+    record = train("UCR", "average", tmp_path, fold="GunPoint", score="valid", **TINY)
+    assert (record["scored"], record["train_items"]) == ("valid", 40)
+    assert sum(record["test_items_per_class"].values()) == 10
+
+
+def test_rows_and_their_baseline_share_a_table(tmp_path: Path) -> None:
+    ours = train("Tabular", "adastride", tmp_path / "a", fold="wine", n_epochs=1, channels=4)
+    assert ours["macs_input_frames"] == 13
+    theirs = train("Tabular", "forest", tmp_path / "b", fold="wine")
+    assert theirs["test_accuracy"] > 0.9
+    assert theirs["parameters"] is None
+    assert not (tmp_path / "b" / "model.joblib").exists()
+    rows = results_table(read_records(tmp_path)).splitlines()
+    assert rows[2].startswith("| `adastride` |")
+    assert rows[3].split(" | ")[3:6] == ["–", "–", "–"]
+
+
+@pytest.mark.filterwarnings("ignore:Data seen by SklearnClassifierPipeline instance has unequal length")
+def test_minirocket_reads_unequal_and_short_series(tmp_path: Path) -> None:
+    record = train("UCR", "minirocket", tmp_path, fold="JapaneseVowels", score="valid", valid_share=0.7)
+    assert record["test_accuracy"] > 0.9
+
+
+def test_wrong_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = str(recipes_folder() / "UCR" / "classification" / "hparams" / "max.yaml")
+    assert main(["train", file, "--output_folder", str(tmp_path), "--test_only"]) == 2
+    assert "--test_only is not for this recipe" in capsys.readouterr().err
+    assert main(["train", file, "--output_folder", str(tmp_path), "--score", "train"]) == 2
+    assert "`score` (=train) must be test or valid" in capsys.readouterr().err.replace("'", "")
+
+
+# Tables
+
+
+def test_folds_that_are_data_sets_have_columns_of_their_own() -> None:
+    run = {"folds_are": "data sets", "parameters": 5000, "macs": 2e6, "initial_strides": [2.0], "strides": [2.0]}
+    records = [
+        {**run, "method": method, "seed": seed, "fold": fold, "test_accuracy": accuracy + 0.02 * seed, "seconds": 9.0}
+        for method, fold, accuracy in [("a", "x", 0.5), ("a", "y", 0.7), ("b", "x", 0.6)]
+        for seed in (0, 1)
+    ]
+    tail = results_table(records).splitlines()[-4:]
+    assert tail[0] == "| method | x | y |"
+    assert tail[2] == "| `a` | 51.0 ± 1.4 | 71.0 ± 1.4 |"
+    assert tail[3] == "| `b` | 61.0 ± 1.4 | – |"
+    runs = [{**record, "epochs": 1} for record in records]
+    table = comparison_table(runs, ["a", "b"])
+    assert "over 2 seeds of the mean over 2 data sets" in table
+    assert "folds share" not in table
+    folds = [{**record, "folds_are": "folds"} for record in runs]
+    assert "| x | y |" not in comparison_table(folds, ["a", "b"])
