@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+import numpy as np
+
 BUNDLED = ("breast_cancer", "digits", "iris", "wine")
 
 
@@ -59,4 +61,4 @@ def _read_csv(data_file: str | os.PathLike[str], label: str) -> tuple[Any, Any]:
     words = [str(name) for name in rows.columns if not pd.api.types.is_numeric_dtype(rows[name])]
     if words:
         raise ValueError(f"`data_file` (={os.fspath(data_file)!r}) must hold numbers; not so in {', '.join(words)}")
-    return rows, table[label].astype(str).to_numpy()
+    return rows, np.array([str(value) for value in table[label]])

@@ -1,0 +1,154 @@
+"""`seqstride fit-series`: files in, predictions and a report out."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import sktime.datasets
+from sktime.base import load
+
+from seqstride.cli import main
+from seqstride.estimators.files import Columns, read_series
+
+HEADER = "@problemName bare\n@timeStamps false\n@univariate false\n@classLabel false\n@data\n"
+GUN_POINT = Path(sktime.datasets.__file__).parent / "data" / "GunPoint"
+
+
+def waves(seed: int, count: int = 24) -> list[tuple[str, np.ndarray]]:
+    """Label and values of slow and fast waves, 12 to 20 frames long."""
+    random = np.random.default_rng(seed)
+    series = []
+    for index in range(count):
+        label = ("fast", "slow")[index % 2]
+        time = np.arange(random.integers(12, 21))
+        series.append((label, np.sin(time * (1.2 if label == "fast" else 0.3) + random.uniform(0, 6))))
+    return series
+
+
+def wide(seed: int, **extra: object) -> pd.DataFrame:
+    """A row for every series."""
+    rows = [{"label": label, **{f"t{t}": value for t, value in enumerate(values)}} for label, values in waves(seed)]
+    return pd.DataFrame(rows).assign(**extra)
+
+
+def long(seed: int) -> pd.DataFrame:
+    """A row for every frame, in a random order."""
+    frames = [
+        {"series": f"s{index}", "time": t, "label": label, "wave": value, "level": 3.0}
+        for index, (label, values) in enumerate(waves(seed))
+        for t, value in enumerate(values)
+    ]
+    return pd.DataFrame(frames).sample(frac=1, random_state=0)
+
+
+def test_wide_and_long_tables_hold_the_same_series(tmp_path: Path) -> None:
+    wide(0).to_csv(tmp_path / "wide.csv", index=False)
+    long(0).to_csv(tmp_path / "long.csv", index=False)
+    long(0).to_parquet(tmp_path / "long.parquet")
+    by_row = read_series(tmp_path / "wide.csv", Columns())
+    assert by_row.names == [str(index) for index in range(24)]
+    for file in ("long.csv", "long.parquet"):
+        by_frame = read_series(tmp_path / file, Columns())
+        order = [by_frame.names.index(f"s{index}") for index in range(24)]
+        for index, (label, values) in enumerate(waves(0)):
+            assert by_row.labels[index] == by_frame.labels[order[index]] == label
+            np.testing.assert_allclose(by_row.series[index]["value"], values, rtol=1e-12)
+            np.testing.assert_allclose(by_frame.series[order[index]]["wave"], values, rtol=1e-12)
+        assert by_frame.series[0].columns.tolist() == ["wave", "level"]
+
+
+def test_empty_cells_inside_a_series_are_missing_values(tmp_path: Path) -> None:
+    (tmp_path / "gaps.csv").write_text("a,b,c,d,label\n1,,3,,x\n,2,,4,y\n")
+    gaps = read_series(tmp_path / "gaps.csv", Columns())
+    np.testing.assert_array_equal(gaps.series[0]["value"], [1, np.nan, 3])
+    np.testing.assert_array_equal(gaps.series[1]["value"], [np.nan, 2, np.nan, 4])
+
+
+def test_files_of_the_archives_may_lack_labels(tmp_path: Path) -> None:
+    labelled = read_series(GUN_POINT / "GunPoint_TRAIN.ts", Columns())
+    assert len(labelled.series) == 50
+    assert sorted(set(labelled.labels)) == ["1", "2"]
+    (tmp_path / "bare.ts").write_text(HEADER + "1,2,3:4,5,6\n1,2:4,?\n")
+    bare = read_series(tmp_path / "bare.ts", Columns())
+    assert bare.labels is None
+    assert bare.series[0].shape == (3, 2)
+    assert np.isnan(bare.series[1].to_numpy()[1, 1])
+
+
+def test_labels_probabilities_a_report_a_picture_and_the_estimator_come_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide(0).to_csv(tmp_path / "train.csv", index=False)
+    wide(1).to_csv(tmp_path / "test.csv", index=False)
+    out = tmp_path / "out"
+    arguments = [str(tmp_path / "train.csv"), str(tmp_path / "test.csv"), "-o", str(out), "--epochs", "8"]
+    assert main(["fit-series", *arguments, "--strides", "2,1.5", "--seed", "1"]) == 0
+    with open(out / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    right = [row["label"] == row["predicted"] for row in rows]
+    assert np.mean(right) > 0.9
+    assert [row["label"] for row in rows] == [label for label, _ in waves(1)]
+    for row in rows:
+        shares = {name: float(row[f"probability_{name}"]) for name in ("fast", "slow")}
+        assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
+        assert max(shares, key=shares.__getitem__) == row["predicted"]
+    report = (out / "report.md").read_text(encoding="utf-8")
+    assert report == capsys.readouterr().out
+    assert f"**{100 * np.mean(right):.1f} % of 24 series are labelled right.**" in report
+    assert "| fast | 12 | " in report
+    assert "Method `adastride`, strides 2, 1.5 input frames per output frame, seed 1." in report
+    estimator = load(str(out / "model"))
+    predicted = estimator.predict(read_series(tmp_path / "test.csv", Columns()).series)
+    assert predicted.tolist() == [row["predicted"] for row in rows]
+    assert (out / "strides.png").stat().st_size > 10_000
+
+
+def test_columns_have_the_names_that_are_said_and_labels_may_be_unknown(tmp_path: Path) -> None:
+    names = {"series": "id", "label": "kind", "time": "hour"}
+    long(0).rename(columns=names).to_csv(tmp_path / "train.csv", index=False)
+    long(1).rename(columns=names).drop(columns="kind").to_csv(tmp_path / "test.csv", index=False)
+    options = [part for key, name in names.items() for part in (f"--{key}", name)]
+    out = tmp_path / "out"
+    arguments = [str(tmp_path / "train.csv"), str(tmp_path / "test.csv"), "-o", str(out), "--epochs", "8", *options]
+    assert main(["fit-series", *arguments, "--downsampler", "average"]) == 0
+    with open(out / "predictions.csv", encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["series", "predicted", "probability_fast", "probability_slow"]
+    truth = {f"s{index}": label for index, (label, _) in enumerate(waves(1))}
+    assert np.mean([truth[row["series"]] == row["predicted"] for row in rows]) > 0.9
+    assert "labelled right" not in (out / "report.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,b\n1,2\n", "must have labels"),
+        ("a,label\n1,x\n2,x\n", "must have two different labels at least"),
+        ("a,label\nword,x\n2,y\n", "must hold numbers beside its labels; not so in a"),
+        ("label\nx\ny\n", "must hold numbers beside its labels; not so in any column"),
+        ("a,b,label\n1,2,x\n,,y\n", "must have a value in every series; row 2 has none"),
+        ("a,label\n1,\n2,y\n", "must have a label in every row, or no column `label`"),
+        ("a,label\n", "must have at least one row"),
+        ("series,a,label\n1,1,x\n1,2,y\n", "must have one label for each series; 1 has 2"),
+    ],
+)
+def test_wrong_tables_are_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], content: str, message: str
+) -> None:
+    (tmp_path / "train.csv").write_text(content)
+    wide(1).to_csv(tmp_path / "test.csv", index=False)
+    assert main(["fit-series", str(tmp_path / "train.csv"), str(tmp_path / "test.csv"), "-o", str(tmp_path)]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_wrong_files_and_strides_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit-series", "none.csv", "none.csv"]) == 2
+    assert "there is no file 'none.csv'" in capsys.readouterr().err
+    assert main(["fit-series", "table.xlsx", "none.csv"]) == 2
+    assert "'table.xlsx' must be a file of series: .ts, .csv, .parquet" in capsys.readouterr().err
+    assert main(["fit-series", "none.csv", "none.csv", "--strides", "two"]) == 2
+    assert "`--strides` (='two') must be numbers between commas" in capsys.readouterr().err
