@@ -258,7 +258,7 @@ def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
             assert running.poll() is None, errors.read_text()
             assert time.monotonic() < until
             time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
+        running.terminate()  # as Ctrl-C, which processes in the background of a script do not hear
         assert running.wait(30) == 130
     assert "seqstride: stopped; the same command with --resume goes on" in errors.read_text()
     with pytest.raises(ProcessLookupError):
