@@ -25,9 +25,11 @@ SENTENCES = [f"Der {noun}, so {verb} es, lief {count} Meter." for noun, verb, co
 )]  # fmt: skip
 
 
-def librispeech(folder: Path) -> Path:
-    """Two speakers for training, one each for validation and test, two utterances each."""
-    for part, speakers in (("train-clean-100", (19, 26)), ("dev-clean", (84,)), ("test-clean", (61,))):
+def librispeech(folder: Path, more: tuple[str, ...] = ()) -> Path:
+    """Two speakers for training (and one in each of `more`), one each for validation and test, two utterances each."""
+    parts = {"train-clean-100": (19, 26), "dev-clean": (84,), "test-clean": (61,)}
+    parts |= {part: (300 + number,) for number, part in enumerate(more)}
+    for part, speakers in parts.items():
         for speaker in speakers:
             chapter = folder / part / str(speaker) / "70"
             lines = []
@@ -149,6 +151,16 @@ SMALL = {
     "dynamic_batching": "{max_batch_length: 6}",
     "threads": 1,
 }
+
+
+def test_all_of_librispeech(tmp_path: Path) -> None:
+    data = librispeech(tmp_path / "LibriSpeech", more=("train-clean-360", "train-other-500"))
+    options = {"data_folder": data, "output_folder": tmp_path / "out", **SMALL, "pieces": "{vocab_size: 26}"}
+    options |= {"downsampler": "adastride", "strides": "[2, 1.5]"}
+    argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    assert main(["train", "recipes/LibriSpeech/ASR/hparams/960h.yaml", *argv, "--noprogressbar"]) == 0
+    assert len(manifests(tmp_path / "out" / "save" / "data")["train"]) == 8
+    assert json.loads((tmp_path / "out" / "results.json").read_text("utf-8"))["unit_count"] == 27
 
 
 @pytest.mark.parametrize(
