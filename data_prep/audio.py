@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
+from seqstride.audio_files import blocks, open_recording
 
 from .manifest import write_json
 
@@ -17,11 +16,7 @@ logger = logging.getLogger(__name__)
 
 BadFiles = Literal["error", "skip"]
 
-_BLOCK = 1 << 16  # frames decoded at a time
 _LISTED = 20  # bad files that an error names
-# libsndfile cuts a WAV, AIFF or AU header's length to the file's and tells both in its log
-_CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
 
 
 def check_audio(
@@ -89,29 +84,13 @@ def check_audio(
 
 def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
     """Samples per channel, rate and channels of a file that is sound; a ValueError gives the reason if it is not."""
-    import soundfile
-
-    if not file.is_file():
+    if not file.exists():
         raise ValueError("missing")
-    samples, promised = 0, None
-    try:
-        with soundfile.SoundFile(file) as audio:
-            rate, channels, promised = audio.samplerate, audio.channels, audio.frames
-            if required_rate is not None and rate != required_rate:
-                raise ValueError(f"its rate is {rate} Hz and must be {required_rate} Hz")
-            for length, held in _CUT.findall(audio.extra_info):
-                if int(held) < int(length) < _STREAMED:
-                    raise ValueError(f"cut short: it holds {held} of {length} bytes of samples")
-            while len(block := audio.read(_BLOCK, dtype="float32", always_2d=True)):
-                if not np.isfinite(block).all():
-                    raise ValueError(f"not finite within samples {samples} to {samples + len(block)}")
-                samples += len(block)
-    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
-    except (soundfile.SoundFileError, TypeError) as error:
-        where = "opened" if promised is None else f"decoded after {samples} of {promised} samples"
-        raise ValueError(f"cannot be {where}: {getattr(error, 'error_string', error)}") from error
-    if samples < promised:
-        raise ValueError(f"cut short: {samples} of {promised} samples can be decoded")
+    with open_recording(file) as audio:
+        rate, channels = audio.samplerate, audio.channels
+        if required_rate is not None and rate != required_rate:
+            raise ValueError(f"its rate is {rate} Hz and must be {required_rate} Hz")
+        samples = sum(len(block) for block in blocks(audio))
     if samples == 0:
         raise ValueError("empty: no samples")
     return samples, rate, channels

@@ -1,15 +1,27 @@
-"""Where the audio files are."""
+"""Where the audio files are, and what is in them, block by block and checked."""
 
 from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 logger = logging.getLogger(__name__)
 
+LOUDEST = 1e9
+"""Samples are below: nothing that was recorded, in whatever unit, is as far from full scale, and powers stay finite."""
+
+_BLOCK = 1 << 16  # frames decoded at a time
 _OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that are not the name of their format
+# libsndfile cuts a WAV, AIFF or AU header's length to the file's and tells both in its log
+_CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
@@ -46,3 +58,68 @@ def audio_extensions() -> set[str]:
     import soundfile
 
     return ({name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """A file's name on one line of a terminal: line breaks, escapes and bytes that are no text are written as `\\n`."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in os.fspath(path)
+    )
+
+
+@contextmanager
+def open_recording(path: str | os.PathLike[str]) -> Iterator[Any]:
+    """A `soundfile.SoundFile` of a regular file that is as long as its header says.
+
+    Raises:
+        ValueError: the reason why it is not, without the file's name.
+    """
+    import soundfile
+
+    if not os.path.isfile(path):  # opening a pipe would wait for its writer
+        raise ValueError("it is not a regular file" if os.path.exists(path) else "there is no such file")
+    if not os.access(path, os.R_OK):
+        raise ValueError("permission denied")
+    try:
+        # soundfile takes names that are no text as bytes
+        audio = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else os.fspath(path))
+    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
+    except (soundfile.SoundFileError, TypeError) as error:
+        raise ValueError(f"cannot be opened: {getattr(error, 'error_string', error)}") from error
+    with audio:
+        for length, held in _CUT.findall(audio.extra_info):
+            if int(held) < int(length) < _STREAMED:
+                raise ValueError(f"cut short: it holds {held} of {length} bytes of samples")
+        yield audio
+
+
+def blocks(audio: Any, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+    """The samples of an open recording, checked: (N, channels) float32, full scale ±1.
+
+    Memory goes by what the file holds, not by what its header promises.
+
+    Args:
+        audio: what `open_recording` gives.
+        start, stop: first sample and the one behind the last; None: the end.
+
+    Raises:
+        ValueError: the reason why they cannot be decoded, without the file's name.
+    """
+    import soundfile
+
+    stop = audio.frames if stop is None else min(stop, audio.frames)
+    place = min(start, audio.frames)
+    try:
+        if place:
+            audio.seek(place)
+        while place < stop and len(block := audio.read(min(_BLOCK, stop - place), dtype="float32", always_2d=True)):
+            if not (np.abs(block) < LOUDEST).all():
+                raise ValueError(f"not finite within samples {place} to {place + len(block)}, or {LOUDEST:g} and more")
+            yield block
+            place += len(block)
+    except soundfile.SoundFileError as error:
+        reason = getattr(error, "error_string", error)
+        raise ValueError(f"cannot be decoded after {place} of {audio.frames} samples: {reason}") from error
+    if place < stop:
+        raise ValueError(f"cut short: {place} of {stop} samples can be decoded")

@@ -70,7 +70,8 @@ def open_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Iterator[
         What writes the row of a result.
     """
     Path(path).parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    # surrogateescape: a file name that is no text comes out as the bytes it is
+    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["file", *(column for label in labels for column in (label, f"{label}_probability")), "error"])
 

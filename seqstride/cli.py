@@ -306,6 +306,7 @@ def _table(arguments: argparse.Namespace) -> None:
 
 
 def _strides(arguments: argparse.Namespace) -> int:
+    from seqstride.audio_files import shown
     from seqstride.model import load_model
     from seqstride.strides import draw_strides
 
@@ -320,7 +321,7 @@ def _strides(arguments: argparse.Namespace) -> int:
     ):
         failed |= drawn.error is not None
         for path in drawn.written:
-            print(path)
+            print(shown(path))
         if drawn.error is not None:
             print(f"seqstride: {drawn.error}", file=sys.stderr)
     return 2 if failed else 0
@@ -352,7 +353,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 
     from tqdm import tqdm
 
-    from seqstride.audio_files import find_recordings
+    from seqstride.audio_files import find_recordings, shown
     from seqstride.classify import classify_files, open_table
     from seqstride.model import in_words, load_model
 
@@ -364,7 +365,7 @@ def _classify(arguments: argparse.Namespace) -> int:
         for result in tqdm(results, total=len(files), unit="file", leave=False, disable=None):
             failed |= result.error is not None
             if result.error is None:
-                tqdm.write(f"{result.file}: {in_words(result.decisions)}")
+                tqdm.write(f"{shown(result.file)}: {in_words(result.decisions)}")
             else:
                 tqdm.write(f"seqstride: {result.error}", file=sys.stderr)
             if write is not None:
@@ -375,7 +376,7 @@ def _classify(arguments: argparse.Namespace) -> int:
 def _transcribe(arguments: argparse.Namespace) -> int:
     import torch
 
-    from seqstride.audio_files import find_recordings
+    from seqstride.audio_files import find_recordings, shown
     from seqstride.transcribe import load_transcriber
 
     model = load_transcriber(arguments.model)
@@ -388,7 +389,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
             print(f"seqstride: {error}", file=sys.stderr)
             continue
         transcript = model.transcribe(signal[None], torch.tensor([len(signal)]))[0]
-        print(f"{file}: {transcript.text}")
+        print(f"{shown(file)}: {transcript.text}")
         if arguments.timestamps:
             for word in transcript.words:
                 print(f"{word.start:8.2f} {word.stop:8.2f} {word.text}")

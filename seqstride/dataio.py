@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from fractions import Fraction
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,11 @@ require_torchaudio()
 
 from speechbrain.dataio.dataio import load_data_json  # noqa: E402
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
+
+from seqstride.audio_files import blocks, open_recording  # noqa: E402
+
+FARTHEST_RATE = 100
+"""How many times faster or slower than the wanted rate a recording may be sampled."""
 
 
 def open_manifests(
@@ -115,23 +121,41 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
         (S,) float32, full scale ±1.
 
     Raises:
-        ValueError: the file cannot be read, has no samples, or some that are not finite; its name is in the message.
+        ValueError: the file cannot be read, is cut short, has no samples, some that are not finite, or a rate that is
+            far from `sample_rate`; its name is in the message.
     """
-    import soundfile
+    path = os.fspath(path)
+    mono = bytearray()
+    try:
+        with open_recording(path) as audio:
+            rate = audio.samplerate
+            if not 1 / FARTHEST_RATE <= rate / sample_rate <= FARTHEST_RATE:
+                raise ValueError(
+                    f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz"
+                )
+            for block in blocks(audio, start, stop):
+                mono += block.mean(1).tobytes()
+    except ValueError as error:
+        raise ValueError(f"{path!r} cannot be read as audio: {error}") from error
+    if not mono:
+        raise ValueError(f"{path!r} must have at least one sample")
+    return _resample(torch.frombuffer(mono, dtype=torch.float32), rate, sample_rate)
+
+
+def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
+    """From one rate to another, to a millionth or so where their ratio has large terms.
+
+    torchaudio tabulates a filter for every term: of 44101 to 16000 Hz it would take gigabytes.
+    """
+    if rate == wanted:
+        return waveform
     from torchaudio.functional import resample
 
-    try:
-        samples, rate = soundfile.read(os.fspath(path), start=start, stop=stop, dtype="float32", always_2d=True)
-    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
-    except (soundfile.SoundFileError, OSError, TypeError) as error:
-        reason = getattr(error, "error_string", error) if os.path.exists(path) else "there is no such file"
-        raise ValueError(f"{os.fspath(path)!r} cannot be read as audio: {reason}") from error
-    if len(samples) == 0:
-        raise ValueError(f"{os.fspath(path)!r} must have at least one sample")
-    if not np.isfinite(samples).all():
-        raise ValueError(f"{os.fspath(path)!r} must have finite samples only")
-    mono = torch.from_numpy(samples.mean(1))
-    return mono if rate == sample_rate else resample(mono, rate, sample_rate)
+    slow, fast = sorted((rate, wanted))
+    terms = Fraction(slow, fast).limit_denominator(2000)
+    if rate < wanted:
+        return resample(waveform, terms.numerator, terms.denominator)
+    return resample(waveform, terms.denominator, terms.numerator)
 
 
 def _load_features(path: str) -> Tensor:

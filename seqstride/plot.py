@@ -115,10 +115,10 @@ def plot_series(
                 time, line, color=COLOURS[index % len(COLOURS)], linewidth=1.3, marker="." if len(line) == 1 else ""
             )
     if count > 1:
-        above[0].set_yticks(range(count)[::-1], channel_names, fontsize=FONT)
+        above[0].set_yticks(range(count)[::-1], channel_names, fontsize=FONT, parse_math=False)
         above[0].set_ylim(-0.6, count - 0.4)
     else:
-        above[0].set_ylabel(channel_names[0], fontsize=FONT)
+        above[0].set_ylabel(channel_names[0], fontsize=FONT, parse_math=False)
     from matplotlib.lines import Line2D
 
     _stride_legend(figure, below[0], Line2D([], [], **BOUND))
@@ -142,7 +142,8 @@ def _stride_panels(encoded: Any, titles: Sequence[str], frame_rate: float | None
     axes = figure.subplots(2, len(titles), squeeze=False, sharex="col", sharey="row", height_ratios=(1.15, 1))
     for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
         above, below = axes[:, item]
-        above.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1)
+        # a name is no formula, whatever dollar signs it has
+        above.set_title(f"{title}\n{length} → {output_lengths[item]} frames", fontsize=FONT + 1, parse_math=False)
         time = np.arange(length) * per_frame
         for index, (name, strides) in enumerate(curves.items()):
             markers = {"markevery": max(1, length // 20)}
@@ -164,10 +165,11 @@ def _stride_legend(figure: Figure, below: Axes, bounds: Any) -> None:
 
 
 def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None) -> Figure:
-    """Draws loss, accuracy (or error rates) and strides of every epoch.
+    """Draws loss, accuracy (or error rates, or the error of a reconstruction) and strides of every epoch.
 
     Args:
-        epochs: the records of a Brain's `history`; where validation has no accuracy, its WER and CER are drawn.
+        epochs: the records of a Brain's `history`; where validation has no accuracy, its WER and CER, or its L1,
+            are drawn.
         chosen: the epoch whose checkpoint was scored; marked by a dashed line.
 
     Raises:
@@ -187,13 +189,18 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
     loss.set_ylim(bottom=0)
     loss.set_ylabel("loss (nats)", fontsize=FONT)
     accuracy.set_ylabel("accuracy (%)", fontsize=FONT)
-    if "accuracy" not in epochs[0]["valid"]:
+    if "WER" in epochs[0]["valid"]:
         for name, marker in (("WER", "."), ("CER", "x")):
             rates = [epoch["valid"][name] for epoch in epochs]
             accuracy.plot(numbers, rates, color=COLOURS[1], marker=marker, markersize=4, label=name)
         accuracy.set_ylim(bottom=0)
         accuracy.set_ylabel("error rate of the validation part (%)", fontsize=FONT)
         accuracy.legend(fontsize=FONT)
+    elif "L1" in epochs[0]["valid"]:
+        for part, colour, style in (("train", COLOURS[0], "--"), ("valid", COLOURS[1], "-")):
+            errors = [epoch[part]["L1"] for epoch in epochs]
+            accuracy.plot(numbers, errors, color=colour, marker=".", linestyle=style)
+        accuracy.set_ylabel("log-mel L1 (dB)", fontsize=FONT)
     for block in range(len(epochs[0]["strides"])):
         overall = [epoch["strides"][block] for epoch in epochs]
         low, high = zip(*(epoch["local_strides"][block] for epoch in epochs), strict=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from seqstride.audio_files import shown
 from seqstride.plot import COLOURS, FONT, figure_of, light_line, stride_axis
 from seqstride.view import Mask, View, describe_masks, marks_hz
 
@@ -33,7 +34,8 @@ def plot_view(view: View) -> Figure:
     grid = figure.add_gridspec(len(rows), 2, height_ratios=heights, width_ratios=(70, 1))
     wave = figure.add_subplot(grid[0, 0])
     picture, strides = (figure.add_subplot(grid[row, 0], sharex=wave) for row in (1, 2))
-    figure.suptitle(view.title, fontsize=FONT + 2)
+    # a name is no formula, whatever dollar signs it has
+    figure.suptitle(shown(view.title), fontsize=FONT + 2, parse_math=False)
     _draw_wave(wave, view)
     image = _draw_picture(picture, view)
     figure.colorbar(image, cax=figure.add_subplot(grid[1, 1])).set_label("level (dB)", fontsize=FONT)

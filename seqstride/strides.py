@@ -95,7 +95,8 @@ def draw_strides(
 
 def _create(path: Path) -> TextIO:
     path.parent.mkdir(parents=True, exist_ok=True)
-    return open(path, "w", encoding="utf-8", newline="")
+    # surrogateescape: a file name that is no text comes out as the bytes it is
+    return open(path, "w", encoding="utf-8", errors="surrogateescape", newline="")
 
 
 def _draw(view: View, picture: Path, seconds: float) -> list[Path]:

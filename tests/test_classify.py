@@ -157,7 +157,7 @@ def test_samples_that_are_no_numbers_are_an_error(
     (tmp_path / "headless.raw").write_bytes(bytes(1000))
     out, err = classify(capsys, tmp_path / "nan.wav", tmp_path / "headless.raw", "--model", model, code=2)
     assert out == []
-    assert "nan.wav' must have finite samples only" in err[0]
+    assert "nan.wav' cannot be read as audio: not finite within samples" in err[0]
     assert "headless.raw' cannot be read as audio" in err[1]
 
 
