@@ -23,6 +23,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from seqstride.whole_files import whole_file
+
 from .manifest import SPLITS, file_digest, forget, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
@@ -231,6 +233,5 @@ def _write_audio(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
 
 def _write_whole(path: Path, content: bytes) -> None:
     """Writes a file that is whole or not there."""
-    part = path.with_suffix(".part")
-    part.write_bytes(content)
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_bytes(content)

@@ -19,6 +19,8 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.whole_files import whole_file
+
 from .manifest import SPLITS, forget, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
@@ -137,10 +139,8 @@ def _choose_valid(speakers: list[str], per_speaker: int, seed: int) -> set[int]:
 def _add(items: dict[str, Any], name: str, features: np.ndarray, speaker: str, save_folder: Path) -> None:
     path = save_folder / "features" / f"{name}.npy"
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with open(part, "wb") as file:
+    with whole_file(path) as part, open(part, "wb") as file:
         np.save(file, features)
-    os.replace(part, path)
     items[name] = {
         "features": f"{{data_root}}/features/{name}.npy",
         "length": len(features),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from speechbrain.utils.distributed import if_main_process, run_on_main  # noqa: 
 
 
 class Checkpointer(sb.Checkpointer):
-    """SpeechBrain's `Checkpointer`, safe against a stop at any moment; same arguments.
+    """SpeechBrain's `Checkpointer`, safe against a stop at any moment and a full disk; same arguments.
 
     SpeechBrain takes a folder for a checkpoint if its file `CKPT.yaml` is there, and writes that file first. Here it
     comes last, and lists the others, so that a folder that was stopped half-way through saving or deleting is known.
@@ -29,12 +29,32 @@ class Checkpointer(sb.Checkpointer):
         run_on_main(self._clear)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """As in SpeechBrain; the checkpoint counts from the moment that all its files are there."""
-        checkpoint = super().save_checkpoint(*args, **kwargs)
-        if if_main_process():
-            description = checkpoint.path / sb.METAFNAME
-            os.replace(_part(description), description)
+        """As in SpeechBrain; the checkpoint counts from the moment that all its files are there.
+
+        Raises:
+            OSError: it cannot be written, such as on a full disk; what was written of it has been deleted, and the
+                checkpoints before it are as they were.
+        """
+        try:
+            checkpoint = super().save_checkpoint(*args, **kwargs)
+            if if_main_process():
+                description = checkpoint.path / sb.METAFNAME
+                os.replace(_part(description), description)
+        except (OSError, RuntimeError) as error:  # RuntimeError: torch's writer, which does not say why
+            if if_main_process():
+                self._clear()
+            free = shutil.disk_usage(self.checkpoints_dir).free
+            raise OSError(
+                f"no checkpoint could be written to {os.fspath(self.checkpoints_dir)!r}, where {free / 1e6:.1f} MB are "
+                f"free ({error}); those before it are as they were, and the same command resumes from them"
+            ) from error
         return checkpoint
+
+    def save_and_keep_only(
+        self, *args: Any, importance_keys: Sequence[Callable[[Any], Any]] = (), **kwargs: Any
+    ) -> None:
+        """As in SpeechBrain, which appends to its default list of keys: it would grow from call to call."""
+        super().save_and_keep_only(*args, importance_keys=list(importance_keys), **kwargs)
 
     def _save_checkpoint_metafile(
         self, fpath: Path, meta_to_include: Mapping[str, Any] = {}, end_of_epoch: bool = True

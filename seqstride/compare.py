@@ -6,7 +6,8 @@ The folder of a comparison has
     runs.json                        the arguments, and the records of the finished runs
     table.md, comparison.png         what they say together
 
-A run is finished when its `results.json` is there; `runs.json` says which arguments it was made with.
+A run is finished when its `results.json` is there; `runs.json` says which arguments it was made with. The processes of
+the runs end with that of the comparison, however that one ends, so that the next one finds the folders to itself.
 """
 
 from __future__ import annotations
@@ -284,7 +285,10 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 
 
 class _Children:
-    """The processes that are running; `stop` ends them, and none starts any more."""
+    """The processes that are running; `stop` ends them, and none starts any more.
+
+    Each has a pipe for its standard input that nothing is written to: see `seqstride._leash`.
+    """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -298,10 +302,11 @@ class _Children:
                 if self._stopped:
                     return -signal.SIGTERM
                 child = subprocess.Popen(
-                    command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, env=environment
+                    command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
                 )
                 self._running.add(child)
-            code = child.wait()
+            with child:
+                code = child.wait()
         with self._lock:
             self._running.remove(child)
         return code
@@ -363,7 +368,7 @@ def _train(
     folder.mkdir(parents=True, exist_ok=True)
     fold = [] if run.fold is None else ["--fold", run.fold]
     own = ["--seed", str(run.seed), *fold, "--output_folder", str(folder), "--noprogressbar"]
-    command = [sys.executable, "-m", "seqstride.cli", "train", str(run.file), *own, *overrides]
+    command = [sys.executable, "-m", "seqstride._leash", "train", str(run.file), *own, *overrides]
     code = children.run(command, folder / LOG, environment)
     if code != 0:
         # it may have written its record and failed after that; a record stands for a run that is finished

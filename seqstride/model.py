@@ -23,6 +23,7 @@ from torch import Tensor, nn
 import seqstride as ss
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
+from seqstride.whole_files import whole_file
 from seqstride.windows import all_windows, mean_by_owner
 
 FORMAT = 1
@@ -193,12 +194,12 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
     folder = Path(folder)
     description = _with_drawn_strides(description, modules["encoder"])
     write_model(folder, description, modules)
-    (folder / "hyperparams.yaml").write_text(_speechbrain(description), encoding="utf-8")
+    with whole_file(folder / "hyperparams.yaml") as part:
+        part.write_text(_speechbrain(description), encoding="utf-8")
     names = next(iter(description["labels"].values()))
     lines = [f"{name!r} => {index}" for index, name in enumerate(names)]
-    (folder / "label_encoder.ckpt").write_text(
-        "\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8"
-    )
+    with whole_file(folder / "label_encoder.ckpt") as part:
+        part.write_text("\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8")
 
 
 def _with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping[str, Any]:
@@ -217,10 +218,10 @@ def _with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping
 def write_model(folder: Path, description: Mapping[str, Any], modules: nn.Module) -> None:
     """Writes `model.json` and `model.ckpt`, the state of `modules`."""
     weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
-    torch.save(weights, folder / "model.ckpt.part")
-    os.replace(folder / "model.ckpt.part", folder / "model.ckpt")
-    text = json.dumps(description, indent=1, ensure_ascii=False) + "\n"
-    (folder / "model.json").write_text(text, encoding="utf-8")
+    with whole_file(folder / "model.ckpt") as part:
+        torch.save(weights, part)
+    with whole_file(folder / "model.json") as part:
+        part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def sample_rate_of(model: SequenceClassifier) -> int:

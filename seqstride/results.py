@@ -11,6 +11,8 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqstride.whole_files import whole_file
+
 REQUIRED = (
     *("recipe", "method", "seed", "parameters", "macs", "initial_strides", "strides"),
     *("seconds", "epochs", "device", "versions"),
@@ -44,9 +46,8 @@ def _version(package: str) -> str:
 
 def write_record(path: str | os.PathLike[str], record: Record) -> None:
     """Writes a record, all of it or nothing."""
-    part = Path(path).with_suffix(".part")
-    part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
-    os.replace(part, path)
+    with whole_file(path) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_record(path: str | os.PathLike[str]) -> Record:

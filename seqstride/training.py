@@ -95,31 +95,29 @@ def _report(
     mean_length = max(1, round(frames))
     folder.mkdir(parents=True, exist_ok=True)
     brain.save(folder, recipe, datasets)
-    write_record(
-        folder / "results.json",
-        {
-            "recipe": hparams["recipe"],
-            "method": hparams["downsampler"],
-            "options": dict(hparams["downsampler_options"]),
-            "seed": hparams["seed"],
-            **({"fold": hparams["fold"]} if hparams.get("fold") is not None else {}),
-            "scored": hparams["score"],
-            **brain.record(datasets),
-            **{f"valid_{key}": value for key, value in best["valid"].items()},
-            "epoch": best["epoch"],
-            "epochs": len(epochs),
-            "parameters": sum(parameter.numel() for parameter in brain.modules.parameters()),
-            "macs": round(float(ss.macs(brain.encoder, mean_length))),
-            "macs_input_frames": mean_length,
-            "initial_strides": initial_strides[0],
-            "strides": brain.strides(),
-            **({"initial_frequency_strides": initial_strides[1], "frequency_strides": across} if across else {}),
-            "local_strides": best["local_strides"],
-            "seconds": sum(epoch["seconds"] for epoch in epochs),
-            "cpu_seconds": sum(epoch["cpu_seconds"] for epoch in epochs),
-            "device": str(brain.device),
-            "threads": torch.get_num_threads(),
-            "versions": versions(),
-        },
-    )
+    record = {
+        "recipe": hparams["recipe"],
+        "method": hparams["downsampler"],
+        "options": dict(hparams["downsampler_options"]),
+        "seed": hparams["seed"],
+        **({"fold": hparams["fold"]} if hparams.get("fold") is not None else {}),
+        "scored": hparams["score"],
+        **brain.record(datasets),
+        **{f"valid_{key}": value for key, value in best["valid"].items()},
+        "epoch": best["epoch"],
+        "epochs": len(epochs),
+        "parameters": sum(parameter.numel() for parameter in brain.modules.parameters()),
+        "macs": round(float(ss.macs(brain.encoder, mean_length))),
+        "macs_input_frames": mean_length,
+        "initial_strides": initial_strides[0],
+        "strides": brain.strides(),
+        **({"initial_frequency_strides": initial_strides[1], "frequency_strides": across} if across else {}),
+        "local_strides": best["local_strides"],
+        "seconds": sum(epoch["seconds"] for epoch in epochs),
+        "cpu_seconds": sum(epoch["cpu_seconds"] for epoch in epochs),
+        "device": str(brain.device),
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+    }
     brain.draw(folder, datasets, epochs)
+    write_record(folder / "results.json", record)  # last: it stands for a run that is finished

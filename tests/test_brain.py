@@ -156,7 +156,11 @@ def make_brain(**overrides: Any) -> ClassificationBrain:
 
 
 def batch() -> Batch:
-    return Batch(signal=PaddedData(signal().transpose(1, 2), LENGTHS / 30), target_kind=torch.tensor([0, 1, 2, 1]))
+    return Batch(
+        id=["a", "b", "c", "d"],
+        signal=PaddedData(signal().transpose(1, 2), LENGTHS / 30),
+        target_kind=torch.tensor([0, 1, 2, 1]),
+    )
 
 
 def loss_of(brain: ClassificationBrain, batch: Batch) -> torch.Tensor:

@@ -62,6 +62,8 @@ def main(argv):
             time.sleep(0.05)
         else:
             raise ValueError("the other run never came")
+    if (HERE / f"stall-{name}").exists():
+        time.sleep(600)
     write_record(folder / "results.json", {
         "recipe": "Fake/task", "method": hparams["method"], "seed": hparams["seed"], "fold": hparams["fold"],
         "test_accuracy": hparams["base"] + 0.01 * hparams["seed"] - 0.1 * (hparams["fold"] == "y"),
@@ -271,6 +273,44 @@ def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
     assert main([*argv, "--resume"]) == 0
     assert finished.stat().st_mtime_ns == before
     assert starts(output) == {"a/0": 1, "a_better/0": 2}
+    assert rows((output / "table.md").read_text())["a_better"][:2] == ["75.0", "+25.0"]
+
+
+def alive(process: int) -> bool:
+    """Whether a process runs; one that is dead but not yet buried does not."""
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    status = Path(f"/proc/{process}/stat")
+    return not status.exists() or status.read_text().rpartition(") ")[2][0] != "Z"
+
+
+def test_a_killed_comparison_takes_its_runs_along(fake: Path, tmp_path: Path) -> None:
+    stalls = [fake / f"stall-{method}-x-0" for method in ("a", "a_better")]
+    for stall in stalls:
+        stall.touch()
+    output = tmp_path / "out"
+    argv = ["compare", str(fake), "--methods", "a,a_better", "--seeds", "0", "--jobs", "2", "-o", str(output)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen([sys.executable, "-m", "seqstride.cli", *argv], env=environment) as running:
+        until = time.monotonic() + 180
+        while len(starts(output)) < 2:
+            assert running.poll() is None
+            assert time.monotonic() < until
+            time.sleep(0.05)
+        processes = [int(path.read_text()) for path in output.glob("runs/**/starts")]
+        assert all(alive(process) for process in processes)
+        running.kill()
+    until = time.monotonic() + 20
+    while any(alive(process) for process in processes):
+        assert time.monotonic() < until, "the runs go on without the comparison"
+        time.sleep(0.05)
+
+    for stall in stalls:
+        stall.unlink()
+    assert main([*argv, "--resume"]) == 0
+    assert starts(output) == {"a/0": 2, "a_better/0": 2}
     assert rows((output / "table.md").read_text())["a_better"][:2] == ["75.0", "+25.0"]
 
 

@@ -62,6 +62,8 @@ class CTCBrain(DownsamplingBrain):
     arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds).
     """
 
+    running = ("unaligned",)
+
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.selection = self.hparams.selection

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import logging
 import math
-import random
 import time
 from pathlib import Path
 from typing import Any
@@ -21,36 +21,52 @@ require_torchaudio()
 import speechbrain as sb  # noqa: E402
 
 from seqstride.brains.history import History  # noqa: E402
+from seqstride.brains.progress import Progress, random_states, restore_random_states, seed_generators  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 
 class DownsamplingBrain(sb.Brain):
     """A SpeechBrain `Brain` around an encoder whose layers downsample; tasks derive from it.
 
-    Batches have `signal` with relative lengths: waveforms (B, S), which the module `frontend` turns into features, or
-    features (B, T, C) as they are. Further modules: `normalize`, `encoder`, and what the task adds.
+    Batches have `id`, and `signal` with relative lengths: waveforms (B, S), which the module `frontend` turns into
+    features, or features (B, T, C) as they are. Further modules: `normalize`, `encoder`, and what the task adds.
 
     Hyperparameters read: `seed`, `number_of_epochs`, `lr`, `stride_lr`, `weight_decay`, `penalty_weight`, `complexity`
     (a mapping: `kind` and `length` as in `seqstride.complexity`, and `weight`), `wav_augment` and `fea_augment`
     (SpeechBrain augmenters of (B, S) and (B, T, C), or null), `train_logger`. Strides are excluded from weight decay
     and have a learning rate of their own; all learning rates follow half a cosine to 0. An epoch's random numbers
-    depend on the seed and the epoch only, so that a resumed run goes on as if it had never stopped.
+    depend on the seed and the epoch only, and a checkpoint inside an epoch keeps the state of the generators (with
+    gradient accumulation it waits for the next step), so that a resumed run goes on as if it had never stopped.
+
+    A batch whose loss or gradients are not finite is named and has no part in training, neither in a step nor in the
+    statistics of the norms; `nonfinite_patience` (SpeechBrain's) of them in an epoch stop the run, but for gradients
+    with `skip_nonfinite_grads`. A validation loss that is not finite counts as infinite: such an epoch is not the best.
 
     Attributes:
         history: one record per epoch: losses, scores, strides, seconds.
         test: the scores of `evaluate`.
         selection: the score of the validation part that decides which epoch is kept; the lowest is best.
         checkpoints_kept: how many of the best epochs are kept, besides the newest.
+        running: names of the attributes that `start_scores` sets and a training epoch counts in: a checkpoint inside an
+            epoch keeps them. Tensors, plain values, and dicts and lists of these.
     """
 
     selection = "loss"
     checkpoints_kept = 1
+    running: tuple[str, ...] = ()
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.history = History()
         self.test: dict[str, Any] = {}
+        self.progress = Progress()
+        self.generators: dict[str, Any] = {}  # their states in the middle of the epoch that is resumed
+        self.step_items: list[str] = []  # ids of the batches since the last step
+        self.loss_not_finite = False  # of one of them; in validation and test of any batch
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("history", self.history)
+            self.checkpointer.add_recoverable("progress", self.progress)
 
     # What a task says
 
@@ -159,17 +175,54 @@ class DownsamplingBrain(sb.Brain):
             self.checkpointer.add_recoverable("optimizer", self.optimizer)
 
     def optimizers_step(self) -> None:
-        """One step, with the gradients of all groups clipped together (SpeechBrain clips the first group only)."""
+        """One step, with the gradients of all groups clipped together (SpeechBrain clips the first group only).
+
+        Raises:
+            ValueError: the gradients are not finite, and the patience is exhausted.
+        """
         self.scaler.unscale_(self.optimizer)
         parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        if self.max_grad_norm > 0:
-            nn.utils.clip_grad_norm_(parameters, self.max_grad_norm)
-        if self.skip_nonfinite_grads and not self.scaler.is_enabled():
-            self.check_gradients()
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
+        norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm if self.max_grad_norm > 0 else math.inf)
+        if self.scaler.is_enabled() or norm.isfinite():  # the scaler leaves out such steps itself, and learns from them
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+        elif not self.loss_not_finite:
+            self._not_finite("gradients", self.step_items, patient=self.skip_nonfinite_grads)
         self.optimizer.zero_grad(set_to_none=True)
         self.optimizer_step += 1
+        self.step_items, self.loss_not_finite = [], False
+
+    def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
+        """Notes what has to be known if this batch turns out not to be finite; resumes the random numbers."""
+        if self.generators:
+            restore_random_states(self.generators, self.device)
+            self.generators = {}
+        self.batch_items = list(batch.id)
+        self.step_items += self.batch_items
+        self.buffers_before = [(buffer, buffer.clone()) for buffer in self.modules.buffers()]
+
+    def check_loss_isfinite(self, loss: Tensor) -> None:
+        """Names the items of a batch whose loss is not finite; its gradients will not be, either.
+
+        Raises:
+            ValueError: the patience is exhausted.
+        """
+        if not loss.isfinite():
+            self.loss_not_finite = True
+            self._not_finite("loss", self.batch_items)
+
+    def on_fit_batch_end(self, batch: Any, outputs: Any, loss: Tensor, should_step: bool) -> None:
+        """Undoes what a batch whose loss is not finite did to the statistics of the norms."""
+        if not loss.isfinite():
+            for buffer, before in self.buffers_before:
+                buffer.copy_(before)
+
+    def _not_finite(self, what: str, items: list[str], patient: bool = False) -> None:
+        self.nonfinite_count += not patient
+        message = f"the {what} of a batch must be finite; those of {', '.join(items)} are not"
+        if self.nonfinite_count > self.nonfinite_patience:
+            raise ValueError(f"{message}, and `nonfinite_patience` (={self.nonfinite_patience}) is exhausted")
+        logger.warning("%s: left out", message)
 
     def learning_rate_share(self, epoch: int) -> float:
         """The share of the initial learning rates in an epoch, numbered from 1."""
@@ -180,18 +233,53 @@ class DownsamplingBrain(sb.Brain):
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Resets the counts; in training also seeds the epoch and sets its learning rate."""
         self.start_scores(stage)
+        self.loss_not_finite = False
         self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
             self.epoch_start, self.epoch_start_cpu = time.monotonic(), time.process_time()
-            seed = self.hparams.seed * 100_003 + epoch
-            torch.manual_seed(seed)
-            random.seed(seed)  # SpeechBrain's augmenters draw from it
+            self.step_items = []
+            seed_generators(self.hparams.seed * 100_003 + epoch)
+            self._resume_epoch()
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.learning_rate_share(epoch)
 
+    def _resume_epoch(self) -> None:
+        """Takes over what a checkpoint inside this epoch kept."""
+        state, self.progress.state = self.progress.state, {}
+        self.generators = state.get("generators", {})  # for the first batch: the loader draws a number before it
+        if state:
+            self.epoch_start -= state["seconds"]
+            self.epoch_start_cpu -= state["cpu_seconds"]
+            self.__dict__.update(state["counts"])
+
+    def _should_save_intra_epoch_ckpt(self, *args: Any) -> bool:
+        """SpeechBrain's answer, but never between the batches of one step: their gradients are in no checkpoint."""
+        whole = self.step % self.grad_accumulation_factor == 0
+        return whole and super()._should_save_intra_epoch_ckpt(*args)
+
+    def _save_intra_epoch_ckpt(self) -> None:
+        self.progress.state = {
+            "generators": random_states(self.device),
+            "seconds": time.monotonic() - self.epoch_start,
+            "cpu_seconds": time.process_time() - self.epoch_start_cpu,
+            "counts": {name: getattr(self, name) for name in self.running},
+        }
+        super()._save_intra_epoch_ckpt()
+        self.progress.state = {}
+
+    def evaluate_batch(self, batch: Any, stage: sb.Stage) -> Tensor:
+        """As SpeechBrain's; names the items of a batch whose loss is not finite, which the mean would leave out."""
+        loss = super().evaluate_batch(batch, stage)
+        if not loss.isfinite():
+            self.loss_not_finite = True
+            logger.warning("the loss of a batch should be finite; that of %s is not", ", ".join(batch.id))
+        return loss
+
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Logs an epoch and saves it; keeps the newest checkpoint and the one with the best validation score."""
+        if stage != sb.Stage.TRAIN and self.loss_not_finite:
+            stage_loss = math.inf
         stats = {"loss": float(stage_loss), **self.scores(stage)}
         if stage == sb.Stage.TRAIN:
             self.train_stats = stats
@@ -235,7 +323,6 @@ class DownsamplingBrain(sb.Brain):
                 meta={self.selection: stats[self.selection], "epoch": epoch},
                 min_keys=[self.selection],
                 num_to_keep=self.checkpoints_kept,
-                importance_keys=[],  # SpeechBrain appends to this list: its default would grow from epoch to epoch
             )
 
 

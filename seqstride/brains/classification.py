@@ -48,6 +48,8 @@ class ClassificationBrain(DownsamplingBrain):
     a random window of every recording, validation and test average the logits over windows of that length).
     """
 
+    running = ("confusion",)
+
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
         """Reads the manifests; the classes found in the training part decide the size of the heads."""
