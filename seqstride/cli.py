@@ -7,6 +7,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from seqstride.distributed import first_to_fail
+
 TRAIN_HELP = """\
 Trains a recipe's method, for example
 
@@ -79,10 +81,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, ImportError, OSError) as error:
         if "--debug" in argv:
             raise
-        print(f"seqstride: {' '.join(str(error).split())}", file=sys.stderr)
+        if first_to_fail():
+            print(f"seqstride: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except RuntimeError:
+        if first_to_fail():
+            raise
+        return 2  # another rank has said why it ended, and this one has lost it
     except KeyboardInterrupt as stop:
-        print(f"seqstride: {str(stop) or 'stopped; the same command resumes the run'}", file=sys.stderr)
+        if first_to_fail():
+            print(f"seqstride: {str(stop) or 'stopped; the same command resumes the run'}", file=sys.stderr)
         return 130
 
 

@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqstride.distributed import ranks, sum_over_ranks
+
 
 def float64_on(device: torch.device) -> torch.dtype:
     """float64 where `device` has it (everywhere but Apple's MPS), else float32."""
@@ -209,7 +211,9 @@ class MaskedBatchNorm1d(nn.Module):
 
     (B, C, T), lengths (B,) or None → (B, C, T), with 0 in the padding. Parameters, buffers and, where nothing is
     padded, the result are those of `torch.nn.BatchNorm1d`. It does not derive from it: distributed training would
-    replace it by `torch.nn.SyncBatchNorm`, which knows no lengths. Source: ours.
+    replace it by `torch.nn.SyncBatchNorm`, which knows no lengths. In distributed training the statistics are those of
+    the real frames of all ranks: first the mean, then the squares of the deviations from it are summed over the ranks,
+    in the precision of the single process. Source: ours.
     """
 
     running_mean: Tensor
@@ -229,18 +233,22 @@ class MaskedBatchNorm1d(nn.Module):
         """Normalises a batch; in training it also updates the running statistics."""
         if self.training:
             self.num_batches_tracked += 1
-        if lengths is None:
+        if lengths is None and not (self.training and ranks() > 1):
             return F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
             )
+        if lengths is None:
+            lengths = torch.full((x.shape[0],), x.shape[-1], device=x.device)
         padding = ~length_mask(lengths, x.shape[-1])[:, None]
         if self.training:
             # in float32 at least, as torch's own: half precision has too few digits for a mean, and counts to 65504
             dtype = torch.promote_types(x.dtype, torch.float32)
             x = x.masked_fill(padding, 0.0)
-            count = lengths.sum().to(dtype)
-            mean = x.sum((0, 2), dtype=dtype) / count
-            variance = (x - mean[:, None]).masked_fill(padding, 0.0).square().sum((0, 2)) / count
+            sums = sum_over_ranks(torch.cat([x.sum((0, 2), dtype=dtype), lengths.sum().to(dtype)[None]]))
+            count = sums[-1].detach()
+            mean = sums[:-1] / count
+            squares = (x - mean[:, None]).masked_fill(padding, 0.0).square().sum((0, 2))
+            variance = sum_over_ranks(squares) / count
             unbiased = variance.detach() * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean.detach().to(self.running_mean.dtype), self.momentum)
             self.running_var.lerp_(unbiased.to(self.running_var.dtype), self.momentum)

@@ -10,6 +10,7 @@ import torch
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
+from seqstride.distributed import device_of_rank, leave_group, ranks
 from seqstride.recipe import merge_recipe
 from seqstride.results import versions, write_record
 
@@ -26,8 +27,9 @@ from seqstride.dataio import item_seconds  # noqa: E402
 def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> None:
     """Trains, scores the test set once with the best epoch of the validation part, and leaves results and pictures.
 
-    A run that was interrupted goes on from its last epoch. The output folder gets `results.json`, the trained model,
-    the pictures of the task, `train.yaml` with the merged hyperparameters, and in `save/` the checkpoints.
+    A run that was interrupted goes on from its last epoch. Under `torchrun` all ranks train together.
+    The output folder gets `results.json`, the trained model, the pictures of the task, `train.yaml` with the merged
+    hyperparameters, and in `save/` the checkpoints.
 
     Args:
         brain_class: a subclass of `DownsamplingBrain`.
@@ -38,7 +40,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
         ValueError: the recipe, an override or the data is wrong.
     """
     file, run_opts, overrides = sb.parse_arguments(list(argv))
-    ddp_init_group(run_opts)
+    _join_group(run_opts)
     text = merge_recipe(file, overrides)
     hparams = load_hyperpyyaml(text)
     output = Path(hparams["output_folder"])
@@ -76,6 +78,18 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     # a debug run sees a few batches only: its figures must not replace those of a real one
     report = output / "debug" if brain.debug else output
     run_on_main(_report, [report, brain, text, epochs, datasets, initial_strides])
+    leave_group()
+
+
+def _join_group(run_opts: Any) -> None:
+    """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs."""
+    if run_opts.device is not None:
+        run_opts.device = device_of_rank(run_opts.device)
+    gpu = torch.cuda.is_available() and (run_opts.device is None or run_opts.device.startswith("cuda"))
+    if not gpu and "distributed_backend" not in run_opts.overridden_args:
+        run_opts.distributed_backend = "gloo"
+        run_opts.overridden_args.add("distributed_backend")
+    ddp_init_group(run_opts)
 
 
 def _report(
@@ -117,6 +131,7 @@ def _report(
         "cpu_seconds": sum(epoch["cpu_seconds"] for epoch in epochs),
         "device": str(brain.device),
         "threads": torch.get_num_threads(),
+        "processes": ranks(),
         "versions": versions(),
     }
     brain.draw(folder, datasets, epochs)

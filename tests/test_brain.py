@@ -15,7 +15,7 @@ import seqstride as ss
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.history import History
 from seqstride.dataio import labelled_signals
-from seqstride.encoders.heads import FeatureNorm, PooledClassifier
+from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
 from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_last
 from seqstride.mixup import mixup
 
@@ -150,7 +150,7 @@ def make_brain(**overrides: Any) -> ClassificationBrain:
     modules = {
         "normalize": FeatureNorm(5),
         "encoder": encoder,
-        "classifier": nn.ModuleDict({"kind": PooledClassifier(8, 3)}),
+        "classifier": Heads({"kind": PooledClassifier(8, 3)}),
     }
     return ClassificationBrain(modules, torch.optim.AdamW, hparams, {"device": "cpu", "noprogressbar": True})
 

@@ -6,6 +6,7 @@ import logging
 import resource
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,6 +25,7 @@ import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 from speechbrain.dataio.sampler import DynamicBatchSampler  # noqa: E402
 from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
+from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
 from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
@@ -98,7 +100,9 @@ class CTCBrain(DownsamplingBrain):
             dataset.set_output_keys(["id", "signal", "text"])
         texts = [item[key] for item in datasets["train"].data.values()]
         if hparams["units"] == "pieces":
-            units = Units.pieces(texts, Path(hparams["save_folder"]) / "pieces.model", **hparams["pieces"])
+            model = Path(hparams["save_folder"]) / "pieces.model"
+            learn = partial(Units.pieces, texts, model, **hparams["pieces"])
+            units = run_on_main(learn)
         else:
             units = Units.of(hparams["units"], texts)
         for split, dataset in datasets.items():
@@ -160,8 +164,8 @@ class CTCBrain(DownsamplingBrain):
         batch = batch.to(self.device)
         signal, relative = batch.signal
         x, lengths = self.features(signal, absolute_lengths(relative, signal.shape[1]), stage)
-        encoded = self.modules["encoder"](x, lengths)
-        logits = self.modules["output"](encoded.features.transpose(1, 2))
+        encoded = self.net("encoder", stage)(x, lengths)
+        logits = self.net("output", stage)(encoded.features.transpose(1, 2))
         return Prediction(logits.float().log_softmax(2), encoded)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
@@ -183,7 +187,8 @@ class CTCBrain(DownsamplingBrain):
             reduction="none",
             zero_infinity=True,
         )
-        loss = losses.sum() / (counts * alignable).sum().clamp(min=1)
+        units = int((counts * alignable).sum())
+        loss = self.share(units, stage) * losses.sum() / max(1, units)
         if stage != sb.Stage.TRAIN:
             self._decode(log_probs, encoded, batch, stage)
         return self.regularised(loss, encoded, stage)
@@ -241,7 +246,7 @@ class CTCBrain(DownsamplingBrain):
     def scores(self, stage: sb.Stage) -> dict[str, float]:
         """`unalignable`, the items that are too short; of what is decoded also `WER` and `CER`, in %."""
         if stage == sb.Stage.TRAIN:
-            return {"unalignable": self.unaligned}
+            return {"unalignable": int(self.total(torch.tensor(self.unaligned), stage))}
         rates = {name: float(stats.summarize("WER")) for name, stats in (("WER", self.wer), ("CER", self.cer))}
         return {**rates, "unalignable": self.unaligned}
 
@@ -274,7 +279,7 @@ class CTCBrain(DownsamplingBrain):
             frame_rate=self.frame_rate(item),
             feature_name=self.hparams.feature_name,
         )
-        save_transcriber(folder, description, {k: getattr(m, "module", m) for k, m in self.modules.items()})
+        save_transcriber(folder, description, {name: self.net(name) for name in self.modules})
         for name, stats in (("wer", self.wer), ("cer", self.cer)):
             with open(folder / f"{name}.txt", "w", encoding="utf-8") as file:
                 stats.write_stats(file)
@@ -292,7 +297,7 @@ class CTCBrain(DownsamplingBrain):
         with torch.no_grad():
             x, lengths = self.front(signal, absolute_lengths(relative, signal.shape[1]))
             encoded = self.encoder(x, lengths)
-            log_probs = self.modules["output"](encoded.features.transpose(1, 2)).float().log_softmax(2)
+            log_probs = self.net("output")(encoded.features.transpose(1, 2)).float().log_softmax(2)
             written = transcripts(self.units, log_probs, encoded, rate)
         plot_strides(
             x,

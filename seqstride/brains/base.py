@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,15 @@ from tqdm import tqdm
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
+from seqstride.distributed import copy_buffers, of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.lengths import absolute_lengths, length_mask, zero_padding
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
+from speechbrain.dataio.sampler import ReproducibleRandomSampler  # noqa: E402
+from speechbrain.utils.distributed import if_main_process  # noqa: E402
+from torch.utils.data import SequentialSampler  # noqa: E402
 
 from seqstride.brains.history import History  # noqa: E402
 from seqstride.brains.progress import Progress, random_states, restore_random_states, seed_generators  # noqa: E402
@@ -36,12 +41,16 @@ class DownsamplingBrain(sb.Brain):
     (a mapping: `kind` and `length` as in `seqstride.complexity`, and `weight`), `wav_augment` and `fea_augment`
     (SpeechBrain augmenters of (B, S) and (B, T, C), or null), `train_logger`. Strides are excluded from weight decay
     and have a learning rate of their own; all learning rates follow half a cosine to 0. An epoch's random numbers
-    depend on the seed and the epoch only, and a checkpoint inside an epoch keeps the state of the generators (with
+    depend on seed, epoch and rank only, and a checkpoint inside an epoch keeps the state of the generators (with
     gradient accumulation it waits for the next step), so that a resumed run goes on as if it had never stopped.
 
     A batch whose loss or gradients are not finite is named and has no part in training, neither in a step nor in the
     statistics of the norms; `nonfinite_patience` (SpeechBrain's) of them in an epoch stop the run, but for gradients
     with `skip_nonfinite_grads`. A validation loss that is not finite counts as infinite: such an epoch is not the best.
+
+    Under `torchrun` every rank trains on its share of every step: with batches of B items, W ranks take the steps that
+    one process takes with batches of W·B. The loss is that over all items, also where the ranks' batches have different
+    numbers of them. Validation and test are whole on every rank, without any communication, and rank 0 writes.
 
     Attributes:
         history: one record per epoch: losses, scores, strides, seconds.
@@ -101,8 +110,12 @@ class DownsamplingBrain(sb.Brain):
     @property
     def encoder(self) -> Any:
         """The encoder itself, whatever SpeechBrain has wrapped it in for distributed training."""
-        encoder = self.modules["encoder"]
-        return getattr(encoder, "module", encoder)
+        return self.net("encoder")
+
+    def net(self, name: str, stage: sb.Stage | None = None) -> Any:
+        """A module: in training in the wrapper that averages gradients over the ranks, else as it is."""
+        module = self.modules[name]
+        return module if stage == sb.Stage.TRAIN else getattr(module, "module", module)
 
     def features(self, signal: Tensor, lengths: Tensor, stage: sb.Stage) -> tuple[Tensor, Tensor]:
         """Normalised features, augmented in training: (B, C, T) with 0 in the padding, lengths (B,).
@@ -136,10 +149,12 @@ class DownsamplingBrain(sb.Brain):
         return float(self.modules["frontend"].frame_rate if "wav" in item else item["frame_rate"])
 
     def fit_normalisation(self, dataset: Any) -> None:
-        """Fits `normalize` to the features of every item of the training part."""
-        with dataset.output_keys_as(["signal"]):
-            items = (item["signal"] for item in tqdm(dataset, "statistics of the features", disable=self.noprogressbar))
-            self.modules["normalize"].fit(self._item_features(signal) for signal in items)
+        """Fits `normalize` to the features of every item of the training part; rank 0 does it for all."""
+        if if_main_process():
+            with dataset.output_keys_as(["signal"]):
+                progress = tqdm(dataset, "statistics of the features", disable=self.noprogressbar)
+                self.modules["normalize"].fit(self._item_features(item["signal"]) for item in progress)
+        copy_buffers(self.modules["normalize"])
 
     def _item_features(self, signal: Tensor) -> Tensor:
         """Features before normalisation of a waveform (S,) or of features (T, C): (C, T)."""
@@ -150,7 +165,8 @@ class DownsamplingBrain(sb.Brain):
 
     def regularised(self, loss: Tensor, encoded: Any, stage: sb.Stage) -> Tensor:
         """Adds the layers' penalties and the price of long sequences to a loss; in validation notes the strides."""
-        loss = loss + self.hparams.penalty_weight * encoded.penalty
+        share = self.share(len(encoded.lengths), stage)
+        loss = loss + share * self.hparams.penalty_weight * encoded.penalty
         price = self.hparams.complexity
         if price["weight"] > 0:
             loss = loss + price["weight"] * ss.complexity(self.encoder, kind=price["kind"], length=price["length"])
@@ -159,6 +175,31 @@ class DownsamplingBrain(sb.Brain):
                 strides = plan.strides()
                 block.append(strides[length_mask(plan.input_lengths, strides.shape[1])].cpu())
         return loss
+
+    def share(self, count: int, stage: sb.Stage) -> Tensor | float:
+        """The weight of a mean over `count` items of this rank in the loss of all; 1 outside of training."""
+        return share_of_rank(count, self.device) if stage == sb.Stage.TRAIN else 1.0
+
+    def total(self, counts: Tensor, stage: sb.Stage) -> Tensor:
+        """What the ranks have counted together; outside of training every rank has counted all."""
+        whole = ranks() == 1 or stage != sb.Stage.TRAIN
+        return counts if whole else sum_over_ranks(counts.to(self.device)).cpu()
+
+    def make_dataloader(
+        self, dataset: Any, stage: sb.Stage, ckpt_prefix: str | None = "dataloader-", **loader_kwargs: Any
+    ) -> Any:
+        """As SpeechBrain's; but the ranks deal the items of every step out among themselves, in one process's order."""
+        if self.distributed_launch and stage == sb.Stage.TRAIN:
+            if not {"sampler", "batch_sampler"} & set(loader_kwargs):
+                seed = os.environ.get("SB_GLOBAL_SEED", 563375142)  # as in SpeechBrain's loader of a single process
+                shuffled = loader_kwargs.pop("shuffle", False)
+                loader_kwargs["sampler"] = (
+                    ReproducibleRandomSampler(dataset, seed=seed) if shuffled else SequentialSampler(dataset)
+                )
+            count = len(loader_kwargs.get("sampler") or loader_kwargs["batch_sampler"])
+            if count <= ranks():
+                raise ValueError(f"the training part must give more than {ranks()} processes something; it has {count}")
+        return super().make_dataloader(dataset, stage, ckpt_prefix, **loader_kwargs)
 
     # Optimisation
 
@@ -239,14 +280,18 @@ class DownsamplingBrain(sb.Brain):
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
             self.epoch_start, self.epoch_start_cpu = time.monotonic(), time.process_time()
             self.step_items = []
-            seed_generators(self.hparams.seed * 100_003 + epoch)
+            # the ranks share weights and the order of the items, but neither dropout nor augmentation
+            seed_generators(self.hparams.seed * 100_003 + epoch + rank() * 10**12)
             self._resume_epoch()
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.learning_rate_share(epoch)
 
     def _resume_epoch(self) -> None:
         """Takes over what a checkpoint inside this epoch kept."""
-        state, self.progress.state = self.progress.state, {}
+        states, self.progress.state = self.progress.state.get("ranks", [{}] * ranks()), {}
+        if len(states) != ranks():
+            raise ValueError(f"{len(states)} processes began this epoch: as many must go on with it, not {ranks()}")
+        state = states[rank()]
         self.generators = state.get("generators", {})  # for the first batch: the loader draws a number before it
         if state:
             self.epoch_start -= state["seconds"]
@@ -259,12 +304,13 @@ class DownsamplingBrain(sb.Brain):
         return whole and super()._should_save_intra_epoch_ckpt(*args)
 
     def _save_intra_epoch_ckpt(self) -> None:
-        self.progress.state = {
+        state = {
             "generators": random_states(self.device),
             "seconds": time.monotonic() - self.epoch_start,
             "cpu_seconds": time.process_time() - self.epoch_start_cpu,
             "counts": {name: getattr(self, name) for name in self.running},
         }
+        self.progress.state = {"ranks": of_all_ranks(state)}
         super()._save_intra_epoch_ckpt()
         self.progress.state = {}
 
@@ -280,6 +326,8 @@ class DownsamplingBrain(sb.Brain):
         """Logs an epoch and saves it; keeps the newest checkpoint and the one with the best validation score."""
         if stage != sb.Stage.TRAIN and self.loss_not_finite:
             stage_loss = math.inf
+        if stage == sb.Stage.TRAIN:  # the mean over the steps of this rank, so far
+            stage_loss = float(self.total(torch.tensor(float(stage_loss), dtype=torch.float64), stage)) / ranks()
         stats = {"loss": float(stage_loss), **self.scores(stage)}
         if stage == sb.Stage.TRAIN:
             self.train_stats = stats

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
+from seqstride.encoders.heads import Heads
 from seqstride.lengths import absolute_lengths
 from seqstride.mixup import mixup
 from seqstride.model import describe, save_model
@@ -39,7 +40,7 @@ class ClassificationBrain(DownsamplingBrain):
     """Classifies sequences with a downsampling encoder; several labels share one encoder.
 
     Batches have `signal`, and for every label of `labels` the class indices `target_<label>` (B,). Module `classifier`:
-    label → head. The loss is
+    `Heads`, label → head. The loss is
 
         mean of the labels' cross entropies + penalty_weight · (gap penalties) + complexity weight · (complexity)
 
@@ -58,7 +59,7 @@ class ClassificationBrain(DownsamplingBrain):
         )
         hparams["classes"] = classes
         heads = {label: hparams["classifier"](classes=len(names)) for label, names in classes.items()}
-        hparams["modules"]["classifier"] = nn.ModuleDict(heads)
+        hparams["modules"]["classifier"] = Heads(heads)
         hparams["checkpointer"].add_recoverable("classifier", hparams["modules"]["classifier"])
         return datasets
 
@@ -84,9 +85,8 @@ class ClassificationBrain(DownsamplingBrain):
             targets = targets.repeat(len(x) // len(targets), 1)  # an augmenter may put new items behind the originals
             if self.hparams.mixup_alpha > 0:
                 x, lengths, targets = mixup(x, lengths, targets, self.hparams.mixup_alpha)
-        encoded = self.modules["encoder"](x, lengths)
-        heads = getattr(self.modules["classifier"], "module", self.modules["classifier"])
-        logits = {label: head(encoded.features, encoded.lengths) for label, head in heads.items()}
+        encoded = self.net("encoder", stage)(x, lengths)
+        logits: dict[str, Tensor] = self.net("classifier", stage)(encoded.features, encoded.lengths)
         if owners is not None:
             logits = {label: mean_by_owner(values, owners, len(targets)) for label, values in logits.items()}
         split = targets.split(list(sizes.values()), dim=1)
@@ -99,7 +99,7 @@ class ClassificationBrain(DownsamplingBrain):
         for label, confusion in self.confusion.items():
             truth, guess = targets[label].argmax(1).cpu(), logits[label].detach().argmax(1).cpu()
             confusion.index_put_((truth, guess), torch.ones(len(truth)), accumulate=True)
-        return self.regularised(torch.stack(losses).mean(), encoded, stage)
+        return self.regularised(self.share(len(encoded.lengths), stage) * torch.stack(losses).mean(), encoded, stage)
 
     # Scores
 
@@ -108,9 +108,8 @@ class ClassificationBrain(DownsamplingBrain):
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
         """`accuracy` of the first label, `<label>_accuracy` of the others."""
-        first, *others = [
-            (label, float(confusion.diag().sum() / confusion.sum())) for label, confusion in self.confusion.items()
-        ]
+        counts = {label: self.total(confusion, stage) for label, confusion in self.confusion.items()}
+        first, *others = [(label, float(count.diag().sum() / count.sum())) for label, count in counts.items()]
         return {"accuracy": first[1], **{f"{label}_accuracy": accuracy for label, accuracy in others}}
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
@@ -140,8 +139,7 @@ class ClassificationBrain(DownsamplingBrain):
             window=self.hparams.window,
             feature_name=self.hparams.feature_name,
         )
-        modules = {name: getattr(module, "module", module) for name, module in self.modules.items()}
-        save_model(folder, description, nn.ModuleDict(modules))
+        save_model(folder, description, nn.ModuleDict({name: self.net(name) for name in self.modules}))
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """`training.png`, the curves of the run, and `strides.png`, one item of each of several classes."""

@@ -99,3 +99,11 @@ class PooledClassifier(nn.Module):
         """The logits of each item."""
         logits: Tensor = self.linear(self.embed(features, lengths))
         return logits
+
+
+class Heads(nn.ModuleDict):
+    """Several heads behind one encoder: label → head. As one module, its gradients are averaged over the ranks."""
+
+    def forward(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """What each head makes of (B, C, L) features with lengths (B,)."""
+        return {label: head(features, lengths) for label, head in self.items()}

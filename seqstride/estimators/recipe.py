@@ -18,6 +18,7 @@ import torch
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
+from seqstride.distributed import world_size
 from seqstride.estimators.trainer import resolve_device
 from seqstride.recipe import merge_recipe
 from seqstride.results import versions, write_record
@@ -44,6 +45,8 @@ def run_estimator(argv: Sequence[str]) -> None:
     Raises:
         ValueError: the recipe, an override or the data is wrong.
     """
+    if world_size() > 1:
+        raise ValueError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
     file, run_opts, overrides = sb.parse_arguments(list(argv))
     foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
     if foreign:

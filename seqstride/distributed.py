@@ -1,0 +1,110 @@
+"""Several processes that work as one (`torchrun`): who they are, sums over them, and one voice for their errors.
+
+Two things are called several processes here. Those that `torchrun` started know it by their environment (`rank`,
+`world_size`); those that compute together have joined torch's default process group as well (`ranks`).
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import timedelta
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def rank() -> int:
+    """Which of the processes that were started together this is, from 0."""
+    return int(os.environ.get("RANK", 0))
+
+
+def world_size() -> int:
+    """How many processes were started together."""
+    return int(os.environ.get("WORLD_SIZE", 1))
+
+
+def ranks() -> int:
+    """How many processes compute together: those of torch's default group, 1 without one."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def device_of_rank(device: str) -> str:
+    """`cuda` as the GPU of this process, such as `cuda:1`; every other device as it is."""
+    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
+
+
+class _Sum(torch.autograd.Function):
+    """y = Σ_r x_r on every rank. What is minimised is Σ_r loss_r, so that dx_r = Σ_q dy_q: the same sum."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        y = x.clone()
+        dist.all_reduce(y)
+        return y
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        gradient = gradient.clone(memory_format=torch.contiguous_format)
+        dist.all_reduce(gradient)
+        return gradient
+
+
+def sum_over_ranks(x: Tensor) -> Tensor:
+    """The sum of the ranks' tensors, differentiable; `x` itself where there is one. All ranks must call it.
+
+    Args:
+        x: of the same shape on all ranks, on the device of the group.
+    """
+    return x if ranks() == 1 else _Sum.apply(x)
+
+
+def share_of_rank(count: int, device: torch.device | str) -> Tensor | float:
+    """The weight of a mean over `count` items of this rank, with which the mean over the ranks is that over all items.
+
+    Distributed training averages the gradients of the ranks. Weighted so, an item counts the same wherever it is.
+    """
+    if ranks() == 1:
+        return 1.0
+    own = torch.tensor(float(count), device=device)
+    return own * ranks() / sum_over_ranks(own).clamp(min=1)
+
+
+def copy_buffers(module: nn.Module) -> None:
+    """Gives every rank the buffers that the module has on rank 0."""
+    if ranks() > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, 0)
+
+
+def of_all_ranks(value: Any) -> list[Any]:
+    """The values that the ranks have, in their order; all ranks must call it."""
+    values = [value] * ranks()
+    if ranks() > 1:
+        dist.all_gather_object(values, value)
+    return values
+
+
+def leave_group() -> None:
+    """Ends the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def first_to_fail() -> bool:
+    """Whether this process is the one to say what went wrong.
+
+    A mistake in the arguments is made by all ranks at once; and where one rank ends, the others lose their connection.
+    The first one asks first, at the store through which `torchrun`'s processes found one another.
+    """
+    if world_size() == 1:
+        return True
+    try:
+        store = dist.TCPStore(  # type: ignore[attr-defined]
+            os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=5)
+        )
+        return store.add(f"seqstride/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
+    except (KeyError, RuntimeError):  # no store, or none that answers: better said twice than never
+        return True
