@@ -14,6 +14,10 @@ from pathlib import Path
 from typing import Any
 
 BASE = "train.yaml"
+MOST_NODES = 100_000
+"""Of a YAML file, with what aliases stand for; a recipe has a few hundred."""
+DEEPEST = 50
+"""Levels of a YAML file; a recipe has a handful."""
 
 
 def recipes_folder() -> Path:
@@ -57,7 +61,7 @@ def recipe_folds(folder: Path) -> list[str]:
         ValueError: there is no such list, or no key `fold`.
     """
     base = folder / "hparams" / BASE
-    tree = _read_yaml(base.read_text(encoding="utf-8"), str(base))
+    tree = _read_yaml(_read_text(base), str(base))
     folds = tree.get("folds")
     if not isinstance(folds, list) or not folds or "fold" not in tree:
         raise ValueError(f"{base} has no folds: it must have the keys `folds: [a, b, …]` and `fold`")
@@ -80,15 +84,42 @@ def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
     for file in (base_path, path):
         if not file.is_file():
             raise ValueError(f"recipe file {os.fspath(file)!r} does not exist")
-    tree = _read_yaml(base_path.read_text(encoding="utf-8"), str(base_path))
+    tree = _read_yaml(_read_text(base_path), str(base_path))
     layers = [(overrides, "the command line")]
     if path != base_path:
-        layers.insert(0, (path.read_text(encoding="utf-8"), str(path)))
+        layers.insert(0, (_read_text(path), str(path)))
     for text, origin in layers:
         _override(tree, _read_yaml(text, origin), origin)
     merged = StringIO()
     _yaml().dump(tree, merged)
     return merged.getvalue()
+
+
+def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
+    """The hyperparameters of a merged recipe, with the objects that it names.
+
+    Args:
+        text: what `merge_recipe` gives.
+        file: the method's file, for errors.
+
+    Raises:
+        ValueError: a reference, a class or an argument is wrong.
+    """
+    from hyperpyyaml import load_hyperpyyaml
+
+    try:
+        hparams: dict[str, Any] = load_hyperpyyaml(text)
+    except Exception as error:  # of HyperPyYAML, and of whatever the recipe builds
+        reason = ": ".join(str(part) for part in error.args if part is not None) or type(error).__name__
+        raise ValueError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error
+    return hparams
+
+
+def _read_text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{file} is not valid YAML: {error}") from error
 
 
 def _yaml() -> Any:
@@ -102,6 +133,7 @@ def _read_yaml(text: str, origin: str) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
+        _check_size(text, origin)
         tree = _yaml().load(text)
     except YAMLError as error:
         summary = " ".join(str(error).split())
@@ -111,6 +143,42 @@ def _read_yaml(text: str, origin: str) -> dict[str, Any]:
     if not isinstance(tree, dict):
         raise ValueError(f"{origin} (={text.strip()!r}) must be a YAML mapping, `key: value`")
     return tree
+
+
+def _check_size(text: str, origin: str) -> None:
+    """Refuses a file that is small and stands for very much, before anything is made of it.
+
+    Raises:
+        ValueError: with its aliases written out it has more than `MOST_NODES`, it is nested deeper than `DEEPEST`, or
+            an alias stands inside of what it refers to.
+    """
+    sizes: dict[str, int] = {}  # of what has an anchor; not yet there while it is open
+    levels: list[tuple[str | None, int]] = [(None, 0)]  # anchor and size of what is open
+
+    def add(size: int) -> None:
+        anchor, before = levels[-1]
+        levels[-1] = anchor, before + size
+        if before + size > MOST_NODES or len(levels) > DEEPEST:
+            raise ValueError(
+                f"{origin} must have at most {MOST_NODES} values, aliases written out, in {DEEPEST} levels"
+            )
+
+    for event in _yaml().parse(text):
+        kind = type(event).__name__
+        if kind in ("MappingStartEvent", "SequenceStartEvent"):
+            levels.append((event.anchor, 1))
+            add(0)
+        elif kind in ("MappingEndEvent", "SequenceEndEvent"):
+            anchor, size = levels.pop()
+            add(size)
+            if anchor is not None:
+                sizes[anchor] = size
+        elif kind == "ScalarEvent":
+            add(1)
+        elif kind == "AliasEvent":
+            if event.anchor in (anchor for anchor, _ in levels):
+                raise ValueError(f"{origin}: `*{event.anchor}` must not stand inside of what it refers to")
+            add(sizes.get(event.anchor, 1))
 
 
 def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> None:

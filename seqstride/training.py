@@ -11,13 +11,12 @@ import torch
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import device_of_rank, leave_group, ranks
-from seqstride.recipe import merge_recipe
+from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
-from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 from speechbrain.utils.distributed import ddp_init_group, run_on_main  # noqa: E402
 
 from seqstride.brains.base import DownsamplingBrain  # noqa: E402
@@ -42,7 +41,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     file, run_opts, overrides = sb.parse_arguments(list(argv))
     _join_group(run_opts)
     text = merge_recipe(file, overrides)
-    hparams = load_hyperpyyaml(text)
+    hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
     sb.create_experiment_directory(str(output))
     run_on_main((output / "train.yaml").write_text, [text], {"encoding": "utf-8"})

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -101,15 +104,27 @@ def read_series(path: str | os.PathLike[str], columns: Columns) -> SeriesFile:
         raise ValueError(f"{os.fspath(path)!r} must be a file of series: {', '.join(ENDINGS)}")
     if not path.is_file():
         raise ValueError(f"there is no file {os.fspath(path)!r}")
-    if path.suffix == ".ts":
-        return _read_ts(path)
-    table = _read_table(path)
+    with _reasons(path):
+        if path.suffix == ".ts":
+            return _read_ts(path)
+        table = _read_table(path)
     if len(table) == 0:
         raise ValueError(f"{os.fspath(path)!r} must have at least one row")
     if columns.label in table.columns and table[columns.label].isna().any():
         raise ValueError(f"{os.fspath(path)!r} must have a label in every row, or no column `{columns.label}`")
     read = _from_frames if columns.series in table.columns else _from_rows
     return read(table, columns, os.fspath(path))
+
+
+@contextmanager
+def _reasons(path: Path) -> Iterator[None]:
+    """Readers of files fail in many ways; each becomes a ValueError with the file's name."""
+    try:
+        yield
+    except ImportError:
+        raise
+    except Exception as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be read as series: {error}") from error
 
 
 def _read_ts(path: Path) -> SeriesFile:
@@ -119,6 +134,8 @@ def _read_ts(path: Path) -> SeriesFile:
     loaded = load_from_tsfile_to_dataframe(str(path), return_separate_X_and_y=True)
     nested, labels = loaded if isinstance(loaded, tuple) else (loaded, None)
     series = convert(nested, "nested_univ", "df-list", "Panel")
+    if any(np.isinf(frame.to_numpy()).any() for frame in series):
+        raise ValueError("it has infinite values")
     return SeriesFile(
         [str(index) for index in range(len(series))], series, None if labels is None else np.array(labels, dtype=str)
     )
@@ -128,7 +145,12 @@ def _read_table(path: Path) -> Any:
     import pandas as pd
 
     if path.suffix == ".csv":
-        return pd.read_csv(path)
+        with open(path, "rb") as file:
+            if any(b"\0" in line for line in file):
+                raise ValueError("it is no text: it has zero bytes")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more cells than the header
+            return pd.read_csv(path, index_col=False)
     try:
         return pd.read_parquet(path)
     except ImportError as error:
@@ -177,6 +199,9 @@ def _check_numbers(values: Any, path: str) -> None:
     words = [str(name) for name in values.columns if not pd.api.types.is_numeric_dtype(values[name])]
     if words or not len(values.columns):
         raise ValueError(f"{path!r} must hold numbers beside its labels; not so in {', '.join(words) or 'any column'}")
+    endless = [str(name) for name in values.columns if np.isinf(values[name].to_numpy(dtype=float)).any()]
+    if endless:
+        raise ValueError(f"{path!r} must have finite or missing values; not so in {', '.join(endless)}")
 
 
 def _report(

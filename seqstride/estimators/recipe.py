@@ -20,13 +20,12 @@ import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
 from seqstride.estimators.trainer import resolve_device
-from seqstride.recipe import merge_recipe
+from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
-from hyperpyyaml import load_hyperpyyaml  # noqa: E402
 
 RUN_OPTIONS = ("device", "noprogressbar")
 """SpeechBrain's run options that mean something here."""
@@ -52,7 +51,7 @@ def run_estimator(argv: Sequence[str]) -> None:
     if foreign:
         raise ValueError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
     text = merge_recipe(file, overrides)
-    hparams = load_hyperpyyaml(text)
+    hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
     output.mkdir(parents=True, exist_ok=True)
     (output / "train.yaml").write_text(text, encoding="utf-8")
