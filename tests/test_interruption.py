@@ -1,0 +1,245 @@
+"""Runs that are stopped, in the middle of an epoch, at a random moment, by a full disk; and what goes on from there."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import random
+import resource
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import yaml
+from test_recipe import RECIPE, command
+
+from seqstride.brains import ClassificationBrain
+from seqstride.cli import main
+
+NOISY = """\
+downsampler: adastride
+fea_augment: !new:speechbrain.augment.augmenter.Augmenter
+    min_augmentations: 0
+    max_augmentations: 2
+    shuffle_augmentations: true
+    augment_prob: 0.8
+    augmentations:
+        - !new:speechbrain.augment.freq_domain.SpectrogramDrop
+            drop_length_low: 1
+            drop_length_high: 3
+            drop_count_low: 1
+            drop_count_high: 2
+            replace: zeros
+            dim: 1
+        - !new:speechbrain.augment.freq_domain.SpectrogramDrop
+            drop_length_low: 1
+            drop_length_high: 3
+            drop_count_low: 1
+            drop_count_high: 2
+            replace: mean
+            dim: 2
+"""
+
+
+@pytest.fixture(scope="module")
+def noisy(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The recipe with every source of randomness: order, dropout, mixup, and augmenters that ask Python and torch."""
+    folder = tmp_path_factory.mktemp("task") / "hparams"
+    shutil.copytree(RECIPE / "hparams", folder)
+    shutil.copy(RECIPE / "train.py", folder.parent)
+    (folder / "noisy.yaml").write_text(NOISY)
+    return str(folder / "noisy.yaml")
+
+
+def argv(file: str, output: Path, *flags: str, **overrides: object) -> list[str]:
+    """The command line of a small run."""
+    line = command("", output, *flags, **{"width": 8, "number_of_epochs": 3, **overrides})
+    return ["train", file, *line[2:]]
+
+
+def checkpoints(output: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
+    """The whole checkpoints of a run, oldest first, with their descriptions; and the folders that are none."""
+    whole, others = {}, []
+    for folder in (output / "save" / "checkpoints").glob("CKPT*"):
+        text = folder / "CKPT.yaml"
+        meta = yaml.safe_load(text.read_text()) if text.is_file() else None
+        if meta is not None and all((folder / f"{name}.ckpt").is_file() for name in meta["saved"]):
+            whole[folder] = meta
+        else:
+            others.append(folder)
+    return dict(sorted(whole.items(), key=lambda pair: pair[1]["unixtime"])), others
+
+
+def final(output: Path) -> dict[str, Any]:
+    """All that a finished run ends with, but what was measured by the clock."""
+    newest = list(checkpoints(output)[0])[-1]
+    state = {path.stem: torch.load(path) for path in (newest / "encoder.ckpt", newest / "optimizer.ckpt")}
+    epochs = json.loads((newest / "history.ckpt").read_text())
+    record = json.loads((output / "results.json").read_text())
+    for part in (*epochs, record):
+        assert part.pop("seconds") > 0
+        assert part.pop("cpu_seconds") > 0
+    model = torch.load(output / "model.ckpt")
+    return {**state, "brain": (newest / "brain.ckpt").read_text(), "epochs": epochs, "record": record, "model": model}
+
+
+def assert_same(found: Any, expected: Any, where: str = "") -> None:
+    """Equal to the last bit."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), where
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), where
+        for key in expected:
+            assert_same(found[key], expected[key], f"{where}/{key}")
+    else:
+        assert found == expected, where
+
+
+@pytest.fixture(scope="module")
+def whole(noisy: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What a run ends with that never stopped, and made no checkpoints inside its epochs."""
+    output = tmp_path_factory.mktemp("whole")
+    assert main(argv(noisy, output)) == 0
+    return final(output)
+
+
+# In the middle of an epoch
+
+
+def stop_after(patch: pytest.MonkeyPatch, count: int) -> None:
+    """Lets a run end with its n-th checkpoint inside an epoch, as Ctrl-C would end it."""
+    save = ClassificationBrain._save_intra_epoch_ckpt
+    left = [count]
+
+    def save_and_stop(brain: ClassificationBrain) -> None:
+        save(brain)
+        left[0] -= 1
+        if not left[0]:
+            raise KeyboardInterrupt
+
+    patch.setattr(ClassificationBrain, "_save_intra_epoch_ckpt", save_and_stop)
+
+
+def test_a_run_resumed_inside_epochs_equals_one_that_never_stopped(
+    noisy: str, whole: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # 8 batches in an epoch: behind batches 3 and 8, the last, of the first epoch, and 6 of the second
+    line = argv(noisy, tmp_path)
+    for count, steps, step in ((1, 3, 3), (1, 5, 8), (2, 3, 6)):
+        with monkeypatch.context() as patch:
+            stop_after(patch, count)
+            assert main([*line, "--ckpt_interval_steps", str(steps)]) == 130
+        (*_, newest), others = checkpoints(tmp_path)
+        assert not others
+        assert not yaml.safe_load((newest / "CKPT.yaml").read_text())["end-of-epoch"]
+        assert yaml.safe_load((newest / "brain.ckpt").read_text())["step"] == step
+    assert main(line) == 0
+    assert_same(final(tmp_path), whole)
+    log = (tmp_path / "train_log.txt").read_text().splitlines()
+    assert [row.split(" - ")[0].split(",")[0] for row in log] == ["epoch: 1", "epoch: 2", "epoch: 3", "epoch: best"]
+
+
+def test_a_checkpoint_waits_for_the_step_that_gradients_are_gathered_for(
+    noisy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flags = ["--grad_accumulation_factor", "3"]
+    assert main(argv(noisy, tmp_path / "whole", *flags)) == 0
+    line = argv(noisy, tmp_path / "resumed", *flags)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 1)
+        assert main([*line, "--ckpt_interval_steps", "4"]) == 130
+    (newest,), _ = checkpoints(tmp_path / "resumed")
+    assert yaml.safe_load((newest / "brain.ckpt").read_text())["step"] == 6
+    assert main(line) == 0
+    assert_same(final(tmp_path / "resumed"), final(tmp_path / "whole"))
+
+
+# At a random moment
+
+
+def killed_at_random(file: str, output: Path, kills: int) -> int:
+    """Kills a run so many times, each time some moments after it has made progress; how often while it was writing.
+
+    Every start must go on from the newest checkpoint that was whole.
+    """
+    moments = random.Random(0)
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["seqstride.training", "seqstride.brains"])
+    line = [*argv(file, output, number_of_epochs=8 * kills), "--ckpt_interval_steps", "1"]
+    writing = 0
+    for _ in range(kills):
+        before, _ = checkpoints(output)
+        process = context.Process(target=main, args=(line,))
+        process.start()
+        until = time.monotonic() + 300
+        folder = output / "save" / "checkpoints"
+        while not {path.name for path in folder.glob("CKPT*")} - {path.name for path in before}:
+            assert process.is_alive()
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        time.sleep(moments.uniform(0, 0.3))
+        assert process.is_alive(), "it was too quick"
+        process.kill()
+        process.join()
+        writing += bool(checkpoints(output)[1])
+        if before:
+            loaded = [
+                row for row in (output / "log.txt").read_text().splitlines() if "Loading a checkpoint from" in row
+            ]
+            assert loaded[-1].endswith(str(list(before)[-1]))
+    return writing
+
+
+@pytest.mark.parametrize("kills", [2, pytest.param(10, marks=pytest.mark.long)], ids=lambda kills: f"{kills} times")
+def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(
+    noisy: str, tmp_path: Path, kills: int, record_property: Any
+) -> None:
+    writing = killed_at_random(noisy, tmp_path / "killed", kills)
+    record_property("killed while writing", writing)
+    assert main(argv(noisy, tmp_path / "killed", number_of_epochs=8 * kills)) == 0
+    assert not checkpoints(tmp_path / "killed")[1]
+    assert main(argv(noisy, tmp_path / "whole", number_of_epochs=8 * kills)) == 0
+    assert_same(final(tmp_path / "killed"), final(tmp_path / "whole"))
+    assert not list(tmp_path.rglob("*.part"))
+
+
+# A full disk
+
+
+@contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """Writing behind so many bytes fails in the operating system, as on a full disk."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
+    noisy: str,
+    whole: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    line = argv(noisy, tmp_path)
+    with monkeypatch.context() as patch:
+        stop_after(patch, 3)
+        assert main([*line, "--ckpt_interval_steps", "4"]) == 130
+    before, _ = checkpoints(tmp_path)
+    capsys.readouterr()
+    with files_of_at_most(max(path.stat().st_size for path in tmp_path.rglob("*.ckpt")) - 1):
+        assert main(line) == 2
+    (message,) = [row for row in capsys.readouterr().err.splitlines() if row.startswith("seqstride: ")]
+    assert f"no checkpoint could be written to '{tmp_path / 'save' / 'checkpoints'}', where " in message
+    assert message.endswith("those before it are as they were, and the same command resumes from them")
+    assert checkpoints(tmp_path) == (before, [])
+    assert main(line) == 0
+    assert_same(final(tmp_path), whole)
