@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
@@ -43,19 +44,28 @@ def open_manifests(
         split → `DynamicItemDataset`.
 
     Raises:
-        ValueError: a manifest is missing or empty.
+        ValueError: a manifest is missing, empty or not one; an item lacks its file, or what its duration follows from.
+
+    A path may lead anywhere: manifests of recordings that lie elsewhere are usual, and what they name is only read.
     """
     datasets = {}
     for split, manifest in manifests.items():
         if not Path(manifest).is_file():
             raise ValueError(f"`manifests` ({split}={os.fspath(manifest)!r}) must be a file; prepare the data first")
         root = Path(manifest).parent if data_root is None else data_root
-        items = load_data_json(str(manifest), replacements={"data_root": os.fspath(root)})
+        where = f"`manifests` ({split}={os.fspath(manifest)!r})"
+        try:
+            items = load_data_json(str(manifest), replacements={"data_root": os.fspath(root)})
+        except Exception as error:  # of the JSON parser, and of SpeechBrain where the content is none of its own
+            raise ValueError(f"{where} must be a SpeechBrain manifest: {error!r}") from error
         if not items:
-            raise ValueError(f"`manifests` ({split}={os.fspath(manifest)!r}) must list at least one item")
-        if "wav" not in next(iter(items.values())):
+            raise ValueError(f"{where} must list at least one item")
+        key = "wav" if "wav" in next(iter(items.values())) else "features"
+        for name, item in items.items():
+            _check_item(f"{where}, item {name!r}", item, key)
+        if key == "features":
             datasets[split] = DynamicItemDataset(items)
-            datasets[split].add_dynamic_item(_load_features, takes=["features"], provides=["signal"])
+            datasets[split].add_dynamic_item(load_features, takes=["features"], provides=["signal"])
             continue
         if sample_rate is None:
             raise ValueError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
@@ -64,6 +74,14 @@ def open_manifests(
         load = partial(load_audio, sample_rate)
         datasets[split].add_dynamic_item(load, takes=["wav", "start", "stop"], provides=["signal"])
     return datasets
+
+
+def _check_item(where: str, item: Mapping[str, Any], key: str) -> None:
+    if not isinstance(item.get(key), str):
+        raise ValueError(f"{where} must have the path `{key}`, as the first item has")
+    times = ["duration"] if "duration" in item else ["length", "frame_rate"]
+    if not all(isinstance(item.get(time), int | float) and 0 < item[time] < math.inf for time in times):
+        raise ValueError(f"{where} must have its `duration` in seconds, or `length` in frames and `frame_rate`")
 
 
 def labelled_signals(
@@ -89,9 +107,11 @@ def labelled_signals(
     classes: dict[str, list[str]] = {}
     for label in labels:
         for split, dataset in datasets.items():
-            lacking = [name for name, item in dataset.data.items() if label not in item]
+            lacking = [name for name, item in dataset.data.items() if not isinstance(item.get(label), str)]
             if lacking:
-                raise ValueError(f"`labels` (={label!r}) must be a key of every item; {split} lacks it in {lacking[0]}")
+                raise ValueError(
+                    f"`labels` (={label!r}) must be a key of every item, with a text; not so in {split}: {lacking[0]}"
+                )
         classes[label] = sorted({item[label] for item in datasets["train"].data.values()})
         indices = {name: index for index, name in enumerate(classes[label])}
         for split, dataset in datasets.items():
@@ -158,5 +178,24 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     return resample(waveform, terms.denominator, terms.numerator)
 
 
-def _load_features(path: str) -> Tensor:
-    return torch.from_numpy(np.load(path))
+def load_features(path: str | os.PathLike[str]) -> Tensor:
+    """Reads the features (T, C) of a .npy file, float32.
+
+    Raises:
+        ValueError: the file cannot be read, is not of that form, or has values that are not finite; its name is in the
+            message.
+    """
+    try:
+        if not os.path.isfile(path):
+            raise ValueError("it is not a regular file" if os.path.exists(path) else "there is no such file")
+        # mapped, so that a header cannot ask for more memory than the file has bytes
+        features = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind not in "fiu":
+            raise ValueError("it must hold real numbers of shape (T, C)")
+        with np.errstate(over="ignore"):
+            features = features.astype(np.float32)
+        if not features.size or not np.isfinite(features).all():
+            raise ValueError("it must hold at least one frame, and finite values only")
+    except (OSError, ValueError, EOFError) as error:
+        raise ValueError(f"{os.fspath(path)!r} cannot be read as features (.npy): {error}") from error
+    return torch.from_numpy(features)

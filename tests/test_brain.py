@@ -263,6 +263,7 @@ def write_manifest(folder: Path, name: str, labels: list[str]) -> Path:
     for index, label in enumerate(labels):
         np.save(folder / f"{name}{index}.npy", np.full((index + 2, 5), index, dtype=np.float32))
         items[f"{name}{index}"] = {"features": f"{{data_root}}/{name}{index}.npy", "kind": label}
+        items[f"{name}{index}"] |= {"length": index + 2, "frame_rate": 100.0}
     (folder / f"{name}.json").write_text(json.dumps(items))
     return folder / f"{name}.json"
 
@@ -281,7 +282,7 @@ def test_data_sets_have_features_and_class_indices(tmp_path: Path) -> None:
     manifests["test"] = write_manifest(tmp_path, "c", ["x", "z"])
     with pytest.raises(ValueError, match=r"`manifests` \(test\) has labels that train lacks: z"):
         labelled_signals(manifests, ["kind"])
-    with pytest.raises(ValueError, match=r"`labels` \(='sort'\) must be a key of every item; train lacks it in a0"):
+    with pytest.raises(ValueError, match=r"`labels` \(='sort'\) must be a key of every item, with a text; .*: a0"):
         labelled_signals(manifests, ["sort"])
     with pytest.raises(ValueError, match=r"must be a file; prepare the data first"):
         labelled_signals({"train": tmp_path / "none.json"}, ["kind"])
