@@ -278,7 +278,7 @@ def test_adastride_does_not_work_along_frequency(key):
         ss.Spectrogram2d(8, (2,), ((1.5, 1.5),), key)
 
 
-def test_heads_know_two_ways_to_pool():
+def test_heads_know_three_ways_to_pool():
     with refused("pool", "median"):
         PooledClassifier(4, 2, pool="median")
 

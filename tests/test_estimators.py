@@ -216,6 +216,54 @@ def test_training_batches_hold_every_item_once_and_similar_lengths_together() ->
     assert np.mean(spread) < 30, "batches drawn at random spread over some 80 frames"
 
 
+def test_a_window_of_a_series_is_a_part_of_it() -> None:
+    items = [torch.arange(2 * length).reshape(2, length) for length in (40, 40, 80, 1)]
+    shares, starts = set(), set()
+    for _ in range(60):
+        parts = trainer.crop(items, 0.5)
+        for item, part in zip(items, parts, strict=True):
+            start = int(part[0, 0])
+            assert torch.equal(part, item[:, start : start + part.shape[1]])
+        lengths = [part.shape[1] for part in parts]
+        assert 2 * lengths[0] == 2 * lengths[1] == lengths[2]
+        assert lengths[3] == 1
+        shares.add(lengths[0] / 40)
+        starts.add(int(parts[0][0, 0]))
+    assert min(shares) == 0.5
+    assert max(shares) == 1.0
+    assert len(starts) > 10, "windows are anywhere"
+    assert all(part is item for part, item in zip(trainer.crop(items, 1.0), items, strict=True))
+
+
+def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    series, labels = waves(12, seed=0)
+    seen = []
+
+    def keep(items: Any, least: float) -> Any:
+        seen.append(least)
+        return crop(items, least)
+
+    crop = trainer.crop
+    monkeypatch.setattr(trainer, "crop", keep)
+    estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 1, "crop": 0.7}).fit(series, labels)
+    steps = len(seen)
+    assert set(seen) == {0.7}
+    estimator.predict(series)
+    assert len(seen) == steps
+
+
+def test_mean_and_maximum_over_time_are_read_side_by_side() -> None:
+    series, labels = waves(12, seed=0)
+    settings = {**SMALL, "n_epochs": 1}
+    both, mean, largest = (
+        ss.SeqStrideClassifier(**settings, pool=pool).fit(series, labels) for pool in ("mean_max", "mean", "max")
+    )
+    for single in (mean, largest):
+        single.model_.network.encoder = both.model_.network.encoder
+    features = np.concatenate([mean.transform(series), largest.transform(series)], axis=1)
+    np.testing.assert_allclose(both.transform(series), features, rtol=1e-5, atol=1e-6)
+
+
 def test_a_seed_decides_everything_and_touches_nothing() -> None:
     series, labels = waves(16, seed=0)
     settings = {**SMALL, "n_epochs": 2}
@@ -356,6 +404,9 @@ def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
         ({"strides": (2, 2), "channels": (8,)}, r"`strides` \(=\(2, 2\)\) must have one entry for each of the 1"),
         ({"strides": "random"}, r"`channels` \(=8\) must list the channels of every block where `strides` is 'random'"),
         ({"kernel_size": 4}, r"`kernel_size` \(=4\) must be odd"),
+        ({"input_kernel_size": 0}, r"`input_kernel_size` \(=0\) must be odd and at least 1"),
+        ({"pool": "sum"}, r"`pool` \(='sum'\) must be one of mean, max, mean_max"),
+        ({"crop": 0.0}, r"`crop` \(=0.0\) must be above 0 and at most 1"),
         ({"downsampler": "average", "lr": 1e30}, r"training diverged in epoch 1: `lr` \(=1e\+30\) must be smaller"),
     ],
 )
@@ -406,7 +457,7 @@ def test_it_ends_a_pipeline_of_sktime() -> None:
 def test_features_are_what_the_last_layer_reads(fitted: Any) -> None:
     series, _ = waves(6, seed=6)
     features = fitted.transform(series)
-    assert features.shape == (6, 8)
+    assert features.shape == (6, 16)
     linear = fitted.model_.network.head.linear
     logits = torch.from_numpy(features) @ linear.weight.detach().T + linear.bias.detach()
     np.testing.assert_allclose(logits.softmax(1), fitted.predict_proba(series), rtol=1e-4, atol=1e-6)

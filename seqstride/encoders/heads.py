@@ -67,7 +67,7 @@ class FeatureNorm(nn.Module):
         return zero_padding((x - self.mean[:, None]) / self.std[:, None], lengths)
 
 
-POOLS = {"mean": masked_mean, "max": masked_max}
+POOLS = {"mean": (masked_mean,), "max": (masked_max,), "mean_max": (masked_mean, masked_max)}
 
 
 class PooledClassifier(nn.Module):
@@ -77,7 +77,7 @@ class PooledClassifier(nn.Module):
         channels: C.
         classes: number of classes.
         dropout: probability of dropping a pooled channel in training.
-        pool: "mean" or "max".
+        pool: "mean", "max", or "mean_max": both, as 2 C features.
 
     Raises:
         ValueError: an unknown `pool`.
@@ -86,14 +86,15 @@ class PooledClassifier(nn.Module):
     def __init__(self, channels: int, classes: int, dropout: float = 0.0, pool: str = "mean") -> None:
         super().__init__()
         if pool not in POOLS:
-            raise ValueError(f"`pool` (={pool!r}) must be 'mean' or 'max'")
+            raise ValueError(f"`pool` (={pool!r}) must be one of {', '.join(POOLS)}")
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(channels, classes)
+        self.linear = nn.Linear(channels * len(POOLS[pool]), classes)
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the linear layer reads: (B, C, L), lengths (B,) → (B, C)."""
-        return self.dropout(POOLS[self.pool](features, lengths))
+        """What the linear layer reads: (B, C, L), lengths (B,) → (B, C), or (B, 2 C)."""
+        pooled = torch.cat([pool(features, lengths) for pool in POOLS[self.pool]], dim=1)
+        return self.dropout(pooled)
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """The logits of each item."""

@@ -61,7 +61,7 @@ class ResidualBlock(nn.Module):
 
 
 class ResNet1d(nn.Module):
-    """Residual encoder: 1×1 projection, then one `ResidualBlock` per entry of `channels`, norm and ReLU.
+    """Residual encoder: projection, then one `ResidualBlock` per entry of `channels`, norm and ReLU.
 
     Args:
         in_channels: C of the input.
@@ -70,6 +70,8 @@ class ResNet1d(nn.Module):
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
         downsampler_options: further arguments of the downsampling layers.
         kernel_size: odd, taps of the blocks' convolutions.
+        input_kernel_size: odd, taps of the projection. A signal of few channels, such as a single sensor, wants many:
+            through one tap all features are the same signal, scaled.
 
     Raises:
         ValueError: naming argument, value and rule.
@@ -86,14 +88,16 @@ class ResNet1d(nn.Module):
         downsampler: str = "adastride",
         downsampler_options: dict[str, Any] | None = None,
         kernel_size: int = 3,
+        input_kernel_size: int = 1,
     ) -> None:
         super().__init__()
         starts = [time for time, _ in initial_strides(strides, len(channels))]
-        if kernel_size < 1 or kernel_size % 2 == 0:
-            raise ValueError(f"`kernel_size` (={kernel_size}) must be odd and at least 1")
+        for name, taps in (("kernel_size", kernel_size), ("input_kernel_size", input_kernel_size)):
+            if taps < 1 or taps % 2 == 0:
+                raise ValueError(f"`{name}` (={taps}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]
         self.in_channels, self.out_channels = check_channels(in_channels), widths[-1]
-        self.projection = nn.Conv1d(in_channels, widths[0], 1)
+        self.projection = nn.Conv1d(in_channels, widths[0], input_kernel_size, padding=input_kernel_size // 2)
         self.blocks = nn.ModuleList(
             ResidualBlock(
                 before, after, make_downsampler(downsampler, after, stride, **(downsampler_options or {})), kernel_size

@@ -235,7 +235,7 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
     """Classifies time series with a residual network that downsamples by a method of choice.
 
     A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. Every block of the
-    encoder downsamples; its features are averaged over time and a linear layer decides. Missing values inside a series
+    encoder downsamples; a linear layer reads mean and maximum of its features over time. Missing values inside a series
     are interpolated linearly, those at its ends take the nearest value, and a channel that a series lacks altogether
     takes its mean over the training series. The time index is not read: frames count as evenly spaced.
 
@@ -247,7 +247,9 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
         strides: stride of each block, its start where it is learnt; whole numbers for "strided", "average", "max" and
             "blur".
         channels: of the blocks: one number for all, or one for each.
-        kernel_size: odd, taps of the convolutions.
+        kernel_size: odd, taps of the blocks' convolutions.
+        input_kernel_size: odd, taps of the convolution before the blocks.
+        pool: over time, "mean", "max" or "mean_max", both.
         downsampler_options: further arguments of the downsampling layers.
         dropout: probability of dropping a pooled channel in training.
         normalise: "training" (zero mean and unit variance over the training series), "series" (over each series), or
@@ -257,6 +259,8 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
         lr: initial learning rate; it falls to 0 along half a cosine.
         stride_lr: that of learnt strides.
         weight_decay: of everything but learnt strides.
+        crop: in training a series is seen through a window anywhere in it, whose share is drawn anew for every batch,
+            between this one and 1; 1: series are seen whole.
         mixup_alpha: parameter of mixup in training; 0 for none.
         complexity_weight: weight in the loss of `seqstride.complexity`, which pushes learnt strides up.
         validation_fraction: share of every class that is held out of the training to find the best epoch; 0: train on
@@ -293,17 +297,20 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
         self,
         downsampler: str = "adastride",
         strides: Sequence[float] = (2, 2, 2),
-        channels: int | Sequence[int] = 64,
-        kernel_size: int = 9,
+        channels: int | Sequence[int] = 48,
+        kernel_size: int = 5,
+        input_kernel_size: int = 25,
+        pool: str = "mean_max",
         downsampler_options: dict[str, Any] | None = None,
         dropout: float = 0.2,
         normalise: str = "both",
-        n_epochs: int = 100,
-        batch_size: int = 16,
+        n_epochs: int = 150,
+        batch_size: int = 8,
         lr: float = 0.002,
         stride_lr: float = 0.02,
         weight_decay: float = 0.01,
-        mixup_alpha: float = 0.2,
+        crop: float = 0.6,
+        mixup_alpha: float = 0.0,
         complexity_weight: float = 0.0,
         validation_fraction: float = 0.0,
         patience: int = 30,
@@ -317,6 +324,8 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
         self.strides = strides
         self.channels = channels
         self.kernel_size = kernel_size
+        self.input_kernel_size = input_kernel_size
+        self.pool = pool
         self.downsampler_options = downsampler_options
         self.dropout = dropout
         self.normalise = normalise
@@ -325,6 +334,7 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
         self.lr = lr
         self.stride_lr = stride_lr
         self.weight_decay = weight_decay
+        self.crop = crop
         self.mixup_alpha = mixup_alpha
         self.complexity_weight = complexity_weight
         self.validation_fraction = validation_fraction
@@ -386,8 +396,9 @@ class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
     what is said there about series, missing values and the seed holds here, too.
 
     Args:
-        downsampler, strides, channels, kernel_size, downsampler_options, dropout, normalise: the network, as there.
-        n_epochs, batch_size, lr, stride_lr, weight_decay, mixup_alpha, complexity_weight: its training, as there.
+        downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise:
+            the network, as there.
+        n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: its training, as there.
         validation_fraction: share of the series that is held out of the training, as there.
         patience, warm_start, device, random_state, verbose: as there.
 
@@ -410,16 +421,19 @@ class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
         self,
         downsampler: str = "adastride",
         strides: Sequence[float] = (2, 2, 2),
-        channels: int | Sequence[int] = 64,
-        kernel_size: int = 9,
+        channels: int | Sequence[int] = 48,
+        kernel_size: int = 5,
+        input_kernel_size: int = 25,
+        pool: str = "mean_max",
         downsampler_options: dict[str, Any] | None = None,
         dropout: float = 0.0,
         normalise: str = "both",
-        n_epochs: int = 100,
-        batch_size: int = 16,
+        n_epochs: int = 150,
+        batch_size: int = 8,
         lr: float = 0.002,
         stride_lr: float = 0.02,
         weight_decay: float = 0.01,
+        crop: float = 1.0,
         mixup_alpha: float = 0.0,
         complexity_weight: float = 0.0,
         validation_fraction: float = 0.0,
@@ -433,6 +447,8 @@ class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
         self.strides = strides
         self.channels = channels
         self.kernel_size = kernel_size
+        self.input_kernel_size = input_kernel_size
+        self.pool = pool
         self.downsampler_options = downsampler_options
         self.dropout = dropout
         self.normalise = normalise
@@ -441,6 +457,7 @@ class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
         self.lr = lr
         self.stride_lr = stride_lr
         self.weight_decay = weight_decay
+        self.crop = crop
         self.mixup_alpha = mixup_alpha
         self.complexity_weight = complexity_weight
         self.validation_fraction = validation_fraction

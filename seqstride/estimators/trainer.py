@@ -29,6 +29,8 @@ LEAST_STEPS, LEAST_ITEMS = 8, 4
 """Optimiser steps that an epoch has at least, with so many items in each at least: small sets get small batches."""
 POOL = 8
 """Batches whose items are sorted by length together in training."""
+SHARES = 5
+"""Different shares of a series that a window in training may have."""
 FRAMES = 1 << 16
 """Frames of a batch in prediction, padding included, where no single item is longer. Results do not depend on it."""
 MAX_GRAD_NORM = 5.0
@@ -57,6 +59,9 @@ class Settings:
     complexity_weight: float
     validation_fraction: float
     patience: int
+    input_kernel_size: int = 1
+    pool: str = "mean"
+    crop: float = 1.0
 
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size", "patience"):
@@ -68,14 +73,17 @@ class Settings:
         for name in ("dropout", "validation_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 0 and below 1")
+        if not 0 < self.crop <= 1:
+            raise ValueError(f"`crop` (={self.crop}) must be above 0 and at most 1")
         if isinstance(self.channels, Integral) and isinstance(self.strides, str):
             rule = f"must list the channels of every block where `strides` is {self.strides!r}"
             raise ValueError(f"`channels` (={self.channels}) {rule}")
 
     @classmethod
     def of(cls, estimator: Any) -> Settings:
-        """Those of an estimator."""
-        return cls(**{field.name: getattr(estimator, field.name) for field in fields(cls)})
+        """Those of an estimator; one of rows of a table has no `input_kernel_size`, `pool` and `crop`."""
+        given = vars(estimator)
+        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
     def network(self, in_channels: int, outputs: int, embedding: nn.Module | None = None) -> Network:
         """An untrained network for items with so many channels, behind the embedding if there is one."""
@@ -87,8 +95,10 @@ class Settings:
             downsampler=self.downsampler,
             downsampler_options=self.downsampler_options,
             kernel_size=self.kernel_size,
+            input_kernel_size=self.input_kernel_size,
         )
-        return Network(encoder, PooledClassifier(encoder.out_channels, outputs, dropout=self.dropout), embedding)
+        head = PooledClassifier(encoder.out_channels, outputs, dropout=self.dropout, pool=self.pool)
+        return Network(encoder, head, embedding)
 
 
 class Network(nn.Module):
@@ -189,7 +199,8 @@ def train(
         count = _Count(classes)
         for batch in training_batches([items[i].shape[1] for i in chosen], size):
             indices = [chosen[i] for i in batch]
-            x, lengths, y = (part.to(device) for part in (*pad([items[i] for i in indices]), targets[indices]))
+            parts = crop([items[i] for i in indices], settings.crop)
+            x, lengths, y = (part.to(device) for part in (*pad(parts), targets[indices]))
             if settings.mixup_alpha > 0:
                 x, lengths, y = mixup(x, lengths, y, settings.mixup_alpha)
             outputs, encoded = network(x, lengths)
@@ -259,6 +270,23 @@ def training_batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
     batches = flat.tensor_split(count)
     for index in torch.randperm(count).tolist():
         yield batches[index].tolist()
+
+
+def crop(items: Sequence[Tensor], least: float) -> list[Tensor]:
+    """A part of each item (C, T), anywhere in it: of all the same share, drawn between `least` and 1.
+
+    One share for a whole batch keeps items of equal lengths equal, which are faster than padded ones; few different
+    shares spare the convolutions preparations, which they make anew for every length.
+    """
+    if least == 1:
+        return list(items)
+    share = least + (1 - least) * int(torch.randint(SHARES, ())) / (SHARES - 1)
+    parts = []
+    for item in items:
+        length = max(1, round(share * item.shape[1]))
+        start = int(torch.randint(item.shape[1] - length + 1, ()))
+        parts.append(item[:, start : start + length])
+    return parts
 
 
 class _Count:
