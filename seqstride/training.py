@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
         ValueError: the recipe, an override or the data is wrong.
     """
     file, run_opts, overrides = sb.parse_arguments(list(argv))
-    _join_group(run_opts)
+    run_opts = _join_group(run_opts)
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
@@ -80,15 +81,21 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     leave_group()
 
 
-def _join_group(run_opts: Any) -> None:
-    """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs."""
+def _join_group(run_opts: Any) -> Any:
+    """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs.
+
+    Returns:
+        The options with what was decided here; SpeechBrain's own cannot be changed.
+    """
+    changes: dict[str, Any] = {}
     if run_opts.device is not None:
-        run_opts.device = device_of_rank(run_opts.device)
+        changes["device"] = device_of_rank(run_opts.device)
     gpu = torch.cuda.is_available() and (run_opts.device is None or run_opts.device.startswith("cuda"))
     if not gpu and "distributed_backend" not in run_opts.overridden_args:
-        run_opts.distributed_backend = "gloo"
-        run_opts.overridden_args.add("distributed_backend")
+        changes["distributed_backend"] = "gloo"
+    run_opts = replace(run_opts, **changes, overridden_args={*run_opts.overridden_args, *changes})
     ddp_init_group(run_opts)
+    return run_opts
 
 
 def _report(
