@@ -25,7 +25,7 @@ import numpy as np
 
 from seqstride.whole_files import whole_file
 
-from .manifest import SPLITS, file_digest, forget, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, forget, is_prepared, read_text, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -143,12 +143,14 @@ def _list(data_folder: Path, split: str, kind: str) -> Path:
 def _utterances(data_folder: Path, split: str, source: str) -> dict[str, _Utterance]:
     """Id → file, speaker and words of one official part, in the order of its list."""
     words = {}
-    for line in _list(data_folder, split, "transcription").read_text(encoding="utf-8").splitlines():
+    for line in read_text(_list(data_folder, split, "transcription")).splitlines():
         match = _LINE.fullmatch(line.strip())
         if match:
             words[match["id"]] = " ".join(re.sub(r"</?s>", " ", match["words"]).upper().split())
     found = {}
-    for line in _list(data_folder, split, "fileids").read_text(encoding="utf-8").split():
+    for line in read_text(_list(data_folder, split, "fileids")).split():
+        if line.count("/") != 2:
+            raise ValueError(f"etc/an4_{split}.fileids must have lines <set>/<speaker>/<id>; {line!r} is none")
         _, speaker, name = line.split("/")
         if not words.get(name):
             raise ValueError(f"etc/an4_{split}.transcription must have words for every id of the list; {name} has none")

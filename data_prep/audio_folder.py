@@ -7,7 +7,6 @@ import logging
 import os
 from collections import Counter
 from collections.abc import Mapping
-from csv import DictReader
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,7 @@ import numpy as np
 from seqstride.audio_files import audio_extensions, files_below
 
 from .audio import BadFiles, check_audio
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -128,26 +127,19 @@ def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
     if not table.is_file():
         raise ValueError(f"`csv` (={os.fspath(table)!r}) must be a file")
     recordings: dict[Path, _Recording] = {}
-    with open(table, encoding="utf-8-sig", newline="") as file:
-        rows = DictReader(file)
-        columns = rows.fieldnames or ()
-        if "path" not in columns or "label" not in columns:
-            raise ValueError(
-                f"{table} must have the columns path, label and perhaps split; it has {', '.join(columns)}"
-            )
-        for row in rows:
-            where = f"{table}, line {rows.line_num}:"
-            if not row["path"] or not row["label"]:
-                raise ValueError(f"{where} `path` and `label` must not be empty")
-            path = os.path.normpath(row["path"])
-            if os.path.isabs(path) or path.split(os.sep)[0] == "..":
-                raise ValueError(f"{where} `path` (={row['path']!r}) must be inside `data_folder` and relative to it")
-            split = row["split"] if "split" in columns else None
-            if split is not None and split not in SPLITS:
-                raise ValueError(f"{where} `split` (={split!r}) must be train, valid or test")
-            if data_folder / path in recordings:
-                raise ValueError(f"{where} `path` (={row['path']!r}) must not be named twice")
-            recordings[data_folder / path] = _Recording(row["label"], split)
+    for line, row in read_table(table, ("path", "label")):
+        where = f"{table}, line {line}:"
+        if not row["path"] or not row["label"]:
+            raise ValueError(f"{where} `path` and `label` must not be empty")
+        path = os.path.normpath(row["path"])
+        if os.path.isabs(path) or path.split(os.sep)[0] == ".." or "\0" in path:
+            raise ValueError(f"{where} `path` (={row['path']!r}) must be inside `data_folder` and relative to it")
+        split = row.get("split")
+        if split is not None and split not in SPLITS:
+            raise ValueError(f"{where} `split` (={split!r}) must be train, valid or test")
+        if data_folder / path in recordings:
+            raise ValueError(f"{where} `path` (={row['path']!r}) must not be named twice")
+        recordings[data_folder / path] = _Recording(row["label"], split)
     return recordings
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import lzma
 import os
 import shutil
 import tarfile
 import zipfile
+import zlib
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import HTTPError
@@ -17,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 60.0  # seconds without a byte
+_MOST = 200  # times an archive's size, of what is in it; recordings shrink to a half, lists of words to a tenth
 
 
 def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = None) -> None:
@@ -132,17 +135,32 @@ def _digest(path: Path, algorithm: str) -> str:
 
 
 def _unpack(archive: Path, folder: Path) -> None:
-    """Unpacks every file of an archive below `folder`; a ValueError names one that would land elsewhere."""
-    if zipfile.is_zipfile(archive):
-        with zipfile.ZipFile(archive) as content:
-            for name in content.namelist():
-                if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                    raise ValueError(f"{archive.name} must keep its files to itself, {name!r} leaves the archive")
-            content.extractall(folder)
-    else:
-        try:
+    """Unpacks every file of an archive below `folder`.
+
+    Raises:
+        ValueError: it is no archive or a damaged one, a file would land elsewhere, or the files are so much larger than
+            the archive that no data set is.
+    """
+    most = _MOST * archive.stat().st_size
+    try:
+        if zipfile.is_zipfile(archive):
+            with zipfile.ZipFile(archive) as content:
+                for name in content.namelist():
+                    if not (folder / name).resolve().is_relative_to(folder.resolve()):
+                        raise ValueError(f"{archive.name} must keep its files to itself, {name!r} leaves the archive")
+                if sum(member.file_size for member in content.infolist()) > most:
+                    raise ValueError(f"{archive.name} must not unpack to more than {_MOST} times its size")
+                content.extractall(folder)
+        else:
+            size = 0
             with tarfile.open(archive) as content:
                 for member in content:
+                    size += member.size
+                    if size > most:
+                        raise ValueError(f"{archive.name} must not unpack to more than {_MOST} times its size")
                     content.extract(member, folder, filter="data")
-        except tarfile.FilterError as error:
-            raise ValueError(f"{archive.name} must keep its files to itself: {error}") from error
+    except tarfile.FilterError as error:
+        raise ValueError(f"{archive.name} must keep its files to itself: {error}") from error
+    except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
+        archive.unlink()
+        raise ValueError(f"{archive.name} is no archive, or is damaged, and was removed: {error}") from error

@@ -9,7 +9,6 @@ https://github.com/karolpiczak/ESC-50; licence CC BY-NC 3.0 (ESC-10: CC BY).
 
 from __future__ import annotations
 
-import csv
 import logging
 import os
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any, Literal
 
 from .audio import BadFiles, check_audio
 from .download import download_archive
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -99,9 +98,4 @@ def _table(data_folder: Path) -> list[dict[str, str]]:
             f"`data_folder` (={os.fspath(data_folder)!r}) must be the unpacked archive with meta/esc50.csv and audio/; "
             "the table is missing (`download`=True fills an empty folder)"
         )
-    with open(table, encoding="utf-8", newline="") as file:
-        rows = csv.DictReader(file)
-        lacking = [column for column in _COLUMNS if column not in (rows.fieldnames or ())]
-        if lacking:
-            raise ValueError(f"{table} must have the columns {', '.join(_COLUMNS)}; it lacks {', '.join(lacking)}")
-        return list(rows)
+    return [row for _, row in read_table(table, _COLUMNS)]

@@ -18,7 +18,7 @@ from typing import Any
 
 from .audio import BadFiles, check_audio
 from .download import download_archive
-from .manifest import file_digest, is_prepared, write_manifests
+from .manifest import file_digest, is_prepared, read_text, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -137,5 +137,5 @@ def _words(file: Path) -> dict[str, str]:
     path = _transcripts(file)
     if not path.is_file():
         raise ValueError(f"{path} must be there, with what is said in {file.name}")
-    lines = path.read_text(encoding="utf-8").splitlines()
+    lines = read_text(path).splitlines()
     return {name: " ".join(words.split()) for name, _, words in (line.partition(" ") for line in lines)}

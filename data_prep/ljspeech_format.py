@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from .audio import BadFiles, check_audio
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, read_text, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -98,7 +98,7 @@ def _sentences(table: Path) -> dict[Path, str]:
         raise ValueError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
     recordings = {file.stem: file for file in sorted((table.parent / "wavs").glob("*")) if not file.is_dir()}
     found: dict[Path, str] = {}
-    for number, line in enumerate(table.read_text(encoding="utf-8-sig").splitlines(), start=1):
+    for number, line in enumerate(read_text(table).splitlines(), start=1):
         if not line.strip():
             continue
         name, *texts = line.split("|")

@@ -7,11 +7,13 @@ is nothing to do.
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 import logging
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,9 +28,14 @@ def file_digest(files: Iterable[Path], root: Path) -> str:
     """A digest of relative path, size and modification time of every file; the contents are not read.
 
     So a file that is replaced by another of the same size and time goes unnoticed. A missing file counts as missing.
+
+    Raises:
+        ValueError: a list that came with the data names a file outside of `root`.
     """
     digest = hashlib.sha256()
     for file in sorted(files):
+        if not file.is_relative_to(root) or ".." in file.relative_to(root).parts:
+            raise ValueError(f"{os.fspath(file)!r}, which the data name, must be inside {os.fspath(root)!r}")
         status = file.stat() if file.is_file() else None
         state = "missing" if status is None else f"{status.st_size} {status.st_mtime_ns}"
         digest.update(os.fsencode(f"{file.relative_to(root).as_posix()}\0{state}\n"))
@@ -37,12 +44,45 @@ def file_digest(files: Iterable[Path], root: Path) -> str:
 
 def is_prepared(save_folder: Path, fingerprint: Mapping[str, Any]) -> bool:
     """Whether `save_folder` holds all manifests, made under this very fingerprint."""
-    written = save_folder / "prepared.json"
-    return (
-        written.is_file()
-        and json.loads(written.read_text(encoding="utf-8")) == fingerprint
-        and all((save_folder / f"{split}.json").is_file() for split in SPLITS)
-    )
+    try:
+        found = json.loads((save_folder / "prepared.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # not there, or not ours
+        return False
+    return found == fingerprint and all((save_folder / f"{split}.json").is_file() for split in SPLITS)
+
+
+def read_text(file: Path) -> str:
+    """The text of a UTF-8 file, without a mark of the byte order.
+
+    Raises:
+        ValueError: it is none; names the file.
+    """
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{os.fspath(file)!r} must be a text in UTF-8: {error}") from error
+
+
+def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
+    """The line number and cells of every row of a CSV file with a header, in UTF-8.
+
+    Raises:
+        ValueError: it is none, lacks one of `columns`, or a row has more or fewer cells than the header; names file and
+            line.
+    """
+    rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
+    found = []
+    try:
+        lacking = [column for column in columns if column not in (rows.fieldnames or ())]
+        if lacking:
+            raise ValueError(f"{file} must have the columns {', '.join(columns)}; it lacks {', '.join(lacking)}")
+        for row in rows:
+            if None in row or None in row.values():
+                raise ValueError(f"{file}, line {rows.line_num}: it must have a cell for every column of the header")
+            found.append((rows.line_num, row))
+    except csv.Error as error:
+        raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
+    return found
 
 
 def forget(save_folder: Path) -> None:

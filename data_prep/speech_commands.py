@@ -21,7 +21,7 @@ import numpy as np
 
 from .audio import BadFiles, check_audio
 from .download import download_archive
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, read_text, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ def _parts(data_folder: Path) -> dict[Path, str]:
     for split, name in _LISTS.items():
         if not (data_folder / name).is_file():
             raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {name}, the official split")
-        lines = (data_folder / name).read_text(encoding="utf-8").split()
+        lines = read_text(data_folder / name).split()
         parts.update((data_folder / line, split) for line in lines)
     return parts
 

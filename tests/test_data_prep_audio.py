@@ -842,12 +842,13 @@ def test_a_table(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("lines", "message"),
     [
-        (["file,label", "0.wav,a"], r"must have the columns path, label and perhaps split; it has file, label"),
+        (["file,label", "0.wav,a"], r"must have the columns path, label; it lacks path"),
         (["path,label", "0.wav,a", "../1.wav,b"], r"line 3: `path` \(='\.\./1\.wav'\) must be inside `data_folder`"),
         (["path,label", "x/../../1.wav,b"], r"line 2: `path` .* must be inside `data_folder`"),
         (["path,label", "/etc/1.wav,b"], r"line 2: `path` .* must be inside `data_folder`"),
         (["path,label", "0.wav,a", "./0.wav,b"], r"line 3: `path` \(='\./0\.wav'\) must not be named twice"),
-        (["path,label", "0.wav"], r"line 2: `path` and `label` must not be empty"),
+        (["path,label", "0.wav"], r"line 2: it must have a cell for every column"),
+        (["path,label", "0.wav,"], r"line 2: `path` and `label` must not be empty"),
         (["path,label,split", "0.wav,a,dev"], r"line 2: `split` \(='dev'\) must be train, valid or test"),
         (["path,label", "0.wav,a", "1.wav,a"], r"recordings of at least 2 classes, there is a$"),
         (
