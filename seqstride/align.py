@@ -53,13 +53,15 @@ def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dty
         return None
     lengths = frames.input_lengths[:, None]
     rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
-    right = torch.searchsorted(p, rows)
-    p_left, p_right = p.gather(1, (right - 1).clamp(min=0)), p.gather(1, torch.minimum(right, lengths - 1))
+    # an item that is not finite has no positions to search: its runs are anything, its weights NaN
+    ordered = torch.where(p.isnan(), torch.arange(frames.width, device=p.device, dtype=p.dtype), p)
+    right = torch.searchsorted(ordered, rows)
+    p_left, p_right = (ordered.gather(1, t) for t in ((right - 1).clamp(min=0), torch.minimum(right, lengths - 1)))
     nearest = torch.minimum((rows - p_left).abs(), (p_right - rows).abs())
     reach = nearest + math.sqrt(NEGLIGIBLE[dtype] / sigma_square)
     padding = ~length_mask(frames.lengths, frames.output_width)
-    first = torch.where(padding, lengths, torch.searchsorted(p, rows - reach))
-    behind = torch.minimum(torch.searchsorted(p, rows + reach, right=True), lengths)
+    first = torch.where(padding, lengths, torch.searchsorted(ordered, rows - reach))
+    behind = torch.minimum(torch.searchsorted(ordered, rows + reach, right=True), lengths)
     entries = int(torch.where(padding, 0, behind - first).sum())
     if entries > max(FEW, FULL * frames.cells):
         return None
