@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -22,6 +23,54 @@ _OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that a
 # libsndfile cuts a WAV, AIFF or AU header's length to the file's and tells both in its log
 _CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
+
+
+class Recording(NamedTuple):
+    """A file, or a part of one."""
+
+    name: str
+    """Under which its results are listed: the path, or the key in a manifest."""
+    path: str
+    start: int = 0
+    """The first sample, of the file."""
+    stop: int | None = None
+    """The sample behind the last; None: to the end."""
+
+
+def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | None = None) -> list[Recording]:
+    """The recordings of a list.
+
+    Args:
+        file: a SpeechBrain manifest (.json), whose items have `wav`, with `start` and `stop` where it is a part of it,
+            or `features`; or a text with a path on each line.
+        data_root: what `{data_root}` in a manifest's paths stands for; None: the manifest's folder.
+
+    Raises:
+        ValueError: there is no such file, it lists nothing, or is no manifest.
+    """
+    file = Path(file)
+    if not file.is_file():
+        raise ValueError(f"`list` (={os.fspath(file)!r}) must be a file")
+    # surrogateescape: names of files need not be text
+    text = file.read_text(encoding="utf-8", errors="surrogateescape")
+    if file.suffix == ".json":
+        root = os.fspath(file.parent if data_root is None else data_root)
+        try:
+            listed = [_item(name, item, root) for name, item in json.loads(text).items()]
+        except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+            raise ValueError(
+                f"`list` (={os.fspath(file)!r}) must be a manifest of items with `wav` or `features`: {error!r}"
+            ) from error
+    else:
+        listed = [Recording(line, line) for line in text.split("\n") if line.strip()]
+    if not listed:
+        raise ValueError(f"`list` (={os.fspath(file)!r}) must list at least one recording")
+    return listed
+
+
+def _item(name: str, item: Mapping[str, Any], root: str) -> Recording:
+    path = item["wav"] if "wav" in item else item["features"]
+    return Recording(name, path.replace("{data_root}", root), item.get("start", 0), item.get("stop"))
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

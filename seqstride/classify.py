@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
+from seqstride.audio_files import Recording
+from seqstride.batches import in_batches
 from seqstride.dataio import load_audio
 from seqstride.model import Decision, SequenceClassifier, sample_rate_of
 
@@ -19,22 +16,22 @@ BATCH_SECONDS = 120.0  # of a padded batch, as long as no single recording is lo
 
 
 class Result(NamedTuple):
-    """What came of one file."""
+    """What came of one recording."""
 
-    file: Path
+    recording: Recording
     decisions: dict[str, Decision]
     """Label → its most probable class; none where the file could not be read."""
     error: str | None
 
 
 def classify_files(
-    model: SequenceClassifier, files: Iterable[Path], batch_seconds: float = BATCH_SECONDS
+    model: SequenceClassifier, recordings: Iterable[Recording], batch_seconds: float = BATCH_SECONDS
 ) -> Iterator[Result]:
     """Classifies recordings, in their order; those that cannot be read get an error instead.
 
     Args:
         model: one that reads recordings.
-        files: in any format that soundfile reads, at any rate.
+        recordings: in any format that soundfile reads, at any rate.
         batch_seconds: recordings are put together up to this duration, padding included; a longer one stands alone.
             Results do not depend on it, up to rounding.
 
@@ -42,56 +39,29 @@ def classify_files(
         ValueError: the model reads features.
     """
     rate = sample_rate_of(model)
-    pending: list[tuple[Path, Tensor | ValueError]] = []
-    longest = 0
-    for file in files:
-        try:
-            loaded: Tensor | ValueError = load_audio(rate, file)
-        except ValueError as error:
-            loaded = error
-        length = len(loaded) if isinstance(loaded, Tensor) else 0
-        if pending and max(longest, length) * (len(pending) + 1) > batch_seconds * rate:
-            yield from _classify(model, pending)
-            pending, longest = [], 0
-        pending.append((file, loaded))
-        longest = max(longest, length)
-    yield from _classify(model, pending)
+    device = next(model.parameters()).device
 
+    def read(recording: Recording) -> Tensor:
+        return load_audio(rate, recording.path, recording.start, recording.stop)
 
-@contextmanager
-def open_table(path: str | os.PathLike[str], labels: Sequence[str]) -> Iterator[Callable[[Result], None]]:
-    """A CSV file with the columns `file`, for every label `<label>` and `<label>_probability`, and `error`.
+    def decide(signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
+        return model.decide(signal.to(device), lengths.to(device))
 
-    Args:
-        path: of the file; its folder is made if missing.
-        labels: of the model.
-
-    Yields:
-        What writes the row of a result.
-    """
-    Path(path).parent.mkdir(parents=True, exist_ok=True)
-    # surrogateescape: a file name that is no text comes out as the bytes it is
-    with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-        rows = csv.writer(file)
-        rows.writerow(["file", *(column for label in labels for column in (label, f"{label}_probability")), "error"])
-
-        def write(result: Result) -> None:
-            cells: list[object] = [""] * (2 * len(labels))
-            for index, (name, probability) in enumerate(result.decisions.values()):
-                cells[2 * index : 2 * index + 2] = name, round(probability, 6)
-            rows.writerow([result.file, *cells, result.error or ""])
-
-        yield write
-
-
-def _classify(model: SequenceClassifier, batch: Sequence[tuple[Path, Tensor | ValueError]]) -> Iterator[Result]:
-    waveforms = [loaded for _, loaded in batch if isinstance(loaded, Tensor)]
-    decisions: Iterator[dict[str, Decision]] = iter(())
-    if waveforms:
-        lengths = torch.tensor([len(waveform) for waveform in waveforms])
-        decisions = iter(model.decide(torch.nn.utils.rnn.pad_sequence(waveforms, batch_first=True), lengths))
-    for file, loaded in batch:
-        if isinstance(loaded, Tensor):
-            yield Result(file, next(decisions), None)
+    for recording, decisions in in_batches(recordings, read, decide, batch_seconds * rate):
+        if isinstance(decisions, ValueError):
+            yield Result(recording, {}, str(decisions))
         else:
-            yield Result(file, {}, str(loaded))
+            yield Result(recording, decisions, None)
+
+
+def table_columns(labels: Sequence[str]) -> list[str]:
+    """The columns of the table of `--csv`: `file`, for every label `<label>` and `<label>_probability`, `error`."""
+    return ["file", *(column for label in labels for column in (label, f"{label}_probability")), "error"]
+
+
+def table_row(result: Result, labels: Sequence[str]) -> list[object]:
+    """The row of a result."""
+    cells: list[object] = [""] * (2 * len(labels))
+    for index, (name, probability) in enumerate(result.decisions.values()):
+        cells[2 * index : 2 * index + 2] = name, round(probability, 6)
+    return [result.recording.name, *cells, result.error or ""]

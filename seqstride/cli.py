@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from seqstride.distributed import first_to_fail
+
+if TYPE_CHECKING:
+    from seqstride.audio_files import Recording
 
 TRAIN_HELP = """\
 Trains a recipe's method, for example
@@ -44,7 +48,11 @@ gets a picture named after it; those that cannot be read are named, and the exit
 
 CLASSIFY_HELP = """\
 Prints the label of every recording with its probability. Folders are searched for audio files. Recordings that
-cannot be read are named, the others are done, and the exit code is 2."""
+cannot be read are named, the others are done, and the exit code is 2.
+
+A long list can be divided among processes. With --csv, whoever is stopped goes on with the same command:
+
+  torchrun --nproc_per_node=8 -m seqstride classify --list corpus.json --model my_model --csv labels.csv"""
 
 
 TRANSCRIBE_HELP = """\
@@ -54,7 +62,7 @@ seconds, and the word; they are those of the encoder's output frames, put back o
   seqstride transcribe sentence.flac --model results/an4_adastride/1986 --timestamps
 
 A model that was trained on features reads .npy files (frames, channels). Files that cannot be read are named, the
-others are done, and the exit code is 2."""
+others are done, and the exit code is 2. With --csv it resumes, and divides its work among processes, as classify."""
 
 SERIES_HELP = """\
 Fits a classifier to the time series of one file, labels those of another, and reports how well that went:
@@ -200,9 +208,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    classify.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them")
-    classify.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
-    classify.add_argument("--csv", metavar="FILE", help="write labels and probabilities there")
+    _add_recordings(classify, "audio files, or folders of them", "write labels and probabilities there")
     classify.set_defaults(run=_classify)
 
     transcribe = commands.add_parser(
@@ -212,11 +218,20 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    transcribe.add_argument("files", nargs="+", metavar="FILE", help="audio files, or folders of them; features (.npy)")
-    transcribe.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    _add_recordings(transcribe, "audio files, or folders of them; features (.npy)", "write a table there")
     transcribe.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
     transcribe.set_defaults(run=_transcribe)
     return parser
+
+
+def _add_recordings(command: argparse.ArgumentParser, files: str, table: str) -> None:
+    """The arguments of the commands that work through recordings."""
+    command.add_argument("files", nargs="*", metavar="FILE", help=files)
+    command.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    command.add_argument("--list", metavar="LIST", help="a manifest (.json), or a text with a path on each line")
+    command.add_argument("--data_root", metavar="FOLDER", help="{data_root} in a manifest; default: its own folder")
+    command.add_argument("--csv", metavar="FILE", help=table)
+    command.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -356,52 +371,124 @@ def _fit_series(arguments: argparse.Namespace) -> None:
     print(fit_series(arguments.train, arguments.test, arguments.output, classifier, columns))
 
 
-def _classify(arguments: argparse.Namespace) -> int:
-    from contextlib import nullcontext
+def _recordings(arguments: argparse.Namespace) -> list[Recording]:
+    """What is to be classified or transcribed."""
+    from seqstride.audio_files import Recording, find_recordings, read_list
+    from seqstride.distributed import world_size
+
+    found = [Recording(str(file), str(file)) for file in find_recordings(arguments.files)]
+    if arguments.list is not None:
+        found += read_list(arguments.list, arguments.data_root)
+    if not found:
+        raise ValueError("`FILE` or `--list` must say which recordings")
+    if world_size() > 1 and arguments.csv is None:
+        raise ValueError("`--csv` must be given with several processes: what they say goes there, in one order")
+    return found
+
+
+def _work_through(
+    arguments: argparse.Namespace,
+    recordings: list[Recording],
+    results: Callable[[Sequence[Recording]], Iterable[list[list[object]]]],
+    columns: list[str],
+) -> int:
+    """Shows the results of all recordings, or writes them as a table; the exit code.
+
+    Args:
+        arguments: of the command.
+        recordings: to be worked through.
+        results: shows the results of recordings, and gives each one's rows of the table; an error in the last cell.
+        columns: of the table.
+    """
+    import csv
+    from io import StringIO
 
     from tqdm import tqdm
 
-    from seqstride.audio_files import find_recordings, shown
-    from seqstride.classify import classify_files, open_table
-    from seqstride.model import in_words, load_model
+    from seqstride.distributed import rank, world_size
+    from seqstride.shards import digest_of_files, write_in_shards
 
-    model = load_model(arguments.model)
-    files = find_recordings(arguments.files)
-    failed = False
-    with nullcontext() if arguments.csv is None else open_table(arguments.csv, list(model.labels)) as write:
-        results = classify_files(model, files)
-        for result in tqdm(results, total=len(files), unit="file", leave=False, disable=None):
-            failed |= result.error is not None
-            if result.error is None:
-                tqdm.write(f"{shown(result.file)}: {in_words(result.decisions)}")
-            else:
-                tqdm.write(f"seqstride: {result.error}", file=sys.stderr)
-            if write is not None:
-                write(result)
+    if arguments.csv is None:
+        bar = tqdm(results(recordings), total=len(recordings), unit="file", leave=False, disable=None)
+        return 2 if sum(bool(rows[-1][-1]) for rows in bar) else 0
+
+    def text(rows: Iterable[list[object]]) -> str:
+        lines = StringIO(newline="")
+        csv.writer(lines).writerows(rows)
+        return lines.getvalue()
+
+    model = Path(arguments.model)
+    write_in_shards(
+        recordings,
+        lambda chunk: map(text, results(chunk)),
+        arguments.csv,
+        header=text([[*columns]]),
+        job={
+            "command": arguments.command,
+            "model": digest_of_files(model / "model.json", model / "model.ckpt"),
+            "columns": ",".join(columns),
+        },
+    )
+    if rank() > 0:
+        return 0
+    with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
+        failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the column's title
+    if failed and world_size() > 1:  # one process alone has named them
+        print(f"seqstride: {failed} of {len(recordings)} cannot be read, see {arguments.csv}", file=sys.stderr)
     return 2 if failed else 0
+
+
+def _classify(arguments: argparse.Namespace) -> int:
+    from seqstride.audio_files import shown
+    from seqstride.classify import classify_files, table_columns, table_row
+    from seqstride.distributed import device_of_rank
+    from seqstride.model import in_words, load_model, sample_rate_of
+
+    model = load_model(arguments.model, device_of_rank(arguments.device))
+    sample_rate_of(model)  # of a model that reads features nothing is begun
+    labels = list(model.labels)
+
+    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
+        for result in classify_files(model, recordings):
+            _say(f"{shown(result.recording.name)}: {in_words(result.decisions)}", result.error)
+            yield [table_row(result, labels)]
+
+    return _work_through(arguments, _recordings(arguments), results, table_columns(labels))
 
 
 def _transcribe(arguments: argparse.Namespace) -> int:
-    import torch
+    from seqstride.audio_files import shown
+    from seqstride.distributed import device_of_rank
+    from seqstride.transcribe import load_transcriber, table_columns, table_rows, transcribe_files
 
-    from seqstride.audio_files import find_recordings, shown
-    from seqstride.transcribe import load_transcriber
+    model = load_transcriber(arguments.model, device_of_rank(arguments.device))
+    timestamps = arguments.timestamps
 
-    model = load_transcriber(arguments.model)
-    failed = False
-    for file in find_recordings(arguments.files):
-        try:
-            signal = model.read(file)
-        except ValueError as error:
-            failed = True
-            print(f"seqstride: {error}", file=sys.stderr)
-            continue
-        transcript = model.transcribe(signal[None], torch.tensor([len(signal)]))[0]
-        print(f"{shown(file)}: {transcript.text}")
-        if arguments.timestamps:
-            for word in transcript.words:
-                print(f"{word.start:8.2f} {word.stop:8.2f} {word.text}")
-    return 2 if failed else 0
+    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
+        for recording, transcript in transcribe_files(model, recordings):
+            if isinstance(transcript, ValueError):
+                _say("", str(transcript))
+            else:
+                words = transcript.words if timestamps else []
+                lines = [f"{word.start:8.2f} {word.stop:8.2f} {word.text}" for word in words]
+                _say("\n".join([f"{shown(recording.name)}: {transcript.text}", *lines]), None)
+            yield table_rows(recording.name, transcript, timestamps)
+
+    return _work_through(arguments, _recordings(arguments), results, table_columns(timestamps))
+
+
+def _say(text: str, error: str | None) -> None:
+    """Prints a result, or why there is none; of several processes none speaks."""
+    from tqdm import tqdm
+
+    from seqstride.distributed import world_size
+
+    if world_size() > 1:
+        return
+    if error is None:
+        tqdm.write(text)
+    else:
+        tqdm.write(f"seqstride: {error}", file=sys.stderr)
 
 
 if __name__ == "__main__":

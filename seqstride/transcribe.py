@@ -6,7 +6,7 @@ The files are those of `seqstride.model`: `model.json`, data only, and `model.ck
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,6 +15,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqstride.audio_files import Recording
+from seqstride.batches import in_batches
 from seqstride.dataio import load_audio
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.frontend import LogMel
@@ -23,6 +25,7 @@ from seqstride.model import FORMAT, build_module, check_description, module_entr
 from seqstride.units import SPACE, Units, greedy_decode
 
 TRANSCRIPTION = "transcription"
+BATCH_SECONDS = 120.0  # of a padded batch, as long as no single recording is longer
 
 #: what a description may name
 CLASSES: dict[str, type[nn.Module]] = {
@@ -113,14 +116,18 @@ class Transcriber(nn.Module):
         log_probs, encoded = self(signal, lengths)
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
 
-    def read(self, file: str | os.PathLike[str]) -> Tensor:
+    def read(self, file: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
         """A recording (S,) at the model's rate; for a model that reads features, a .npy file (T, C).
+
+        Args:
+            file: its path.
+            start, stop: the first sample or frame of the file, and the one behind the last; None: the end.
 
         Raises:
             ValueError: the file cannot be read, or is not of that form.
         """
         if self.sample_rate is not None:
-            return load_audio(self.sample_rate, file)
+            return load_audio(self.sample_rate, file, start, stop)
         try:
             features = np.load(file, allow_pickle=False)
         except (OSError, ValueError) as error:
@@ -128,7 +135,46 @@ class Transcriber(nn.Module):
         channels = self.encoder.in_channels
         if features.ndim != 2 or features.shape[1] != channels or not len(features):
             raise ValueError(f"{os.fspath(file)!r} (shape {features.shape}) must have shape (T, {channels})")
-        return torch.from_numpy(features).float()
+        return torch.from_numpy(features[start:stop]).float()
+
+
+def transcribe_files(
+    model: Transcriber, recordings: Iterable[Recording], batch_seconds: float = BATCH_SECONDS
+) -> Iterator[tuple[Recording, Transcript | ValueError]]:
+    """Transcribes recordings, in their order; those that cannot be read get an error instead.
+
+    Args:
+        model: its recordings are audio files, or .npy files where it reads features.
+        recordings: one batch of them is in memory at a time.
+        batch_seconds: recordings are put together up to this duration, padding included; a longer one stands alone.
+    """
+    device = next(model.parameters()).device
+
+    def read(recording: Recording) -> Tensor:
+        return model.read(recording.path, recording.start, recording.stop)
+
+    def decide(signal: Tensor, lengths: Tensor) -> list[Transcript]:
+        return model.transcribe(signal.to(device), lengths.to(device))
+
+    rate = model.frame_rate if model.sample_rate is None else model.sample_rate
+    return in_batches(recordings, read, decide, batch_seconds * rate)
+
+
+def table_columns(timestamps: bool) -> list[str]:
+    """The columns of the table of `--csv`; with `timestamps` it has a row for every word."""
+    return ["file", "start", "stop", "word", "error"] if timestamps else ["file", "text", "error"]
+
+
+def table_rows(name: str, transcript: Transcript | ValueError, timestamps: bool) -> list[list[object]]:
+    """The rows of a recording; of one that cannot be read, or has no word, there is one."""
+    if isinstance(transcript, ValueError):
+        return [[name, *[""] * (3 if timestamps else 1), transcript]]
+    if not timestamps:
+        return [[name, transcript.text, ""]]
+    words: list[list[object]] = [
+        [name, f"{word.start:.2f}", f"{word.stop:.2f}", word.text, ""] for word in transcript.words
+    ]
+    return words or [[name, "", "", "", ""]]
 
 
 def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float) -> list[Transcript]:

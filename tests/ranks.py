@@ -8,7 +8,7 @@ import pickle
 import socket
 import traceback
 from collections.abc import Callable
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
 from typing import Any
 
 from torch.distributed import TCPStore
@@ -16,7 +16,7 @@ from torch.distributed import TCPStore
 TIMEOUT = 120.0
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["seqstride.training", "seqstride.brains.asr", "seqstride.classify", "sktime.datasets"])
+_context.set_forkserver_preload(["seqstride.training", "seqstride.brains.asr", "seqstride.classify"])
 
 
 def start(work: Callable[..., Any], *arguments: Any, count: int = 2) -> list[tuple[Any, Connection]]:
@@ -48,7 +48,7 @@ def results(started: list[tuple[Any, Connection]]) -> list[Any]:
     waiting, values = dict(enumerate(started)), {}
     try:
         while waiting:
-            ready = multiprocessing.connection.wait([pipe for _, pipe in waiting.values()], TIMEOUT)
+            ready = wait([pipe for _, pipe in waiting.values()], TIMEOUT)
             assert ready, f"ranks {list(waiting)} do not answer"
             for rank, (_, pipe) in list(waiting.items()):
                 if pipe in ready:

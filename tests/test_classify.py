@@ -12,7 +12,7 @@ import torch
 from tiny_models import resnet, saved, tones
 
 import seqstride.classify
-from seqstride.audio_files import find_recordings
+from seqstride.audio_files import Recording, find_recordings
 from seqstride.classify import classify_files
 from seqstride.cli import main
 from seqstride.dataio import load_audio
@@ -47,6 +47,10 @@ ORDER = ["a.wav", "b.flac", "broken.wav", "sub/c.ogg", "sub/e.wav", "sub/empty.w
 BAD = {"broken.wav": "cannot be read as audio", "sub/empty.wav": "must have at least one sample"}
 
 
+def whole_files(folder: Path) -> list[Recording]:
+    return [Recording(str(file), str(file)) for file in find_recordings([folder])]
+
+
 def classify(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> tuple[list[str], list[str]]:
     """The lines on stdout and stderr."""
     assert main(["classify", *map(str, words)]) == code
@@ -70,18 +74,18 @@ def test_folders_are_searched_and_files_are_taken_as_they_are(recordings: Path) 
 @pytest.mark.parametrize("batch_seconds", [0.01, 0.5, 1.3, 1000])
 def test_results_do_not_depend_on_the_batches(model: Path, recordings: Path, batch_seconds: float) -> None:
     classifier = load_model(model)
-    results = list(classify_files(classifier, find_recordings([recordings]), batch_seconds))
-    assert [result.file.relative_to(recordings).as_posix() for result in results] == ORDER
+    results = list(classify_files(classifier, whole_files(recordings), batch_seconds))
+    assert [Path(result.recording.path).relative_to(recordings).as_posix() for result in results] == ORDER
     for result in results:
-        name = result.file.relative_to(recordings).as_posix()
+        name = Path(result.recording.path).relative_to(recordings).as_posix()
         if name in BAD:
             assert result.decisions == {}
             assert result.error is not None
             assert BAD[name] in result.error
-            assert str(result.file) in result.error
+            assert result.recording.path in result.error
             continue
         assert result.error is None
-        waveform = load_audio(8000, result.file)
+        waveform = load_audio(8000, result.recording.path)
         [expected] = classifier.decide(waveform[None], torch.tensor([len(waveform)]))
         assert list(result.decisions) == ["digit", "speaker"]
         for label, decision in result.decisions.items():
@@ -99,7 +103,7 @@ def test_batches_have_a_limited_duration(model: Path, recordings: Path, monkeypa
         0.7: [(2, 2400), (1, 8000), (1, 4800), (1, 1600)],
     }.items():
         sizes.clear()
-        list(classify_files(classifier, find_recordings([recordings]), limit))
+        list(classify_files(classifier, whole_files(recordings), limit))
         assert sizes == expected
     assert seqstride.classify.BATCH_SECONDS < 1000, "minutes, not hours"
 
@@ -110,7 +114,8 @@ def test_the_command_prints_and_writes_every_label(
     table = tmp_path / "new" / "labels.csv"
     out, err = classify(capsys, recordings, "absent.wav", "--model", model, "--csv", table, code=2)
     expected = {
-        result.file: result.decisions for result in classify_files(load_model(model), find_recordings([recordings]))
+        Path(result.recording.path): result.decisions
+        for result in classify_files(load_model(model), whole_files(recordings))
     }
     lines = []
     for file, decisions in expected.items():

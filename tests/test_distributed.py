@@ -2,28 +2,43 @@
 
 from __future__ import annotations
 
+import csv
+import json
 import os
+import re
+import time
+from collections.abc import Iterator, Sequence
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import ranks
+import soundfile
 import torch
 import torch.distributed as dist
 from helpers import KEYS, LEARNT
 from speechbrain.dataio.batch import PaddedBatch
+from tiny_models import resnet, saved, tones
 from torch import nn
 
 import seqstride as ss
+import seqstride.dataio
+from seqstride.audio_files import Recording, read_list
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.asr import CTCBrain
+from seqstride.cli import main
 from seqstride.distributed import rank
 from seqstride.distributed import ranks as group_size
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
 from seqstride.lengths import MaskedBatchNorm1d
+from seqstride.model import SequenceClassifier
+from seqstride.recipe import recipes_folder
+from seqstride.shards import write_in_shards
+from seqstride.transcribe import Transcriber, save_transcriber
 from seqstride.units import Units
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
@@ -203,3 +218,199 @@ def test_every_method_learns_on_two_ranks_what_it_learns_on_one() -> None:
 
 def test_items_count_alike_where_ranks_have_different_numbers_of_them() -> None:
     assert_one_run(recognition, ["adastride", "dct_diffstride"], [[[0, 2, 4], [1]], [[6], [3, 7]]])
+
+
+# Whole runs
+
+RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id" / "hparams"
+
+
+def command(folder: Path, *words: object) -> int:
+    """`seqstride …`; each rank prints into a file of its own."""
+    with open(folder / f"printed_{rank()}", "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+        return main([str(word) for word in words])
+
+
+def test_a_run_of_two_ranks_is_that_of_one_with_the_same_batches(tmp_path: Path) -> None:
+    def words(name: str, batch_size: int) -> list[object]:
+        options = {"number_of_epochs": 1, "mixup_alpha": 0, "dropout": 0, "device": "cpu", "batch_size": batch_size}
+        flags = chain(*((f"--{key}", value) for key, value in options.items()))
+        return ["train", RECIPE / "diffstride.yaml", *flags, "--output_folder", tmp_path / name, "--noprogressbar"]
+
+    # 316 items: 12 steps of 27, the last one shorter
+    assert ranks.run(command, tmp_path, *words("two", 27)) == [0, 0]
+    assert main([str(word) for word in words("one", 54)]) == 0
+    two, one = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("two", "one"))
+    assert (two["processes"], one["processes"]) == (2, 1)
+    assert two["strides"] != two["initial_strides"]
+    np.testing.assert_allclose(two["strides"], one["strides"], rtol=1e-4)
+    for key in ("test_loss", "valid_loss"):
+        assert two[key] == pytest.approx(one[key], rel=1e-3)
+    assert two["test_items_per_class"] == one["test_items_per_class"]
+    assert sorted(path.name for path in (tmp_path / "two").iterdir()) == sorted(
+        path.name for path in (tmp_path / "one").iterdir()
+    )
+    assert len((tmp_path / "two" / "train_log.txt").read_text().splitlines()) == 2
+    assert len(list((tmp_path / "two" / "save" / "checkpoints").iterdir())) == 1
+    assert "epoch: 1" not in (tmp_path / "printed_1").read_text()
+
+
+def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
+    options = ["--device", "cpu", "--output_folder", tmp_path / "out", "--noprogressbar"]
+    for changed, message in (
+        (["--data_folder", tmp_path / "none"], "JapaneseVowels_TRAIN.ts is missing"),  # rank 0 prepares the data
+        (["--widht", 3], "`widht` is not a key of train.yaml"),  # all ranks find it
+    ):
+        start = time.monotonic()
+        assert ranks.run(command, tmp_path, "train", RECIPE / "max.yaml", *options, *changed) == [2, 2]
+        assert time.monotonic() - start < 60
+        printed = (tmp_path / "printed_0").read_text() + (tmp_path / "printed_1").read_text()
+        assert printed.count(message) == 1
+        assert "Traceback" not in printed
+
+
+# Long lists
+
+
+class Killed(BaseException):
+    """Stands for the end of the process."""
+
+
+def test_parts_are_kept_and_never_mixed(tmp_path: Path) -> None:
+    output, done = tmp_path / "new" / "squares.txt", []
+
+    def work(chunk: Sequence[int]) -> Iterator[str]:
+        for number in chunk:
+            if number == 130 and 130 not in done:
+                done.append(130)
+                raise Killed
+            done.append(number)
+            yield f"{number * number}\n"
+
+    def run(numbers: range, job: str = "squares") -> None:
+        write_in_shards(numbers, work, output, header="n\n", job={"job": job})
+
+    with pytest.raises(Killed):
+        run(range(200))
+    assert not output.exists()
+    before = list(done)
+    for numbers, job, message in ((range(201), "squares", "items"), (range(200), "cubes", "job")):
+        with pytest.raises(ValueError, match=f"has begun as '.*squares.txt.parts' with other {message}:"):
+            run(numbers, job)
+    assert done == before
+    run(range(200))
+    assert output.read_text() == "n\n" + "".join(f"{number * number}\n" for number in range(200))
+    # three to a chunk: what was lost is 129, which had come before 130
+    assert sorted(done) == sorted([*range(200), 129, 130])
+    assert [path.name for path in output.parent.iterdir()] == ["squares.txt"]
+    run(range(3), "another")
+    assert output.read_text() == "n\n0\n1\n4\n"
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A manifest of parts of recordings, one of which is none, and a text that lists the files."""
+    folder = tmp_path_factory.mktemp("corpus")
+    for index in range(5):
+        soundfile.write(folder / f"{index}.wav", tones(0.2 + 0.1 * index, 8000, seed=index).numpy(), 8000)
+    (folder / "3.wav").write_bytes(b"no audio at all")
+    items = {f"item {index}": {"wav": f"{{data_root}}/{index}.wav", "duration": 0.2} for index in range(5)}
+    items["part"] = {"wav": "{data_root}/4.wav", "start": 1000, "stop": 2500}
+    (folder / "corpus.json").write_text(json.dumps(items))
+    (folder / "files.txt").write_text("".join(f"{folder / str(index)}.wav\n" for index in range(5)))
+    return folder
+
+
+def recogniser(folder: Path) -> Path:
+    """A recogniser that has learnt nothing, but writes something."""
+    torch.manual_seed(3)
+    arguments = {"in_channels": 12, "channels": 8, "strides": [2], "downsampler": "adastride", "layers": 1, "heads": 2}
+    modules = {
+        "frontend": ("encoders.frontend.LogMel", {"sample_rate": 8000, "bands": 12}),
+        "normalize": ("encoders.heads.FeatureNorm", {"channels": 12, "centred": True}),
+        "encoder": ("encoders.conformer.ConformerEncoder", arguments),
+    }
+    description = {
+        **{"format": 1, "task": "transcription", "units": {"kind": "chars", "names": [" ", "A", "B"]}},
+        **{"sample_rate": 8000, "frame_rate": 100.0, "feature_name": "mel band"},
+        "modules": {
+            name: {"class": f"seqstride.{kind}", "arguments": words} for name, (kind, words) in modules.items()
+        },
+    }
+    model = Transcriber(description)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(0.5 * torch.randn(parameter.shape))
+    folder.mkdir()
+    kept = {name: getattr(model, name) for name in (*modules, "output")}
+    save_transcriber(folder, description, kept)
+    return folder
+
+
+@pytest.mark.parametrize("task", ["classify", "transcribe"])
+def test_two_ranks_write_the_table_of_one(
+    task: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if task == "classify":
+        model, kind, flags = saved(resnet("adastride"), tmp_path / "model"), SequenceClassifier, []
+    else:
+        model, kind, flags = recogniser(tmp_path / "model"), Transcriber, ["--timestamps"]
+
+    def words(name: str) -> list[str]:
+        chosen = ["--list", corpus / "corpus.json", "--model", model, "--csv", tmp_path / name, *flags]
+        return [task, *map(str, chosen)]
+
+    assert main(words("one.csv")) == 2  # one is no recording
+    printed = capsys.readouterr()
+    assert "3.wav' cannot be read as audio" in printed.err
+    assert len(re.findall("^(item|part)", printed.out, re.MULTILINE)) == 5
+    one = (tmp_path / "one.csv").read_bytes()
+    with open(tmp_path / "one.csv", encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(dict.fromkeys(row["file"] for row in rows)) == [*(f"item {index}" for index in range(5)), "part"]
+    assert [row["file"] for row in rows if row["error"]] == ["item 3"]
+    assert len({tuple(row.values())[1:4] for row in rows}) > 3
+
+    # killed at the fourth recording that can be read, and gone on with by two processes
+    load, loaded = seqstride.dataio.load_audio, []
+
+    def killed(rate: int, path: str, *part: Any) -> torch.Tensor:
+        loaded.append(path)
+        if len(loaded) == 5:
+            raise Killed
+        return load(rate, path, *part)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"{kind.__module__.replace('model', 'classify')}.load_audio", killed)
+        with pytest.raises(Killed):
+            main(words("two.csv"))
+    assert not (tmp_path / "two.csv").exists()
+    assert len(list((tmp_path / "two.csv.parts").glob("0*[0-9]"))) == 4
+    assert ranks.run(command, tmp_path, *words("two.csv")) == [2, 0]
+    assert (tmp_path / "two.csv").read_bytes() == one
+    assert not (tmp_path / "two.csv.parts").exists()
+    assert (tmp_path / "printed_0").read_text() == f"seqstride: 1 of 6 cannot be read, see {tmp_path / 'two.csv'}\n"
+    assert (tmp_path / "printed_1").read_text() == ""
+
+
+def test_lists_are_read_and_several_processes_need_a_table(corpus: Path, tmp_path: Path) -> None:
+    part = read_list(corpus / "corpus.json", "/elsewhere")[-1]
+    assert part == Recording("part", "/elsewhere/4.wav", 1000, 2500)
+    files = [str(corpus / f"{index}.wav") for index in range(5)]
+    assert read_list(corpus / "files.txt") == [Recording(file, file) for file in files]
+    for name, text, message in (
+        ("absent", None, "must be a file"),
+        ("empty.txt", "\n", "must list at least one recording"),
+        ("list.json", "[1]", "must be a manifest of items with `wav` or `features`"),
+        ("items.json", '{"a": {"text": "x"}}', "must be a manifest of items with `wav` or `features`"),
+    ):
+        if text is not None:
+            (tmp_path / name).write_text(text)
+        with pytest.raises(ValueError, match=message):
+            read_list(tmp_path / name)
+    model = saved(resnet("average"), tmp_path / "model")
+    assert ranks.run(command, tmp_path, "classify", files[0], "--model", model) == [2, 2]
+    printed = (tmp_path / "printed_0").read_text() + (tmp_path / "printed_1").read_text()
+    assert printed.count("`--csv` must be given with several processes") == 1

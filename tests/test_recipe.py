@@ -217,10 +217,11 @@ def test_train_py_works_in_its_folder(tmp_path: Path) -> None:
 
 def test_torchrun_trains_on_two_processes(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
-    options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--distributed_backend=gloo"]
-    launch([*torchrun, "train.py", "hparams/diffstride.yaml", *options, "--noprogressbar"], RECIPE)
+    options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--noprogressbar"]
+    launch([*torchrun, "-m", "seqstride", "train", "hparams/diffstride.yaml", *options], RECIPE)
     record = json.loads((tmp_path / "results.json").read_text())
     assert sum(record["test_items_per_class"].values()) == 370
+    assert record["processes"] == 2
 
 
 # Results
