@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +24,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seqstride as ss
 from seqstride.augment import BandAugment, Tempo
-from seqstride.brains.asr import CTCBrain, average_states
+from seqstride.brains.asr import CTCBrain, Prediction, average_states
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.encoded import Encoded
@@ -93,6 +94,16 @@ def test_speechbrains_own_convolution_module_would_leak() -> None:
         own.load_state_dict(layer.convolution_module.state_dict())
         layer.convolution_module = own.eval()
     assert largest_difference(model) > 1e-3
+
+
+def test_the_middle_is_the_end_of_an_encoder_of_half_the_layers() -> None:
+    model, half = encoder("average").train(), encoder("average").train()
+    half.conformer.layers = half.conformer.layers[:1]
+    x = padded()
+    middle, end = model(x, LENGTHS).middle, half(x, LENGTHS).features
+    for item, length in enumerate(model.output_lengths(LENGTHS)):
+        torch.testing.assert_close(middle[item, :, :length], end[item, :, :length])
+    assert model.eval()(x, LENGTHS).middle is None
 
 
 @pytest.mark.parametrize(
@@ -371,7 +382,7 @@ def test_masked_bands_are_at_their_mean() -> None:
 def brain(units: Units, model: ConformerEncoder | None = None, searcher: object = None) -> CTCBrain:
     """As much of the Brain as counting and decoding need."""
     bare = object.__new__(CTCBrain)
-    bare.units, bare.searcher = units, searcher
+    bare.units, bare.searcher, bare.device = units, searcher, "cpu"
     bare.modules = {"encoder": model}
     price = {"weight": 0.0}
     bare.hparams = SimpleNamespace(text="words", penalty_weight=1.0, complexity=price)
@@ -397,7 +408,7 @@ def test_an_item_that_is_too_short_has_no_part_in_the_loss() -> None:
     def loss(texts: list[str], lengths: list[int]) -> tuple[float, int]:
         bare = brain(Units("chars", "ABC"))
         encoded = SimpleNamespace(lengths=torch.tensor(lengths), penalty=torch.zeros(()))
-        value = bare.compute_objectives((log_probs, encoded), SimpleNamespace(text=texts), Stage.TRAIN)
+        value = bare.compute_objectives(Prediction(log_probs, encoded), SimpleNamespace(text=texts), Stage.TRAIN)
         return float(value), bare.unaligned
 
     log_probs = torch.randn(2, 6, 4).log_softmax(2)
@@ -564,6 +575,37 @@ def test_a_toy_language_is_learnt_without_an_error(
             assert float(found[1]) == pytest.approx(stop, abs=0.12)
 
 
+def test_the_middle_has_its_share_of_the_loss(
+    toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    seen: list[dict[str, float]] = []
+    objectives = CTCBrain.compute_objectives
+
+    def compare(self: CTCBrain, predictions: Prediction, batch: object, stage: Stage) -> torch.Tensor:
+        loss = objectives(self, predictions, batch, stage)
+        if stage == Stage.TRAIN:
+            encoded = predictions.encoded
+            middle = self.modules["output"](encoded.middle.transpose(1, 2)).log_softmax(2)
+            end, inside = (
+                objectives(self, Prediction(log_probs, encoded), batch, stage).item()
+                for log_probs in (predictions.log_probs, middle)
+            )
+            assert loss.item() == pytest.approx(0.7 * end + 0.3 * inside, rel=1e-4)
+            seen.append(inside - end)
+        else:
+            assert predictions.middle is None
+        return loss
+
+    monkeypatch.setattr(CTCBrain, "compute_objectives", compare)
+    assert run("average", toy, tmp_path, layers=2, intermediate=0.3) == 0
+    assert max(map(abs, seen)) > 0.01
+
+    forward = ConformerEncoder.forward
+    monkeypatch.setattr(ConformerEncoder, "forward", lambda *args: replace(forward(*args), middle=None))
+    assert run("average", toy, tmp_path / "none", intermediate=0.3) == 2
+    assert "`intermediate` (=0.3) must be 0 with an encoder without `middle`" in capsys.readouterr().err
+
+
 def test_units_too_fine_for_the_strides_stop_before_training(
     toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -623,6 +665,7 @@ def test_what_is_wrong_is_one_line(
     for overrides, message in (
         ({"selection": "accuracy"}, "`selection` (='accuracy') must be 'WER' or 'CER'"),
         ({"average": 0}, "`average` (=0) must be at least 1"),
+        ({"intermediate": 1}, "`intermediate` (=1) must be at least 0 and below 1"),
         ({"units": "phones"}, "`kind` (='phones') must be one of chars, words, pieces"),
         ({"text": "sentence"}, "`text` (='sentence') must be a key of every item with words; train: "),
         ({"beam_search": search}, "`beam_search` with an n-gram model needs kenlm and pygtrie"),

@@ -44,6 +44,8 @@ class Prediction(NamedTuple):
     """(B, L, units), float32."""
     encoded: Any
     """What the encoder returned: features, lengths, penalty, plans."""
+    middle: Tensor | None = None
+    """As `log_probs`, of the middle of the encoder; where it has a share of the loss."""
 
 
 class CTCBrain(DownsamplingBrain):
@@ -52,6 +54,9 @@ class CTCBrain(DownsamplingBrain):
     Batches have `signal` and `text`. Module `output`: the linear layer. The loss of a batch is the sum of its items'
     CTC losses over the number of their units, plus what `DownsamplingBrain.regularised` adds. Items with fewer frames
     than CTC needs cannot be aligned: they have no part in the loss and are counted in every epoch (`unalignable`).
+    In training `intermediate` is the share that the same loss has of the features in the middle of the encoder, behind
+    the same linear layer (Lee & Watanabe, "Intermediate loss regularization for CTC-based speech recognition", ICASSP
+    2021): it learns faster.
 
     Validation decodes greedily; the test with `beam_search`, where there is one. The encoder that is scored is the mean
     of the best `average` epochs; integer buffers are those of the best one.
@@ -61,10 +66,11 @@ class CTCBrain(DownsamplingBrain):
     SentencePiece's trainer), `selection` ("WER" or "CER", of the validation part, decides which epochs are best),
     `average`, `warmup_steps` (optimiser steps in which the learning rates rise from 0), `beam_search` (null, or what
     makes a SpeechBrain CTC searcher, given `blank_index` and `vocab_list`), `dynamic_batching` (null, or keyword
-    arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds).
+    arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds); where it is there, `intermediate`.
     """
 
     running = ("unaligned",)
+    intermediate = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -73,6 +79,9 @@ class CTCBrain(DownsamplingBrain):
             raise ValueError(f"`selection` (={self.selection!r}) must be 'WER' or 'CER'")
         if self.hparams.average < 1:
             raise ValueError(f"`average` (={self.hparams.average}) must be at least 1")
+        self.intermediate = getattr(self.hparams, "intermediate", self.intermediate)
+        if not 0 <= self.intermediate < 1:
+            raise ValueError(f"`intermediate` (={self.intermediate}) must be at least 0 and below 1")
         self.checkpoints_kept = self.hparams.average
         self.units: Units = self.hparams.unit_names
         self.train_sampler = getattr(self.hparams, "train_batches", None)
@@ -165,12 +174,18 @@ class CTCBrain(DownsamplingBrain):
         signal, relative = batch.signal
         x, lengths = self.features(signal, absolute_lengths(relative, signal.shape[1]), stage)
         encoded = self.net("encoder", stage)(x, lengths)
-        logits = self.net("output", stage)(encoded.features.transpose(1, 2))
-        return Prediction(logits.float().log_softmax(2), encoded)
+        features = [encoded.features]
+        if stage == sb.Stage.TRAIN and self.intermediate > 0:
+            if encoded.middle is None:
+                raise ValueError(f"`intermediate` (={self.intermediate}) must be 0 with an encoder without `middle`")
+            features.append(encoded.middle)
+        logits = self.net("output", stage)(torch.cat(features).transpose(1, 2))
+        log_probs, *middle = logits.float().log_softmax(2).chunk(len(features))
+        return Prediction(log_probs, encoded, *middle)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
         """The loss of a batch; decodes it in validation and test."""
-        log_probs, encoded = predictions
+        log_probs, encoded, middle = predictions
         targets = [self.units.encode(text) for text in batch.text]
         targets *= len(log_probs) // len(targets)  # an augmenter may put new items behind the originals
         counts = torch.tensor([len(target) for target in targets])
@@ -178,15 +193,21 @@ class CTCBrain(DownsamplingBrain):
         lengths = encoded.lengths.cpu()
         alignable = lengths >= needed
         self.unaligned += int((~alignable).sum())
-        losses = nn.functional.ctc_loss(
-            log_probs.transpose(0, 1),
-            torch.tensor([unit for target in targets for unit in target], device=log_probs.device),
-            lengths,
-            counts,
-            blank=BLANK,
-            reduction="none",
-            zero_infinity=True,
-        )
+
+        def ctc(log_probs: Tensor) -> Tensor:
+            return nn.functional.ctc_loss(
+                log_probs.transpose(0, 1),
+                torch.tensor([unit for target in targets for unit in target], device=log_probs.device),
+                lengths,
+                counts,
+                blank=BLANK,
+                reduction="none",
+                zero_infinity=True,
+            )
+
+        losses = ctc(log_probs)
+        if middle is not None:
+            losses = (1 - self.intermediate) * losses + self.intermediate * ctc(middle)
         units = int((counts * alignable).sum())
         loss = self.share(units, stage) * losses.sum() / max(1, units)
         if stage != sb.Stage.TRAIN:
@@ -256,6 +277,7 @@ class CTCBrain(DownsamplingBrain):
         seconds = sum(item_seconds(item) for item in data.values())
         return {
             "metric": {"name": "WER", "value": self.test["WER"], "unit": "%", "lower_is_better": True},
+            "figures": {"test CER, %": self.test["CER"], "output frames per s": self.output_frames / seconds},
             **{f"test_{name}": value for name, value in self.test.items()},
             "units": self.units.kind,
             "unit_count": len(self.units),

@@ -102,12 +102,13 @@ class ConformerEncoder(nn.Module):
             kernel_size=kernel_size,
             dropout=dropout,
             attention_type="RelPosMHAXL",
+            output_hidden_states=True,
         )
         for layer in self.conformer.layers:
             layer.convolution_module = MaskedConvolutionModule(channels, kernel_size, dropout=dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Encoded:
-        """(B, C, T), (B,) integers or None → `Encoded` with features (B, C', L).
+        """(B, C, T), (B,) integers or None → `Encoded` with features (B, C', L), in training also those in the middle.
 
         Raises:
             ValueError: naming argument, value and rule.
@@ -116,10 +117,14 @@ class ConformerEncoder(nn.Module):
         frames = self.dropout(self.projection(h.transpose(1, 2)))
         # real frames attend to real frames: what stands in the padding reaches nobody, and is cut off at the end
         padding = None if inner is None else ~length_mask(inner, frames.shape[1])
-        frames, _ = self.conformer(frames, src_key_padding_mask=padding, pos_embs=self.positions(frames))
+        frames, _, inputs = self.conformer(frames, src_key_padding_mask=padding, pos_embs=self.positions(frames))
         features = frames.transpose(1, 2)
         penalty = torch.stack([plan.penalty for plan in plans]).sum()
-        return Encoded(features if inner is None else zero_padding(features, inner), plans[-1].lengths, penalty, plans)
+        # the middle as if it were the end, with the same norm
+        middle = self.conformer.norm(inputs[len(inputs) // 2]).transpose(1, 2) if self.training else None
+        if inner is not None:
+            features = zero_padding(features, inner)
+        return Encoded(features, plans[-1].lengths, penalty, plans, middle=middle)
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Output frames of items with these input lengths, with the present strides: (B,) integers → (B,) int64."""

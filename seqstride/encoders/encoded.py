@@ -22,6 +22,8 @@ class Encoded:
         penalty: 0-d tensor, the sum of the plans' penalties.
         plans: one per downsampling layer, at least one; along time.
         frequency_plans: as many, along frequency, where an encoder downsamples that axis, too; else none.
+        middle: (B, C, L), what the encoder's later layers start from, for a loss of its own; of a `ConformerEncoder`
+            in training, else None. Its padding may be anything.
     """
 
     features: Tensor
@@ -29,6 +31,7 @@ class Encoded:
     penalty: Tensor
     plans: list[Plan]
     frequency_plans: list[Plan] = field(default_factory=list)
+    middle: Tensor | None = None
 
     @property
     def input_lengths(self) -> Tensor:
