@@ -64,6 +64,18 @@ seconds, and the word; they are those of the encoder's output frames, put back o
 A model that was trained on features reads .npy files (frames, channels). Files that cannot be read are named, the
 others are done, and the exit code is 2. With --csv it resumes, and divides its work among processes, as classify."""
 
+UNITS_HELP = """\
+Writes a recording down as discrete units, with a trained VQ-VAE: for each a line with start and end in seconds, and its
+code (or codes, where the quantiser is residual). With --json also all that `seqstride resynth` needs:
+
+  seqstride units five.wav --model results/spoken_digit_units_adastride/theo/1986 --json > five.json"""
+
+RESYNTH_HELP = """\
+Makes sound of the units of a recording: what the model's decoder reconstructs, and for models of spectrograms a
+waveform that has it. FILE is a recording, or what `seqstride units --json` wrote:
+
+  seqstride resynth five.json --model results/spoken_digit_units_adastride/theo/1986 -o five_again.wav"""
+
 SERIES_HELP = """\
 Fits a classifier to the time series of one file, labels those of another, and reports how well that went:
 
@@ -221,6 +233,30 @@ def _parser() -> argparse.ArgumentParser:
     _add_recordings(transcribe, "audio files, or folders of them; features (.npy)", "write a table there")
     transcribe.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
     transcribe.set_defaults(run=_transcribe)
+
+    units = commands.add_parser(
+        "units",
+        help="write a recording down as discrete units, with a trained VQ-VAE",
+        description=UNITS_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    units.add_argument("file", metavar="FILE", help="an audio file")
+    units.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    units.add_argument("--json", action="store_true", help="as JSON, which `seqstride resynth` reads")
+    units.set_defaults(run=_units)
+
+    resynth = commands.add_parser(
+        "resynth",
+        help="make sound of the units of a recording",
+        description=RESYNTH_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    resynth.add_argument("file", metavar="FILE", help="an audio file, or units as JSON (.json)")
+    resynth.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    resynth.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound (WAV, FLAC, …)")
+    resynth.set_defaults(run=_resynth)
     return parser
 
 
@@ -489,6 +525,36 @@ def _say(text: str, error: str | None) -> None:
         tqdm.write(text)
     else:
         tqdm.write(f"seqstride: {error}", file=sys.stderr)
+
+
+def _units(arguments: argparse.Namespace) -> None:
+    from seqstride.codes import load_coder, to_json
+    from seqstride.dataio import load_audio
+
+    model = load_coder(arguments.model)
+    coded = model.encode(load_audio(model.sample_rate, arguments.file))
+    if arguments.json:
+        print(to_json(model, coded), end="")
+        return
+    for unit in model.units(coded):
+        print(f"{unit.start:8.3f} {unit.end:8.3f} {' '.join(map(str, unit.codes))}")
+
+
+def _resynth(arguments: argparse.Namespace) -> None:
+    import soundfile
+
+    from seqstride.codes import from_json, load_coder
+    from seqstride.dataio import load_audio
+
+    model = load_coder(arguments.model)
+    file = Path(arguments.file)
+    if file.suffix == ".json":
+        coded = from_json(model, file.read_text(encoding="utf-8"))
+    else:
+        coded = model.encode(load_audio(model.sample_rate, file))
+    # samples beyond full scale would wrap around in a file of whole numbers
+    waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
+    soundfile.write(arguments.output, waveform, model.sample_rate)
 
 
 if __name__ == "__main__":

@@ -192,7 +192,7 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
         modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
     """
     folder = Path(folder)
-    description = _with_drawn_strides(description, modules["encoder"])
+    description = with_drawn_strides(description, modules["encoder"])
     write_model(folder, description, modules)
     with whole_file(folder / "hyperparams.yaml") as part:
         part.write_text(_speechbrain(description), encoding="utf-8")
@@ -202,7 +202,7 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
         part.write_text("\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8")
 
 
-def _with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping[str, Any]:
+def with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping[str, Any]:
     """The encoder's strides instead of the word `random`: whoever loads the model would draw others."""
     description = copy.deepcopy(dict(description))
     arguments = description["modules"]["encoder"]["arguments"]

@@ -10,9 +10,15 @@ import torch
 from torch import Tensor
 
 from seqstride.align import align_frames, scatter_frames
-from seqstride.lengths import Frames, check_signal, float64_on, zero_padding
+from seqstride.lengths import Frames, check_lengths, check_signal, float64_on, zero_padding
 from seqstride.masks import Transform, Window
-from seqstride.positions import frame_counts, inverse_positions, local_strides, uniform_positions
+from seqstride.positions import (
+    frame_counts,
+    inverse_positions,
+    local_strides,
+    positions_from_durations,
+    uniform_positions,
+)
 from seqstride.resample import interpolate, spectral_crop, window_table
 
 
@@ -226,3 +232,49 @@ class ScatterPlan(PositionPlan):
 
     def align(self, x: Tensor) -> Tensor:
         return scatter_frames(x, self.positions, self.frames, self.sigma_square, self.empty)
+
+
+class DurationPlan(Plan):
+    """What durations alone tell of a plan: enough for the way back, `expand`, and for all readings of time.
+
+    Args:
+        durations: (B, L) int64, at least one frame for every item, 0 behind its output length.
+        lengths: (B,) int64, output frames of each item.
+        positions: (B, T), those the durations were counted from. They get the gradients, straight through; None: there
+            are none.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: ours.
+    """
+
+    def __init__(self, durations: Tensor, lengths: Tensor, positions: Tensor | None = None) -> None:
+        if durations.ndim != 2 or durations.dtype != torch.int64:
+            raise ValueError(
+                f"`durations` ({durations.dtype}, {tuple(durations.shape)}) must be int64, of shape (B, L)"
+            )
+        check_lengths(lengths, len(durations))
+        counts = durations.sum(1)
+        host_input, host_output = counts.tolist(), lengths.tolist()
+        for item, (frames, output) in enumerate(zip(host_input, host_output, strict=True)):
+            if not 1 <= output <= durations.shape[1]:
+                raise ValueError(
+                    f"`lengths` (={host_output}) must be in 1 … {durations.shape[1]}, the L of `durations`"
+                )
+            if frames < 1 or int(durations[item].min()) < 0 or durations[item, output:].any():
+                raise ValueError(
+                    f"`durations` (={durations[item].tolist()}) must not be negative, at least one frame in all, and 0 "
+                    f"behind the item's {output} output frames"
+                )
+        width = max(host_input) if positions is None else positions.shape[1]
+        frames_ = Frames(counts, lengths, host_input, host_output, width)
+        dtype = torch.float32 if positions is None else positions.dtype
+        super().__init__(frames_, torch.zeros((), dtype=dtype, device=durations.device))
+        self._positions = positions_from_durations(durations, frames_)
+        if positions is not None:
+            self._positions = self._positions + (positions - positions.detach())
+
+    @property
+    def positions(self) -> Tensor:
+        return self._positions

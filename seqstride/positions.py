@@ -88,6 +88,22 @@ def frame_counts(positions: Tensor, frames: Frames) -> Tensor:
     return counts.scatter_add_(1, d, length_mask(frames.input_lengths, frames.width).long())
 
 
+def positions_from_durations(durations: Tensor, frames: Frames) -> Tensor:
+    """Positions as durations alone tell them: those of output frame l evenly spread over l − ½ … l + ½.
+
+    `frame_counts` of the result gives the durations again. (B, L) int64 → (B, T), 0 in the padding. Source: ours.
+    """
+    dtype = float64_on(durations.device)
+    t = torch.arange(frames.width, device=durations.device).expand(len(durations), -1).contiguous()
+    ends = durations.cumsum(1)
+    # the first output frame that ends behind t: those without any input frames are passed over
+    owner = torch.minimum(torch.searchsorted(ends, t, right=True), frames.lengths[:, None] - 1)
+    duration = durations.gather(1, owner)
+    inside = (t - (ends.gather(1, owner) - duration)).to(dtype) + 0.5
+    p = owner - 0.5 + inside / duration.clamp(min=1)
+    return p.masked_fill(~length_mask(frames.input_lengths, frames.width), 0.0)
+
+
 def sorted_positions(positions: Tensor, lengths: Tensor) -> Tensor:
     """Positions with +inf in the padding, so that every row is sorted and can be searched."""
     return positions.detach().masked_fill(~length_mask(lengths, positions.shape[1]), torch.inf).contiguous()

@@ -251,7 +251,8 @@ def results_table(records: Iterable[Record], order: Iterable[str] = ()) -> str:
         ValueError: the records do not belong into one table.
     """
     records = list(records)
-    columns = [METHOD, _metric_column(records), SEEDS, STRIDES, MACS, PARAMETERS, TRAINING]
+    columns = [METHOD, _metric_column(records), *_figure_columns(records)]
+    columns += [SEEDS, STRIDES, MACS, PARAMETERS, TRAINING]
     groups = by_method(records, order)
     return "\n\n".join([_markdown(columns, groups), *_data_sets_table(records, groups)])
 
@@ -270,7 +271,7 @@ def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
     columns = [METHOD, _metric_column(records)]
     if len(methods) > 1:
         columns += _difference_columns(records, groups.get(methods[0], []), methods[0])
-    columns += [RUNS, PARAMETERS, MACS, EPOCH, STRIDES]
+    columns += [*_figure_columns(records), RUNS, PARAMETERS, MACS, EPOCH, STRIDES]
     caption = _caption(records, methods, most=max(map(len, groups.values())))
     return "\n\n".join([_markdown(columns, groups), caption, *_data_sets_table(records, groups)])
 
@@ -308,6 +309,16 @@ def _metric_column(records: Sequence[Record]) -> Column:
         return mean if spread is None else f"{mean} ± {metric.number(spread)}"
 
     return metric.title, cell
+
+
+def _figure_columns(records: Sequence[Record]) -> list[Column]:
+    """What a task also wants to be seen: a record's `figures`, title → value; the means over the runs."""
+
+    def column(title: str) -> Column:
+        return title, lambda runs: f"{statistics.mean(run['figures'][title] for run in runs):.3g}"
+
+    titles = [title for title in records[0].get("figures", {}) if all(title in r.get("figures", {}) for r in records)]
+    return [column(title) for title in titles]
 
 
 def _difference_columns(records: Sequence[Record], reference: Sequence[Record], name: str) -> list[Column]:

@@ -32,6 +32,9 @@ class LogMel(nn.Module):
     Source: torchaudio's mel transform; exact lengths are ours.
     """
 
+    first_centre = 0.0
+    """Frames from the start of a recording to the centre of its first frame."""
+
     taper: Tensor
     filters: Tensor
 

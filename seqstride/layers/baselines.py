@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from seqstride.layers.base import Downsampler
 from seqstride.lengths import Frames, floor_length, length_mask, zero_padding
 from seqstride.masks import Transform, check_stride
-from seqstride.plan import Plan, SpectralPlan, UniformPlan
+from seqstride.plan import IdentityPlan, Plan, SpectralPlan, UniformPlan
 from seqstride.resample import pooling_ramps, pooling_windows
 
 Kind = Literal["strided", "average", "max", "blur"]
@@ -94,6 +94,8 @@ class _IntegerStride(Downsampler):
         return -(-length // self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        if self.stride == 1 and self.kind in ("average", "blur"):
+            return IdentityPlan(frames, x)
         return PoolPlan(frames, self.kind, self.stride, x)
 
 

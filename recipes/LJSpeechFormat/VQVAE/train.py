@@ -1,0 +1,22 @@
+#!/usr/bin/env python3
+"""Discrete units of recordings in the format of LJSpeech, with a VQ-VAE.
+
+python train.py hparams/adastride.yaml [--device cpu] [--any_key_of_train.yaml value ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from seqstride.brains.vqvae import VQVAEBrain
+from seqstride.training import run_recipe
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the recipe with the arguments of the command line."""
+    run_recipe(VQVAEBrain, argv)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,253 @@
+"""Discrete units of recordings: a VQ-VAE whose encoder downsamples by any method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqstride._compat import require_torchaudio
+from seqstride.brains.base import DownsamplingBrain
+from seqstride.codes import describe_coder, save_coder, unit_edges
+from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.vqvae import Quantized, decode_vectors, duration_plan
+from seqstride.lengths import absolute_lengths
+from seqstride.plan import PositionPlan
+from seqstride.plot import plot_training
+from seqstride.plot_codes import Reconstruction, plot_codes
+from seqstride.probe import code_shares, probe_accuracy
+from seqstride.reconstruction import entropy, undo_norm
+from seqstride.view import DECIBEL
+from seqstride.windows import random_windows
+
+require_torchaudio()
+
+import speechbrain as sb  # noqa: E402
+from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
+
+from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
+
+
+class Prediction(NamedTuple):
+    """What a forward pass gives the objective."""
+
+    target: Tensor
+    """(B, C, T): what is to be reconstructed, normalised."""
+    output: Tensor
+    """(B, C, T): its reconstruction."""
+    lengths: Tensor
+    """(B,) int64: real frames of both."""
+    encoded: Encoded
+    quantized: Quantized
+
+
+class VQVAEBrain(DownsamplingBrain):
+    """Learns codes for recordings, from which a decoder reconstructs them.
+
+    Batches have `signal`. Modules besides those of `DownsamplingBrain`: `quantizer` and `decoder`, see
+    `seqstride.encoders.vqvae`. The loss is
+
+        reconstruction + commitment_weight · commitment + penalty_weight · (gap penalties) + complexity weight · (…)
+
+    Every stage scores `L1`, the mean absolute difference between the log-mel spectrograms of recording and
+    reconstruction in dB, and of the codes `perplexity`, 2 to the power of their entropy, and `usage`, the share of the
+    codebook that occurs; the last two are means over the quantisers.
+
+    Hyperparameters read beyond those of `DownsamplingBrain`: `reconstruction` (a module: reconstruction, target,
+    lengths → loss), `log_mel` (a `LogMel` where the front end is none), `commitment_weight`, `window` (seconds or null:
+    training hears a random window of every recording), `probes` (label → the split on which a linear probe for it is
+    scored; it is fitted to the training part, see `seqstride.probe`).
+    """
+
+    selection = "L1"
+    running = ("tally",)
+
+    @classmethod
+    def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
+        """Reads the manifests, which must list recordings; labels with a probe must be keys of every item."""
+        datasets = open_manifests(hparams["manifests"], hparams["sample_rate"], hparams["data_root"])
+        for split, dataset in datasets.items():
+            for key in ("wav", *hparams["probes"]):
+                lacking = [name for name, item in dataset.data.items() if key not in item]
+                if lacking:
+                    raise ValueError(f"`manifests` ({split}) must have `{key}` in every item; {lacking[0]} lacks it")
+            dataset.set_output_keys(["id", "signal"])
+        for label, split in hparams["probes"].items():
+            if split not in datasets:
+                raise ValueError(f"`probes` ({label}: {split!r}) must name one of the splits {', '.join(datasets)}")
+        return datasets
+
+    # One batch
+
+    def compute_forward(self, batch: Any, stage: sb.Stage) -> Prediction:
+        """Cuts windows and augments (in training), encodes, quantises and decodes a batch."""
+        batch = batch.to(self.device)
+        signal, relative = batch.signal
+        lengths = absolute_lengths(relative, signal.shape[1])
+        if stage == sb.Stage.TRAIN and self.hparams.window is not None:
+            signal, lengths = random_windows(signal, lengths, round(self.hparams.window * self.hparams.sample_rate))
+        return self.reconstruct(*self.features(signal, lengths, stage))
+
+    def reconstruct(self, x: Tensor, lengths: Tensor) -> Prediction:
+        """Normalised features (B, C, T), lengths (B,) → their reconstruction, and how it came about."""
+        encoded = self.modules["encoder"](x, lengths)
+        quantized = self.modules["quantizer"](encoded.features, encoded.lengths)
+        y = decode_vectors(self.modules["decoder"], quantized.features, duration_plan(encoded), lengths, x.shape[2])
+        return Prediction(x, y, lengths, encoded, quantized)
+
+    def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
+        """The loss of a batch; counts codes, their durations, and the error in dB."""
+        x, y, lengths, encoded, quantized = predictions
+        loss = self.hparams.reconstruction(y, x, lengths) + self.hparams.commitment_weight * quantized.commitment
+        with torch.no_grad():
+            self._count(predictions)
+        return self.regularised(loss, encoded, stage)
+
+    def _count(self, predictions: Prediction) -> None:
+        x, y, lengths, encoded, quantized = predictions
+        recording, frames = self.log_mel(x, lengths)
+        error = (recording - self.log_mel(y, lengths)[0]).abs()
+        self.tally["error"] += DECIBEL * error.sum().double().cpu()
+        self.tally["cells"] += int(frames.sum()) * error.shape[1]
+        real = quantized.codes[..., 0] >= 0
+        for counts, codes in zip(self.tally["codes"], quantized.codes[real].T, strict=True):
+            counts += torch.bincount(codes.cpu(), minlength=len(counts))
+        if any(isinstance(plan, PositionPlan) for plan in encoded.plans):
+            before, now = self.tally["durations"], torch.bincount(encoded.durations()[real].cpu())
+            size = max(len(before), len(now))
+            self.tally["durations"] = sum(torch.nn.functional.pad(c, (0, size - len(c))) for c in (before, now))
+
+    def log_mel(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """The log-mel spectrogram (B, bands, T) of normalised features or waveforms, and its lengths (B,)."""
+        x = undo_norm(self.modules["normalize"], x, lengths)
+        if self.hparams.log_mel is None:
+            return x, lengths
+        spectrogram, frames = self.hparams.log_mel.to(x.device)(x[:, 0], lengths)
+        return spectrogram, frames
+
+    # Scores
+
+    def start_scores(self, stage: sb.Stage) -> None:
+        quantizer = self.part("quantizer")
+        self.tally: dict[str, Any] = {
+            "error": torch.zeros((), dtype=torch.float64),
+            "cells": 0,
+            "codes": torch.zeros(quantizer.quantizers, quantizer.size, dtype=torch.int64),
+            "durations": torch.zeros(1, dtype=torch.int64),
+        }
+
+    def scores(self, stage: sb.Stage) -> dict[str, float]:
+        """`L1` in dB, `perplexity` and `usage` of the codes."""
+        codes = self.tally["codes"]
+        return {
+            "L1": float(self.tally["error"] / self.tally["cells"]),
+            "perplexity": float((2 ** entropy(codes)).mean()),
+            "usage": float((codes > 0).double().mean()),
+        }
+
+    def part(self, name: str) -> Any:
+        """A module itself, whatever SpeechBrain has wrapped it in for distributed training."""
+        return getattr(self.modules[name], "module", self.modules[name])
+
+    def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
+        """Error, rates and probes of the scored part.
+
+        With N codes in all, and entropies H of the scored part's own frequencies, in bits,
+
+            code bits = N · Σ_q H(codes of quantiser q),    duration bits = N · H(durations), 0 where they are fixed:
+
+        what ideal coders need that know the frequencies and nothing of the codes before. The length of a recording,
+        from which fixed strides tell all durations, is not counted for any method.
+        """
+        codes = self.tally["codes"]
+        seconds = sum(item_seconds(item) for item in datasets[self.hparams.score].data.values())
+        count = int(codes[0].sum())
+        code_bits = count * float(entropy(codes).sum()) / seconds
+        duration_bits = count * float(entropy(self.tally["durations"])) / seconds
+        probes = self.probe(datasets)
+        return {
+            "metric": {"name": "log-mel L1", "value": self.test["L1"], "unit": "dB", "lower_is_better": True},
+            **{f"test_{name}": value for name, value in self.test.items()},
+            "train_usage": self.history.epochs[-1]["train"]["usage"],
+            "codebook": list(codes.shape),
+            "codes_per_second": count / seconds,
+            "code_bits_per_second": code_bits,
+            "duration_bits_per_second": duration_bits,
+            "probes": probes,
+            "figures": {
+                "bits/s": code_bits + duration_bits,
+                "of them durations": duration_bits,
+                "codes/s": count / seconds,
+                "perplexity": self.test["perplexity"],
+                "usage, %": 100 * self.test["usage"],
+                **{f"{label} probe, %": 100 * accuracy for label, accuracy in probes.items()},
+            },
+        }
+
+    def probe(self, datasets: dict[str, Any]) -> dict[str, float]:
+        """Label → the accuracy of its probe."""
+        wanted = self.hparams.probes
+        shares = {split: self._code_shares(datasets[split]) for split in {"train", *wanted.values()} if wanted}
+        labels = {
+            (split, label): [datasets[split].data[name][label] for name in datasets[split].data_ids]
+            for label, scored in wanted.items()
+            for split in ("train", scored)
+        }
+        return {
+            label: probe_accuracy(shares["train"], labels["train", label], shares[split], labels[split, label])
+            for label, split in wanted.items()
+        }
+
+    @torch.no_grad()
+    def _code_shares(self, dataset: Any) -> np.ndarray:
+        """(N, K), in the order of the data set."""
+        self.modules.eval()
+        quantizer, rows = self.part("quantizer"), {}
+        # `evaluate` has put a name for the checkpoint into these arguments; this loader needs none
+        options = {**self.hparams.valid_dataloader, "ckpt_prefix": None}
+        for batch in self.make_dataloader(dataset, sb.Stage.TEST, **options):
+            x, lengths = self._front(batch)
+            encoded = self.encoder(x, lengths)
+            codes = quantizer(encoded.features, encoded.lengths).codes.cpu().numpy()
+            for name, item, count in zip(batch.id, codes, encoded.lengths.tolist(), strict=True):
+                rows[name] = code_shares(item[:count], quantizer.size)
+        return np.stack([rows[name] for name in dataset.data_ids])
+
+    def _front(self, batch: Any) -> tuple[Tensor, Tensor]:
+        signal, relative = batch.to(self.device).signal
+        return self.front(signal, absolute_lengths(relative, signal.shape[1]))
+
+    # Model and pictures
+
+    def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
+        """The trained model, in the form of `seqstride.codes`."""
+        description = describe_coder(recipe, sample_rate=self.hparams.sample_rate)
+        save_coder(folder, description, {name: self.part(name) for name in self.modules})
+
+    def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
+        """`training.png`, the curves of the run, and `units.png`, three recordings with codes and reconstructions."""
+        plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]).savefig(folder / "training.png")
+        dataset = datasets[self.hparams.score]
+        names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
+        chosen = [names[round(share * (len(names) - 1))] for share in (0.1, 0.5, 0.8)]
+        with torch.no_grad():
+            x, lengths = self._front(PaddedBatch([dataset[dataset.data_ids.index(name)] for name in chosen]))
+            prediction = self.reconstruct(x, lengths)
+            recordings, frames = self.log_mel(x, lengths)
+            outputs, _ = self.log_mel(prediction.output, lengths)
+            durations = prediction.encoded.durations()
+        items = [
+            Reconstruction(
+                name,
+                DECIBEL * recordings[item, :, : frames[item]].cpu().numpy(),
+                DECIBEL * outputs[item, :, : frames[item]].cpu().numpy(),
+                prediction.quantized.codes[item, :count].cpu().numpy(),
+                unit_edges(durations[item, :count].cpu(), self.part("frontend"), item_seconds(dataset.data[name])),
+            )
+            for item, (name, count) in enumerate(zip(chosen, prediction.encoded.lengths.tolist(), strict=True))
+        ]
+        spectrogram = self.part("frontend") if self.hparams.log_mel is None else self.hparams.log_mel
+        plot_codes(items, frame_rate=spectrogram.frame_rate).savefig(folder / "units.png")

@@ -1,0 +1,248 @@
+"""What makes an encoder a VQ-VAE: the quantiser behind it, and decoders back to its time axis.
+
+    encoder    (B, C, T) → features (B, C', L), and where its frames went
+    quantiser  features → codes (B, L, Q), and the vectors that they stand for
+    decoder    vectors and durations → (B, C, T)
+
+A decoder knows of time what can be written down beside the codes: how many input frames each of them stands for. It
+goes back by `DurationPlan.expand`, which in training passes gradients on to the positions of the encoder's plans.
+
+The quantiser is that of the library vector-quantize-pytorch, so this is imported from here and is not among the names
+of `seqstride` itself, which loads torch only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.resnet import ResidualBlock
+from seqstride.layers.baselines import AvgPool1d, check_channels
+from seqstride.lengths import MaskedBatchNorm1d, length_mask, zero_padding
+from seqstride.plan import DurationPlan
+from seqstride.positions import nearest_output
+
+
+class Quantized(NamedTuple):
+    """What a quantiser made of features."""
+
+    features: Tensor
+    """(B, C, L): the vectors that the codes stand for; gradients go straight through to the input."""
+    codes: Tensor
+    """(B, L, Q) int64, −1 in the padding."""
+    commitment: Tensor
+    """0-d: mean squared distance between what is quantised and its code, summed over the Q quantisers."""
+
+
+class Quantizer(nn.Module):
+    """Vector quantisation, residual where there are several quantisers: (B, C, L), lengths (B,) → `Quantized`.
+
+    Codebooks are running means of what is given to each code; padding does not enter them.
+
+    Args:
+        channels: C.
+        size: codes of each codebook.
+        dimension: of the codebooks' vectors; a linear layer leads there and another one back. None: C, and none.
+        quantizers: Q; each one quantises what those before it left over.
+        options: further arguments of `vector_quantize_pytorch.VectorQuantize`, such as `kmeans_init`, `decay` or
+            `threshold_ema_dead_code` (codes that are given fewer frames a batch are replaced).
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: van den Oord et al. 2017, "Neural discrete representation learning", with the running means of its appendix;
+    residual: Zeghidour et al. 2021, "SoundStream"; both as in the library.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        size: int = 256,
+        dimension: int | None = None,
+        quantizers: int = 1,
+        options: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.channels = check_channels(channels)
+        for name, value in (("size", size), ("quantizers", quantizers)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ValueError(f"`{name}` (={value!r}) must be an integer of at least 1")
+        self.size, self.quantizers = size, quantizers
+        self.vq = _residual_vq()(
+            dim=channels,
+            codebook_dim=dimension,
+            num_quantizers=quantizers,
+            codebook_size=size,
+            **(options or {}),
+        )
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Quantized:
+        """Quantises a batch; in training it also updates the codebooks."""
+        x, real = features.transpose(1, 2), length_mask(lengths, features.shape[2])
+        vectors, codes, losses = self.vq(x, mask=real)
+        # the library gives no loss outside of training
+        commitment = losses.sum() if self.training else self._commitment(x[real], codes[real])
+        return Quantized(vectors.transpose(1, 2), codes, commitment)
+
+    def decode(self, codes: Tensor) -> Tensor:
+        """The vectors that codes stand for: (B, L, Q) int64, −1 in the padding → (B, C, L), 0 there."""
+        vectors = self.vq.get_output_from_indices(codes).transpose(1, 2)
+        return zero_padding(vectors, (codes[..., 0] >= 0).sum(1))
+
+    def _commitment(self, x: Tensor, codes: Tensor) -> Tensor:
+        """(N, C), (N, Q) → 0-d."""
+        approximations = self.vq.get_codes_from_indices(codes[None])[:, 0].cumsum(0)
+        return (self.vq.project_in(x) - approximations).square().mean((1, 2)).sum()
+
+
+def _residual_vq() -> Any:
+    try:
+        from vector_quantize_pytorch import ResidualVQ
+    except ImportError as error:
+        raise ImportError(f'codebooks need vector-quantize-pytorch: pip install "seqstride[vq]" ({error})') from error
+    return ResidualVQ
+
+
+def duration_plan(encoded: Encoded) -> DurationPlan:
+    """What a decoder is told of where an encoder put its input frames."""
+    return DurationPlan(encoded.durations(), encoded.lengths, encoded.positions)
+
+
+def decode_vectors(decoder: nn.Module, vectors: Tensor, plan: DurationPlan, lengths: Tensor, width: int) -> Tensor:
+    """What a decoder makes of codes' vectors: (B, C', L) → (B, C, `width`), 0 from `lengths` (B,) on.
+
+    A decoder of waveforms gives whole frames of samples, which may end behind the recording.
+    """
+    return zero_padding(decoder(vectors, plan)[..., :width], lengths)
+
+
+class ExpandDecoder(nn.Module):
+    """Residual blocks at the rate of the codes, back to the input's time axis by `expand`, residual blocks there.
+
+    Each input frame reads the vectors at its position, and how far it is from the nearest code.
+    (B, C', L), `DurationPlan` → (B, C, T), with 0 in the padding. Source: ours.
+
+    Args:
+        channels: C' of the codes' vectors.
+        out_channels: C.
+        width: channels of the blocks.
+        code_blocks, blocks: how many before and behind the expansion.
+        kernel_size: odd, taps of the blocks' convolutions.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        width: int = 64,
+        code_blocks: int = 1,
+        blocks: int = 2,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        self.projection = nn.Conv1d(check_channels(channels), check_channels(width), 1)
+        self.code_blocks = _blocks(code_blocks, width, kernel_size)
+        self.place = nn.Conv1d(width + 1, width, 1)
+        self.blocks = _blocks(blocks, width, kernel_size)
+        self.head = _Head(width, out_channels)
+
+    def forward(self, vectors: Tensor, plan: DurationPlan) -> Tensor:
+        """Reconstructs a batch."""
+        h = _run(self.code_blocks, self.projection(vectors), plan.lengths)
+        place = plan.positions - nearest_output(plan.positions, plan.lengths)
+        h = self.place(torch.cat([plan.expand(h), place[:, None].to(h.dtype)], 1))
+        return self.head(_run(self.blocks, h, plan.input_lengths), plan.input_lengths)
+
+
+class TransposedDecoder(nn.Module):
+    """Transposed convolutions, for encoders with fixed whole strides: what most decoders do today.
+
+    (B, C', L), `DurationPlan` → (B, C, T), with 0 in the padding. Of the plan it reads the lengths only.
+
+    Args:
+        strides: those of the encoder; they are taken from the last to the first.
+        channels, out_channels, width, code_blocks, blocks, kernel_size: as in `ExpandDecoder`.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out_channels: int,
+        strides: Sequence[int],
+        width: int = 64,
+        code_blocks: int = 1,
+        blocks: int = 2,
+        kernel_size: int = 3,
+    ) -> None:
+        super().__init__()
+        if not strides or any(stride != int(stride) or stride < 1 for stride in strides):
+            raise ValueError(f"`strides` (={tuple(strides)}) must be whole numbers of at least 1, one at least")
+        self.strides = [int(stride) for stride in reversed(strides)]
+        self.projection = nn.Conv1d(check_channels(channels), check_channels(width), 1)
+        self.code_blocks = _blocks(code_blocks, width, kernel_size)
+        self.norms = nn.ModuleList(MaskedBatchNorm1d(width) for _ in strides)
+        self.convolutions = nn.ModuleList(transposed(width, width, stride) for stride in self.strides)
+        self.blocks = _blocks(blocks, width, kernel_size)
+        self.head = _Head(width, out_channels)
+
+    def forward(self, vectors: Tensor, plan: DurationPlan) -> Tensor:
+        """Reconstructs a batch.
+
+        Raises:
+            ValueError: the strides do not lead back to the input's length.
+        """
+        lengths = plan.lengths
+        h = _run(self.code_blocks, self.projection(vectors), lengths)
+        for norm, convolution, stride in zip(self.norms, self.convolutions, self.strides, strict=True):
+            h = norm(h, lengths).relu()
+            lengths = lengths * stride
+            h = zero_padding(convolution(h), lengths)
+        frames = plan.input_lengths
+        if bool((lengths < frames).any()):
+            raise ValueError(
+                f"the decoder's strides lead from {plan.lengths.tolist()} to {lengths.tolist()} frames, where "
+                f"{frames.tolist()} are needed: it must be used with an encoder of the same fixed whole strides"
+            )
+        h = nn.functional.pad(h, (0, max(0, plan.frames.width - h.shape[2])))[..., : plan.frames.width]
+        return self.head(_run(self.blocks, zero_padding(h, frames), frames), frames)
+
+
+class _Head(nn.Module):
+    """Norm, ReLU, linear: the last step of a decoder."""
+
+    def __init__(self, channels: int, out_channels: int) -> None:
+        super().__init__()
+        self.norm = MaskedBatchNorm1d(channels)
+        self.linear = nn.Conv1d(channels, check_channels(out_channels), 1)
+
+    def forward(self, h: Tensor, lengths: Tensor) -> Tensor:
+        return zero_padding(self.linear(self.norm(h, lengths).relu()), lengths)
+
+
+def transposed(channels: int, out_channels: int, stride: int) -> nn.ConvTranspose1d:
+    """A transposed convolution that makes L frames exactly L · stride, each from the two nearest at least."""
+    return nn.ConvTranspose1d(
+        channels, out_channels, 2 * stride, stride, padding=(stride + 1) // 2, output_padding=stride % 2
+    )
+
+
+def _blocks(count: int, channels: int, kernel_size: int) -> nn.ModuleList:
+    """Residual blocks that keep the rate."""
+    return nn.ModuleList(ResidualBlock(channels, channels, AvgPool1d(1), kernel_size) for _ in range(count))
+
+
+def _run(blocks: nn.ModuleList, h: Tensor, lengths: Tensor) -> Tensor:
+    h = zero_padding(h, lengths)
+    for block in blocks:
+        h, _ = block(h, lengths)
+    return h

@@ -1,0 +1,43 @@
+"""What codes know of a label: a linear classifier on how often each code occurs in an item."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+
+def code_shares(codes: np.ndarray, size: int) -> np.ndarray:
+    """The share of every code among those of one item: (L, Q) indices → (Q · size,), each quantiser's sum 1."""
+    shares = [np.bincount(column, minlength=size) / len(column) for column in codes.T]
+    return np.concatenate(shares)
+
+
+def probe_accuracy(
+    train: np.ndarray, train_labels: Sequence[str], scored: np.ndarray, scored_labels: Sequence[str]
+) -> float:
+    """Share of the scored items whose label a logistic regression finds that is fitted to the others.
+
+    The features are scaled to unit variance over `train`; the regression is scikit-learn's with its defaults (L2,
+    C = 1).
+
+    Args:
+        train, scored: (N, K) and (M, K).
+        train_labels, scored_labels: N and M names.
+
+    Raises:
+        ValueError: fewer than two labels to tell apart, or one among the scored that nobody could have learnt.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    unknown = sorted(set(scored_labels) - set(train_labels))
+    if unknown or len(set(train_labels)) < 2:
+        raise ValueError(
+            f"a probe must be fitted to at least two labels (={sorted(set(train_labels))}), and scored on them alone; "
+            f"others are {unknown}"
+        )
+    probe = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    probe.fit(train, list(train_labels))
+    return float(probe.score(scored, list(scored_labels)))
