@@ -392,8 +392,9 @@ class SeqStrideClassifier(_SeriesEstimator, BaseClassifier):
 class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
     """Predicts a number from a time series with a residual network that downsamples by a method of choice.
 
-    The same network and training as `SeqStrideClassifier`, with the squared error of the standardised values as loss;
-    what is said there about series, missing values and the seed holds here, too.
+    The same kind of network and training as `SeqStrideClassifier`, with the squared error of the standardised values as
+    loss; what is said there about series, missing values and the seed holds here, too. The defaults differ: series
+    are seen whole, and their features are averaged over time.
 
     Args:
         downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise:
@@ -421,15 +422,15 @@ class SeqStrideRegressor(_SeriesEstimator, BaseRegressor):
         self,
         downsampler: str = "adastride",
         strides: Sequence[float] = (2, 2, 2),
-        channels: int | Sequence[int] = 48,
-        kernel_size: int = 5,
-        input_kernel_size: int = 25,
-        pool: str = "mean_max",
+        channels: int | Sequence[int] = 64,
+        kernel_size: int = 9,
+        input_kernel_size: int = 1,
+        pool: str = "mean",
         downsampler_options: dict[str, Any] | None = None,
         dropout: float = 0.0,
         normalise: str = "both",
-        n_epochs: int = 150,
-        batch_size: int = 8,
+        n_epochs: int = 100,
+        batch_size: int = 16,
         lr: float = 0.002,
         stride_lr: float = 0.02,
         weight_decay: float = 0.01,
