@@ -6,12 +6,14 @@ import math
 import warnings
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.lengths import check_lengths, length_mask, zero_padding
 
 # log of power: 1e-10 is 100 dB below white noise as strong as a full-scale square wave: about that of 16 bits
 FLOOR = 1e-10
+PIECE = 1 << 15  # frames transformed at a time
 
 
 class LogMel(nn.Module):
@@ -101,21 +103,32 @@ class LogMel(nn.Module):
         if waveforms.ndim != 2:
             raise ValueError(f"`waveforms` (shape {tuple(waveforms.shape)}) must have shape (B, S)")
         check_lengths(lengths, len(waveforms))
-        from torchaudio.functional import spectrogram
-
         real = length_mask(lengths, waveforms.shape[1])
         with torch.autocast(waveforms.device.type, enabled=False):
+            x = self._log_power(waveforms.float().masked_fill(~real, 0.0))
+        frames = self.output_lengths(lengths)
+        return zero_padding(x, frames), frames
+
+    def _log_power(self, waveforms: Tensor) -> Tensor:
+        """(B, S) with 0 in the padding → (B, bands, T). Hours are done in pieces: a spectrum is far larger than x."""
+        from torchaudio.functional import spectrogram
+
+        frames, reach = waveforms.shape[1] // self.hop + 1, len(self.filters) - 1  # half the FFT
+        pieces = []
+        for first in range(0, frames, PIECE):
+            last = min(first + PIECE, frames) - 1
+            start, stop = first * self.hop - reach, last * self.hop + reach
+            inside = waveforms[:, max(start, 0) : stop]
             power = spectrogram(
-                waveforms.float().masked_fill(~real, 0.0),
+                F.pad(inside, (max(-start, 0), stop - max(start, 0) - inside.shape[1])),
                 pad=0,
                 window=self.taper,
-                n_fft=2 * (len(self.filters) - 1),
+                n_fft=2 * reach,
                 hop_length=self.hop,
                 win_length=self.window,
                 power=2.0,
                 normalized="window",  # white noise has the same level whatever the window
-                pad_mode="constant",
+                center=False,
             )
-            x = (power.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log().transpose(1, 2)
-        frames = self.output_lengths(lengths)
-        return zero_padding(x, frames), frames
+            pieces.append((power.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log().transpose(1, 2))
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
