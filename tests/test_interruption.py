@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import speechbrain.utils.logger
 import torch
 import yaml
 from test_recipe import RECIPE, command
@@ -54,6 +55,18 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> str:
     shutil.copy(RECIPE / "train.py", folder.parent)
     (folder / "noisy.yaml").write_text(NOISY)
     return str(folder / "noisy.yaml")
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _no_pip() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        forget_pip(patch)
+        yield
+
+
+def forget_pip(patch: pytest.MonkeyPatch) -> None:
+    """A run asks pip for the version of every package, which takes longer than all the rest of these runs."""
+    patch.setattr(speechbrain.utils.logger, "get_environment_description", str)
 
 
 def argv(file: str, output: Path, *flags: str, **overrides: object) -> list[str]:
@@ -162,6 +175,13 @@ def test_a_checkpoint_waits_for_the_step_that_gradients_are_gathered_for(
 # At a random moment
 
 
+def start(line: list[str]) -> None:
+    """A run in a process of its own."""
+    torch.set_num_threads(1)
+    forget_pip(pytest.MonkeyPatch())
+    main(line)
+
+
 def killed_at_random(file: str, output: Path, kills: int) -> int:
     """Kills a run so many times, each time some moments after it has made progress; how often while it was writing.
 
@@ -173,12 +193,13 @@ def killed_at_random(file: str, output: Path, kills: int) -> int:
     line = [*argv(file, output, number_of_epochs=5 * kills), "--ckpt_interval_steps", "1"]
     writing = 0
     for _ in range(kills):
-        before, _ = checkpoints(output)
-        process = context.Process(target=main, args=(line,))
+        before, others = checkpoints(output)
+        known = {*before, *others}
+        process = context.Process(target=start, args=(line,))
         process.start()
         until = time.monotonic() + 300
         folder = output / "save" / "checkpoints"
-        while not {path.name for path in folder.glob("CKPT*")} - {path.name for path in before}:
+        while known.issuperset(folder.glob("CKPT*")):
             assert process.is_alive()
             assert time.monotonic() < until
             time.sleep(0.002)
