@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def rank() -> int:
@@ -70,13 +70,6 @@ def share_of_rank(count: int, device: torch.device | str) -> Tensor | float:
         return 1.0
     own = torch.tensor(float(count), device=device)
     return own * ranks() / sum_over_ranks(own).clamp(min=1)
-
-
-def copy_buffers(module: nn.Module) -> None:
-    """Gives every rank the buffers that the module has on rank 0."""
-    if ranks() > 1:
-        for buffer in module.buffers():
-            dist.broadcast(buffer, 0)
 
 
 def of_all_ranks(value: Any) -> list[Any]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from torch.distributed import TCPStore
 
-TIMEOUT = 120.0
+TIMEOUT = 300.0
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["seqstride.training", "seqstride.brains.asr", "seqstride.classify"])

@@ -15,14 +15,13 @@ from tqdm import tqdm
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
-from seqstride.distributed import copy_buffers, of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
+from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.lengths import absolute_lengths, length_mask, zero_padding
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.sampler import ReproducibleRandomSampler  # noqa: E402
-from speechbrain.utils.distributed import if_main_process  # noqa: E402
 from torch.utils.data import SequentialSampler  # noqa: E402
 
 from seqstride.brains.history import History  # noqa: E402
@@ -149,12 +148,11 @@ class DownsamplingBrain(sb.Brain):
         return float(self.modules["frontend"].frame_rate if "wav" in item else item["frame_rate"])
 
     def fit_normalisation(self, dataset: Any) -> None:
-        """Fits `normalize` to the features of every item of the training part; rank 0 does it for all."""
-        if if_main_process():
-            with dataset.output_keys_as(["signal"]):
-                progress = tqdm(dataset, "statistics of the features", disable=self.noprogressbar)
-                self.modules["normalize"].fit(self._item_features(item["signal"]) for item in progress)
-        copy_buffers(self.modules["normalize"])
+        """Fits `normalize` to the features of every item of the training part; every rank reads its share of them."""
+        shared = range(rank(), len(dataset), ranks())
+        progress = tqdm(shared, "statistics of the features", disable=self.noprogressbar or rank() > 0)
+        with dataset.output_keys_as(["signal"]):
+            self.modules["normalize"].fit(self._item_features(dataset[index]["signal"]) for index in progress)
 
     def _item_features(self, signal: Tensor) -> Tensor:
         """Features before normalisation of a waveform (S,) or of features (T, C): (C, T)."""

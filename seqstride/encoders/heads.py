@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from seqstride.distributed import of_all_ranks
 from seqstride.lengths import masked_max, masked_mean, zero_padding
+
+
+class Moments(NamedTuple):
+    """Statistics of frames, channel by channel."""
+
+    frames: int
+    mean: Tensor
+    """(C,)"""
+    squares: Tensor
+    """(C,): the sum of the squared deviations from the mean."""
+
+    def with_(self, other: Moments) -> Moments:
+        """Of these frames and others.
+
+        Deviations from the mean are merged, not squares of values: large means cost no precision. Source: Chan, Golub,
+        LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
+        """
+        count = self.frames + other.frames
+        if count == 0:
+            return self
+        delta = other.mean - self.mean
+        between = delta.square() * (self.frames * other.frames / count)
+        return Moments(count, self.mean + delta * (other.frames / count), self.squares + (other.squares + between))
 
 
 class FeatureNorm(nn.Module):
@@ -32,27 +58,24 @@ class FeatureNorm(nn.Module):
         self.register_buffer("std", torch.ones(channels))
 
     def fit(self, items: Iterable[Tensor]) -> None:
-        """Takes the statistics of all frames of `items`, each (C, T) and without padding.
+        """Takes the statistics of all frames of `items`, each (C, T) and without padding; in distributed training of
+        the items of all ranks, where every rank gives its own.
 
         Raises:
             ValueError: there are no frames, or they do not have C channels.
         """
         channels = len(self.mean)
-        count, mean, squares = 0, torch.zeros(channels).double(), torch.zeros(channels).double()
+        total = Moments(0, torch.zeros(channels).double(), torch.zeros(channels).double())
         for item in items:
             frames = item.double().cpu()
             if frames.ndim != 2 or frames.shape[0] != channels or frames.shape[1] == 0:
                 raise ValueError(f"`items` (one is {tuple(item.shape)}) must be (C, T) with C={channels}, T > 0")
-            # deviations from the mean are merged, not squares of values: large means cost no precision
-            # (Chan, Golub, LeVeque, "Updating formulae …", 1979)
-            new = frames.shape[1]
             if self.centred:
                 frames = frames - frames.mean(1, keepdim=True)
             own = frames.mean(1)
-            delta = own - mean
-            squares += (frames - own[:, None]).square().sum(1) + delta.square() * (count * new / (count + new))
-            mean += delta * (new / (count + new))
-            count += new
+            total = total.with_(Moments(frames.shape[1], own, (frames - own[:, None]).square().sum(1)))
+        first, *others = of_all_ranks(total)
+        count, mean, squares = reduce(Moments.with_, others, first)
         if count == 0:
             raise ValueError("`items` (none) must have at least one frame")
         self.mean.copy_(mean)
