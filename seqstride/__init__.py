@@ -19,6 +19,7 @@ from seqstride.layers.phc import PHConv1d
 from seqstride.layers.separable2d import DCTDiffStride2d, DiffStride2d, Separable2d, make_downsampler2d
 from seqstride.penalties import Stage, complexity, macs, parameter_groups
 from seqstride.plan import Plan
+from seqstride.stream import Stream
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "SpectralPool1d",
     "Spectrogram2d",
     "Stage",
+    "Stream",
     "StridedConv1d",
     "complexity",
     "functional",

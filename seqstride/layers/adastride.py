@@ -13,6 +13,7 @@ from seqstride.masks import check_stride
 from seqstride.plan import AlignPlan, Plan, ScatterPlan
 from seqstride.positions import gap_penalty_from_positions, positions_from_scores
 from seqstride.score import FrameScore
+from seqstride.stream import AdaStrideStream, Stream
 
 
 class AdaStride1d(Downsampler):
@@ -62,6 +63,31 @@ class AdaStride1d(Downsampler):
         self.score = FrameScore(channels)
         self.input_macs = self.score.weight.numel()
 
+    def stream(self, *, drift: float = 60.0) -> Stream:
+        """As `Downsampler.stream`, with positions that do not need the end of the signal.
+
+        The mean of the steps so far takes the place of that of all, and a control of the rate keeps |s·p_t − t| ≤
+        `drift`, whatever the scores: the ratio of any 6000 frames (60 s at 100 per second) is s within 2 %. Constant
+        scores give the uniform stride t / s exactly. The result is that of `seqstride.functional.align` (or
+        `scatter_align`) at the stream's positions, which are not those of the whole signal: on speech, scored by
+        trained models, the logarithms of the local strides correlate with those of the whole signal by 0.96 to 0.99.
+        What is given up, and why the bound holds: `seqstride.pace`; when output frames are ready:
+        `seqstride.stream.AdaStrideStream`.
+
+        Args:
+            drift: D, input frames, at least 3: how far positions may run ahead of the line t / s, or fall behind. Any N
+                input frames become N / s output frames within 2D / s: larger values leave the strides more freedom, and
+                the ratio too. For 2 % over 60 s at another frame rate: 0.6 times that rate.
+
+        Raises:
+            ValueError: a `drift` below 3 or not finite.
+
+        Source: ours.
+        """
+        if not 3 <= drift < float("inf"):
+            raise ValueError(f"`drift` (={drift}) must be a finite number of input frames of at least 3")
+        return AdaStrideStream(self, float(drift))
+
     def extra_repr(self) -> str:
         detail = f"method={self.method!r}, sigma_square={self.sigma_square:g}"
         return f"{self.channels}, {super().extra_repr()}, {detail}"
@@ -73,9 +99,13 @@ class AdaStride1d(Downsampler):
         scores, source = self.score(x, frames.host_input)
         p = positions_from_scores(scores, frames.lengths, frames.input_lengths)
         penalty = gap_penalty_from_positions(p, frames.input_lengths).to(scores.dtype)
+        return self.plan_at(p, frames, penalty, (x, source))
+
+    def plan_at(self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]) -> Plan:
+        """The plan with these positions (B, T); arguments as in `seqstride.plan.PositionPlan`."""
         if self.method == "matrix":
-            return AlignPlan(frames, p, penalty, (x, source), self.sigma_square)
-        return ScatterPlan(frames, p, penalty, (x, source), self.sigma_square, self.empty)
+            return AlignPlan(frames, positions, penalty, source, self.sigma_square)
+        return ScatterPlan(frames, positions, penalty, source, self.sigma_square, self.empty)
 
 
 def check_alignment(method: str, sigma_square: float, empty: str) -> None:

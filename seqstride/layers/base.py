@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from seqstride.lengths import Frames, check_lengths, check_signal, host_lengths
 from seqstride.plan import Plan
+from seqstride.stream import Stream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -74,6 +75,18 @@ class Downsampler(nn.Module):
     def unfreeze(self) -> Self:
         """Undoes `freeze`."""
         return self
+
+    def stream(self) -> Stream:
+        """The layer on a signal that arrives in chunks: a `Stream` with `push` and `finish`, for inference.
+
+        Raises:
+            ValueError: the layer transforms the signal as a whole (the spectral methods).
+        """
+        raise ValueError(
+            f"`layer` (={self}) must have all of the signal and cannot stream: cut the signal into windows and run the "
+            "layer on each (seqstride.windows.all_windows cuts recordings), or use a layer that streams: strided, "
+            "average, max, blur, adastride or adastride_f"
+        )
 
     def extra_repr(self) -> str:
         stride = self.stride.detach() if isinstance(self.stride, Tensor) else self.stride

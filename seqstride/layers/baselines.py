@@ -14,6 +14,7 @@ from seqstride.lengths import Frames, floor_length, length_mask, zero_padding
 from seqstride.masks import Transform, check_stride
 from seqstride.plan import IdentityPlan, Plan, SpectralPlan, UniformPlan
 from seqstride.resample import pooling_ramps, pooling_windows
+from seqstride.stream import PoolStream, Stream
 
 Kind = Literal["strided", "average", "max", "blur"]
 
@@ -89,6 +90,17 @@ class _IntegerStride(Downsampler):
     def __init__(self, stride: float) -> None:
         super().__init__()
         self.stride = int(check_stride(stride, integer=True, method=f"`{self.kind}`"))
+
+    def stream(self) -> Stream:
+        """As `Downsampler.stream`; what comes out, joined along time, is the layer's output of the whole signal."""
+        # the frames before and behind l·s that output frame l reads
+        before, behind = {
+            "strided": (1, 1),
+            "average": (0, self.stride - 1),
+            "max": (0, self.stride - 1),
+            "blur": (self.stride - 1, self.stride - 1),
+        }[self.kind]
+        return PoolStream(self, self.stride, before, behind)
 
     def _output_length(self, length: int, stride: float) -> int:
         return -(-length // self.stride)
