@@ -149,9 +149,21 @@ def compare(
 
 
 def read_comparison(folder: Path) -> dict[str, Any] | None:
-    """The arguments and runs of a comparison, finished or under way; None if the folder is not that of one."""
+    """The arguments and runs of a comparison, finished or under way; None if the folder is not that of one.
+
+    Raises:
+        ValueError: what should say so is damaged.
+    """
     summary = folder / SUMMARY
-    return json.loads(summary.read_text(encoding="utf-8")) if summary.is_file() else None
+    if not summary.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+        if not all(isinstance(content[key], kind) for key, kind in (("arguments", dict), ("runs", list))):
+            raise ValueError("`arguments` must be a mapping and `runs` a list")
+    except (ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"{os.fspath(summary)!r} is no summary of a comparison: {error!r}") from error
+    return content
 
 
 def report(content: dict[str, Any]) -> str:

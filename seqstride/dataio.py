@@ -56,6 +56,8 @@ def open_manifests(
         where = f"`manifests` ({split}={os.fspath(manifest)!r})"
         try:
             items = load_data_json(str(manifest), replacements={"data_root": os.fspath(root)})
+            if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
+                raise ValueError("it must map ids to items, which are mappings, too")
         except Exception as error:  # of the JSON parser, and of SpeechBrain where the content is none of its own
             raise ValueError(f"{where} must be a SpeechBrain manifest: {error!r}") from error
         if not items:

@@ -60,7 +60,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         record = json.loads(Path(path).read_text(encoding="utf-8"))
         value = "metric" if "metric" in record else "test_accuracy"
         missing = [key for key in (*REQUIRED, value) if key not in record]
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{os.fspath(path)!r} is not a record: {error}") from error
     if missing:
         raise ValueError(f"{os.fspath(path)!r} is not a record: it lacks {', '.join(missing)}")
