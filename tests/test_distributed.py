@@ -31,14 +31,17 @@ import seqstride.dataio
 from seqstride.audio_files import Recording, read_list
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.asr import CTCBrain
+from seqstride.brains.vqvae import VQVAEBrain
 from seqstride.cli import main
 from seqstride.distributed import rank
 from seqstride.distributed import ranks as group_size
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
+from seqstride.encoders.vqvae import ExpandDecoder, Quantizer
 from seqstride.lengths import MaskedBatchNorm1d
 from seqstride.model import SequenceClassifier
 from seqstride.recipe import recipes_folder
+from seqstride.reconstruction import MaskedL1
 from seqstride.shards import write_in_shards
 from seqstride.transcribe import Transcriber, save_transcriber
 from seqstride.units import Units
@@ -122,6 +125,10 @@ class Classification(Watched, ClassificationBrain):
     """Two labels."""
 
 
+class Codes(Watched, VQVAEBrain):
+    """Codes and their reconstruction."""
+
+
 class Recognition(Watched, CTCBrain):
     """Letters."""
 
@@ -153,6 +160,18 @@ def recognition(method: str) -> Recognition:
     return Recognition(modules, torch.optim.SGD, hparams(**more), RUN_OPTIONS)
 
 
+def codes(method: str) -> VQVAEBrain:
+    torch.manual_seed(0)
+    modules = {
+        "normalize": FeatureNorm(5),
+        "encoder": ss.ResNet1d(5, channels=(8,), strides=(2,), downsampler=method),
+        "quantizer": Quantizer(8, size=6, dimension=4),
+        "decoder": ExpandDecoder(8, 5, width=8, blocks=1),
+    }
+    more = {"reconstruction": MaskedL1(), "log_mel": None, "commitment_weight": 1.0, "window": None}
+    return Codes(modules, torch.optim.SGD, hparams(**more), RUN_OPTIONS)
+
+
 def items() -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(2)
     return [
@@ -181,7 +200,7 @@ def train(make: Any, method: str, shares: list[list[list[int]]]) -> dict[str, An
     sb_fit = super(CTCBrain, brain).fit if make is recognition else brain.fit
     sb_fit([1], loader, loader)
     weights = {name: tensor.clone() for name, tensor in brain.encoder.state_dict().items()}
-    for name in ("classifier", "output"):
+    for name in ("classifier", "output", "quantizer", "decoder"):
         if name in brain.modules:
             weights.update(brain.net(name).state_dict())
     return {
@@ -216,6 +235,10 @@ def assert_one_run(make: Any, methods: list[str], shares: list[list[list[int]]])
 
 def test_every_method_learns_on_two_ranks_what_it_learns_on_one() -> None:
     assert_one_run(classification, KEYS, [[[0, 2], [1, 3]], [[4, 6], [5, 7]]])
+
+
+def test_codebooks_are_those_of_all_ranks() -> None:
+    assert_one_run(codes, ["adastride"], [[[0, 2], [1, 3]], [[4, 6], [5, 7]]])
 
 
 def test_items_count_alike_where_ranks_have_different_numbers_of_them() -> None:

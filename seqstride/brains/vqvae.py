@@ -89,19 +89,23 @@ class VQVAEBrain(DownsamplingBrain):
         lengths = absolute_lengths(relative, signal.shape[1])
         if stage == sb.Stage.TRAIN and self.hparams.window is not None:
             signal, lengths = random_windows(signal, lengths, round(self.hparams.window * self.hparams.sample_rate))
-        return self.reconstruct(*self.features(signal, lengths, stage))
+        return self.reconstruct(*self.features(signal, lengths, stage), stage)
 
-    def reconstruct(self, x: Tensor, lengths: Tensor) -> Prediction:
+    def reconstruct(self, x: Tensor, lengths: Tensor, stage: sb.Stage | None = None) -> Prediction:
         """Normalised features (B, C, T), lengths (B,) → their reconstruction, and how it came about."""
-        encoded = self.modules["encoder"](x, lengths)
-        quantized = self.modules["quantizer"](encoded.features, encoded.lengths)
-        y = decode_vectors(self.modules["decoder"], quantized.features, duration_plan(encoded), lengths, x.shape[2])
+        encoded = self.net("encoder", stage)(x, lengths)
+        quantized = self.net("quantizer", stage)(encoded.features, encoded.lengths)
+        decoder = self.net("decoder", stage)
+        y = decode_vectors(decoder, quantized.features, duration_plan(encoded), lengths, x.shape[2])
         return Prediction(x, y, lengths, encoded, quantized)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
         """The loss of a batch; counts codes, their durations, and the error in dB."""
         x, y, lengths, encoded, quantized = predictions
-        loss = self.hparams.reconstruction(y, x, lengths) + self.hparams.commitment_weight * quantized.commitment
+        # means over the frames, and over the codes
+        loss = self.share(int(lengths.sum()), stage) * self.hparams.reconstruction(y, x, lengths)
+        commitment = self.share(int(encoded.lengths.sum()), stage) * quantized.commitment
+        loss = loss + self.hparams.commitment_weight * commitment
         with torch.no_grad():
             self._count(predictions)
         return self.regularised(loss, encoded, stage)
@@ -131,7 +135,7 @@ class VQVAEBrain(DownsamplingBrain):
     # Scores
 
     def start_scores(self, stage: sb.Stage) -> None:
-        quantizer = self.part("quantizer")
+        quantizer = self.net("quantizer")
         self.tally: dict[str, Any] = {
             "error": torch.zeros((), dtype=torch.float64),
             "cells": 0,
@@ -141,16 +145,13 @@ class VQVAEBrain(DownsamplingBrain):
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
         """`L1` in dB, `perplexity` and `usage` of the codes."""
-        codes = self.tally["codes"]
+        codes = self.total(self.tally["codes"], stage)
+        cells = self.total(torch.tensor(self.tally["cells"]), stage)
         return {
-            "L1": float(self.tally["error"] / self.tally["cells"]),
+            "L1": float(self.total(self.tally["error"], stage) / cells),
             "perplexity": float((2 ** entropy(codes)).mean()),
             "usage": float((codes > 0).double().mean()),
         }
-
-    def part(self, name: str) -> Any:
-        """A module itself, whatever SpeechBrain has wrapped it in for distributed training."""
-        return getattr(self.modules[name], "module", self.modules[name])
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Error, rates and probes of the scored part.
@@ -205,7 +206,7 @@ class VQVAEBrain(DownsamplingBrain):
     def _code_shares(self, dataset: Any) -> np.ndarray:
         """(N, K), in the order of the data set."""
         self.modules.eval()
-        quantizer, rows = self.part("quantizer"), {}
+        quantizer, rows = self.net("quantizer"), {}
         # `evaluate` has put a name for the checkpoint into these arguments; this loader needs none
         options = {**self.hparams.valid_dataloader, "ckpt_prefix": None}
         for batch in self.make_dataloader(dataset, sb.Stage.TEST, **options):
@@ -225,7 +226,7 @@ class VQVAEBrain(DownsamplingBrain):
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
         """The trained model, in the form of `seqstride.codes`."""
         description = describe_coder(recipe, sample_rate=self.hparams.sample_rate)
-        save_coder(folder, description, {name: self.part(name) for name in self.modules})
+        save_coder(folder, description, {name: self.net(name) for name in self.modules})
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """`training.png`, the curves of the run, and `units.png`, three recordings with codes and reconstructions."""
@@ -245,9 +246,9 @@ class VQVAEBrain(DownsamplingBrain):
                 DECIBEL * recordings[item, :, : frames[item]].cpu().numpy(),
                 DECIBEL * outputs[item, :, : frames[item]].cpu().numpy(),
                 prediction.quantized.codes[item, :count].cpu().numpy(),
-                unit_edges(durations[item, :count].cpu(), self.part("frontend"), item_seconds(dataset.data[name])),
+                unit_edges(durations[item, :count].cpu(), self.net("frontend"), item_seconds(dataset.data[name])),
             )
             for item, (name, count) in enumerate(zip(chosen, prediction.encoded.lengths.tolist(), strict=True))
         ]
-        spectrogram = self.part("frontend") if self.hparams.log_mel is None else self.hparams.log_mel
+        spectrogram = self.net("frontend") if self.hparams.log_mel is None else self.hparams.log_mel
         plot_codes(items, frame_rate=spectrogram.frame_rate).savefig(folder / "units.png")
