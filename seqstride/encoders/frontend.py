@@ -13,7 +13,7 @@ from seqstride.lengths import check_lengths, length_mask, zero_padding
 
 # log of power: 1e-10 is 100 dB below white noise as strong as a full-scale square wave: about that of 16 bits
 FLOOR = 1e-10
-PIECE = 1 << 15  # frames transformed at a time
+PIECE = 1 << 17  # frames of all items that are transformed at a time
 
 
 class LogMel(nn.Module):
@@ -114,9 +114,10 @@ class LogMel(nn.Module):
         from torchaudio.functional import spectrogram
 
         frames, reach = waveforms.shape[1] // self.hop + 1, len(self.filters) - 1  # half the FFT
+        step = max(1, PIECE // len(waveforms))
         pieces = []
-        for first in range(0, frames, PIECE):
-            last = min(first + PIECE, frames) - 1
+        for first in range(0, frames, step):
+            last = min(first + step, frames) - 1
             start, stop = first * self.hop - reach, last * self.hop + reach
             inside = waveforms[:, max(start, 0) : stop]
             power = spectrogram(
