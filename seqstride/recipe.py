@@ -184,7 +184,7 @@ def _check_size(text: str, origin: str) -> None:
 def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> None:
     """Puts `changes` into `tree`: top-level keys must exist; mappings are merged key by key, all else is replaced.
 
-    A mapping with a tag of its own, such as `!new:another.Encoder`, replaces what was there.
+    A mapping with a tag of its own, such as `!new:another.Encoder`, replaces what was there, and so does null.
     """
     for key, value in changes.items():
         if key not in tree:
@@ -193,7 +193,7 @@ def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> Non
             )
             hint = f"; near matches: {', '.join(near)}" if near else ""
             raise ValueError(f"{origin}: `{key}` is not a key of {BASE}{hint}")
-        if isinstance(tree[key], dict):
+        if isinstance(tree[key], dict) and value is not None:
             if not isinstance(value, dict):
                 raise ValueError(f"{origin}: `{key}` (={value}) must be a mapping, as it is in {BASE}")
             if value.tag.value is None:  # type: ignore[attr-defined]

@@ -58,6 +58,7 @@ def test_base_method_and_command_line_in_this_order(recipe_files: Path) -> None:
     hparams = load(recipe_files, "a: 9\nlist: [3]\nmap: {x: 0}\nmade: {z: 4}")
     assert (hparams["b"], hparams["list"], hparams["map"]) == (10, [3], {"x": 0, "y": 7})
     assert hparams["made"] == {"z": 4}
+    assert load(recipe_files, "map: null")["map"] is None
     assert load(recipe_files.with_name("train.yaml"))["b"] == 2
 
 
