@@ -255,23 +255,24 @@ class DurationPlan(Plan):
                 f"`durations` ({durations.dtype}, {tuple(durations.shape)}) must be int64, of shape (B, L)"
             )
         check_lengths(lengths, len(durations))
-        counts = durations.sum(1)
-        host_input, host_output = counts.tolist(), lengths.tolist()
-        for item, (frames, output) in enumerate(zip(host_input, host_output, strict=True)):
-            if not 1 <= output <= durations.shape[1]:
+        most = durations.shape[1]
+        host_input: list[int] = []
+        host_output: list[int] = []
+        for *counts, output in torch.cat([durations, lengths[:, None]], 1).tolist():
+            if not 1 <= output <= most:
+                raise ValueError(f"`lengths` (={lengths.tolist()}) must be in 1 … {most}, the L of `durations`")
+            if min(counts) < 0 or sum(counts) < 1 or any(counts[output:]):
                 raise ValueError(
-                    f"`lengths` (={host_output}) must be in 1 … {durations.shape[1]}, the L of `durations`"
+                    f"`durations` (={counts}) must not be negative, at least one frame in all, and 0 behind the item's "
+                    f"{output} output frames"
                 )
-            if frames < 1 or int(durations[item].min()) < 0 or durations[item, output:].any():
-                raise ValueError(
-                    f"`durations` (={durations[item].tolist()}) must not be negative, at least one frame in all, and 0 "
-                    f"behind the item's {output} output frames"
-                )
+            host_input.append(sum(counts))
+            host_output.append(output)
         width = max(host_input) if positions is None else positions.shape[1]
-        frames_ = Frames(counts, lengths, host_input, host_output, width)
+        frames = Frames(durations.sum(1), lengths, host_input, host_output, width)
         dtype = torch.float32 if positions is None else positions.dtype
-        super().__init__(frames_, torch.zeros((), dtype=dtype, device=durations.device))
-        self._positions = positions_from_durations(durations, frames_)
+        super().__init__(frames, torch.zeros((), dtype=dtype, device=durations.device))
+        self._positions = positions_from_durations(durations, frames)
         if positions is not None:
             self._positions = self._positions + (positions - positions.detach())
 

@@ -29,7 +29,7 @@ from seqstride.lengths import Frames
 from seqstride.plan import DurationPlan
 from seqstride.positions import frame_counts
 from seqstride.probe import code_shares, probe_accuracy
-from seqstride.recipe import recipes_folder
+from seqstride.recipe import list_recipes, recipes_folder
 from seqstride.reconstruction import MaskedL1, SpectralL1, entropy, undo_norm
 
 LENGTHS = torch.tensor([37, 20, 5, 1])
@@ -317,11 +317,13 @@ SMALL = {
 }
 
 
-def run(method: str, data: Path, output: Path, **overrides: object) -> dict:
+def run(method: str, data: Path, output: Path, recipe: str = "SpokenDigits", **overrides: object) -> dict:
     """Trains, and gives the record."""
     options = {"data_folder": data, "output_folder": output, **SMALL, **overrides}
+    if recipe != "SpokenDigits":
+        del options["fold"]
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    file = recipes_folder() / "SpokenDigits" / "VQVAE" / "hparams" / f"{method}.yaml"
+    file = recipes_folder() / recipe / "VQVAE" / "hparams" / f"{method}.yaml"
     assert main(["train", str(file), *argv, "--noprogressbar"]) == 0
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
@@ -329,7 +331,7 @@ def run(method: str, data: Path, output: Path, **overrides: object) -> dict:
 @pytest.fixture(scope="module")
 def trained(digits: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     output = tmp_path_factory.mktemp("adastride")
-    run("adastride", digits, output, number_of_epochs=4, quantizers=2)
+    run("adastride", digits, output, number_of_epochs=2, quantizers=2)
     return output
 
 
@@ -360,6 +362,27 @@ def test_fixed_strides_have_no_price_for_durations(digits: Path, tmp_path: Path)
     assert record["duration_bits_per_second"] == 0
     assert record["code_bits_per_second"] > 0
     assert load_coder(tmp_path).encode(tones(0.3)).codes.shape == (8, 1)
+
+
+def test_sentences_at_a_learnt_rate(tmp_path: Path) -> None:
+    lines = []
+    for index in range(10):
+        path = write(tmp_path / "data" / "wavs" / f"{index}.wav")
+        soundfile.write(path, tones(0.4, 16000, seed=index).numpy(), 16000)
+        lines.append(f"{index}|number {index}")
+    (tmp_path / "data" / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
+    options = {"window": 0.2, "factor": 8, "stride_lr": 0.1}
+    record = run("dct_diffstride", tmp_path / "data", tmp_path / "out", "LJSpeechFormat", **options)
+    assert record["initial_strides"] == pytest.approx([2.2, 4.4])
+    assert record["strides"] != record["initial_strides"]
+    assert record["duration_bits_per_second"] == 0
+    assert record["probes"] == {}
+    assert load_coder(tmp_path / "out").sample_rate == 16000
+
+
+@pytest.mark.parametrize("recipe", ["SpokenDigits", "LJSpeechFormat"])
+def test_every_method_has_its_file(recipe: str) -> None:
+    assert {*KEYS, "transposed", "waveform"} == set(list_recipes()[f"{recipe}/VQVAE"])
 
 
 def test_units_are_what_the_decoder_needs(
@@ -406,7 +429,7 @@ def test_from_waveform_to_waveform(digits: Path, tmp_path: Path) -> None:
 def test_a_resumed_run_equals_one_that_never_stopped(
     digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    whole = run("adastride_f", digits, tmp_path / "whole", number_of_epochs=3)
+    whole = run("adastride_f", digits, tmp_path / "whole", number_of_epochs=2)
     end_epoch = VQVAEBrain._end_epoch
 
     def stop_after_the_first(self: VQVAEBrain, epoch: int, stats: dict) -> None:
@@ -417,8 +440,8 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     with monkeypatch.context() as patch:
         patch.setattr(VQVAEBrain, "_end_epoch", stop_after_the_first)
         with pytest.raises(AssertionError, match="130"):
-            run("adastride_f", digits, tmp_path / "resumed", number_of_epochs=3)
-    resumed = run("adastride_f", digits, tmp_path / "resumed", number_of_epochs=3)
+            run("adastride_f", digits, tmp_path / "resumed", number_of_epochs=2)
+    resumed = run("adastride_f", digits, tmp_path / "resumed", number_of_epochs=2)
     for key in ("metric", "test_loss", "valid_loss", "figures", "epoch", "local_strides"):
         assert resumed[key] == whole[key], key
 
