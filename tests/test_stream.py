@@ -61,7 +61,7 @@ def signal(*shape, seed=0):
 
 
 @st.composite
-def cuts(draw, most=60):
+def cuts(draw, most=40):
     """Sizes of chunks."""
     return draw(st.lists(st.integers(1, most), min_size=1, max_size=8) | st.integers(1, most).map(lambda n: [1] * n))
 
@@ -70,7 +70,7 @@ def cuts(draw, most=60):
 
 
 @pytest.mark.parametrize("key", INTEGER)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(sizes=cuts(), stride=st.sampled_from([1, 2, 3, 5, 50]), batch=st.integers(1, 2))
 def test_fixed_strides_are_the_layer_on_the_whole_signal(key, sizes, stride, batch):
     layer, x = build(key, stride=stride), signal(batch, 2, sum(sizes))
@@ -97,7 +97,7 @@ def test_every_length_of_a_last_window(key, stride):
 
 
 @pytest.mark.parametrize("options", [{}, {"method": "scatter"}, {"method": "scatter", "empty": "zero"}], ids=str)
-@settings(max_examples=20)
+@settings(max_examples=12)
 @given(
     sizes=cuts(),
     stride=st.sampled_from([1, 1.3, 2, 3.7, 50]),
@@ -223,6 +223,7 @@ def check_bounds(scores, stride, drift=DRIFT):
     return ahead
 
 
+@settings(max_examples=15)
 @given(
     runs=st.lists(st.tuples(st.floats(-1e4, 1e4), st.integers(1, 400), st.floats(0, 50)), min_size=1, max_size=12),
     stride=st.sampled_from([1, 2, 3.7]),
