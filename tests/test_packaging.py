@@ -98,11 +98,45 @@ def test_the_wheel_holds_every_module_recipe_and_record(wheel: Path) -> None:
     assert any(name.endswith("licenses/LICENSE") for name in inside)
 
 
-def test_the_wheel_works_on_its_own(wheel: Path, tmp_path: Path) -> None:
+def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    output = python(
-        "import seqstride; print(seqstride.__file__)" + LIST, cwd=tmp_path, PYTHONPATH=str(tmp_path / "site")
-    )
-    assert str(tmp_path / "site") in output
+        inside = archive.namelist()
+    assert wheel.stat().st_size < 5_000_000
+    allowed = (".py", "/py.typed", ".yaml", "/README.md", ".json", ".png", "/LICENSE", ".dist-info/", "/metadata.csv")
+    strange = [name for name in inside if not any(part in name[-30:] for part in allowed) and ".dist-info/" not in name]
+    assert not strange
+    assert not [name for name in inside if name.startswith("tests/") or "/tests/" in name or "__pycache__" in name]
+    assert {name.split("/")[0] for name in inside} == {"seqstride", f"seqstride-{wheel.name.split('-')[1]}.dist-info"}
+
+
+@pytest.fixture(scope="module")
+def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with what pip makes of the wheel."""
+    site = tmp_path_factory.mktemp("installed") / "site"
+    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", "--no-compile"]
+    subprocess.run([*pip, "--target", str(site), str(wheel)], check=True, capture_output=True)
+    return site
+
+
+def test_the_wheel_works_on_its_own(installed: Path, tmp_path: Path) -> None:
+    output = python("import seqstride; print(seqstride.__file__)" + LIST, cwd=tmp_path, PYTHONPATH=str(installed))
+    assert str(installed) in output
     assert "adastride_f" in output
+
+
+def test_the_installed_command_trains_the_readmes_recipe(installed: Path, tmp_path: Path) -> None:
+    """The first command of the README, an epoch of it, from a folder without a checkout."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    [recipe] = [line for line in readme.splitlines() if "pip install -e . && seqstride train " in line]
+    options = ["--number_of_epochs", "1", "--device", "cpu", "--noprogressbar"]
+    done = subprocess.run(
+        [sys.executable, str(installed / "bin" / "seqstride"), "train", recipe.split()[-1], *options],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(installed)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    output = tmp_path / "results" / "japanese_vowels_adastride" / "1986"
+    assert {"results.json", "strides.png", "training.png", "model.json"} <= {path.name for path in output.iterdir()}
+    assert {path.name for path in tmp_path.iterdir()} == {"results"}
