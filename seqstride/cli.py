@@ -76,6 +76,14 @@ waveform that has it. FILE is a recording, or what `seqstride units --json` wrot
 
   seqstride resynth five.json --model results/spoken_digit_units_adastride/theo/1986 -o five_again.wav"""
 
+EXPORT_HELP = """\
+Writes a trained classifier or recogniser as a graph for other runtimes, after comparing its outputs with the model's:
+
+  seqstride export --model results/spoken_digits_adastride/official/1986 --format onnx
+
+The graph takes `signal`, as the model reads it (waveforms (batch, samples), or features (batch, frames, channels)), and
+`lengths` (batch,), int64; batch and time are dynamic. The file also holds classes or units, and the rates."""
+
 SERIES_HELP = """\
 Fits a classifier to the time series of one file, labels those of another, and reports how well that went:
 
@@ -257,6 +265,18 @@ def _parser() -> argparse.ArgumentParser:
     resynth.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
     resynth.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound (WAV, FLAC, …)")
     resynth.set_defaults(run=_resynth)
+
+    export = commands.add_parser(
+        "export",
+        help="write a trained model as ONNX or as an exported program of torch",
+        description=EXPORT_HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    export.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    export.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
+    export.add_argument("-o", "--output", metavar="FILE", help="default: model.onnx or model.pt2 in RESULTS_FOLDER")
+    export.set_defaults(run=_export)
     return parser
 
 
@@ -555,6 +575,17 @@ def _resynth(arguments: argparse.Namespace) -> None:
     # samples beyond full scale would wrap around in a file of whole numbers
     waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
     soundfile.write(arguments.output, waveform, model.sample_rate)
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from seqstride.export import default_name, export_model, load_trained
+
+    file = arguments.output or Path(arguments.model) / default_name(arguments.format)
+    written = export_model(load_trained(arguments.model), file, arguments.format)
+    print(
+        f"{written.file}: {written.size / 1e6:.2f} MB, largest difference to the model {written.difference:.1e} "
+        f"in {written.batches} random batches"
+    )
 
 
 if __name__ == "__main__":

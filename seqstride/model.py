@@ -87,6 +87,13 @@ class SequenceClassifier(nn.Module):
         """Frames per second at the encoder's input."""
         return float(self.description["frame_rate"] if self.frontend is None else self.frontend.frame_rate)
 
+    @property
+    def window_size(self) -> int | None:
+        """Samples, or frames of features, of the windows that the model was trained on; None for whole items."""
+        window = self.description["window"]
+        rate = self.frame_rate if self.sample_rate is None else self.sample_rate
+        return None if window is None else round(window * rate)
+
     def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the encoder reads.
 
@@ -123,11 +130,9 @@ class SequenceClassifier(nn.Module):
 
     def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Label → the vector (B, C') that its linear layer reads; arguments as in `features`."""
-        owners, count = None, len(signal)
-        window = self.description["window"]
-        if window is not None:
-            rate = self.frame_rate if self.sample_rate is None else self.sample_rate
-            signal, lengths, owners = all_windows(signal, lengths, round(window * rate))
+        owners, count = None, signal.shape[0]
+        if self.window_size is not None:
+            signal, lengths, owners = all_windows(signal, lengths, self.window_size)
         encoded = self.encode(signal, lengths)
         heads: dict[str, Any] = dict(self.classifier.items())
         vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}

@@ -77,7 +77,7 @@ def nearest_output(positions: Tensor, output_lengths: Tensor) -> Tensor:
     floor(p + ½), not round: rounding half to even gives bins of 2 1 3 1 3 frames on a uniform grid. The halves of such
     a grid are exact up to about 1e-12 frames; 1e-9 keeps them together on the upper side.
     """
-    d = (positions.detach() + (0.5 + 1e-9)).floor().long()
+    d = (positions.detach() + 0.5 + 1e-9).floor().long()
     return torch.minimum(d.clamp(min=0), output_lengths[:, None] - 1)
 
 

@@ -71,6 +71,7 @@ class Transcriber(nn.Module):
         units: what it writes.
         sample_rate: of the waveforms, Hz; None where the model reads features.
         frame_rate: frames per second at the encoder's input.
+        description: the argument.
 
     Raises:
         ValueError: the description names a class that is not allowed, or is not one.
@@ -79,6 +80,7 @@ class Transcriber(nn.Module):
     def __init__(self, description: Mapping[str, Any]) -> None:
         super().__init__()
         check_description(description, TRANSCRIPTION)
+        self.description = dict(description)
         self.units = Units(description["units"]["kind"], description["units"]["names"])
         self.sample_rate: int | None = description["sample_rate"]
         self.frame_rate = float(description["frame_rate"])

@@ -25,7 +25,7 @@ def random_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, 
     room = (lengths - size).clamp(min=0)
     # drawn on the CPU, so that a seed gives the same windows on every device
     starts = (torch.rand(len(signal), dtype=torch.float64) * (room.cpu() + 1)).long().to(signal.device)
-    return _cut(signal, torch.arange(len(signal), device=signal.device), starts, size), lengths.clamp(max=size)
+    return cut(signal, torch.arange(len(signal), device=signal.device), starts, size), lengths.clamp(max=size)
 
 
 def all_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -45,7 +45,7 @@ def all_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Ten
     index = torch.arange(len(owners), device=signal.device) - (counts.cumsum(0) - counts)[owners]
     room = (lengths - size).clamp(min=0)[owners]
     starts = index * room // (counts[owners] - 1).clamp(min=1)
-    return _cut(signal, owners, starts, size), lengths.clamp(max=size)[owners], owners
+    return cut(signal, owners, starts, size), lengths.clamp(max=size)[owners], owners
 
 
 def mean_by_owner(values: Tensor, owners: Tensor, count: int) -> Tensor:
@@ -54,5 +54,6 @@ def mean_by_owner(values: Tensor, owners: Tensor, count: int) -> Tensor:
     return total / torch.bincount(owners, minlength=count)[:, None]
 
 
-def _cut(signal: Tensor, items: Tensor, starts: Tensor, size: int) -> Tensor:
+def cut(signal: Tensor, items: Tensor, starts: Tensor, size: int) -> Tensor:
+    """Windows of `size` frames: (B, T) or (B, T, C), items and first frames (N,) → (N, size) or (N, size, C)."""
     return signal[items[:, None], starts[:, None] + torch.arange(size, device=signal.device)]

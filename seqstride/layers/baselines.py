@@ -30,9 +30,9 @@ def average_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
 def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     """Binomial kernel of 2s − 1 taps with sum 1; s = 2: [1, 2, 1] / 4. By logarithms: a long one must not overflow."""
     n = 2 * stride - 2
-    k = torch.arange(n + 1, dtype=torch.float64)
-    log = math.lgamma(n + 1) - torch.lgamma(k + 1) - torch.lgamma(n - k + 1) - n * math.log(2.0)
-    return log.exp().to(dtype=dtype, device=device)
+    scale = math.lgamma(n + 1) - n * math.log(2.0)
+    taps = [math.exp(scale - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(n + 1)]
+    return torch.tensor(taps, dtype=dtype, device=device)
 
 
 def blur_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:

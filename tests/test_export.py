@@ -1,0 +1,412 @@
+"""Export: twins that compute the same, files that give what the model gives, the command, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import random
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxruntime
+import pytest
+import torch
+from helpers import INTEGER, KEYS
+from test_asr import encoder as conformer
+from tiny_models import description, resnet, saved, spectrogram
+from torch import Tensor, nn
+
+import seqstride as ss
+import seqstride.export
+from seqstride.cli import main
+from seqstride.encoders.frontend import LogMel
+from seqstride.export import FORMATS, export_model, graph_of, load_trained
+from seqstride.exportable import TWINS, exportable
+from seqstride.transcribe import Transcriber, save_transcriber
+
+OPTIONS: dict[str, list[dict[str, Any]]] = {
+    "diffstride": [
+        {"relative_smoothness": 0.3},
+        {"length_multiple": 8},
+        {"gain": "official"},
+        {"smoothness": 1.3},
+        {"learnable": False},
+    ],
+    "dct_diffstride": [{"relative_smoothness": 0.3}, {"length_multiple": 8}, {"learnable": False}],
+    "adastride": [{"sigma_square": 0.7}],
+    "adastride_f": [{"empty": "zero"}],
+}
+
+
+def strides(key: str) -> list[float]:
+    return [1, 2, 3, 20] if key in INTEGER else [1, 2, 2.5, 1.7, 3.3333333, 40]
+
+
+def layer(key: str, stride: float, **options: Any) -> ss.Downsampler:
+    """A layer with random scores; a learnt stride of many digits."""
+    made = ss.make_downsampler(key, channels=3, stride=stride, **options).eval()
+    with torch.no_grad():
+        for parameter in made.parameters():
+            if parameter.ndim:
+                parameter.normal_()
+            elif made.learnable and stride > 1:
+                parameter.add_(0.0123457)
+    return made.freeze()
+
+
+def batch(generator: random.Random, channels: int = 3) -> tuple[Tensor, Tensor]:
+    """(B, C, T) of one to four items of any lengths, NaN behind them."""
+    lengths = torch.tensor(
+        [generator.randint(1, generator.choice([4, 40, 200])) for _ in range(generator.randint(1, 4))]
+    )
+    x = torch.randn(len(lengths), channels, int(lengths.max()) + generator.randint(0, 3))
+    for item, length in enumerate(lengths):
+        x[item, :, length:] = torch.nan
+    return x, lengths
+
+
+def assert_same(found: Tensor, expected: Tensor, tolerance: float = 5e-6) -> None:
+    """The same, and zeros in what is wider."""
+    inside = found[tuple(slice(size) for size in expected.shape)]
+    torch.testing.assert_close(inside, expected, rtol=0, atol=tolerance)
+    rest = found.clone()
+    rest[tuple(slice(size) for size in expected.shape)] = 0
+    assert not rest.any()
+
+
+# The twins
+
+
+def test_every_method_has_a_twin() -> None:
+    assert {type(ss.make_downsampler(key, channels=2, stride=2)) for key in KEYS} <= set(TWINS)
+    assert all(issubclass(twin, original) for original, twin in TWINS.items())
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("key", KEYS)
+def test_a_twin_computes_the_same(key: str) -> None:
+    generator = random.Random(0)
+    for options in [{}, {}, {}, *OPTIONS.get(key, [])]:
+        for stride in strides(key):
+            original = layer(key, stride, **options)
+            twin = exportable(original)
+            x, lengths = batch(generator)
+            for given in (lengths, None):
+                signal = x if given is not None else x.nan_to_num(0.5)
+                plan, traced = original.plan(signal, given), twin.plan(signal, given)
+                assert torch.equal(traced.lengths, plan.lengths)
+                torch.testing.assert_close(traced.positions, plan.positions, rtol=0, atol=1e-9)
+                expected, found = original.pool(signal, plan), twin.pool(signal, traced)
+                assert_same(found, expected)
+                assert_same(traced(signal), plan(signal))
+                # whole strides go by the width of the batch
+                whole = key in INTEGER or not options.get("learnable", True)
+                assert found.shape == expected.shape or (whole and given is not None)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("window", [None, 0.15])
+@pytest.mark.parametrize("rate", [None, 8000])
+@pytest.mark.parametrize("key", ["strided", "spectral", "dct_diffstride", "adastride"])
+def test_the_twin_of_a_classifier_computes_the_same(key: str, rate: int | None, window: float | None) -> None:
+    axes = [[2, 2], [2, 3]] if key in INTEGER else [[1.7, 2], [2, 1]]
+    for model in (
+        resnet(key, sample_rate=rate, window=window),
+        spectrogram(key, axes, sample_rate=rate, window=window),
+    ):
+        twin, generator = exportable(model), random.Random(1)
+        for _ in range(3):
+            if rate is None:
+                x, lengths = batch(generator, 12)
+                signal = x.transpose(1, 2)
+            else:
+                x, lengths = batch(generator, 1)
+                signal, lengths = x[:, 0].repeat_interleave(30, dim=1), lengths * 30
+            torch.testing.assert_close(
+                twin(signal, lengths)["digit"], model(signal, lengths)["digit"], rtol=0, atol=5e-6
+            )
+
+
+@pytest.mark.parametrize(
+    "options", [{"sample_rate": 8000}, {"sample_rate": 16000, "window_ms": 20}, {"sample_rate": 8000, "bands": 80}]
+)
+def test_the_twin_of_the_front_end_computes_the_same(options: dict[str, Any]) -> None:
+    original = LogMel(**options)
+    waves, lengths = torch.randn(3, 5000), torch.tensor([5000, 4321, 1])
+    waves[1, 4321:] = torch.nan
+    for found, expected in zip(exportable(original)(waves, lengths), original(waves, lengths), strict=True):
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+
+
+def test_a_copy_leaves_the_original_alone() -> None:
+    model = ss.ResNet1d(3, (4,), (2,), "diffstride").train()
+    twin = exportable(model)
+    assert model.training
+    assert model.downsamplers[0].stride_parameter.requires_grad
+    assert not twin.training
+    assert type(model.downsamplers[0]) is ss.DiffStride1d
+
+
+def test_layers_of_others_are_refused() -> None:
+    class Mine(ss.AvgPool1d):
+        pass
+
+    with pytest.raises(ValueError, match=r"`module` \(with a Mine\) must have layers of this package only"):
+        exportable(nn.Sequential(Mine(2)))
+
+
+# The files
+
+
+class Chain(nn.Module):
+    """All methods in a row; an encoder to those who export it."""
+
+    in_channels = out_channels = 3
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.downsamplers = nn.ModuleList(layer(key, 2 if key in INTEGER else 1.2) for key in KEYS)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> ss.Encoded:
+        plans = []
+        for made in self.downsamplers:
+            plans.append(made.plan(x, lengths))
+            x, lengths = made.pool(x, plans[-1]), plans[-1].lengths
+        return ss.Encoded(x, lengths, plans[-1].penalty, plans)
+
+
+class Opened:
+    """A file and its own runtime, nothing of this package."""
+
+    def __init__(self, file: Path) -> None:
+        self.onnx = file.suffix == ".onnx"
+        self.extra = {"seqstride.json": ""}
+        if self.onnx:
+            self.model = onnx.load(file)
+            self.session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+            self.extra = {entry.key: entry.value for entry in self.model.metadata_props}
+        else:
+            self.model = torch.export.load(file, extra_files=self.extra)
+            self.module = self.model.module()
+
+    @property
+    def metadata(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.extra["seqstride.json"])
+        return found
+
+    def __call__(self, signal: Tensor, lengths: Tensor) -> Mapping[str, Tensor]:
+        if not self.onnx:
+            outputs: Mapping[str, Tensor] = self.module(signal, lengths)
+            return outputs
+        values = self.session.run(None, {"signal": signal.numpy(), "lengths": lengths.numpy()})
+        names = [output.name for output in self.session.get_outputs()]
+        return {name: torch.from_numpy(value) for name, value in zip(names, values, strict=True)}
+
+    def assert_real(self) -> None:
+        """Neither complex numbers nor operators of this package."""
+        if self.onnx:
+            onnx.checker.check_model(self.model)
+            assert {entry.domain for entry in self.model.opset_import} <= {"", "ai.onnx"}
+            kinds = {v.type.tensor_type.elem_type for v in [*self.model.graph.value_info, *self.model.graph.output]}
+            assert not kinds & {onnx.TensorProto.COMPLEX64, onnx.TensorProto.COMPLEX128}
+            return
+        for node in self.model.graph.nodes:
+            assert "seqstride" not in str(node.target)
+            value = node.meta.get("val")
+            assert not (isinstance(value, Tensor) and value.is_complex())
+
+    def assert_dynamic(self, signal: tuple[str | int, ...]) -> None:
+        if self.onnx:
+            inputs = {value.name: value.type.tensor_type.shape.dim for value in self.model.graph.input}
+            assert tuple(dim.dim_param or dim.dim_value for dim in inputs["signal"]) == signal
+            assert [dim.dim_param for dim in inputs["lengths"]] == ["batch"]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format", FORMATS)
+def test_every_method_in_one_file(format: str, tmp_path: Path) -> None:
+    model, file = Chain(), tmp_path / f"chain{FORMATS[format]}"
+    written = export_model(model, file, format)
+    assert written.file == file
+    assert written.size == file.stat().st_size
+    assert 0 <= written.difference < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
+    opened = Opened(file)
+    opened.assert_real()
+    opened.assert_dynamic(("batch", 3, "time"))
+    generator = random.Random(2)
+    sizes = set()
+    for _ in range(6):
+        x, lengths = batch(generator)
+        sizes.add(len(lengths))
+        with torch.no_grad():
+            expected = model(x, lengths)
+        found = opened(x, lengths)
+        assert torch.equal(found["output_lengths"], expected.lengths)
+        assert_same(found["output"], expected.features, 2e-5)
+        torch.testing.assert_close(found["positions"], expected.positions, rtol=0, atol=1e-6)
+    assert 1 in sizes
+    assert len(sizes) > 1
+
+
+def transcriber(key: str) -> Transcriber:
+    """A recogniser of waveforms with random weights."""
+    words = description("ResNet1d", {"channels": [6]})
+    words["modules"]["encoder"] = {
+        "class": "seqstride.encoders.conformer.ConformerEncoder",
+        "arguments": {
+            "in_channels": 12,
+            "channels": 16,
+            "strides": [2, 1.5] if key not in INTEGER else [2, 2],
+            "downsampler": key,
+            "layers": 1,
+            "feed_forward": 24,
+            "kernel_size": 7,
+        },
+    }
+    words |= {"task": "transcription", "units": {"kind": "chars", "names": [" ", "a", "b", "ü"]}}
+    del words["labels"], words["head"], words["window"]
+    torch.manual_seed(0)
+    model = Transcriber(words)
+    with torch.no_grad():
+        for made in model.encoder.downsamplers:
+            for parameter in made.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+    return model
+
+
+@pytest.fixture(scope="module")
+def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recogniser")
+    model = transcriber("adastride")
+    save_transcriber(folder, model.description, dict(model.named_children()))
+    return folder
+
+
+def test_a_recogniser_by_the_command(recogniser: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--model", str(recogniser), "--format", "onnx"]) == 0
+    captured = capsys.readouterr()
+    file = recogniser / "model.onnx"
+    assert captured.out.startswith(f"{file}: ")
+    assert "largest difference" in captured.out
+    assert captured.err == ""
+    assert sorted(path.name for path in recogniser.iterdir()) == ["model.ckpt", "model.json", "model.onnx"]
+    opened = Opened(file)
+    opened.assert_real()
+    opened.assert_dynamic(("batch", "time"))
+    model = load_trained(recogniser)
+    lengths = torch.tensor([4000, 2113, 1])
+    signal = 0.1 * torch.randn(3, 4000)
+    with torch.no_grad():
+        log_probs, encoded = model(signal, lengths)
+    found = opened(signal, lengths)
+    assert torch.equal(found["output_lengths"], encoded.lengths)
+    torch.testing.assert_close(found["log_probs"][:, : log_probs.shape[1]], log_probs, rtol=0, atol=1e-4)
+    torch.testing.assert_close(found["positions"], encoded.positions, rtol=0, atol=1e-4)
+    told = opened.metadata
+    assert told["units"] == {"kind": "chars", "names": [" ", "a", "b", "ü"]}
+    assert told["sample_rate"] == 8000
+    assert told["signal"] == "waveforms (batch, samples) at 8000 Hz"
+
+
+def test_a_classifier_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    labels = {"digit": ["0", "7"], "日本": ["a", "ü", "c"]}
+    model = resnet("diffstride", strides=(1.7,), labels=labels, sample_rate=None, window=0.5)
+    folder, file = saved(model, tmp_path / "model"), tmp_path / "new" / "it.pt2"
+    assert main(["export", "--model", str(folder), "--format", "exported-program", "-o", str(file)]) == 0
+    assert str(file) in capsys.readouterr().out
+    opened = Opened(file)
+    opened.assert_real()
+    lengths = torch.tensor([130, 20])
+    signal = torch.randn(2, 131, 12)
+    found = opened(signal, lengths)
+    with torch.no_grad():
+        expected = model(signal, lengths)
+    assert list(found) == ["log_probs_digit", "log_probs_日本"]
+    for label, logits in expected.items():
+        torch.testing.assert_close(found[f"log_probs_{label}"], logits.log_softmax(1), rtol=0, atol=1e-5)
+    told = opened.metadata
+    assert told["labels"] == labels
+    assert told["frame_rate"] == 100.0
+    assert told["signal"] == "mel band features (batch, frames, 12)"
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("kind", ["layer", "encoder", "classifier", "windows", "image", "recogniser", "conformer"])
+@pytest.mark.parametrize("key", KEYS)
+def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_path: Path) -> None:
+    pairs = [[2, 2], [2, 3]] if key in INTEGER else [[1.7, 2], [2.3, 2]]
+    model: nn.Module
+    if kind == "layer":
+        model = layer(key, 2 if key in INTEGER else 2.3)
+    elif kind == "encoder":
+        model = resnet(key, tuple(time for time, _ in pairs)).encoder
+    elif kind == "classifier":
+        model = resnet(key, tuple(time for time, _ in pairs))
+    elif kind == "windows":
+        model = resnet(key, tuple(time for time, _ in pairs), window=0.2)
+    elif kind == "image":
+        model = spectrogram(key, pairs, sample_rate=None)
+    else:
+        model = transcriber(key) if kind == "recogniser" else conformer(key)
+    file = tmp_path / f"model{FORMATS[format]}"
+    written = export_model(model, file, format, batches=6)
+    assert written.difference < 1e-4
+    Opened(file).assert_real()
+
+
+# What is refused
+
+
+def test_unknown_formats_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = saved(resnet("average"), tmp_path)
+    assert main(["export", "--model", str(folder), "--format", "torchscript"]) == 2
+    assert "`format` (='torchscript') must be one of onnx, exported-program" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
+def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, missing, None)
+    with pytest.raises(ImportError, match=rf'needs {missing}: pip install "seqstride\[onnx\]"'):
+        export_model(ss.AvgPool1d(2))
+
+
+def test_a_folder_without_a_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["export", "--model", str(tmp_path)]) == 2
+    assert "must hold a trained model; there is no model.json" in capsys.readouterr().err
+
+
+def test_other_models_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"`model` \(a Linear\) must be a trained model, an encoder or a layer"):
+        graph_of(nn.Linear(2, 2))
+
+
+@pytest.mark.parametrize("error", [3e-4, float("nan")])
+def test_a_file_that_differs_is_not_written(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(seqstride.export, "exportable", lambda model: _shifted(exportable(model), error))
+    with pytest.raises(
+        ValueError, match=r"x\.pt2' was not written: its outputs differ from the model's by (3\.0e-04|nan)"
+    ):
+        export_model(ss.StridedConv1d(3, 2), tmp_path / "x.pt2", "exported-program")
+    assert not list(tmp_path.iterdir())
+
+
+def _shifted(module: Any, error: float) -> Any:
+    with torch.no_grad():
+        module.conv.bias.add_(error)
+    return module
+
+
+@torch.no_grad()
+def test_any_module_can_be_made_exportable() -> None:
+    original = nn.Sequential(
+        nn.Conv1d(3, 3, 3, padding=1), ss.AdaStride1d(3, 1.5), ss.DiffStride1d(2.3), ss.AvgPool1d(2)
+    )
+    nn.init.normal_(original[1].score.weight)
+    program = torch.export.export(exportable(original), (torch.randn(2, 3, 40),))
+    x = torch.randn(2, 3, 40)
+    torch.testing.assert_close(program.module()(x), original(x), rtol=0, atol=5e-6)
