@@ -56,7 +56,8 @@ def plot_codes(items: Sequence[Reconstruction], *, frame_rate: float) -> Figure:
         error = column[2].imshow(
             item.output - item.recording, vmin=-largest, vmax=largest, extent=extent, **{**IMAGE, "cmap": "RdBu_r"}
         )
-        column[0].vlines(item.edges[1:-1], *extent[2:], color="white", linewidth=0.9)
+        width = 0.9 if len(item.codes) <= WIDEST_LABELS else 0.3  # of many units the spectrogram must still be seen
+        column[0].vlines(item.edges[1:-1], *extent[2:], color="white", linewidth=width)
         distance = np.abs(item.output - item.recording).mean()
         used = len(set(map(tuple, item.codes.tolist())))
         column[0].set_title(
