@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from seqstride.audio_files import Recording
 from seqstride.batches import in_batches
-from seqstride.dataio import load_audio
+from seqstride.dataio import load_audio, load_features
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
@@ -130,14 +130,10 @@ class Transcriber(nn.Module):
         """
         if self.sample_rate is not None:
             return load_audio(self.sample_rate, file, start, stop)
-        try:
-            features = np.load(file, allow_pickle=False)
-        except (OSError, ValueError) as error:
-            raise ValueError(f"{os.fspath(file)!r} cannot be read as features (.npy): {error}") from error
-        channels = self.encoder.in_channels
-        if features.ndim != 2 or features.shape[1] != channels or not len(features):
-            raise ValueError(f"{os.fspath(file)!r} (shape {features.shape}) must have shape (T, {channels})")
-        return torch.from_numpy(features[start:stop]).float()
+        features, channels = load_features(file), self.encoder.in_channels
+        if features.shape[1] != channels:
+            raise ValueError(f"{os.fspath(file)!r} (shape {tuple(features.shape)}) must have shape (T, {channels})")
+        return features[start:stop]
 
 
 def transcribe_files(
