@@ -103,8 +103,10 @@ class _Idct(torch.autograd.Function):
 def _check(name: str, x: Tensor) -> None:
     if x.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"`{name}` (dtype {x.dtype}) must be float32 or float64")
-    if x.ndim < 1 or x.shape[-1] < 1:
-        raise ValueError(f"`{name}` (shape {tuple(x.shape)}) must have at least one element on its last axis")
+    if x.ndim < 1 or 0 in x.shape:
+        raise ValueError(
+            f"`{name}` (shape {tuple(x.shape)}) must have shape (…, T), at least one element on every axis"
+        )
 
 
 def dct(x: Tensor) -> Tensor:
@@ -117,7 +119,7 @@ def dct(x: Tensor) -> Tensor:
         (…, T), the coefficients k = 0 … T − 1; as `scipy.fft.dct(x, norm="ortho")`.
 
     Raises:
-        ValueError: another dtype, or an empty last axis.
+        ValueError: another dtype, or an empty axis.
 
     Source: Makhoul 1980; the gradient is ours.
     """
@@ -129,7 +131,7 @@ def idct(coefficients: Tensor) -> Tensor:
     """Inverse of `dct` (the orthonormal DCT-III) over the last axis: (…, T) → (…, T).
 
     Raises:
-        ValueError: a dtype other than float32 or float64, or an empty last axis.
+        ValueError: a dtype other than float32 or float64, or an empty axis.
     """
     _check("coefficients", coefficients)
     return _Idct.apply(coefficients)

@@ -131,9 +131,14 @@ def cosine_resample(x: Tensor, output_length: int, mask: Tensor | None = None) -
 
 
 def _resample(x: Tensor, output_length: int, mask: Tensor | None, transform: str, official: bool) -> Tensor:
+    if not isinstance(x, Tensor) or x.ndim == 0 or 0 in x.shape:
+        shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
+        raise ValueError(f"`x` (shape {shape}) must have shape (…, T) with no empty axis")
     frames = x.shape[-1]
     flat = x.reshape(1, -1, frames)
     check_signal(flat)
+    if isinstance(output_length, bool) or not isinstance(output_length, int | torch.SymInt):
+        raise ValueError(f"`output_length` (={output_length!r}) must be a whole number")
     if not 1 <= output_length <= frames:
         raise ValueError(f"`output_length` (={output_length}) must be between 1 and the {frames} frames of `x`")
     if mask is None:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -73,6 +74,8 @@ class SequenceClassifier(nn.Module):
         self.frontend: Any = modules.get("frontend")
         self.normalize: Any = modules["normalize"]
         self.encoder: Any = modules["encoder"]
+        if self.window_size is not None and self.window_size < 1:
+            raise ValueError(f"`window` (={description['window']}) must be at least one sample, or frame")
         head = description["head"]
         self.classifier = nn.ModuleDict(
             {
@@ -288,6 +291,9 @@ def check_description(description: Mapping[str, Any], task: str) -> None:
     """
     if description.get("format") != FORMAT:
         raise ValueError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
+    rate = description["sample_rate"]
+    if rate is not None and not 1 <= rate < math.inf:
+        raise ValueError(f"`sample_rate` (={rate}) must be at least 1 Hz, or null for features")
     found = description.get("task", CLASSIFICATION)
     if found != task:
         raise ValueError(f"it is a model for {found}, where one for {task} is needed")
