@@ -242,6 +242,19 @@ def test_encoders_under_autocast_are_near_those_in_single_precision(name: str, k
         assert parameter.grad.isfinite().all(), parameter_name
 
 
+@pytest.mark.parametrize("key", [*ADAPTIVE, "dct_diffstride"])
+def test_training_in_half_precision_keeps_near_that_in_single(key: str) -> None:
+    brain = make_brain(downsampler=key)
+    twin = copy.deepcopy(brain)
+    twin.training_ctx = twin.evaluation_ctx = torch.autocast("cpu", dtype=torch.bfloat16)
+    for trainee in (brain, twin):
+        fit(trainee, batches())
+    assert all(tensor.dtype != torch.bfloat16 for tensor in trained(twin).values())
+    (single,), (half,) = brain.history.epochs, twin.history.epochs
+    assert half["valid"]["loss"] != single["valid"]["loss"]
+    assert half["valid"]["loss"] == pytest.approx(single["valid"]["loss"], rel=0.05)
+
+
 # The same bits every time
 
 
