@@ -287,6 +287,7 @@ def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.long
 def test_a_recogniser_by_the_command(recogniser: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--model", str(recogniser), "--format", "onnx"]) == 0
     captured = capsys.readouterr()
@@ -313,6 +314,7 @@ def test_a_recogniser_by_the_command(recogniser: Path, capsys: pytest.CaptureFix
     assert told["signal"] == "waveforms (batch, samples) at 8000 Hz"
 
 
+@pytest.mark.long
 def test_a_classifier_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = {"digit": ["0", "7"], "日本": ["a", "ü", "c"]}
     model = resnet("diffstride", strides=(1.7,), labels=labels, sample_rate=None, window=0.5)
