@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -47,14 +48,14 @@ def exportable(module: Module) -> Module:
     Raises:
         ValueError: a downsampling layer that is not of this package.
     """
-    module = copy.deepcopy(module).eval()
+    module, twins = copy.deepcopy(module).eval(), _twins()
     for part in module.modules():
         if isinstance(part, Downsampler):
-            if type(part) not in TWINS:
+            if type(part) not in twins:
                 raise ValueError(f"`module` (with a {type(part).__name__}) must have layers of this package only")
             part.freeze()
-        if type(part) in TWINS:
-            part.__class__ = TWINS[type(part)]  # a twin has the same state and other methods
+        if type(part) in twins:
+            part.__class__ = twins[type(part)]  # a twin has the same state and other methods
         if isinstance(part, TracedLogMel):
             part.register_buffer("waves", part.tapered_waves(), persistent=False)
     return module
@@ -404,9 +405,11 @@ class TracedLogMel(LogMel):
         before = size // 2 - (size - self.window) // 2
         x = F.pad(zero_padding(waveforms[:, None], lengths), (before, self.window - before))
         real, imaginary = F.conv1d(x, self.waves, stride=self.hop).chunk(2, dim=1)
-        power = (real.square() + imaginary.square()).transpose(1, 2)
+        power = real.square() + imaginary.square()
         frames = self.output_lengths(lengths)
-        return zero_padding((power @ self.filters).clamp(min=FLOOR).log().transpose(1, 2), frames), frames
+        # a convolution of one tap: of a product of matrices exporters ask whether the batch has one item
+        mels = F.conv1d(power, self.filters.T[:, :, None])
+        return zero_padding(mels.clamp(min=FLOOR).log(), frames), frames
 
 
 class TracedSequenceClassifier(SequenceClassifier):
@@ -446,3 +449,12 @@ TWINS: dict[type[nn.Module], type[nn.Module]] = {
     LogMel: TracedLogMel,
     SequenceClassifier: TracedSequenceClassifier,
 }
+
+
+def _twins() -> dict[type[nn.Module], type[nn.Module]]:
+    """`TWINS`, and that of SpeechBrain's attention; a module that has one inside has loaded SpeechBrain."""
+    if "speechbrain.nnet.attention" not in sys.modules:
+        return TWINS
+    from seqstride.exportable_attention import RelPosMHAXL, TracedAttention
+
+    return {**TWINS, RelPosMHAXL: TracedAttention}
