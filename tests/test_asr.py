@@ -23,12 +23,11 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import seqstride as ss
-from seqstride.augment import BandAugment, Tempo
+from seqstride.augment import Tempo
 from seqstride.brains.asr import CTCBrain, Prediction, average_states
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.encoded import Encoded
-from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.subsampling import Subsampling
 from seqstride.lobes import FrontEnd
 from seqstride.recipe import recipes_folder
@@ -312,68 +311,6 @@ def test_tempo_keeps_what_is_said() -> None:
     assert len(sizes) > 5
     with pytest.raises(ValueError, match=r"`low` \(=1.2\)"):
         Tempo(1.2, 1.1)
-
-
-def fitted_norm(features: torch.Tensor) -> FeatureNorm:
-    norm = FeatureNorm(features.shape[1], centred=True)
-    norm.fit([features.T])
-    return norm
-
-
-@pytest.mark.parametrize("cepstra", [False, True])
-def test_stretched_frequencies_are_those_of_another_speaker(cepstra: bool) -> None:
-    low_hz, high_hz, bands, factor = 100.0, 7000.0, 40, 1.1
-
-    def mel(hertz: np.ndarray) -> np.ndarray:
-        return 2595 * np.log10(1 + hertz / 700)
-
-    edges = mel(np.array([low_hz, high_hz]))
-    centres = 700 * (10 ** (np.linspace(*edges, bands + 2)[1:-1] / 2595) - 1)
-
-    def spectra(frequencies: np.ndarray) -> np.ndarray:
-        """Two smooth formants that move, (T, bands)."""
-        time = np.linspace(0, 1, 30)[:, None]
-        first, second = 500 + 200 * time, 1800 - 500 * time
-        return sum(np.exp(-(((mel(frequencies) - mel(formant)) / 350) ** 2)) for formant in (first, second))
-
-    def features(frequencies: np.ndarray) -> torch.Tensor:
-        logs = torch.from_numpy(spectra(frequencies))
-        if cepstra:
-            index, band = torch.arange(13.0), torch.arange(bands)
-            logs = logs @ torch.cos(torch.pi / bands * index * (band[:, None] + 0.5)).double() / bands
-        return logs.float()
-
-    x, expected = features(centres), features(centres * factor)
-    norm = fitted_norm(x)
-    options = {"low_hz": low_hz, "high_hz": high_hz, "bands": bands, "cepstra": cepstra}
-    stretch = BandAugment(norm, low=factor, high=factor, **options)
-    centred = norm(x.T[None], torch.tensor([30]))
-    y = stretch(centred.transpose(1, 2))
-    wanted = expected - expected.mean(0)
-    found = y[0] * norm.std
-    change = (wanted - (x - x.mean(0))).abs().max()
-    assert (found - wanted).abs().max() < 0.15 * change
-    assert not stretch.state_dict()
-    same = BandAugment(norm, low=1.0, high=1.0, **options)
-    torch.testing.assert_close(same(centred.transpose(1, 2)), centred.transpose(1, 2), atol=1e-5, rtol=1e-5)
-    with pytest.raises(ValueError, match=r"`widest` \(=41\) must be between 0 and `bands` \(=40\)"):
-        BandAugment(norm, widest=41, **options)
-    with pytest.raises(ValueError, match=r"`bands` \(=12\)"):
-        BandAugment(norm, **{**options, "bands": 12})
-
-
-def test_masked_bands_are_at_their_mean() -> None:
-    x = torch.randn(30, 40)
-    norm = fitted_norm(x)
-    mask = BandAugment(norm, 100.0, 7000.0, low=1.0, high=1.0, masks=2, widest=9)
-    centred = norm(x.T[None].repeat(12, 1, 1), torch.full((12,), 30)).transpose(1, 2)
-    y = mask(centred)
-    masked = (y - centred).abs().amax(1) > 1e-6  # (item, band)
-    assert (y.abs().amax(1)[masked] < 1e-6).all()
-    counts = masked.sum(1).tolist()
-    assert max(counts) <= 18
-    assert len(set(counts)) > 3
-    assert all(masked[item].int().diff().abs().sum() <= 4 for item in range(12))  # two runs at most
 
 
 # The Brain's parts
