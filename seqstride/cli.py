@@ -65,10 +65,13 @@ A model that was trained on features reads .npy files (frames, channels). Files 
 others are done, and the exit code is 2. With --csv it resumes, and divides its work among processes, as classify."""
 
 UNITS_HELP = """\
-Writes a recording down as discrete units, with a trained VQ-VAE: for each a line with start and end in seconds, and its
+Writes recordings down as discrete units, with a trained VQ-VAE: for each a line with start and end in seconds, and its
 code (or codes, where the quantiser is residual). With --json also all that `seqstride resynth` needs:
 
-  seqstride units five.wav --model results/spoken_digit_units_adastride/theo/1986 --json > five.json"""
+  seqstride units five.wav --model results/spoken_digit_units_adastride/theo/1986 --json > five.json
+
+Files that cannot be read are named, the others are done, and the exit code is 2. With --csv it resumes, and divides its
+work among processes, as classify."""
 
 RESYNTH_HELP = """\
 Makes sound of the units of a recording: what the model's decoder reconstructs, and for models of spectrograms a
@@ -244,14 +247,13 @@ def _parser() -> argparse.ArgumentParser:
 
     units = commands.add_parser(
         "units",
-        help="write a recording down as discrete units, with a trained VQ-VAE",
+        help="write recordings down as discrete units, with a trained VQ-VAE",
         description=UNITS_HELP,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    units.add_argument("file", metavar="FILE", help="an audio file")
-    units.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
-    units.add_argument("--json", action="store_true", help="as JSON, which `seqstride resynth` reads")
+    _add_recordings(units, "audio files, or folders of them", "write a table there")
+    units.add_argument("--json", action="store_true", help="one recording as JSON, which `seqstride resynth` reads")
     units.set_defaults(run=_units)
 
     resynth = commands.add_parser(
@@ -428,7 +430,7 @@ def _fit_series(arguments: argparse.Namespace) -> None:
 
 
 def _recordings(arguments: argparse.Namespace) -> list[Recording]:
-    """What is to be classified or transcribed."""
+    """What is to be classified, transcribed or coded."""
     from seqstride.audio_files import Recording, find_recordings, read_list
     from seqstride.distributed import world_size
 
@@ -547,17 +549,32 @@ def _say(text: str, error: str | None) -> None:
         tqdm.write(f"seqstride: {error}", file=sys.stderr)
 
 
-def _units(arguments: argparse.Namespace) -> None:
-    from seqstride.codes import load_coder, to_json
-    from seqstride.dataio import load_audio
+def _units(arguments: argparse.Namespace) -> int:
+    from seqstride.audio_files import shown
+    from seqstride.codes import UNIT_COLUMNS, code_files, load_coder, to_json, unit_rows
+    from seqstride.distributed import device_of_rank
 
-    model = load_coder(arguments.model)
-    coded = model.encode(load_audio(model.sample_rate, arguments.file))
+    model, recordings = load_coder(arguments.model, device_of_rank(arguments.device)), _recordings(arguments)
     if arguments.json:
+        if len(recordings) > 1 or arguments.csv is not None:
+            raise ValueError("`--json` must be of one recording; `--csv` takes many")
+        [(_, coded)] = code_files(model, recordings)
+        if isinstance(coded, ValueError):
+            raise coded
         print(to_json(model, coded), end="")
-        return
-    for unit in model.units(coded):
-        print(f"{unit.start:8.3f} {unit.end:8.3f} {' '.join(map(str, unit.codes))}")
+        return 0
+
+    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
+        for recording, coded in code_files(model, recordings):
+            if isinstance(coded, ValueError):
+                _say("", str(coded))
+            else:
+                units = model.units(coded)
+                lines = [f"{unit.start:8.3f} {unit.end:8.3f} {' '.join(map(str, unit.codes))}" for unit in units]
+                _say("\n".join([f"{shown(recording.name)}: {len(units)} units", *lines]), None)
+            yield unit_rows(model, recording.name, coded)
+
+    return _work_through(arguments, recordings, results, UNIT_COLUMNS)
 
 
 def _resynth(arguments: argparse.Namespace) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 import seqstride as ss
+from seqstride.audio_files import Recording
+from seqstride.dataio import load_audio
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
@@ -146,7 +148,7 @@ class Coder(nn.Module):
 
     def features(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
         """What the encoder reads of a recording (S,): (1, C, T) and (1,)."""
-        x, lengths = self.frontend(waveform[None], torch.tensor([len(waveform)]))
+        x, lengths = self.frontend(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
         return self.normalize(x, lengths), lengths
 
     def units(self, coded: Coded) -> list[Unit]:
@@ -218,6 +220,37 @@ def load_coder(folder: str | os.PathLike[str], device: str | torch.device = "cpu
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
     return read_model(folder, Coder).to(device)
+
+
+# Recordings
+
+
+def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[Recording, Coded | ValueError]]:
+    """The codes of each recording, in order; of those that cannot be read the error.
+
+    Args:
+        recordings: in any format that soundfile reads, at any rate; one of them is in memory at a time.
+    """
+    device = next(model.parameters()).device
+    for recording in recordings:
+        try:
+            waveform = load_audio(model.sample_rate, recording.path, recording.start, recording.stop)
+        except ValueError as error:
+            yield recording, error
+        else:
+            yield recording, model.encode(waveform.to(device))
+
+
+UNIT_COLUMNS = ["file", "start", "end", "codes", "error"]
+"""Those of the table of `seqstride units --csv`."""
+
+
+def unit_rows(model: Coder, name: str, coded: Coded | ValueError) -> list[list[object]]:
+    """A row for each unit of a recording, or one with the error."""
+    if isinstance(coded, ValueError):
+        return [[name, "", "", "", str(coded)]]
+    units = model.units(coded)
+    return [[name, f"{unit.start:.3f}", f"{unit.end:.3f}", " ".join(map(str, unit.codes)), ""] for unit in units]
 
 
 # Coded recordings as files

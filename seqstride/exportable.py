@@ -455,6 +455,8 @@ def _twins() -> dict[type[nn.Module], type[nn.Module]]:
     """`TWINS`, and that of SpeechBrain's attention; a module that has one inside has loaded SpeechBrain."""
     if "speechbrain.nnet.attention" not in sys.modules:
         return TWINS
-    from seqstride.exportable_attention import RelPosMHAXL, TracedAttention
+    from speechbrain.nnet.attention import RelPosMHAXL
+
+    from seqstride.exportable_attention import TracedAttention
 
     return {**TWINS, RelPosMHAXL: TracedAttention}

@@ -7,7 +7,7 @@ from speechbrain.nnet.attention import RelPosMHAXL
 from torch import Tensor
 
 
-class TracedAttention(RelPosMHAXL):  # type: ignore[misc]
+class TracedAttention(RelPosMHAXL):
     """Attention whose shift is a lookup: views of a length that nobody has read have no sizes to be checked."""
 
     def rel_shift(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import csv
 import json
 from itertools import pairwise
 from pathlib import Path
@@ -399,11 +400,26 @@ def test_units_are_what_the_decoder_needs(
     assert to_json(model, coded) == text
 
     assert main(["units", str(file), "--model", str(trained)]) == 0
-    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    title, *lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert title == [f"{file}:", str(len(lines)), "units"]
     assert [[int(code) for code in line[2:]] for line in lines] == coded.codes.tolist()
     assert float(lines[0][0]) == 0
     assert float(lines[-1][1]) == pytest.approx(len(wave) / 8000, abs=1e-3)
     assert all(before[1] == behind[0] for before, behind in pairwise(lines))
+
+    (tmp_path / "broken.wav").write_bytes(b"RIFF")
+    (tmp_path / "files.txt").write_text(f"{file}\nbroken.wav\n{file}\n", encoding="utf-8")
+    table = tmp_path / "units.csv"
+    assert main(["units", "--list", str(tmp_path / "files.txt"), "--model", str(trained), "--csv", str(table)]) == 2
+    with open(table, encoding="utf-8", newline="") as opened:
+        rows = list(csv.reader(opened))
+    once = [[str(file), *line[:2], " ".join(line[2:]), ""] for line in lines]
+    assert rows[: len(once) + 1] == [["file", "start", "end", "codes", "error"], *once]
+    assert "broken.wav" in rows[len(once) + 1][4]
+    assert rows[len(once) + 2 :] == once
+    capsys.readouterr()
+    assert main(["units", str(file), str(file), "--model", str(trained), "--json"]) == 2
+    assert "`--json` must be of one recording" in capsys.readouterr().err
 
     (tmp_path / "units.json").write_text(text, encoding="utf-8")
     for source, name in ((tmp_path / "units.json", "a.wav"), (file, "b.wav")):
