@@ -191,8 +191,8 @@ def load_features(path: str | os.PathLike[str]) -> Tensor:
         if not os.path.isfile(path):
             raise ValueError("it is not a regular file" if os.path.exists(path) else "there is no such file")
         # mapped, so that a header cannot ask for more memory than the file has bytes
-        features = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not isinstance(features, np.ndarray) or features.ndim != 2 or features.dtype.kind not in "fiu":
+        features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        if features.ndim != 2 or features.dtype.kind not in "fiu":
             raise ValueError("it must hold real numbers of shape (T, C)")
         with np.errstate(over="ignore"):
             features = features.astype(np.float32)
