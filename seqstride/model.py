@@ -25,10 +25,12 @@ import seqstride as ss
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.whole_files import whole_file
-from seqstride.windows import all_windows, mean_by_owner
+from seqstride.windows import cut, mean_by_owner, window_starts
 
 FORMAT = 1
 CLASSIFICATION = "classification"
+FRAMES = 1 << 21
+"""Of windows that are encoded together at most, samples or feature frames."""
 
 #: what a description may name
 CLASSES: dict[str, type[nn.Module]] = {
@@ -133,15 +135,26 @@ class SequenceClassifier(nn.Module):
 
     def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Label → the vector (B, C') that its linear layer reads; arguments as in `features`."""
-        owners, count = None, signal.shape[0]
-        if self.window_size is not None:
-            signal, lengths, owners = all_windows(signal, lengths, self.window_size)
+        if self.window_size is None:
+            return self._pooled(signal, lengths)
+        size = min(self.window_size, signal.shape[1])
+        owners, starts = window_starts(lengths, size)
+        # some windows at a time: those of hours take more memory than the hours
+        groups = torch.arange(len(owners), device=owners.device).split(max(1, FRAMES // size))
+        parts = [
+            self._pooled(cut(signal, owners[group], starts[group], size), lengths.clamp(max=size)[owners[group]])
+            for group in groups
+        ]
+        # the layer is linear: it takes the mean of its inputs to the mean of its outputs
+        return {
+            label: mean_by_owner(torch.cat([part[label] for part in parts]), owners, len(signal)) for label in parts[0]
+        }
+
+    def _pooled(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """As `embed`, without windows."""
         encoded = self.encode(signal, lengths)
         heads: dict[str, Any] = dict(self.classifier.items())
-        vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
-        if owners is not None:  # the layer is linear: it takes the mean of its inputs to the mean of its outputs
-            vectors = {label: mean_by_owner(vector, owners, count) for label, vector in vectors.items()}
-        return vectors
+        return {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
 
     def logits(self, label: str, vector: Tensor) -> Tensor:
         """The scores (B, classes) of one label from what `embed` gives for it."""

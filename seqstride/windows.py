@@ -40,12 +40,17 @@ def all_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Ten
         The windows, (N, min(T, size)) or with C behind, their lengths (N,), and the item of each, (N,).
     """
     size = min(size, signal.shape[1])
-    counts = -(-lengths // size)
-    owners = torch.repeat_interleave(torch.arange(len(signal), device=signal.device), counts)
-    index = torch.arange(len(owners), device=signal.device) - (counts.cumsum(0) - counts)[owners]
-    room = (lengths - size).clamp(min=0)[owners]
-    starts = index * room // (counts[owners] - 1).clamp(min=1)
+    owners, starts = window_starts(lengths, size)
     return cut(signal, owners, starts, size), lengths.clamp(max=size)[owners], owners
+
+
+def window_starts(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """Where the windows of `all_windows` are: the item (N,) and the first frame (N,) of each."""
+    counts = -(-lengths // size)
+    owners = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), counts)
+    index = torch.arange(len(owners), device=lengths.device) - (counts.cumsum(0) - counts)[owners]
+    room = (lengths - size).clamp(min=0)[owners]
+    return owners, index * room // (counts[owners] - 1).clamp(min=1)
 
 
 def mean_by_owner(values: Tensor, owners: Tensor, count: int) -> Tensor:

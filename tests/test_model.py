@@ -155,6 +155,17 @@ def test_logits_over_windows_are_their_mean() -> None:
     torch.testing.assert_close(model(wave[None], torch.tensor([4000]))["digit"], expected)
 
 
+def test_windows_in_groups_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = resnet("adastride", window=0.2)
+    waves, lengths = torch.stack([tones(1.1, seed=seed) for seed in range(2)]), torch.tensor([8800, 3000])
+    together = model(waves, lengths)["digit"]
+    sizes, encode = [], model.encode
+    monkeypatch.setattr(model, "encode", lambda x, n: sizes.append(len(x)) or encode(x, n))
+    monkeypatch.setattr("seqstride.model.FRAMES", 3 * 1600 + 1)
+    torch.testing.assert_close(model(waves, lengths)["digit"], together)
+    assert sizes == [3, 3, 2]
+
+
 def test_a_model_of_features_reads_features(tmp_path: Path) -> None:
     model = resnet("diffstride", sample_rate=None)
     features, lengths = torch.randn(3, 30, 12), torch.tensor([30, 12, 25])
