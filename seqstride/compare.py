@@ -6,8 +6,9 @@ The folder of a comparison has
     runs.json                        the arguments, and the records of the finished runs
     table.md, comparison.png         what they say together
 
-A run is finished when its `results.json` is there; `runs.json` says which arguments it was made with. The processes of
-the runs end with that of the comparison, however that one ends, so that the next one finds the folders to itself.
+A run is finished when `runs.json` has its record, or its `results.json` is there; `runs.json` says which arguments it
+was made with. So a comparison goes on from `runs.json` alone, which is small enough to be kept. The processes of the
+runs end with that of the comparison, however that one ends, so that the next one finds the folders to itself.
 """
 
 from __future__ import annotations
@@ -124,7 +125,7 @@ def compare(
     finished = {
         run: known.get(run.folder.as_posix()) or _entry(run, output, overrides, jobs)
         for run in runs
-        if (output / run.folder / RECORD).is_file()
+        if run.folder.as_posix() in known or (output / run.folder / RECORD).is_file()
     }
     failures: dict[Run, str] = {}
 

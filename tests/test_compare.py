@@ -201,6 +201,28 @@ def test_a_finished_comparison_is_left_alone(
     assert (output / "table.md").read_text() == table
 
 
+def test_a_comparison_goes_on_from_its_records(
+    vowels: tuple[list[str], Path], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    argv, output = vowels
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    content = json.loads((output / "runs.json").read_text())
+    lacking = content["runs"].pop()
+    (kept / "runs.json").write_text(json.dumps(content))
+    argv = [str(kept) if part == str(output) else part for part in argv]
+    assert main([*argv, "--resume"]) == 0
+    assert [path.parent.relative_to(kept).as_posix() for path in kept.glob("runs/**/results.json")] == [
+        lacking["folder"]
+    ]
+    runs = json.loads((kept / "runs.json").read_text())["runs"]
+    assert runs[:-1] == content["runs"]
+    assert [runs[-1][key] for key in ("label", "seed", "strides")] == [
+        lacking[key] for key in ("label", "seed", "strides")
+    ]
+    assert (kept / "table.md").is_file()
+
+
 # Runs that go wrong
 
 
