@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from seqstride.distributed import first_to_fail
-
-if TYPE_CHECKING:
-    from seqstride.audio_files import Recording
+from seqstride.recordings_cli import add_recording_commands
 
 TRAIN_HELP = """\
 Trains a recipe's method, for example
@@ -45,39 +43,6 @@ strides of every block and of the whole encoder, and learnt strides as masks ove
 
 A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … Of a folder every recording
 gets a picture named after it; those that cannot be read are named, and the exit code is 2."""
-
-CLASSIFY_HELP = """\
-Prints the label of every recording with its probability. Folders are searched for audio files. Recordings that
-cannot be read are named, the others are done, and the exit code is 2.
-
-A long list can be divided among processes. With --csv, whoever is stopped goes on with the same command:
-
-  torchrun --nproc_per_node=8 -m seqstride classify --list corpus.json --model my_model --csv labels.csv"""
-
-
-TRANSCRIBE_HELP = """\
-Writes down what is said in recordings, by greedy decoding. With --timestamps every word gets a line: start and end in
-seconds, and the word; they are those of the encoder's output frames, put back on the clock.
-
-  seqstride transcribe sentence.flac --model results/an4_adastride/1986 --timestamps
-
-A model that was trained on features reads .npy files (frames, channels). Files that cannot be read are named, the
-others are done, and the exit code is 2. With --csv it resumes, and divides its work among processes, as classify."""
-
-UNITS_HELP = """\
-Writes recordings down as discrete units, with a trained VQ-VAE: for each a line with start and end in seconds, and its
-code (or codes, where the quantiser is residual). With --json also all that `seqstride resynth` needs:
-
-  seqstride units five.wav --model results/spoken_digit_units_adastride/theo/1986 --json > five.json
-
-Files that cannot be read are named, the others are done, and the exit code is 2. With --csv it resumes, and divides its
-work among processes, as classify."""
-
-RESYNTH_HELP = """\
-Makes sound of the units of a recording: what the model's decoder reconstructs, and for models of spectrograms a
-waveform that has it. FILE is a recording, or what `seqstride units --json` wrote:
-
-  seqstride resynth five.json --model results/spoken_digit_units_adastride/theo/1986 -o five_again.wav"""
 
 EXPORT_HELP = """\
 Writes a trained classifier or recogniser as a graph for other runtimes, after comparing its outputs with the model's:
@@ -132,26 +97,17 @@ def _parser() -> argparse.ArgumentParser:
         allow_abbrev=False,
     )
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    add = partial(_add, parser.add_subparsers(dest="command", required=True, metavar="command"))
 
-    train = commands.add_parser(
-        "train",
-        help="train a recipe's method",
-        usage="seqstride train FILE [--key value ...]",
-        description=TRAIN_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    train = add("train", _train, "train a recipe's method", TRAIN_HELP, usage="seqstride train FILE [--key value ...]")
     train.add_argument("file", help="hparams/<method>.yaml of a recipe")
-    train.set_defaults(run=_train)
 
-    compare = commands.add_parser(
+    compare = add(
         "compare",
-        help="train several methods with several seeds, and compare them",
+        _compare,
+        "train several methods with several seeds, and compare them",
+        COMPARE_HELP,
         usage="seqstride compare RECIPE [options] [--key value ...]",
-        description=COMPARE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     compare.add_argument("recipe", help="a recipe, such as recipes/JapaneseVowels/speaker_id")
     compare.add_argument("--methods", help="comma-separated files of its hparams/; default: all; first: the reference")
@@ -160,22 +116,13 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
     compare.add_argument("--resume", action="store_true", help="go on; finished runs are not run again")
     compare.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
-    compare.set_defaults(run=_compare)
 
-    recipes = commands.add_parser("recipes", help="list the recipes and their methods")
-    recipes.set_defaults(run=_recipes)
+    add("recipes", _recipes, "list the recipes and their methods")
 
-    table = commands.add_parser("table", help="print the results of a recipe, a comparison, or the runs below a folder")
+    table = add("table", _table, "print the results of a recipe, a comparison, or the runs below a folder")
     table.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
-    table.set_defaults(run=_table)
 
-    bench = commands.add_parser(
-        "bench",
-        help="measure speed and memory of every method side by side",
-        description=BENCH_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    bench = add("bench", _bench, "measure speed and memory of every method side by side", BENCH_HELP)
     bench.add_argument("--methods", help="comma-separated; default: all, and what they are compared with")
     bench.add_argument("--shapes", nargs="+", help="B,C,T each; a v behind it (8,256,4000v) varies the lengths")
     bench.add_argument("--stride", type=int, default=2, help="input frames per output frame (default 2)")
@@ -187,14 +134,12 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--convolution", action="store_true", help="with a convolution of 3 taps in front of each")
     bench.add_argument("--json", metavar="FILE", help="write the figures and the machine there")
     bench.add_argument("--plot", metavar="FILE", help="write a log-log plot of cost against T there (PNG, PDF, …)")
-    bench.set_defaults(run=_bench)
 
-    strides = commands.add_parser(
+    strides = add(
         "strides",
-        help="draw where a trained model takes long strides in recordings, and where short ones",
-        description=STRIDES_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        _strides,
+        "draw where a trained model takes long strides in recordings, and where short ones",
+        STRIDES_HELP,
     )
     strides.add_argument("source", metavar="FILE_OR_FOLDER", help="an audio file, or a folder of them")
     strides.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
@@ -202,14 +147,9 @@ def _parser() -> argparse.ArgumentParser:
     strides.add_argument("--csv", metavar="FILE", help="write strides and positions at every input frame there")
     strides.add_argument("--html", metavar="OUT", help="write a page to zoom and point into; for a folder, theirs")
     strides.add_argument("--seconds", type=float, default=8.0, help="of a picture at most (default 8)")
-    strides.set_defaults(run=_strides)
 
-    series = commands.add_parser(
-        "fit-series",
-        help="fit a classifier to time series in a file, and label those of another",
-        description=SERIES_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+    series = add(
+        "fit-series", _fit_series, "fit a classifier to time series in a file, and label those of another", SERIES_HELP
     )
     series.add_argument("train", metavar="TRAIN", help="a file of series with labels")
     series.add_argument("test", metavar="TEST", help="a file of series, with labels or without")
@@ -222,74 +162,35 @@ def _parser() -> argparse.ArgumentParser:
     series.add_argument("--epochs", type=int, default=None, help="passes over the training series")
     series.add_argument("--seed", type=int, default=0, help="default %(default)s")
     series.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
-    series.set_defaults(run=_fit_series)
 
-    classify = commands.add_parser(
-        "classify",
-        help="say what a trained model hears in recordings",
-        description=CLASSIFY_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    _add_recordings(classify, "audio files, or folders of them", "write labels and probabilities there")
-    classify.set_defaults(run=_classify)
+    add_recording_commands(add)
 
-    transcribe = commands.add_parser(
-        "transcribe",
-        help="write down what is said in recordings, with a trained recogniser",
-        description=TRANSCRIBE_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    _add_recordings(transcribe, "audio files, or folders of them; features (.npy)", "write a table there")
-    transcribe.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
-    transcribe.set_defaults(run=_transcribe)
-
-    units = commands.add_parser(
-        "units",
-        help="write recordings down as discrete units, with a trained VQ-VAE",
-        description=UNITS_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    _add_recordings(units, "audio files, or folders of them", "write a table there")
-    units.add_argument("--json", action="store_true", help="one recording as JSON, which `seqstride resynth` reads")
-    units.set_defaults(run=_units)
-
-    resynth = commands.add_parser(
-        "resynth",
-        help="make sound of the units of a recording",
-        description=RESYNTH_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    resynth.add_argument("file", metavar="FILE", help="an audio file, or units as JSON (.json)")
-    resynth.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
-    resynth.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound (WAV, FLAC, …)")
-    resynth.set_defaults(run=_resynth)
-
-    export = commands.add_parser(
-        "export",
-        help="write a trained model as ONNX or as an exported program of torch",
-        description=EXPORT_HELP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+    export = add("export", _export, "write a trained model as ONNX or as an exported program of torch", EXPORT_HELP)
     export.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
     export.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
     export.add_argument("-o", "--output", metavar="FILE", help="default: model.onnx or model.pt2 in RESULTS_FOLDER")
-    export.set_defaults(run=_export)
     return parser
 
 
-def _add_recordings(command: argparse.ArgumentParser, files: str, table: str) -> None:
-    """The arguments of the commands that work through recordings."""
-    command.add_argument("files", nargs="*", metavar="FILE", help=files)
-    command.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
-    command.add_argument("--list", metavar="LIST", help="a manifest (.json), or a text with a path on each line")
-    command.add_argument("--data_root", metavar="FOLDER", help="{data_root} in a manifest; default: its own folder")
-    command.add_argument("--csv", metavar="FILE", help=table)
-    command.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    run: Callable[[argparse.Namespace], int | None],
+    line: str,
+    text: str | None = None,
+    usage: str | None = None,
+) -> argparse.ArgumentParser:
+    """A command: its name, what it runs, a line and a text of help."""
+    command = commands.add_parser(
+        name,
+        help=line,
+        usage=usage,
+        description=text,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.set_defaults(run=run)
+    return command
 
 
 def _bench(arguments: argparse.Namespace) -> None:
@@ -427,171 +328,6 @@ def _fit_series(arguments: argparse.Namespace) -> None:
         classifier.set_params(n_epochs=arguments.epochs)
     columns = Columns(arguments.label, arguments.series, arguments.time)
     print(fit_series(arguments.train, arguments.test, arguments.output, classifier, columns))
-
-
-def _recordings(arguments: argparse.Namespace) -> list[Recording]:
-    """What is to be classified, transcribed or coded."""
-    from seqstride.audio_files import Recording, find_recordings, read_list
-    from seqstride.distributed import world_size
-
-    found = [Recording(str(file), str(file)) for file in find_recordings(arguments.files)]
-    if arguments.list is not None:
-        found += read_list(arguments.list, arguments.data_root)
-    if not found:
-        raise ValueError("`FILE` or `--list` must say which recordings")
-    if world_size() > 1 and arguments.csv is None:
-        raise ValueError("`--csv` must be given with several processes: what they say goes there, in one order")
-    return found
-
-
-def _work_through(
-    arguments: argparse.Namespace,
-    recordings: list[Recording],
-    results: Callable[[Sequence[Recording]], Iterable[list[list[object]]]],
-    columns: list[str],
-) -> int:
-    """Shows the results of all recordings, or writes them as a table; the exit code.
-
-    Args:
-        arguments: of the command.
-        recordings: to be worked through.
-        results: shows the results of recordings, and gives each one's rows of the table; an error in the last cell.
-        columns: of the table.
-    """
-    import csv
-    from io import StringIO
-
-    from tqdm import tqdm
-
-    from seqstride.distributed import rank, world_size
-    from seqstride.shards import digest_of_files, write_in_shards
-
-    if arguments.csv is None:
-        bar = tqdm(results(recordings), total=len(recordings), unit="file", leave=False, disable=None)
-        return 2 if sum(bool(rows[-1][-1]) for rows in bar) else 0
-
-    def text(rows: Iterable[list[object]]) -> str:
-        lines = StringIO(newline="")
-        csv.writer(lines).writerows(rows)
-        return lines.getvalue()
-
-    model = Path(arguments.model)
-    write_in_shards(
-        recordings,
-        lambda chunk: map(text, results(chunk)),
-        arguments.csv,
-        header=text([[*columns]]),
-        job={
-            "command": arguments.command,
-            "model": digest_of_files(model / "model.json", model / "model.ckpt"),
-            "columns": ",".join(columns),
-        },
-    )
-    if rank() > 0:
-        return 0
-    with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the column's title
-    if failed and world_size() > 1:  # one process alone has named them
-        print(f"seqstride: {failed} of {len(recordings)} cannot be read, see {arguments.csv}", file=sys.stderr)
-    return 2 if failed else 0
-
-
-def _classify(arguments: argparse.Namespace) -> int:
-    from seqstride.audio_files import shown
-    from seqstride.classify import classify_files, table_columns, table_row
-    from seqstride.distributed import device_of_rank
-    from seqstride.model import in_words, load_model, sample_rate_of
-
-    model = load_model(arguments.model, device_of_rank(arguments.device))
-    sample_rate_of(model)  # of a model that reads features nothing is begun
-    labels = list(model.labels)
-
-    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
-        for result in classify_files(model, recordings):
-            _say(f"{shown(result.recording.name)}: {in_words(result.decisions)}", result.error)
-            yield [table_row(result, labels)]
-
-    return _work_through(arguments, _recordings(arguments), results, table_columns(labels))
-
-
-def _transcribe(arguments: argparse.Namespace) -> int:
-    from seqstride.audio_files import shown
-    from seqstride.distributed import device_of_rank
-    from seqstride.transcribe import load_transcriber, table_columns, table_rows, transcribe_files
-
-    model = load_transcriber(arguments.model, device_of_rank(arguments.device))
-    timestamps = arguments.timestamps
-
-    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
-        for recording, transcript in transcribe_files(model, recordings):
-            if isinstance(transcript, ValueError):
-                _say("", str(transcript))
-            else:
-                words = transcript.words if timestamps else []
-                lines = [f"{word.start:8.2f} {word.stop:8.2f} {word.text}" for word in words]
-                _say("\n".join([f"{shown(recording.name)}: {transcript.text}", *lines]), None)
-            yield table_rows(recording.name, transcript, timestamps)
-
-    return _work_through(arguments, _recordings(arguments), results, table_columns(timestamps))
-
-
-def _say(text: str, error: str | None) -> None:
-    """Prints a result, or why there is none; of several processes none speaks."""
-    from tqdm import tqdm
-
-    from seqstride.distributed import world_size
-
-    if world_size() > 1:
-        return
-    if error is None:
-        tqdm.write(text)
-    else:
-        tqdm.write(f"seqstride: {error}", file=sys.stderr)
-
-
-def _units(arguments: argparse.Namespace) -> int:
-    from seqstride.audio_files import shown
-    from seqstride.codes import UNIT_COLUMNS, code_files, load_coder, to_json, unit_rows
-    from seqstride.distributed import device_of_rank
-
-    model, recordings = load_coder(arguments.model, device_of_rank(arguments.device)), _recordings(arguments)
-    if arguments.json:
-        if len(recordings) > 1 or arguments.csv is not None:
-            raise ValueError("`--json` must be of one recording; `--csv` takes many")
-        [(_, coded)] = code_files(model, recordings)
-        if isinstance(coded, ValueError):
-            raise coded
-        print(to_json(model, coded), end="")
-        return 0
-
-    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
-        for recording, coded in code_files(model, recordings):
-            if isinstance(coded, ValueError):
-                _say("", str(coded))
-            else:
-                units = model.units(coded)
-                lines = [f"{unit.start:8.3f} {unit.end:8.3f} {' '.join(map(str, unit.codes))}" for unit in units]
-                _say("\n".join([f"{shown(recording.name)}: {len(units)} units", *lines]), None)
-            yield unit_rows(model, recording.name, coded)
-
-    return _work_through(arguments, recordings, results, UNIT_COLUMNS)
-
-
-def _resynth(arguments: argparse.Namespace) -> None:
-    import soundfile
-
-    from seqstride.codes import from_json, load_coder
-    from seqstride.dataio import load_audio
-
-    model = load_coder(arguments.model)
-    file = Path(arguments.file)
-    if file.suffix == ".json":
-        coded = from_json(model, file.read_text(encoding="utf-8"))
-    else:
-        coded = model.encode(load_audio(model.sample_rate, file))
-    # samples beyond full scale would wrap around in a file of whole numbers
-    waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
-    soundfile.write(arguments.output, waveform, model.sample_rate)
 
 
 def _export(arguments: argparse.Namespace) -> None:

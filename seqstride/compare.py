@@ -17,26 +17,22 @@ import hashlib
 import json
 import os
 import shlex
-import signal
-import subprocess
 import sys
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqstride.layers import DOWNSAMPLERS
+from seqstride.processes import Children, sigterm_as_interrupt
 from seqstride.recipe import BASE, find_recipe_file, merge_recipe, recipe_folds
 from seqstride.results import Record, comparison_table, metric_of, read_record, spread_over, summarise, write_record
 
 SUMMARY = "runs.json"
 RECORD = "results.json"
 LOG = "output.log"
-GRACE = 10.0
-"""Seconds between asking a process to stop and killing it."""
 OWN = {
     "seed": "--seeds lists them",
     "fold": "--folds lists them",
@@ -297,46 +293,6 @@ def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
 # Processes
 
 
-class _Children:
-    """The processes that are running; `stop` ends them, and none starts any more.
-
-    Each has a pipe for its standard input that nothing is written to: see `seqstride._leash`.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._running: set[subprocess.Popen[bytes]] = set()
-        self._stopped = False
-
-    def run(self, command: Sequence[str], log: Path, environment: dict[str, str]) -> int:
-        """Runs a command, appending all that it prints to `log`; returns its exit code."""
-        with open(log, "ab") as file:
-            with self._lock:
-                if self._stopped:
-                    return -signal.SIGTERM
-                child = subprocess.Popen(
-                    command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
-                )
-                self._running.add(child)
-            with child:
-                code = child.wait()
-        with self._lock:
-            self._running.remove(child)
-        return code
-
-    def stop(self) -> None:
-        with self._lock:
-            self._stopped = True
-            running = list(self._running)
-        for child in running:
-            child.terminate()
-        for child in running:
-            try:
-                child.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                child.kill()
-
-
 def _run_all(
     runs: Sequence[Run],
     pending: Sequence[Run],
@@ -349,10 +305,10 @@ def _run_all(
     from tqdm import tqdm
 
     environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, _cores() // jobs))}
-    children = _Children()
+    children = Children()
     failed = 0
     with (
-        _sigterm_as_interrupt(),
+        sigterm_as_interrupt(),
         tqdm(total=len(runs), initial=len(runs) - len(pending), unit="run", smoothing=0) as bar,
         ThreadPoolExecutor(jobs) as pool,
     ):
@@ -374,7 +330,7 @@ def _run_all(
 
 
 def _train(
-    run: Run, output: Path, overrides: Sequence[str], children: _Children, environment: dict[str, str]
+    run: Run, output: Path, overrides: Sequence[str], children: Children, environment: dict[str, str]
 ) -> str | None:
     """One run; returns None, or why it failed: the last line of its log."""
     folder = output / run.folder
@@ -418,20 +374,3 @@ def _entry(run: Run, output: Path, overrides: Sequence[str], jobs: int) -> Recor
 def _cores() -> int:
     """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-@contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, where that can be arranged: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(signal_number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)

@@ -20,8 +20,9 @@ from scipy.stats import ttest_rel
 
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
-from seqstride.compare import _method_files, _sigterm_as_interrupt
+from seqstride.compare import _method_files
 from seqstride.plot import plot_comparison
+from seqstride.processes import sigterm_as_interrupt
 from seqstride.recipe import recipes_folder
 from seqstride.results import (
     comparison_table,
@@ -338,7 +339,7 @@ def test_a_killed_comparison_takes_its_runs_along(fake: Path, tmp_path: Path) ->
 
 def test_sigterm_stops_as_ctrl_c_does() -> None:
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), _sigterm_as_interrupt():
+    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
 

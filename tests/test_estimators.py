@@ -28,8 +28,8 @@ from sktime.transformations.difference import Differencer
 from sktime.utils.estimator_checks import check_estimator as sktime_check
 
 import seqstride as ss
-from seqstride.estimators import trainer
-from seqstride.estimators.series import interpolate
+from seqstride.estimators import network, trainer
+from seqstride.estimators.preparation import interpolate
 from seqstride.estimators.tabular import correlation_order
 
 SMALL: dict[str, Any] = {"channels": 8, "kernel_size": 5, "strides": (2, 2), "random_state": 0, "n_epochs": 12}
@@ -202,7 +202,7 @@ def test_predictions_do_not_depend_on_the_batch(fitted: Any, monkeypatch: pytest
     together = fitted.predict_proba(series)
     alone = np.concatenate([fitted.predict_proba([frame]) for frame in series])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
-    monkeypatch.setattr(trainer, "FRAMES", 100)
+    monkeypatch.setattr(network, "FRAMES", 100)
     np.testing.assert_allclose(fitted.predict_proba(series), alone, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(fitted.transform(series), fitted.transform(series[::-1])[::-1], rtol=1e-4, atol=1e-6)
 

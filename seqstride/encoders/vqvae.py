@@ -120,7 +120,29 @@ def decode_vectors(decoder: nn.Module, vectors: Tensor, plan: DurationPlan, leng
     return zero_padding(decoder(vectors, plan)[..., :width], lengths)
 
 
-class ExpandDecoder(nn.Module):
+class _Decoder(nn.Module):
+    """Residual blocks at the rate of the codes, a way back to the input's time axis, residual blocks there."""
+
+    def __init__(
+        self, channels: int, out_channels: int, width: int, code_blocks: int, blocks: int, kernel_size: int
+    ) -> None:
+        super().__init__()
+        self.projection = nn.Conv1d(check_channels(channels), check_channels(width), 1)
+        self.code_blocks = _blocks(code_blocks, width, kernel_size)
+        self.blocks = _blocks(blocks, width, kernel_size)
+        self.head = _Head(width, out_channels)
+
+    def forward(self, vectors: Tensor, plan: DurationPlan) -> Tensor:
+        """Reconstructs a batch."""
+        h = self._back(_run(self.code_blocks, self.projection(vectors), plan.lengths), plan)
+        return self.head(_run(self.blocks, h, plan.input_lengths), plan.input_lengths)
+
+    def _back(self, h: Tensor, plan: DurationPlan) -> Tensor:
+        """(B, width, L) → (B, width, T), with anything in the padding."""
+        raise NotImplementedError
+
+
+class ExpandDecoder(_Decoder):
     """Residual blocks at the rate of the codes, back to the input's time axis by `expand`, residual blocks there.
 
     Each input frame reads the vectors at its position, and how far it is from the nearest code.
@@ -146,25 +168,20 @@ class ExpandDecoder(nn.Module):
         blocks: int = 2,
         kernel_size: int = 3,
     ) -> None:
-        super().__init__()
-        self.projection = nn.Conv1d(check_channels(channels), check_channels(width), 1)
-        self.code_blocks = _blocks(code_blocks, width, kernel_size)
+        super().__init__(channels, out_channels, width, code_blocks, blocks, kernel_size)
         self.place = nn.Conv1d(width + 1, width, 1)
-        self.blocks = _blocks(blocks, width, kernel_size)
-        self.head = _Head(width, out_channels)
 
-    def forward(self, vectors: Tensor, plan: DurationPlan) -> Tensor:
-        """Reconstructs a batch."""
-        h = _run(self.code_blocks, self.projection(vectors), plan.lengths)
+    def _back(self, h: Tensor, plan: DurationPlan) -> Tensor:
         place = plan.positions - nearest_output(plan.positions, plan.lengths)
-        h = self.place(torch.cat([plan.expand(h), place[:, None].to(h.dtype)], 1))
-        return self.head(_run(self.blocks, h, plan.input_lengths), plan.input_lengths)
+        expanded: Tensor = self.place(torch.cat([plan.expand(h), place[:, None].to(h.dtype)], 1))
+        return expanded
 
 
-class TransposedDecoder(nn.Module):
+class TransposedDecoder(_Decoder):
     """Transposed convolutions, for encoders with fixed whole strides: what most decoders do today.
 
-    (B, C', L), `DurationPlan` → (B, C, T), with 0 in the padding. Of the plan it reads the lengths only.
+    (B, C', L), `DurationPlan` → (B, C, T), with 0 in the padding. Of the plan it reads the lengths only; it raises a
+    ValueError where the strides do not lead back to the input's length.
 
     Args:
         strides: those of the encoder; they are taken from the last to the first.
@@ -184,37 +201,26 @@ class TransposedDecoder(nn.Module):
         blocks: int = 2,
         kernel_size: int = 3,
     ) -> None:
-        super().__init__()
+        super().__init__(channels, out_channels, width, code_blocks, blocks, kernel_size)
         if not strides or any(stride != int(stride) or stride < 1 for stride in strides):
             raise ValueError(f"`strides` (={tuple(strides)}) must be whole numbers of at least 1, one at least")
         self.strides = [int(stride) for stride in reversed(strides)]
-        self.projection = nn.Conv1d(check_channels(channels), check_channels(width), 1)
-        self.code_blocks = _blocks(code_blocks, width, kernel_size)
         self.norms = nn.ModuleList(MaskedBatchNorm1d(width) for _ in strides)
         self.convolutions = nn.ModuleList(transposed(width, width, stride) for stride in self.strides)
-        self.blocks = _blocks(blocks, width, kernel_size)
-        self.head = _Head(width, out_channels)
 
-    def forward(self, vectors: Tensor, plan: DurationPlan) -> Tensor:
-        """Reconstructs a batch.
-
-        Raises:
-            ValueError: the strides do not lead back to the input's length.
-        """
+    def _back(self, h: Tensor, plan: DurationPlan) -> Tensor:
         lengths = plan.lengths
-        h = _run(self.code_blocks, self.projection(vectors), lengths)
         for norm, convolution, stride in zip(self.norms, self.convolutions, self.strides, strict=True):
             h = norm(h, lengths).relu()
             lengths = lengths * stride
             h = zero_padding(convolution(h), lengths)
-        frames = plan.input_lengths
-        if bool((lengths < frames).any()):
+        if bool((lengths < plan.input_lengths).any()):
             raise ValueError(
                 f"the decoder's strides lead from {plan.lengths.tolist()} to {lengths.tolist()} frames, where "
-                f"{frames.tolist()} are needed: it must be used with an encoder of the same fixed whole strides"
+                f"{plan.input_lengths.tolist()} are needed: it must be used with an encoder of the same fixed whole "
+                "strides"
             )
-        h = nn.functional.pad(h, (0, max(0, plan.frames.width - h.shape[2])))[..., : plan.frames.width]
-        return self.head(_run(self.blocks, zero_padding(h, frames), frames), frames)
+        return nn.functional.pad(h, (0, max(0, plan.frames.width - h.shape[2])))[..., : plan.frames.width]
 
 
 class _Head(nn.Module):

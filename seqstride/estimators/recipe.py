@@ -19,7 +19,7 @@ import torch
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
-from seqstride.estimators.trainer import resolve_device
+from seqstride.estimators.network import resolve_device
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
 

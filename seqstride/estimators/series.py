@@ -14,70 +14,12 @@ from sktime.regression.base import BaseRegressor
 from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
-from seqstride.encoders.heads import FeatureNorm
-from seqstride.estimators.trainer import Model, Settings, resolve_device, seeded, strides, train
+from seqstride.estimators.network import Model, resolve_device, strides
+from seqstride.estimators.preparation import SeriesNorm, interpolate
+from seqstride.estimators.trainer import Settings, seeded, train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-NORMS = ("training", "series", "both")
-
-
-class SeriesNorm(nn.Module):
-    """Series (C, T) in double precision, NaN where a channel was not observed → what the network reads.
-
-    Args:
-        channels: C.
-        kind: "training", zero mean and unit variance of each channel over the training series, which keeps levels and
-            scales; "series", the same over the series itself, which takes them out; "both" as 2 C channels.
-
-    Raises:
-        ValueError: an unknown kind.
-    """
-
-    def __init__(self, channels: int, kind: str) -> None:
-        super().__init__()
-        if kind not in NORMS:
-            raise ValueError(f"`normalise` (={kind!r}) must be one of {', '.join(NORMS)}")
-        self.kind = kind
-        self.outputs = 2 * channels if kind == "both" else channels
-        self.training_set = FeatureNorm(channels).double()
-
-    def fit(self, items: Sequence[Tensor]) -> None:
-        """Takes the statistics of the observed channels of the training series."""
-        values = torch.cat(list(items), dim=1)
-        means = values.nanmean(1).nan_to_num(0.0)
-        self.training_set.fit([_where_missing(item, means) for item in items])
-
-    def forward(self, item: Tensor) -> Tensor:
-        """(C, T) → (C', T), single precision."""
-        item = _where_missing(item, self.training_set.mean)
-        parts = []
-        if self.kind in ("training", "both"):
-            parts.append(self.training_set(item[None], torch.tensor([item.shape[1]]))[0])
-        if self.kind in ("series", "both"):
-            mean, std = item.mean(1, keepdim=True), item.std(1, keepdim=True, unbiased=False)
-            # a constant channel becomes 0, not the noise of its last digits
-            moves = std > 1e-9 * item.abs().amax(1, keepdim=True)
-            parts.append(torch.where(moves, (item - mean) / torch.where(moves, std, 1.0), 0.0))
-        return torch.cat(parts).float()
-
-
-def _where_missing(item: Tensor, fallback: Tensor) -> Tensor:
-    return torch.where(item.isnan(), fallback[:, None], item)
-
-
-def interpolate(values: np.ndarray) -> np.ndarray:
-    """Series (C, T) with NaN where a value is missing → the same with lines through the gaps, and level ends.
-
-    A channel without any value stays NaN.
-    """
-    index = np.arange(values.shape[1])
-    filled = values.copy()
-    for channel, missing in zip(filled, np.isnan(values), strict=True):
-        if missing.any() and not missing.all():
-            channel[missing] = np.interp(index[missing], index[~missing], channel[~missing])
-    return filled
 
 
 class _SeriesEstimator(BasePanelMixin):

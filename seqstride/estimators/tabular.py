@@ -15,7 +15,8 @@ from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import FeatureNorm
-from seqstride.estimators.trainer import Model, Settings, resolve_device, seeded, strides, train
+from seqstride.estimators.network import Model, resolve_device, strides
+from seqstride.estimators.trainer import Settings, seeded, train
 
 ORDERS = ("given", "correlation")
 

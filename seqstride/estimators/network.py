@@ -1,0 +1,136 @@
+"""The network behind the estimators, and what it says about items: a trained one with its normalisation is a `Model`.
+
+Items are tensors (C, T) whose lengths may differ.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import pad_sequence
+
+import seqstride as ss
+from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.heads import PooledClassifier
+
+FRAMES = 1 << 16
+"""Frames of a batch in prediction, padding included, where no single item is longer. Results do not depend on it."""
+
+
+class Network(nn.Module):
+    """An encoder that downsamples and a head on its features; for rows of a table with an embedding before both."""
+
+    def __init__(self, encoder: ss.ResNet1d, head: PooledClassifier, embedding: nn.Module | None = None) -> None:
+        super().__init__()
+        self.embedding, self.encoder, self.head = embedding, encoder, head
+
+    def encode(self, x: Tensor, lengths: Tensor) -> Encoded:
+        """(B, C, T), (B,) int64 → what the encoder returns."""
+        if self.embedding is not None:
+            x = self.embedding(x)
+        # without lengths the norms need no masks, a quarter of the time; a single item may have a single frame, though,
+        # of which torch's batch norm takes no variance
+        padded = len(x) == 1 or bool((lengths < x.shape[2]).any())
+        return self.encoder(x, lengths if padded else None)
+
+    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
+        """(B, C, T), (B,) int64 → outputs (B, K), and what the encoder returned."""
+        encoded = self.encode(x, lengths)
+        return self.head(encoded.features, encoded.lengths), encoded
+
+
+def strides(network: Network) -> list[float]:
+    """The current stride of every block."""
+    return [float(torch.as_tensor(layer.stride).detach()) for layer in network.encoder.downsamplers]
+
+
+def resolve_device(device: str) -> torch.device:
+    """The device that a name stands for; "auto" is a GPU where CUDA has one, and the CPU else."""
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+
+
+def pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+    """Items (C, T) of any lengths → (B, C, T) with zeros in the padding, and lengths (B,)."""
+    x = pad_sequence([item.T for item in items], batch_first=True).transpose(1, 2).contiguous()
+    return x, torch.tensor([item.shape[1] for item in items])
+
+
+Step = Callable[[Network, Tensor, Tensor], Tensor]
+
+
+def outputs_of(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
+    """The step of prediction: (B, C, T), (B,) → (B, K)."""
+    outputs: Tensor = network(x, lengths)[0]
+    return outputs
+
+
+@torch.no_grad()
+def run_batches(network: Network, step: Step, items: Sequence[Tensor]) -> Tensor:
+    """`step` of the network and a padded batch → a row per item, for batches of items of similar lengths.
+
+    Returns:
+        The rows in the order of the items, on the CPU.
+    """
+    network.eval()
+    device = next(network.parameters()).device
+    order = sorted(range(len(items)), key=lambda i: items[i].shape[1])
+    rows: dict[int, Tensor] = {}
+    batch: list[int] = []
+    for index, following in zip(order, [*order[1:], None], strict=True):
+        batch.append(index)
+        if following is None or items[following].shape[1] * (len(batch) + 1) > FRAMES:
+            x, lengths = pad([items[i] for i in batch])
+            rows |= zip(batch, step(network, x.to(device), lengths.to(device)).cpu(), strict=True)
+            batch = []
+    return torch.stack([rows[index] for index in range(len(items))])
+
+
+class Model:
+    """A network with the normalisation before it, as an estimator keeps them: on the CPU, whatever it was trained on.
+
+    Args:
+        norm: module with `fit(items)`; an item (C, T) in double precision, NaN where a value is missing → what the
+            network reads, in single precision and finite.
+        network: its input are items that `norm` has normalised.
+    """
+
+    def __init__(self, norm: nn.Module, network: Network) -> None:
+        self.norm, self.network = norm, network
+
+    @torch.no_grad()
+    def prepare(self, items: Sequence[Tensor]) -> list[Tensor]:
+        """Normalised items.
+
+        Raises:
+            ValueError: a value is too far from those of the training for single precision.
+        """
+        prepared = [self.norm(item) for item in items]
+        for index, item in enumerate(prepared):
+            if not bool(item.isfinite().all()):
+                raise ValueError(f"`X` (item {index}) must not have values so far from those that were fitted")
+        return prepared
+
+    def predict(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
+        """The outputs of every item: (N, K), on the CPU."""
+        return run_batches(self._on(device), outputs_of, self.prepare(items))
+
+    def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
+        """The pooled features of every item, which the head's linear layer reads: (N, C'), on the CPU."""
+
+        def pooled(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
+            encoded = network.encode(x, lengths)
+            features: Tensor = network.head.embed(encoded.features, encoded.lengths)
+            return features
+
+        return run_batches(self._on(device), pooled, self.prepare(items))
+
+    @torch.no_grad()
+    def encode(self, items: Sequence[Tensor]) -> Encoded:
+        """What the encoder returns for all items as one batch, on the CPU."""
+        return self.network.eval().encode(*pad(self.prepare(items)))
+
+    def _on(self, device: torch.device) -> Network:
+        return self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)

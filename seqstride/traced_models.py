@@ -1,0 +1,67 @@
+"""Twins of what stands around an encoder, for `seqstride.exportable`: the log-mel front end, windows."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqstride.encoders.frontend import FLOOR, LogMel
+from seqstride.lengths import length_mask, zero_padding
+from seqstride.model import SequenceClassifier
+from seqstride.windows import cut
+
+
+class TracedLogMel(LogMel):
+    """The twin of the log-mel front end: a convolution with tapered cosines and sines."""
+
+    waves: Tensor
+
+    def tapered_waves(self) -> Tensor:
+        """(2·bins, 1, window): the convolution's weight; of power the phase does not matter."""
+        bins = len(self.filters)
+        k, n = torch.arange(bins, dtype=torch.float64), torch.arange(self.window, dtype=torch.float64)
+        angle = k[:, None] * n * (math.pi / (bins - 1))
+        taper = self.taper.double().cpu()
+        waves = torch.cat([angle.cos(), angle.sin()]) * (taper / taper.square().sum().sqrt())
+        return waves[:, None].to(self.taper)
+
+    def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """As `LogMel.forward`."""
+        size = 2 * (len(self.filters) - 1)
+        # the window stands in the middle of the FFT, and that is centred on its sample
+        before = size // 2 - (size - self.window) // 2
+        x = F.pad(zero_padding(waveforms[:, None], lengths), (before, self.window - before))
+        real, imaginary = F.conv1d(x, self.waves, stride=self.hop).chunk(2, dim=1)
+        power = real.square() + imaginary.square()
+        frames = self.output_lengths(lengths)
+        # a convolution of one tap: of a product of matrices exporters ask whether the batch has one item
+        mels = F.conv1d(power, self.filters.T[:, :, None])
+        return zero_padding(mels.clamp(min=FLOOR).log(), frames), frames
+
+
+class TracedSequenceClassifier(SequenceClassifier):
+    """The twin of a trained classifier: as many windows for every item as the longest one has."""
+
+    def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """As `SequenceClassifier.embed`; the windows are those of `seqstride.windows.all_windows`."""
+        size = self.window_size
+        if size is None:
+            return super().embed(signal, lengths)
+        batch, most = signal.shape[0], (signal.shape[1] + size - 1) // size
+        count = (lengths + size - 1) // size
+        room = (lengths - size).clamp(min=0)[:, None]
+        index = torch.arange(most, device=signal.device)
+        starts = torch.minimum(index * room // (count - 1).clamp(min=1)[:, None], room)
+        # a window of a short item reaches behind the batch
+        signal = F.pad(signal, (0, 0) * (signal.ndim - 2) + (0, size))
+        items = torch.arange(batch, device=signal.device)[:, None].expand(batch, most)
+        windows = cut(signal, items.flatten(), starts.flatten(), size)
+        encoded = self.encode(windows, lengths.clamp(max=size)[items].flatten())
+        share = length_mask(count, most) / count[:, None]
+        heads: dict[str, Any] = dict(self.classifier.items())
+        vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
+        return {label: (v.unflatten(0, (batch, most)) * share[:, :, None]).sum(1) for label, v in vectors.items()}
