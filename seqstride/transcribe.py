@@ -11,7 +11,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -22,10 +21,13 @@ from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.model import FORMAT, build_module, check_description, module_entry, read_model, resolved, write_model
+from seqstride.pieces import Piece, Timed, joined, piece_starts
 from seqstride.units import SPACE, Units, greedy_decode
 
 TRANSCRIPTION = "transcription"
-BATCH_SECONDS = 120.0  # of a padded batch, as long as no single recording is longer
+BATCH_SECONDS = 120.0  # of a padded batch
+PIECE_SECONDS = 30.0  # of the pieces in which longer recordings are read …
+OVERLAP_SECONDS = 6.0  # … and of what neighbours share
 
 #: what a description may name
 CLASSES: dict[str, type[nn.Module]] = {
@@ -114,9 +116,28 @@ class Transcriber(nn.Module):
 
     @torch.no_grad()
     def transcribe(self, signal: Tensor, lengths: Tensor) -> list[Transcript]:
-        """The transcripts of a batch; arguments as in `features`."""
+        """The transcripts of a batch; arguments as in `features`. Attention takes memory with the longest's square."""
         log_probs, encoded = self(signal, lengths)
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
+
+    @torch.no_grad()
+    def transcribe_long(self, signal: Tensor) -> Transcript:
+        """The transcript of one recording, of any duration: (S,) at `sample_rate`, or features (T, C).
+
+        Beyond 30 s it is read in pieces of 30 s, neighbours sharing at least 6 s, and memory stops growing.
+        """
+        rate = self.frame_rate if self.sample_rate is None else self.sample_rate
+        size, overlap = round(PIECE_SECONDS * rate), round(OVERLAP_SECONDS * rate)
+        if len(signal) <= size:
+            (transcript,) = self.transcribe(signal[None], torch.tensor([len(signal)], device=signal.device))
+            return transcript
+        pieces = []
+        for start in piece_starts(len(signal), size, overlap):
+            piece = signal[None, start : start + size]
+            log_probs, encoded = self(piece, torch.tensor([size], device=signal.device))
+            (tokens,) = timed_tokens(log_probs, encoded, self.frame_rate, start / rate)
+            pieces.append(Piece(start / rate, (start + size) / rate, tokens))
+        return _transcript(self.units, joined(pieces))
 
     def read(self, file: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
         """A recording (S,) at the model's rate; for a model that reads features, a .npy file (T, C).
@@ -143,7 +164,7 @@ def transcribe_files(
 
     Args:
         model: its recordings are audio files, or .npy files where it reads features.
-        recordings: one batch of them is in memory at a time.
+        recordings: one batch of them is in memory at a time; those of more than 30 s are read in pieces.
         batch_seconds: recordings are put together up to this duration, padding included; a longer one stands alone.
     """
     device = next(model.parameters()).device
@@ -152,7 +173,9 @@ def transcribe_files(
         return model.read(recording.path, recording.start, recording.stop)
 
     def decide(signal: Tensor, lengths: Tensor) -> list[Transcript]:
-        return model.transcribe(signal.to(device), lengths.to(device))
+        if int(lengths.max()) <= PIECE_SECONDS * rate:
+            return model.transcribe(signal.to(device), lengths.to(device))
+        return [model.transcribe_long(item[:length].to(device)) for item, length in zip(signal, lengths, strict=True)]
 
     rate = model.frame_rate if model.sample_rate is None else model.sample_rate
     return in_batches(recordings, read, decide, batch_seconds * rate)
@@ -184,35 +207,45 @@ def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float
         encoded: what the encoder returned for the batch.
         frame_rate: frames per second at the encoder's input.
     """
-    times = encoded.times().cpu().numpy() / frame_rate
-    ends = encoded.input_lengths.cpu().numpy() / frame_rate
-    decoded = greedy_decode(log_probs, encoded.lengths)
-    return [
-        _transcript(units, indices, frames, times[item, : int(encoded.lengths[item])], float(ends[item]))
-        for item, (indices, frames) in enumerate(decoded)
-    ]
+    return [_transcript(units, tokens) for tokens in timed_tokens(log_probs, encoded, frame_rate)]
 
 
-def _transcript(
-    units: Units, indices: Sequence[int], frames: Sequence[int], times: np.ndarray, end: float
-) -> Transcript:
-    """`times`: (L,) s of the output frames; `end`: s, of the recording."""
-    # an output frame lasts from half-way to the one before to half-way to the one behind
-    edges = [0.0, *((first + second) / 2 for first, second in pairwise(times.tolist())), end]
+def timed_tokens(log_probs: Tensor, encoded: Any, frame_rate: float, offset: float = 0.0) -> list[list[Timed]]:
+    """What is written in each item of a batch, and when; arguments as in `transcripts`.
+
+    Args:
+        offset: s, of the batch's first frame on the clock.
+    """
+    times = encoded.times().cpu().numpy() / frame_rate + offset
+    ends = encoded.input_lengths.cpu().numpy() / frame_rate + offset
+    tokens = []
+    for item, (indices, frames) in enumerate(greedy_decode(log_probs, encoded.lengths)):
+        middles = times[item, : int(encoded.lengths[item])].tolist()
+        # an output frame lasts from half-way to the one before to half-way to the one behind
+        edges = [offset, *((first + second) / 2 for first, second in pairwise(middles)), float(ends[item])]
+        tokens.append(
+            [
+                Timed(unit, middles[frame], edges[frame], edges[frame + 1])
+                for unit, frame in zip(indices, frames, strict=True)
+            ]
+        )
+    return tokens
+
+
+def _transcript(units: Units, timed: Sequence[Timed]) -> Transcript:
     words: list[Word] = []
     between = True  # two words
-    for index, frame in zip(indices, frames, strict=True):
-        name = units.names[index - 1]
+    for unit, _, start, stop in timed:
+        name = units.names[unit - 1]
         between |= units.kind == "words" or name[0] in (" ", SPACE)
         text = name.strip(" " + SPACE)
         if text and between:
-            words.append(Word(text, edges[frame], edges[frame + 1]))
+            words.append(Word(text, start, stop))
             between = False
         elif text:
-            last = words[-1]
-            words[-1] = Word(last.text + text, last.start, edges[frame + 1])
-    tokens = [Token(units.names[index - 1], float(times[frame])) for index, frame in zip(indices, frames, strict=True)]
-    return Transcript(units.decode(indices), words, tokens)
+            words[-1] = Word(words[-1].text + text, words[-1].start, stop)
+    tokens = [Token(units.names[unit - 1], time) for unit, time, _, _ in timed]
+    return Transcript(units.decode([unit for unit, *_ in timed]), words, tokens)
 
 
 def describe_transcriber(

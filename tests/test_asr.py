@@ -511,6 +511,21 @@ def test_a_toy_language_is_learnt_without_an_error(
             assert float(found[0]) == pytest.approx(start, abs=0.12)
             assert float(found[1]) == pytest.approx(stop, abs=0.12)
 
+    # said in a row, with pauses, for longer than two pieces of a recording, it is still the same and in its place
+    pause = np.zeros((17, 13), np.float32)
+    spoken, words, starts, now = [pause], [], [], 0.17
+    for file, (name, item) in [*zip(files, test.items(), strict=True)] * 8:
+        words += item["words"].split()
+        starts += [now + start for start, _ in word_times(name, item["words"])]
+        spoken += [np.load(file), pause]
+        now += (len(spoken[-2]) + len(pause)) / 100
+    assert now > 55
+    np.save(tmp_path / "long.npy", np.concatenate(spoken))
+    assert main(["transcribe", str(tmp_path / "long.npy"), "--model", str(tmp_path), "--timestamps"]) == 0
+    title, *lines = capsys.readouterr().out.splitlines()
+    assert title.split(": ")[1] == " ".join(words)
+    assert [float(line.split()[0]) for line in lines] == pytest.approx(starts, abs=0.12)
+
 
 def test_the_middle_has_its_share_of_the_loss(
     toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
