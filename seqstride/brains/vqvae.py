@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,8 @@ import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
 from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
+
+logger = logging.getLogger(__name__)
 
 
 class Prediction(NamedTuple):
@@ -59,7 +62,8 @@ class VQVAEBrain(DownsamplingBrain):
     Hyperparameters read beyond those of `DownsamplingBrain`: `reconstruction` (a module: reconstruction, target,
     lengths → loss), `log_mel` (a `LogMel` where the front end is none), `commitment_weight`, `window` (seconds or null:
     training hears a random window of every recording), `probes` (label → the split on which a linear probe for it is
-    scored; it is fitted to the training part, see `seqstride.probe`).
+    scored; it is fitted to the training part, see `seqstride.probe`; left out, with a warning, where that part cannot
+    know the labels, such as those of speakers who are held out).
     """
 
     selection = "L1"
@@ -78,6 +82,9 @@ class VQVAEBrain(DownsamplingBrain):
         for label, split in hparams["probes"].items():
             if split not in datasets:
                 raise ValueError(f"`probes` ({label}: {split!r}) must name one of the splits {', '.join(datasets)}")
+        hparams["probes"] = {
+            label: split for label, split in hparams["probes"].items() if _can_be_probed(datasets, label, split)
+        }
         return datasets
 
     # One batch
@@ -252,3 +259,11 @@ class VQVAEBrain(DownsamplingBrain):
         ]
         spectrogram = self.net("frontend") if self.hparams.log_mel is None else self.hparams.log_mel
         plot_codes(items, frame_rate=spectrogram.frame_rate).savefig(folder / "units.png")
+
+
+def _can_be_probed(datasets: dict[str, Any], label: str, split: str) -> bool:
+    train, scored = ({item[label] for item in datasets[part].data.values()} for part in ("train", split))
+    if len(train) > 1 and scored <= train:
+        return True
+    logger.warning("No probe of `%s`: the training part does not have the labels of %s", label, split)
+    return False
