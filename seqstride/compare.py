@@ -25,6 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqstride.distributed import world_size
 from seqstride.layers import DOWNSAMPLERS
 from seqstride.processes import Children, sigterm_as_interrupt
 from seqstride.recipe import BASE, find_recipe_file, merge_recipe, recipe_folds
@@ -105,6 +106,8 @@ def compare(
         raise ValueError(f"`seeds` (={list(seeds)}) must be different whole numbers, at least one")
     if jobs < 1:
         raise ValueError(f"`jobs` (={jobs}) must be at least 1")
+    if world_size() > 1:
+        raise ValueError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
     arguments = {
         "recipe": f"{folder.parent.name}/{folder.name}",
         "methods": list(files),

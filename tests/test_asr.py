@@ -595,6 +595,32 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     assert whole["strides"] != whole["initial_strides"]
 
 
+@pytest.mark.parametrize("loader", ["{batch_size: 10}", "{batch_size: 10, num_workers: 1}"])
+def test_a_run_resumed_inside_an_epoch_of_dynamic_batches_equals_one_that_never_stopped(
+    loader: str, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"number_of_epochs": 2, "dropout": 0.1, "train_dataloader": loader}
+    assert run("adastride", toy, tmp_path / "whole", **options) == 0
+    save = CTCBrain._save_intra_epoch_ckpt
+
+    steps = iter((4, 6))
+
+    def save_and_stop(self: CTCBrain) -> None:
+        save(self)
+        if self.step == stop:
+            raise KeyboardInterrupt
+
+    while stop := next(steps, None):
+        with monkeypatch.context() as patch:
+            patch.setattr(CTCBrain, "_save_intra_epoch_ckpt", save_and_stop)
+            assert run("adastride", toy, tmp_path / "resumed", ckpt_interval_steps=2, **options) == 130
+    assert run("adastride", toy, tmp_path / "resumed", **options) == 0
+    whole, resumed = (torch.load(tmp_path / name / "model.ckpt") for name in ("whole", "resumed"))
+    assert whole.keys() == resumed.keys()
+    assert all(torch.equal(whole[name], resumed[name]) for name in whole)
+    assert record(tmp_path / "whole")["test_loss"] == record(tmp_path / "resumed")["test_loss"]
+
+
 def test_the_scored_model_is_the_mean_of_the_best_epochs(toy: Path, tmp_path: Path) -> None:
     assert run("dct_diffstride", toy, tmp_path, number_of_epochs=3, average=2, stride_lr=0.1) == 0
     folders = list((tmp_path / "save" / "checkpoints").iterdir())

@@ -385,6 +385,15 @@ def test_wrong_arguments_are_named_before_anything_runs(
     assert not output.exists()
 
 
+def test_a_comparison_is_one_process(
+    fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert main(["compare", str(fake), "-o", str(tmp_path / "out")]) == 2
+    assert "must be started as one process" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_recipe_without_folds_and_what_is_no_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["compare", RECIPE, "--folds", "all", "-o", str(tmp_path / "out")]) == 2
     assert "has no folds: it must have the keys `folds: [a, b, …]` and `fold`" in capsys.readouterr().err

@@ -33,6 +33,7 @@ from seqstride.transcribe import describe_transcriber, save_transcriber, transcr
 
 logger = logging.getLogger(__name__)
 
+OF_FIXED_BATCHES = ("batch_size", "shuffle")  # options of a loader whose batches are not made by length
 UNALIGNABLE_SHARE = 0.01
 """The largest share of the training items that may be too short for their units."""
 
@@ -125,7 +126,8 @@ class CTCBrain(DownsamplingBrain):
             batches = DynamicBatchSampler(
                 datasets["train"], length_func=item_seconds, seed=hparams["seed"], **hparams["dynamic_batching"]
             )
-            hparams["train_batches"], hparams["train_dataloader"] = batches, {"batch_sampler": batches}
+            others = {key: value for key, value in hparams["train_dataloader"].items() if key not in OF_FIXED_BATCHES}
+            hparams["train_batches"], hparams["train_dataloader"] = batches, {**others, "batch_sampler": batches}
         return datasets
 
     # What CTC can align
