@@ -1,10 +1,4 @@
-"""Copies of modules that can be exported: graphs that do not depend on the values of a batch.
-
-The layers of this package read lengths on the host, group items of equal length and keep only what counts. Their twins
-here compute the same with operators that every exporter knows. Lengths stay tensors; spectra are products with matrices
-of cosines and sines that the graph makes from the lengths; AdaStride's alignment is the full matrix of its definition.
-Nothing is complex. The matrices take time and memory in proportion to T·L, where the layers' own ways grow with T.
-"""
+"""Copies of modules that can be exported: every layer becomes its twin (`seqstride.traced_layers`)."""
 
 from __future__ import annotations
 

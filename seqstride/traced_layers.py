@@ -1,7 +1,9 @@
 """Twins of the downsampling layers made of tensors alone, for `seqstride.exportable`.
 
-Lengths stay tensors; spectra are products with matrices of cosines and sines that the graph makes from the lengths;
-AdaStride's alignment is the full matrix of its definition. The matrices take time and memory in proportion to T·L.
+The layers read lengths on the host, group items of equal length and keep only what counts, so that their graphs would
+depend on the values of a batch. Here lengths stay tensors; spectra are products with matrices of cosines and sines that
+the graph makes from the lengths; AdaStride's alignment is the full matrix of its definition. The matrices take time and
+memory in proportion to T·L, where the layers' own ways grow with T.
 """
 
 from __future__ import annotations
