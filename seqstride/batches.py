@@ -50,6 +50,8 @@ def _decided(
     answers: Iterator[Answer] = iter(())
     if signals:
         lengths = torch.tensor([len(signal) for signal in signals])
-        answers = iter(decide(torch.nn.utils.rnn.pad_sequence(signals, batch_first=True), lengths))
+        # one alone, which may be hours, is not copied
+        padded = signals[0][None] if len(signals) == 1 else torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
+        answers = iter(decide(padded, lengths))
     for recording, signal in batch:
         yield recording, next(answers) if isinstance(signal, Tensor) else signal

@@ -90,6 +90,16 @@ def test_a_constant_channel_stays_finite() -> None:
         norm.fit([torch.randn(3, 4)])
 
 
+def test_normalisation_does_not_depend_on_the_unit() -> None:
+    x = signal()
+    volts, nanovolts = FeatureNorm(x.shape[1]), FeatureNorm(x.shape[1])
+    volts.fit([x[0] * 1e-9])
+    nanovolts.fit([x[0]])
+    torch.testing.assert_close(volts(x * 1e-9, LENGTHS), nanovolts(x, LENGTHS))
+    with pytest.raises(ValueError, match="must not be so large"):
+        volts.fit([x[0].double() * 1e200])
+
+
 def test_the_head_ignores_padding() -> None:
     head = PooledClassifier(5, 3).eval()
     x = signal()

@@ -62,7 +62,8 @@ class FeatureNorm(nn.Module):
         the items of all ranks, where every rank gives its own.
 
         Raises:
-            ValueError: there are no frames, or they do not have C channels.
+            ValueError: there are no frames, they do not have C channels, or values are so large that their variance is
+                not finite.
         """
         channels = len(self.mean)
         total = Moments(0, torch.zeros(channels).double(), torch.zeros(channels).double())
@@ -78,10 +79,13 @@ class FeatureNorm(nn.Module):
         count, mean, squares = reduce(Moments.with_, others, first)
         if count == 0:
             raise ValueError("`items` (none) must have at least one frame")
-        self.mean.copy_(mean)
-        # a channel that never moves stays 0 instead of becoming noise
         spread = (squares / count).sqrt()
-        self.std.copy_(torch.where(spread > 1e-6, spread, 1.0))
+        # a channel that never moves, but for its last digits, becomes 0 and not noise, whatever unit it is in
+        moves = spread > 1e-9 * (mean.square() + spread.square()).sqrt()
+        self.mean.copy_(mean)
+        self.std.copy_(torch.where(moves, spread, 1.0))
+        if not bool((self.mean.isfinite() & self.std.isfinite()).all()):
+            raise ValueError("values must not be so large that their variance is not finite")
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Normalises a batch."""
