@@ -24,6 +24,8 @@ from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 from seqstride.audio_files import blocks, open_recording  # noqa: E402
 
 FARTHEST_RATE = 100
+PIECE = 10_000_000  # samples that are resampled at once …
+REACH = 8  # … with the periods around them that filters reach: 6 zero crossings of the lower rate, and some
 """How many times faster or slower than the wanted rate a recording may be sampled."""
 
 
@@ -167,7 +169,8 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
 def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     """From one rate to another, to a millionth or so where their ratio has large terms.
 
-    torchaudio tabulates a filter for every term: of 44101 to 16000 Hz it would take gigabytes.
+    torchaudio tabulates a filter for every term: of 44101 to 16000 Hz it would take gigabytes. It takes several times
+    the memory of its input, too, so that hours are done in pieces, with as much on both sides as the filters reach.
     """
     if rate == wanted:
         return waveform
@@ -175,9 +178,15 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
 
     slow, fast = sorted((rate, wanted))
     terms = Fraction(slow, fast).limit_denominator(2000)
-    if rate < wanted:
-        return resample(waveform, terms.numerator, terms.denominator)
-    return resample(waveform, terms.denominator, terms.numerator)
+    # `before` samples become `behind`
+    before, behind = terms.as_integer_ratio() if rate < wanted else reversed(terms.as_integer_ratio())
+    size, reach = max(1, PIECE // before) * before, REACH * before
+    pieces = []
+    for start in range(0, len(waveform), size):
+        first = max(0, start - reach)
+        piece = resample(waveform[first : start + size + reach], before, behind)
+        pieces.append(piece[(start - first) // before * behind :][: size // before * behind])
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def load_features(path: str | os.PathLike[str]) -> Tensor:

@@ -164,6 +164,18 @@ def test_any_rate_is_resampled_in_little_memory(rate: int, wanted: int, tmp_path
     np.testing.assert_allclose(found[inner], expected[inner], atol=2e-3)
 
 
+@pytest.mark.parametrize(
+    ("rate", "wanted"), [(16000, 8000), (8000, 16000), (44100, 16000), (16000, 44100), (48000, 500)]
+)
+def test_hours_are_resampled_in_pieces_as_they_would_be_at_once(
+    rate: int, wanted: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 30_011), rate, subtype="FLOAT")
+    whole = load_audio(wanted, tmp_path / "x.wav")
+    monkeypatch.setattr("seqstride.dataio.PIECE", 1000)
+    torch.testing.assert_close(load_audio(wanted, tmp_path / "x.wav"), whole, rtol=0, atol=1e-6)
+
+
 def test_preparation_skips_what_is_broken_and_reports_it(
     recordings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
