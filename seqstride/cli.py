@@ -45,7 +45,7 @@ A recording longer than --seconds gets several pictures: five_001.png, five_002.
 gets a picture named after it; those that cannot be read are named, and the exit code is 2."""
 
 EXPORT_HELP = """\
-Writes a trained classifier or recogniser as a graph for other runtimes, after comparing its outputs with the model's:
+Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes, once it gives what the model gives:
 
   seqstride export --model results/spoken_digits_adastride/official/1986 --format onnx
 

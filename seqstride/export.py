@@ -23,9 +23,12 @@ import torch.fx.experimental._config
 from torch import Tensor, nn
 
 import seqstride as ss
+from seqstride.codes import CODING, Coder
 from seqstride.exportable import exportable
 from seqstride.layers.base import Downsampler
+from seqstride.lengths import length_mask
 from seqstride.model import CLASSIFICATION, SequenceClassifier, read_model
+from seqstride.positions import nearest_output
 from seqstride.whole_files import whole_file
 
 #: format → what the name of a file ends with
@@ -60,8 +63,8 @@ def export_model(
     """Writes a model as a graph with a dynamic batch and a dynamic time axis, once it gives what the model gives.
 
     Args:
-        model: a `SequenceClassifier`, a `Transcriber`, an encoder or a layer of this package; of learnt strides the
-            present values stay.
+        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, an encoder or a layer of this package; of learnt
+            strides the present values stay.
         file: to write; None: `model.onnx` or `model.pt2` in the working folder.
         format: "onnx", or "exported-program" for `torch.export.load`.
         batches: random ones with lengths of their own that the file is run on.
@@ -71,6 +74,7 @@ def export_model(
 
     - classifier: for every label `log_probs_<label>` (B, classes);
     - recogniser: `log_probs` (B, L, units), `output_lengths` (B,), `positions` (B, T) of the features' frames;
+    - VQ-VAE: `codes` (B, L, Q), −1 in the padding; `durations` (B, L), features' frames of each; `output_lengths` (B,);
     - encoder, layer: `output` (B, C', L), `output_lengths` (B,), `positions` (B, T).
 
     L may be more than the longest item needs where all items are padded; `output_lengths` says what counts. Classes,
@@ -113,15 +117,18 @@ def default_name(format: str) -> str:
 
 
 def load_trained(folder: str | os.PathLike[str]) -> nn.Module:
-    """The trained classifier or recogniser of a results folder.
+    """The trained classifier, recogniser or VQ-VAE of a results folder.
 
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
 
     def make(description: Mapping[str, Any]) -> nn.Module:
-        if description.get("task", CLASSIFICATION) == CLASSIFICATION:
+        task = description.get("task", CLASSIFICATION)
+        if task == CLASSIFICATION:
             return SequenceClassifier(description)
+        if task == CODING:
+            return Coder(description)
         from seqstride.transcribe import Transcriber
 
         return Transcriber(description)
@@ -231,6 +238,29 @@ class TranscriberGraph(TrainedGraph):
         return {"log_probs": log_probs, "output_lengths": encoded.lengths, "positions": encoded.positions}
 
 
+class CoderGraph(TrainedGraph):
+    """A trained VQ-VAE, as far as its codes."""
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        x, frames = self.model.frontend(signal, lengths)
+        encoded = self.model.encoder(self.model.normalize(x, frames), frames)
+        codes = self.model.quantizer(encoded.features, encoded.lengths).codes
+        units = nearest_output(encoded.positions, encoded.lengths)
+        real = length_mask(frames, units.shape[1]).long()
+        durations = codes.new_zeros(codes.shape[:2]).scatter_add(1, units, real)
+        return {"codes": codes, "durations": durations, "output_lengths": encoded.lengths}
+
+    def metadata(self) -> dict[str, Any]:
+        rate, quantizer = self.model.sample_rate, self.model.quantizer
+        return {
+            "version": ss.__version__,
+            "signal": f"waveforms (batch, samples) at {rate} Hz",
+            "sample_rate": rate,
+            "frame_rate": self.model.frame_rate,
+            "codebooks": [quantizer.size] * quantizer.quantizers,
+        }
+
+
 def graph_of(model: nn.Module) -> Graph:
     """The model as a function of tensors.
 
@@ -241,6 +271,8 @@ def graph_of(model: nn.Module) -> Graph:
         return LayerGraph(model)
     if isinstance(model, SequenceClassifier):
         return ClassifierGraph(model)
+    if isinstance(model, Coder):
+        return CoderGraph(model)
     if hasattr(model, "units"):
         return TranscriberGraph(model)
     if hasattr(model, "downsamplers") and hasattr(model, "out_channels"):

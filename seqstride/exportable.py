@@ -10,6 +10,7 @@ from torch import nn
 
 import seqstride as ss
 from seqstride.encoders.frontend import LogMel
+from seqstride.encoders.vqvae import Quantizer
 from seqstride.layers.base import Downsampler
 from seqstride.model import SequenceClassifier
 from seqstride.traced_layers import (
@@ -23,7 +24,7 @@ from seqstride.traced_layers import (
     TracedSpectralPool1d,
     TracedStridedConv1d,
 )
-from seqstride.traced_models import TracedLogMel, TracedSequenceClassifier
+from seqstride.traced_models import TracedLogMel, TracedQuantizer, TracedSequenceClassifier
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -65,6 +66,7 @@ TWINS: dict[type[nn.Module], type[nn.Module]] = {
     ss.DCTDiffStride1d: TracedDCTDiffStride1d,
     ss.AdaStride1d: TracedAdaStride1d,
     LogMel: TracedLogMel,
+    Quantizer: TracedQuantizer,
     SequenceClassifier: TracedSequenceClassifier,
 }
 

@@ -1,4 +1,4 @@
-"""Twins of what stands around an encoder, for `seqstride.exportable`: the log-mel front end, windows."""
+"""Twins of what stands around an encoder, for `seqstride.exportable`: log-mel front end, windows, vector quantiser."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqstride.encoders.frontend import FLOOR, LogMel
+from seqstride.encoders.vqvae import Quantized, Quantizer
 from seqstride.lengths import length_mask, zero_padding
 from seqstride.model import SequenceClassifier
 from seqstride.windows import cut
@@ -65,3 +66,25 @@ class TracedSequenceClassifier(SequenceClassifier):
         heads: dict[str, Any] = dict(self.classifier.items())
         vectors = {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
         return {label: (v.unflatten(0, (batch, most)) * share[:, :, None]).sum(1) for label, v in vectors.items()}
+
+
+class TracedQuantizer(Quantizer):
+    """The twin of the quantiser: the nearest vectors by |v|² − 2 x·v. It leaves the loss out, which is for training."""
+
+    def forward(self, features: Tensor, lengths: Tensor) -> Quantized:
+        """As `Quantizer.forward`."""
+        x = self.vq.project_in(features.transpose(1, 2)).transpose(1, 2)
+        rest, codes = x, []
+        for quantizer in self.vq.layers:
+            book = quantizer.codebook
+            # a convolution of one tap, as in the front end
+            nearest = (book.square().sum(1)[:, None] - 2 * F.conv1d(rest, book[:, :, None])).argmin(1)
+            rest = rest - F.embedding(nearest, book).transpose(1, 2)
+            codes.append(nearest)
+        real = length_mask(lengths, features.shape[2])
+        vectors = self.vq.project_out((x - rest).transpose(1, 2)).transpose(1, 2)
+        return Quantized(
+            zero_padding(vectors, lengths),
+            torch.stack(codes, 2).masked_fill(~real[:, :, None], -1),
+            features.new_zeros(()),
+        )

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 import seqstride as ss
 import seqstride.export
 from seqstride.cli import main
+from seqstride.codes import Coder, save_coder
 from seqstride.encoders.frontend import LogMel
 from seqstride.export import FORMATS, export_model, graph_of, load_trained
 from seqstride.exportable import TWINS, exportable
@@ -138,6 +139,25 @@ def test_the_twin_of_the_front_end_computes_the_same(options: dict[str, Any]) ->
     waves[1, 4321:] = torch.nan
     for found, expected in zip(exportable(original)(waves, lengths), original(waves, lengths), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("key", ["strided", "diffstride", "adastride", "adastride_f"])
+def test_the_twin_of_a_coder_computes_the_same(key: str) -> None:
+    model = coder(key)
+    graph = graph_of(model)
+    twin = graph.exportable()
+    lengths = torch.tensor([4000, 2113, 1])
+    signal = 0.1 * torch.randn(3, 4100)
+    signal[1, 2113:] = torch.nan
+    found = twin(signal, lengths)
+    for item, length in enumerate(lengths.tolist()):
+        alone = model.encode(signal[item, :length])
+        count = int(found["output_lengths"][item])
+        assert torch.equal(found["codes"][item, :count], alone.codes)
+        assert torch.equal(found["durations"][item, :count], alone.durations)
+        assert (found["codes"][item, count:] == -1).all()
+        assert (found["durations"][item, count:] == 0).all()
 
 
 def test_a_copy_leaves_the_original_alone() -> None:
@@ -279,6 +299,32 @@ def transcriber(key: str) -> Transcriber:
     return model
 
 
+def coder_description(key: str) -> dict[str, Any]:
+    modules = resnet(key).description["modules"]
+    modules["quantizer"] = {
+        "class": "seqstride.encoders.vqvae.Quantizer",
+        "arguments": {"channels": 6, "size": 9, "dimension": 4, "quantizers": 2, "options": {"kmeans_init": True}},
+    }
+    modules["decoder"] = {
+        "class": "seqstride.encoders.vqvae.ExpandDecoder",
+        "arguments": {"channels": 6, "out_channels": 12, "width": 8},
+    }
+    return {"format": 1, "task": "coding", "sample_rate": 8000, "modules": modules}
+
+
+def coder(key: str) -> Coder:
+    """A VQ-VAE of waveforms with random weights, whose codebooks have seen what it encodes."""
+    torch.manual_seed(0)
+    model = Coder(coder_description(key))
+    with torch.no_grad():
+        for made in model.encoder.downsamplers:
+            for parameter in made.parameters():
+                parameter.add_(0.2 * torch.randn_like(parameter))
+        encoded = model.encoder(*model.features(0.1 * torch.randn(8000)))
+        model.quantizer.train()(encoded.features, encoded.lengths)
+    return model.eval()
+
+
 @pytest.fixture(scope="module")
 def recogniser(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recogniser")
@@ -339,7 +385,24 @@ def test_a_classifier_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 @pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
-@pytest.mark.parametrize("kind", ["layer", "encoder", "classifier", "windows", "image", "recogniser", "conformer"])
+def test_a_coder_by_the_command(format: str, tmp_path: Path) -> None:
+    model = coder("adastride")
+    save_coder(tmp_path, coder_description("adastride"), dict(model.named_children()))
+    assert main(["export", "--model", str(tmp_path), "--format", format]) == 0
+    opened = Opened(tmp_path / f"model{FORMATS[format]}")
+    opened.assert_real()
+    assert opened.metadata["codebooks"] == [9, 9]
+    signal = 0.1 * torch.randn(1, 3000)
+    found, expected = opened(signal, torch.tensor([3000])), model.encode(signal[0])
+    assert torch.equal(found["codes"][0], expected.codes)
+    assert torch.equal(found["durations"][0], expected.durations)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize(
+    "kind", ["layer", "encoder", "classifier", "windows", "image", "recogniser", "conformer", "coder"]
+)
 @pytest.mark.parametrize("key", KEYS)
 def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_path: Path) -> None:
     pairs = [[2, 2], [2, 3]] if key in INTEGER else [[1.7, 2], [2.3, 2]]
@@ -355,7 +418,7 @@ def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_pat
     elif kind == "image":
         model = spectrogram(key, pairs, sample_rate=None)
     else:
-        model = transcriber(key) if kind == "recogniser" else conformer(key)
+        model = {"recogniser": transcriber, "conformer": conformer, "coder": coder}[kind](key)
     file = tmp_path / f"model{FORMATS[format]}"
     written = export_model(model, file, format, batches=6)
     assert written.difference < 1e-4
