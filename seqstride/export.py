@@ -11,6 +11,7 @@ import importlib
 import io
 import json
 import logging
+import math
 import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -92,9 +93,12 @@ def export_model(
     with torch.no_grad(), _quiet():
         program = _program(graph.exportable())
         content = _onnx(program, graph) if format == "onnx" else _saved(program, graph)
-        difference = _largest_difference(
-            graph, _run_onnx(content) if format == "onnx" else _run_saved(content), batches
-        )
+        try:
+            difference = _largest_difference(
+                graph, _run_onnx(content) if format == "onnx" else _run_saved(content), batches
+            )
+        except RuntimeError as error:
+            raise ValueError(f"{os.fspath(path)!r} was not written, it does not run: {error}") from error
     if not difference <= TOLERANCE:  # NaN, too
         raise ValueError(
             f"{os.fspath(path)!r} was not written: its outputs differ from the model's by {difference:.1e}"
@@ -165,6 +169,12 @@ class Graph(nn.Module):
         """Of the signal."""
         return 2
 
+    def spare_frames(self) -> int:
+        """So many more leave every layer more than one frame."""
+        encoder = getattr(self.model, "encoder", self.model)
+        strides = [float(layer.stride) for layer in getattr(encoder, "downsamplers", [encoder])]
+        return 2 * math.prod(math.ceil(stride) for stride in strides)
+
     def metadata(self) -> dict[str, Any]:
         """What a user of the file has to know, in plain JSON values."""
         return {"version": ss.__version__, "signal": "(batch, channels, frames)"}
@@ -226,6 +236,10 @@ class ClassifierGraph(TrainedGraph):
         if self.model.window_size is not None:
             self.longest = 3 * self.model.window_size
 
+    def spare_frames(self) -> int:
+        """None for windows, which are of one width."""
+        return super().spare_frames() if self.model.window_size is None else 0
+
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         return {f"log_probs_{label}": logits.log_softmax(1) for label, logits in self.model(signal, lengths).items()}
 
@@ -286,6 +300,31 @@ def graph_of(model: nn.Module) -> Graph:
 # Capture and formats
 
 
+class _Wide(nn.Module):
+    """A graph that widens its signals by some padding, which has no influence.
+
+    A graph for any length must not ask whether a length is 1, but convolutions do. In a signal that is wide enough no
+    layer has a single frame left, and there is nothing to be asked.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.inner = graph
+        self.axis, self.frames = graph.time_axis(), graph.spare_frames()
+        self.width = self.frames * getattr(getattr(graph.model, "frontend", None), "hop", 1)
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        # said first, or else broadcasting asks whether one of the two is 1
+        torch._check(lengths.shape[0] == signal.shape[0])
+        spare = torch.zeros_like(signal.narrow(self.axis, 0, 1)).expand(
+            [self.width if axis == self.axis else -1 for axis in range(signal.ndim)]
+        )
+        outputs: dict[str, Tensor] = self.inner(torch.cat([signal, spare], self.axis), lengths)
+        if self.frames and "positions" in outputs:
+            outputs["positions"] = outputs["positions"][:, : -self.frames]
+        return outputs
+
+
 def _program(graph: Graph) -> torch.export.ExportedProgram:
     lengths = torch.tensor([37, 50]) * graph.longest // 50
     signal = graph.signal(2, graph.longest, torch.Generator().manual_seed(0))
@@ -294,7 +333,7 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
     # as torch.onnx captures: sizes of 1 are sizes like any other
     with torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
         program = torch.export.export(
-            graph,
+            _Wide(graph),
             (signal, lengths),
             dynamic_shapes={"signal": {0: batch, **channels, graph.time_axis(): time}, "lengths": {0: batch}},
             prefer_deferred_runtime_asserts_over_guards=True,

@@ -24,7 +24,7 @@ from seqstride.traced_layers import (
     TracedSpectralPool1d,
     TracedStridedConv1d,
 )
-from seqstride.traced_models import TracedLogMel, TracedQuantizer, TracedSequenceClassifier
+from seqstride.traced_models import TracedLinear, TracedLogMel, TracedQuantizer, TracedSequenceClassifier
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -43,7 +43,7 @@ def exportable(module: Module) -> Module:
         ValueError: a downsampling layer that is not of this package.
     """
     module, twins = copy.deepcopy(module).eval(), _twins()
-    for part in module.modules():
+    for part in [*module.modules()]:
         if isinstance(part, Downsampler):
             if type(part) not in twins:
                 raise ValueError(f"`module` (with a {type(part).__name__}) must have layers of this package only")
@@ -52,6 +52,8 @@ def exportable(module: Module) -> Module:
             part.__class__ = twins[type(part)]  # a twin has the same state and other methods
         if isinstance(part, TracedLogMel):
             part.register_buffer("waves", part.tapered_waves(), persistent=False)
+        if isinstance(part, TracedQuantizer):
+            part.keep_books()
     return module
 
 
@@ -65,6 +67,7 @@ TWINS: dict[type[nn.Module], type[nn.Module]] = {
     ss.DiffStride1d: TracedDiffStride1d,
     ss.DCTDiffStride1d: TracedDCTDiffStride1d,
     ss.AdaStride1d: TracedAdaStride1d,
+    nn.Linear: TracedLinear,
     LogMel: TracedLogMel,
     Quantizer: TracedQuantizer,
     SequenceClassifier: TracedSequenceClassifier,

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from seqstride.encoders.frontend import FLOOR, LogMel
 from seqstride.encoders.vqvae import Quantized, Quantizer
@@ -71,20 +71,36 @@ class TracedSequenceClassifier(SequenceClassifier):
 class TracedQuantizer(Quantizer):
     """The twin of the quantiser: the nearest vectors by |v|² − 2 x·v. It leaves the loss out, which is for training."""
 
+    books: Tensor
+
+    def keep_books(self) -> None:
+        """Takes from the library what is needed, its codebooks (Q, size, dimension) and the layers around them."""
+        vq = self.vq
+        self.register_buffer("books", torch.stack([quantizer.codebook.detach() for quantizer in vq.layers]))
+        self.project_in, self.project_out = vq.project_in, vq.project_out
+        del self.vq
+
     def forward(self, features: Tensor, lengths: Tensor) -> Quantized:
         """As `Quantizer.forward`."""
-        x = self.vq.project_in(features.transpose(1, 2)).transpose(1, 2)
+        x = self.project_in(features.transpose(1, 2)).transpose(1, 2)
         rest, codes = x, []
-        for quantizer in self.vq.layers:
-            book = quantizer.codebook
+        for book in self.books:
             # a convolution of one tap, as in the front end
             nearest = (book.square().sum(1)[:, None] - 2 * F.conv1d(rest, book[:, :, None])).argmin(1)
             rest = rest - F.embedding(nearest, book).transpose(1, 2)
             codes.append(nearest)
         real = length_mask(lengths, features.shape[2])
-        vectors = self.vq.project_out((x - rest).transpose(1, 2)).transpose(1, 2)
+        vectors = self.project_out((x - rest).transpose(1, 2)).transpose(1, 2)
         return Quantized(
             zero_padding(vectors, lengths),
             torch.stack(codes, 2).masked_fill(~real[:, :, None], -1),
             features.new_zeros(()),
         )
+
+
+class TracedLinear(nn.Linear):
+    """The twin of a linear layer: its input lies in order, of which an exporter asks whether the batch has one item."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """As `Linear.forward`."""
+        return super().forward(x.clone(memory_format=torch.contiguous_format))
