@@ -398,6 +398,11 @@ def test_a_coder_by_the_command(format: str, tmp_path: Path) -> None:
     assert torch.equal(found["durations"][0], expected.durations)
 
 
+def test_whole_strides_before_a_conformer(tmp_path: Path) -> None:
+    # the least of the next test: two layers and a graph that knows every length, where exporters ask most
+    assert export_model(transcriber("average"), tmp_path / "model.pt2", "exported-program", batches=2).difference < 1e-4
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
