@@ -595,7 +595,9 @@ def test_a_resumed_run_equals_one_that_never_stopped(
     assert whole["strides"] != whole["initial_strides"]
 
 
-@pytest.mark.parametrize("loader", ["{batch_size: 10}", "{batch_size: 10, num_workers: 1}"])
+@pytest.mark.parametrize(
+    "loader", [pytest.param("{batch_size: 10}", marks=pytest.mark.long), "{batch_size: 10, num_workers: 1}"]
+)
 def test_a_run_resumed_inside_an_epoch_of_dynamic_batches_equals_one_that_never_stopped(
     loader: str, toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
