@@ -20,6 +20,7 @@ from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_
 from seqstride.mixup import mixup
 
 LENGTHS = torch.tensor([30, 17, 9, 24])
+FLOATS = (torch.float32, torch.float64)
 
 
 def signal(channels: int = 5) -> torch.Tensor:
@@ -82,12 +83,18 @@ def test_normalisation_is_that_of_the_real_frames() -> None:
     assert set(norm.state_dict()) == {"mean", "std"}
 
 
-def test_a_constant_channel_stays_finite() -> None:
-    norm = FeatureNorm(2)
-    norm.fit([torch.tensor([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]])])
-    assert norm(torch.ones(1, 2, 3), torch.tensor([3])).isfinite().all()
+@pytest.mark.parametrize("centred", [False, True])
+@pytest.mark.parametrize("value", [0.1, 1e-9, 1e-42, 1e6 / 3])
+def test_a_constant_channel_stays_small(value: float, centred: bool) -> None:
+    norm = FeatureNorm(2, centred)
+    items = [torch.tensor([[value] * 7, [1.0, 2.0, 3.0, 1.0, 0.0, 5.0, 1.0]], dtype=dtype) for dtype in FLOATS]
+    norm.fit(items)
+    assert norm(items[0].float()[None], torch.tensor([7]))[0, 0].abs().max() < 1e-6 * max(value, 1)
+
+
+def test_normalisation_of_wrong_items() -> None:
     with pytest.raises(ValueError, match="`items`"):
-        norm.fit([torch.randn(3, 4)])
+        FeatureNorm(2).fit([torch.randn(3, 4)])
 
 
 def test_normalisation_does_not_depend_on_the_unit() -> None:
@@ -96,7 +103,7 @@ def test_normalisation_does_not_depend_on_the_unit() -> None:
     volts.fit([x[0] * 1e-9])
     nanovolts.fit([x[0]])
     torch.testing.assert_close(volts(x * 1e-9, LENGTHS), nanovolts(x, LENGTHS))
-    with pytest.raises(ValueError, match="must not be so large"):
+    with pytest.raises(ValueError, match="`items` must not have values so large"):
         volts.fit([x[0].double() * 1e200])
 
 

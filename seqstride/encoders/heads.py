@@ -21,6 +21,8 @@ class Moments(NamedTuple):
     """(C,)"""
     squares: Tensor
     """(C,): the sum of the squared deviations from the mean."""
+    largest: Tensor
+    """(C,): the largest absolute value, before anything was subtracted."""
 
     def with_(self, other: Moments) -> Moments:
         """Of these frames and others.
@@ -33,7 +35,12 @@ class Moments(NamedTuple):
             return self
         delta = other.mean - self.mean
         between = delta.square() * (self.frames * other.frames / count)
-        return Moments(count, self.mean + delta * (other.frames / count), self.squares + (other.squares + between))
+        return Moments(
+            count,
+            self.mean + delta * (other.frames / count),
+            self.squares + (other.squares + between),
+            torch.maximum(self.largest, other.largest),
+        )
 
 
 class FeatureNorm(nn.Module):
@@ -66,26 +73,29 @@ class FeatureNorm(nn.Module):
                 not finite.
         """
         channels = len(self.mean)
-        total = Moments(0, torch.zeros(channels).double(), torch.zeros(channels).double())
+        nothing = torch.zeros(channels).double()
+        total = Moments(0, nothing, nothing, nothing)
         for item in items:
             frames = item.double().cpu()
             if frames.ndim != 2 or frames.shape[0] != channels or frames.shape[1] == 0:
                 raise ValueError(f"`items` (one is {tuple(item.shape)}) must be (C, T) with C={channels}, T > 0")
+            largest = frames.abs().amax(1)
             if self.centred:
                 frames = frames - frames.mean(1, keepdim=True)
             own = frames.mean(1)
-            total = total.with_(Moments(frames.shape[1], own, (frames - own[:, None]).square().sum(1)))
+            total = total.with_(Moments(frames.shape[1], own, (frames - own[:, None]).square().sum(1), largest))
         first, *others = of_all_ranks(total)
-        count, mean, squares = reduce(Moments.with_, others, first)
+        count, mean, squares, largest = reduce(Moments.with_, others, first)
         if count == 0:
             raise ValueError("`items` (none) must have at least one frame")
         spread = (squares / count).sqrt()
         # a channel that never moves, but for its last digits, becomes 0 and not noise, whatever unit it is in
-        moves = spread > 1e-9 * (mean.square() + spread.square()).sqrt()
+        kind = torch.finfo(self.std.dtype)
+        moves = spread > (kind.eps * largest).clamp(min=kind.tiny)
         self.mean.copy_(mean)
         self.std.copy_(torch.where(moves, spread, 1.0))
         if not bool((self.mean.isfinite() & self.std.isfinite()).all()):
-            raise ValueError("values must not be so large that their variance is not finite")
+            raise ValueError("`items` must not have values so large that their variance is not finite")
 
     def forward(self, x: Tensor, lengths: Tensor) -> Tensor:
         """Normalises a batch."""
