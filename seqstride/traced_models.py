@@ -1,4 +1,4 @@
-"""Twins of what stands around an encoder, for `seqstride.exportable`: log-mel front end, windows, vector quantiser."""
+"""Twins of all but the layers, for `seqstride.exportable`: log-mel front end, windows, quantiser, linear layers."""
 
 from __future__ import annotations
 
@@ -75,9 +75,8 @@ class TracedQuantizer(Quantizer):
 
     def keep_books(self) -> None:
         """Takes from the library what is needed, its codebooks (Q, size, dimension) and the layers around them."""
-        vq = self.vq
-        self.register_buffer("books", torch.stack([quantizer.codebook.detach() for quantizer in vq.layers]))
-        self.project_in, self.project_out = vq.project_in, vq.project_out
+        self.register_buffer("books", self.codebooks)
+        self.project_in, self.project_out = self.vq.project_in, self.vq.project_out
         del self.vq
 
     def forward(self, features: Tensor, lengths: Tensor) -> Quantized:
@@ -99,7 +98,10 @@ class TracedQuantizer(Quantizer):
 
 
 class TracedLinear(nn.Linear):
-    """The twin of a linear layer: its input lies in order, of which an exporter asks whether the batch has one item."""
+    """The twin of a linear layer: its input is laid out in memory anew.
+
+    Of one that is not contiguous an exporter asks whether the batch has one item, to see whether it is after all.
+    """
 
     def forward(self, x: Tensor) -> Tensor:
         """As `Linear.forward`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,13 @@ from torch import Tensor, nn
 
 import seqstride as ss
 import seqstride.export
+import seqstride.graphs
 from seqstride.cli import main
 from seqstride.codes import Coder, save_coder
 from seqstride.encoders.frontend import LogMel
-from seqstride.export import FORMATS, export_model, graph_of, load_trained
+from seqstride.export import FORMATS, export_model, load_trained
 from seqstride.exportable import TWINS, exportable
+from seqstride.graphs import graph_of
 from seqstride.transcribe import Transcriber, save_transcriber
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
@@ -312,10 +314,27 @@ def coder_description(key: str) -> dict[str, Any]:
     return {"format": 1, "task": "coding", "sample_rate": 8000, "modules": modules}
 
 
-def coder(key: str) -> Coder:
+def sample_coder_description(key: str) -> dict[str, Any]:
+    """Of one without spectrograms: from samples by convolutions."""
+    told, front = coder_description(key), [5, 4, 4]
+    encoder = {"front_strides": front, "front_channels": [4, 4, 4], "channels": [6, 6], "downsampler": key}
+    decoder = {"channels": 6, "front_strides": front, "width": 8}
+    told["modules"] |= {
+        "frontend": {
+            "class": "seqstride.encoders.waveform.Samples",
+            "arguments": {"sample_rate": 8000, "hop": 80},
+        },
+        "normalize": {"class": "seqstride.encoders.heads.FeatureNorm", "arguments": {"channels": 1}},
+        "encoder": {"class": "seqstride.encoders.waveform.WaveEncoder", "arguments": encoder},
+        "decoder": {"class": "seqstride.encoders.waveform.WaveDecoder", "arguments": decoder},
+    }
+    return told
+
+
+def coder(key: str, description: Callable[[str], dict[str, Any]] = coder_description) -> Coder:
     """A VQ-VAE of waveforms with random weights, whose codebooks have seen what it encodes."""
     torch.manual_seed(0)
-    model = Coder(coder_description(key))
+    model = Coder(description(key))
     with torch.no_grad():
         for made in model.encoder.downsamplers:
             for parameter in made.parameters():
@@ -403,10 +422,29 @@ def test_whole_strides_before_a_conformer(tmp_path: Path) -> None:
     assert export_model(transcriber("average"), tmp_path / "model.pt2", "exported-program", batches=2).difference < 1e-4
 
 
+@torch.no_grad()
+def test_of_equally_near_codes_either_is_right() -> None:
+    graph = graph_of(coder("average"))
+    signal, lengths = 0.1 * torch.randn(2, 3000), torch.tensor([3000, 1700])
+    right = graph(signal, lengths)
+    assert graph.difference(right, signal, lengths) < 1e-6
+    other = torch.where(right["codes"] >= 0, (right["codes"] + 1) % 9, -1)
+    assert graph.difference({**right, "codes": other}, signal, lengths) > 1e-2
+    assert graph.difference({**right, "codes": right["codes"].clamp(min=0)}, signal, lengths) == torch.inf
+    for codebook in graph.model.quantizer.codebooks:
+        assert codebook.shape == (9, 4)
+    for layer in graph.model.quantizer.vq.layers:
+        layer._codebook.embed[:, 8] = layer._codebook.embed[:, 7]
+    right = graph(signal, lengths)
+    twin = torch.where(right["codes"] == 7, 8, right["codes"])
+    assert not torch.equal(twin, right["codes"])
+    assert graph.difference({**right, "codes": twin}, signal, lengths) < 1e-6
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 @pytest.mark.parametrize(
-    "kind", ["layer", "encoder", "classifier", "windows", "image", "recogniser", "conformer", "coder"]
+    "kind", ["layer", "encoder", "classifier", "windows", "image", "recogniser", "conformer", "coder", "samples"]
 )
 @pytest.mark.parametrize("key", KEYS)
 def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_path: Path) -> None:
@@ -423,7 +461,8 @@ def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_pat
     elif kind == "image":
         model = spectrogram(key, pairs, sample_rate=None)
     else:
-        model = {"recogniser": transcriber, "conformer": conformer, "coder": coder}[kind](key)
+        makers = {"recogniser": transcriber, "conformer": conformer, "coder": coder}
+        model = coder(key, sample_coder_description) if kind == "samples" else makers[kind](key)
     file = tmp_path / f"model{FORMATS[format]}"
     written = export_model(model, file, format, batches=6)
     assert written.difference < 1e-4
@@ -431,6 +470,19 @@ def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_pat
 
 
 # What is refused
+
+
+@pytest.mark.parametrize(
+    ("step", "told"), [("_program", "has no graph"), ("_saved", "cannot be converted"), ("_run_saved", "does not run")]
+)
+def test_errors_of_exporters_are_told(step: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*arguments: Any, **options: Any) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(seqstride.export, step, refuse)
+    with pytest.raises(ValueError, match=f"was not written, .*{told}.*: no such operator"):
+        export_model(ss.AvgPool1d(2), tmp_path / "x.pt2", "exported-program")
+    assert not list(tmp_path.iterdir())
 
 
 def test_unknown_formats_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -458,7 +510,7 @@ def test_other_models_are_refused() -> None:
 
 @pytest.mark.parametrize("error", [3e-4, float("nan")])
 def test_a_file_that_differs_is_not_written(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqstride.export, "exportable", lambda model: _shifted(exportable(model), error))
+    monkeypatch.setattr(seqstride.graphs, "exportable", lambda model: _shifted(exportable(model), error))
     with pytest.raises(
         ValueError, match=r"x\.pt2' was not written: its outputs differ from the model's by (3\.0e-04|nan)"
     ):

@@ -88,6 +88,24 @@ class Quantizer(nn.Module):
         commitment = losses.sum() if self.training else self._commitment(x[real], codes[real])
         return Quantized(vectors.transpose(1, 2), codes, commitment)
 
+    @property
+    def codebooks(self) -> Tensor:
+        """(Q, size, dimension)."""
+        return torch.stack([quantizer.codebook.detach() for quantizer in self.vq.layers])
+
+    def excess(self, features: Tensor, codes: Tensor) -> Tensor:
+        """How much farther than its quantiser's nearest vector each code is: (N, C), (N, Q) → (N, Q).
+
+        A quantiser reads what the codes before it left over. Of two vectors that are equally near rounding chooses
+        one, and what follows may then be another code altogether: this is 0 for both, and a difference of codes not.
+        """
+        rest, found = self.vq.project_in(features).double(), []
+        for book, chosen in zip(self.codebooks.double(), codes.T, strict=True):
+            distances = torch.cdist(rest, book)
+            found.append(distances.gather(1, chosen[:, None])[:, 0] - distances.amin(1))
+            rest = rest - book[chosen]
+        return torch.stack(found, 1)
+
     def decode(self, codes: Tensor) -> Tensor:
         """The vectors that codes stand for: (B, L, Q) int64, −1 in the padding → (B, C, L), 0 there."""
         vectors = self.vq.get_output_from_indices(codes).transpose(1, 2)

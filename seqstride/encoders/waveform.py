@@ -48,7 +48,7 @@ class Samples(nn.Module):
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Adds the axis of the channel."""
-        check_lengths(lengths, len(waveforms))
+        check_lengths(lengths, waveforms.shape[0])
         return zero_padding(waveforms[:, None].float(), lengths), lengths
 
 
