@@ -54,8 +54,8 @@ __all__ = [
 ]
 
 _ESTIMATORS = {
-    "SeqStrideClassifier": "seqstride.estimators.series",
-    "SeqStrideRegressor": "seqstride.estimators.series",
+    "SeqStrideClassifier": "seqstride.estimators.classifier",
+    "SeqStrideRegressor": "seqstride.estimators.regressor",
     "SeqStrideTabularClassifier": "seqstride.estimators.tabular",
 }
 

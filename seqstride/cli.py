@@ -276,7 +276,8 @@ def _table(arguments: argparse.Namespace) -> None:
     from seqstride import DOWNSAMPLERS
     from seqstride.compare import read_comparison, report
     from seqstride.recipe import find_recipe_file
-    from seqstride.results import read_records, results_table
+    from seqstride.results import read_records
+    from seqstride.tables import results_table
 
     folder = Path(find_recipe_file(arguments.folder))
     places = [folder, *sorted((folder / "results").glob("*/"))]

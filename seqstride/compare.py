@@ -29,7 +29,8 @@ from seqstride.distributed import world_size
 from seqstride.layers import DOWNSAMPLERS
 from seqstride.processes import Children, sigterm_as_interrupt
 from seqstride.recipe import BASE, find_recipe_file, merge_recipe, recipe_folds
-from seqstride.results import Record, comparison_table, metric_of, read_record, spread_over, summarise, write_record
+from seqstride.results import Record, metric_of, read_record, spread_over, summarise, write_record
+from seqstride.tables import comparison_table
 
 SUMMARY = "runs.json"
 RECORD = "results.json"

@@ -1,4 +1,4 @@
-"""The small JSON record that every run leaves, what several of them say together, and the tables that show it."""
+"""The small JSON record that every run leaves, and what several of them say together."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import os
 import platform
 import statistics
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +22,6 @@ ENOUGH_PAIRS = 3
 """With two pairs the whole estimate of the differences' spread would rest on one degree of freedom."""
 
 Record = dict[str, Any]
-Column = tuple[str, Callable[[Sequence[Record]], str]]
-"""A column's title, and its cell for the runs of one method."""
 
 
 def versions() -> dict[str, str]:
@@ -146,11 +144,11 @@ def metric_of(records: Iterable[Record]) -> Metric:
 def by_method(records: Iterable[Record], order: Iterable[str] = ()) -> dict[str, list[Record]]:
     """The records of each method; methods as in `order`, others after them, sorted.
 
-    A method is the record's `label` (the hyperparameters that were run) or else its `method` (the layer).
+    A method is what `label_of` gives.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
-        groups.setdefault(_label(record), []).append(record)
+        groups.setdefault(label_of(record), []).append(record)
     known = [method for method in order if method in groups]
     return {method: groups[method] for method in known + sorted(set(groups) - set(known))}
 
@@ -172,14 +170,19 @@ def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summ
     over = spread_over(records)
     summaries = []
     for method, runs in by_method(records, order).items():
-        samples = _samples(runs, over)
-        macs = _mean([run["macs"] for run in runs])
-        summaries.append(Summary(method, [_value(run) for run in runs], statistics.mean(samples), _sd(samples), macs))
+        macs = known_mean([run["macs"] for run in runs])
+        summaries.append(Summary(method, [_value(run) for run in runs], *mean_and_spread(runs, over), macs))
     return summaries
 
 
+def mean_and_spread(runs: Sequence[Record], over: str) -> tuple[float, float | None]:
+    """Of the metric, over what `spread_over` says; the standard deviation of a single value is None."""
+    values = _samples(runs, over)
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
 def _samples(runs: Sequence[Record], over: str) -> list[float]:
-    """The values that mean and spread are of: one a run, or one a seed."""
+    """One a run, or one a seed."""
     if over != "seeds of the mean over folds":
         return [_value(run) for run in runs]
     by_seed: dict[int, list[float]] = {}
@@ -188,8 +191,10 @@ def _samples(runs: Sequence[Record], over: str) -> list[float]:
     return [statistics.mean(folds) for folds in by_seed.values()]
 
 
-def _sd(samples: Sequence[float]) -> float | None:
-    return statistics.stdev(samples) if len(samples) > 1 else None
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(values) else None
 
 
 def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Difference | None:
@@ -220,7 +225,8 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
     return Difference(statistics.mean(differences), p, len(pairs))
 
 
-def _label(record: Record) -> str:
+def label_of(record: Record) -> str:
+    """Of the hyperparameters that were run, or else the layer."""
     return str(record["label"] if "label" in record else record["method"])
 
 
@@ -235,184 +241,3 @@ def _metric(record: Record) -> Metric:
 def _value(record: Record) -> float:
     """The metric of a run, in its unit."""
     return float(record["metric"]["value"]) if "metric" in record else 100 * float(record["test_accuracy"])
-
-
-# Tables
-
-
-def results_table(records: Iterable[Record], order: Iterable[str] = ()) -> str:
-    """A Markdown table, one row per method: accuracy over the seeds, size, cost, strides.
-
-    Args:
-        records: what `read_records` gives.
-        order: methods in the order of the rows; others follow, sorted.
-
-    Raises:
-        ValueError: the records do not belong into one table.
-    """
-    records = list(records)
-    columns = [METHOD, _metric_column(records), *_figure_columns(records)]
-    columns += [SEEDS, STRIDES, MACS, PARAMETERS, TRAINING]
-    groups = by_method(records, order)
-    return "\n\n".join([_markdown(columns, groups), *_data_sets_table(records, groups)])
-
-
-def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
-    """A Markdown table, one row per method, with the paired differences to the first one; and a caption.
-
-    Args:
-        records: of runs that differ in method, seed and fold only.
-        methods: in the order of the rows. Those without a run have no row.
-
-    Raises:
-        ValueError: the records do not belong into one table.
-    """
-    groups = by_method(records, methods)
-    columns = [METHOD, _metric_column(records)]
-    if len(methods) > 1:
-        columns += _difference_columns(records, groups.get(methods[0], []), methods[0])
-    columns += [*_figure_columns(records), RUNS, PARAMETERS, MACS, EPOCH, STRIDES]
-    caption = _caption(records, methods, most=max(map(len, groups.values())))
-    return "\n\n".join([_markdown(columns, groups), caption, *_data_sets_table(records, groups)])
-
-
-def _data_sets_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> list[str]:
-    """Where folds are data sets, and several: a title, and a table of the methods on each of them."""
-    names = sorted({record["fold"] for record in records}) if _kind_of_folds(records) == "data sets" else []
-    if len(names) < 2:
-        return []
-
-    def column(name: str) -> Column:
-        def cell(runs: Sequence[Record]) -> str:
-            mine = [run for run in runs if run["fold"] == name]
-            return _metric_column(mine)[1](mine) if mine else "–"
-
-        return name, cell
-
-    title = f"{metric_of(records).title[0].upper()}{metric_of(records).title[1:]}, on every data set:"
-    return [title, _markdown([METHOD, *map(column, names)], groups)]
-
-
-def _markdown(columns: Sequence[Column], groups: dict[str, list[Record]]) -> str:
-    rows = [[title for title, _ in columns]] + [[cell(runs) for _, cell in columns] for runs in groups.values()]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
-
-
-def _metric_column(records: Sequence[Record]) -> Column:
-    metric, over = metric_of(records), spread_over(records)
-
-    def cell(runs: Sequence[Record]) -> str:
-        samples = _samples(runs, over)
-        spread = _sd(samples)
-        mean = metric.number(statistics.mean(samples))
-        return mean if spread is None else f"{mean} ± {metric.number(spread)}"
-
-    return metric.title, cell
-
-
-def _figure_columns(records: Sequence[Record]) -> list[Column]:
-    """What a task also wants to be seen: a record's `figures`, title → value; the means over the runs."""
-
-    def column(title: str) -> Column:
-        return title, lambda runs: f"{statistics.mean(run['figures'][title] for run in runs):.3g}"
-
-    titles = [title for title in records[0].get("figures", {}) if all(title in r.get("figures", {}) for r in records)]
-    return [column(title) for title in titles]
-
-
-def _difference_columns(records: Sequence[Record], reference: Sequence[Record], name: str) -> list[Column]:
-    metric = metric_of(records)
-
-    def difference(runs: Sequence[Record]) -> str:
-        found = None if runs is reference else paired_difference(runs, reference)
-        return "–" if found is None else metric.number(found.mean, sign="+")
-
-    def p(runs: Sequence[Record]) -> str:
-        found = None if runs is reference else paired_difference(runs, reference)
-        if found is None or found.p is None:
-            return "–"
-        return "< 0.001" if found.p < 0.001 else f"{found.p:.3f}"
-
-    return [(f"difference to `{name}`", difference), ("p", p)]
-
-
-def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> str:
-    """What the figures of a comparison are; `most` is the largest number of runs that a method has."""
-    metric = metric_of(records)
-    seeds, folds = (len({record.get(key) for record in records}) for key in ("seed", "fold"))
-    kind = _kind_of_folds(records)
-    over = {
-        "seeds": f"{seeds} seeds",
-        "folds": f"{folds} {kind}",
-        "seeds of the mean over folds": f"{seeds} seeds of the mean over {folds} {kind}",
-    }[spread_over(records)]
-    better = "lower" if metric.lower_is_better else "higher"
-    mean = f"mean ± standard deviation over {over}" if most > 1 else "one run"
-    text = f"{metric.title[0].upper()}{metric.title[1:]}: {mean}; {better} is better."
-    if metric.scored == "valid":
-        text += " The test part was not touched."
-    if len(methods) > 1:
-        shared = "folds share training data" if kind == "folds" else "the runs of a data set share its items"
-        small = "" if folds == 1 else f", and small because {shared}"
-        unit = "percentage points" if metric.unit == "%" else metric.unit or "the metric itself"
-        text += (
-            f" Difference to `{methods[0]}`: in {unit}, mean over the pairs of runs with the same "
-            f"{'seed' if folds == 1 else 'seed and fold'}; p: two-sided paired t-test, not corrected for the number of "
-            f"methods{small}; – with fewer than {ENOUGH_PAIRS} pairs or no spread."
-        )
-    return text
-
-
-def _kind_of_folds(records: Sequence[Record]) -> str:
-    """What the folds are: "folds" of one data set, or "data sets", which a record says as its `folds_are`."""
-    return str(records[0].get("folds_are", "folds"))
-
-
-def _mean(values: Sequence[float | None]) -> float | None:
-    """None where one of them is not known."""
-    known = [value for value in values if value is not None]
-    return statistics.mean(known) if len(known) == len(values) else None
-
-
-def _mean_cell(key: str, show: Callable[[float], str]) -> Callable[[Sequence[Record]], str]:
-    def cell(runs: Sequence[Record]) -> str:
-        mean = _mean([run[key] for run in runs])
-        return "–" if mean is None else show(mean)
-
-    return cell
-
-
-def _seeds_cell(runs: Sequence[Record]) -> str:
-    """The number of seeds; with folds also theirs."""
-    folds = {run.get("fold") for run in runs}
-    if len(folds) == 1:
-        return str(len(runs))
-    return f"{len({run['seed'] for run in runs})} × {len(folds)} {_kind_of_folds(runs)}"
-
-
-def _epoch_cell(runs: Sequence[Record]) -> str:
-    return f"{statistics.mean(run['seconds'] / run['epochs'] for run in runs):.3g}"
-
-
-def _strides_cell(runs: Sequence[Record]) -> str:
-    if not runs[0]["strides"]:
-        return "–"
-    start, end = (_mean_strides([run[key] for run in runs]) for key in ("initial_strides", "strides"))
-    return start if start == end else f"{start} → {end}"
-
-
-def _mean_strides(strides: list[list[float]]) -> str:
-    """The mean over runs of each block's stride; a whole number without decimals."""
-    means = (statistics.mean(block) for block in zip(*strides, strict=True))
-    return ", ".join(f"{mean:.2f}".rstrip("0").rstrip(".") for mean in means)
-
-
-METHOD: Column = ("method", lambda runs: f"`{_label(runs[0])}`")
-SEEDS: Column = ("seeds", _seeds_cell)
-RUNS: Column = ("runs", lambda runs: str(len(runs)))
-STRIDES: Column = ("strides, start → end", _strides_cell)
-MACS: Column = ("MACs per item", _mean_cell("macs", lambda macs: f"{macs / 1e6:.2f} M"))
-PARAMETERS: Column = ("parameters", _mean_cell("parameters", lambda count: f"{round(count) / 1e3:.0f} k"))
-TRAINING: Column = ("training, s", _mean_cell("seconds", lambda seconds: f"{seconds:.0f}"))
-EPOCH: Column = ("epoch, s", _epoch_cell)

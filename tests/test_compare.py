@@ -24,15 +24,8 @@ from seqstride.compare import _method_files
 from seqstride.plot import plot_comparison
 from seqstride.processes import sigterm_as_interrupt
 from seqstride.recipe import recipes_folder
-from seqstride.results import (
-    comparison_table,
-    metric_of,
-    paired_difference,
-    read_record,
-    results_table,
-    spread_over,
-    summarise,
-)
+from seqstride.results import metric_of, paired_difference, read_record, spread_over, summarise
+from seqstride.tables import comparison_table, results_table
 
 RECIPE = "recipes/JapaneseVowels/speaker_id"
 
@@ -522,6 +515,9 @@ def test_the_picture_has_every_run_and_the_means() -> None:
         np.testing.assert_allclose(bar[:, 1], [summary.mean - summary.spread, summary.mean + summary.spread])
     points = [(line.get_xdata()[0], line.get_ydata()[0]) for line in right.lines]
     np.testing.assert_allclose(points, [(2.0, summaries[0].mean), (3.0, summaries[1].mean)])
+    assert "mean ± standard deviation" in left.get_title()
+    single = plot_comparison(summarise(records[:1]), title="test accuracy, %", over="seeds").axes[0]
+    assert single.get_title() == "one run of each"
     with pytest.raises(ValueError, match="`summaries`"):
         plot_comparison([], title="", over="")
 

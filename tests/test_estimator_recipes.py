@@ -18,7 +18,8 @@ from seqstride.data_prep.ucr import load_ucr
 import seqstride as ss
 from seqstride.cli import main
 from seqstride.recipe import list_recipes, merge_recipe, recipe_folds, recipes_folder
-from seqstride.results import REQUIRED, comparison_table, read_records, results_table
+from seqstride.results import REQUIRED, read_records
+from seqstride.tables import comparison_table, results_table
 
 BASELINES = {"UCR": "minirocket", "Tabular": "forest"}
 TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3}

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqstride.estimators.series import SeqStrideClassifier
+from seqstride.estimators.classifier import SeqStrideClassifier
 
 ENDINGS = (".ts", ".csv", ".parquet")
 

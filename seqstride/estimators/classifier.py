@@ -1,0 +1,173 @@
+"""Classification of time series for sktime."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.utils import compute_class_weight
+from sktime.classification.base import BaseClassifier
+from torch import nn
+
+from seqstride.estimators.network import resolve_device
+from seqstride.estimators.series import SeriesEstimator
+
+
+class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
+    """Classifies time series with a residual network that downsamples by a method of choice.
+
+    A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. Every block of the
+    encoder downsamples; a linear layer reads mean and maximum of its features over time. Missing values inside a series
+    are interpolated linearly, those at its ends take the nearest value, and a channel that a series lacks altogether
+    takes its mean over the training series. The time index is not read: frames count as evenly spaced.
+
+    Batches hold series of similar lengths; what is predicted for a series depends on no other series. With an integer
+    `random_state` two fits on the same machine give the same predictions.
+
+    Args:
+        downsampler: a key of `seqstride.DOWNSAMPLERS`.
+        strides: stride of each block, its start where it is learnt; whole numbers for "strided", "average", "max" and
+            "blur".
+        channels: of the blocks: one number for all, or one for each.
+        kernel_size: odd, taps of the blocks' convolutions.
+        input_kernel_size: odd, taps of the convolution before the blocks.
+        pool: over time, "mean", "max" or "mean_max", both.
+        downsampler_options: further arguments of the downsampling layers.
+        dropout: probability of dropping a pooled channel in training.
+        normalise: "training" (zero mean and unit variance over the training series), "series" (over each series), or
+            "both" side by side.
+        n_epochs: passes over the training series.
+        batch_size: series in a batch, at most; small sets get smaller ones, of 4 at least, so that an epoch has 8.
+        lr: initial learning rate; it falls to 0 along half a cosine.
+        stride_lr: that of learnt strides.
+        weight_decay: of everything but learnt strides.
+        crop: in training a series is seen through a window anywhere in it, whose share is drawn anew for every batch,
+            between this one and 1; 1: series are seen whole.
+        mixup_alpha: parameter of mixup in training; 0 for none.
+        complexity_weight: weight in the loss of `seqstride.complexity`, which pushes learnt strides up.
+        validation_fraction: share of every class that is held out of the training to find the best epoch; 0: train on
+            everything, and keep the last epoch.
+        patience: epochs without a lower validation loss after which training ends.
+        class_weight: weights of the classes in the loss, label → weight; "balanced": inverse to their numbers.
+        warm_start: whether `fit` goes on from the weights of the last one. `set_params` forgets them, as it does with
+            every estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
+        device: of torch, such as "cuda"; "auto": a GPU where there is one. A fitted estimator lies on the CPU.
+        random_state: seed.
+        verbose: whether to show a progress bar.
+
+    Attributes:
+        classes_: labels, sorted, in the order of the probabilities.
+        strides_, initial_strides_: stride of every block after training, and before.
+        history_: one record for each epoch: losses, accuracies, strides, seconds.
+        channel_names_: of the training series.
+        model_: the normalisation and the network.
+
+    Examples:
+        >>> from sktime.datasets import load_unit_test
+        >>> from seqstride import SeqStrideClassifier
+        >>> X_train, y_train = load_unit_test(split="train")
+        >>> classifier = SeqStrideClassifier(channels=8, n_epochs=5, random_state=0)
+        >>> classifier.fit(X_train, y_train).predict_proba(X_train).shape
+        (20, 2)
+        >>> classifier.plan(X_train).strides().shape
+        torch.Size([20, 24])
+    """
+
+    _tags = {"capability:predict_proba": True, "capability:class_weight": True}
+
+    def __init__(
+        self,
+        downsampler: str = "adastride",
+        strides: Sequence[float] = (2, 2, 2),
+        channels: int | Sequence[int] = 48,
+        kernel_size: int = 5,
+        input_kernel_size: int = 25,
+        pool: str = "mean_max",
+        downsampler_options: dict[str, Any] | None = None,
+        dropout: float = 0.2,
+        normalise: str = "both",
+        n_epochs: int = 150,
+        batch_size: int = 8,
+        lr: float = 0.002,
+        stride_lr: float = 0.02,
+        weight_decay: float = 0.01,
+        crop: float = 0.6,
+        mixup_alpha: float = 0.0,
+        complexity_weight: float = 0.0,
+        validation_fraction: float = 0.0,
+        patience: int = 30,
+        class_weight: Mapping[Any, float] | str | None = None,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.downsampler = downsampler
+        self.strides = strides
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.input_kernel_size = input_kernel_size
+        self.pool = pool
+        self.downsampler_options = downsampler_options
+        self.dropout = dropout
+        self.normalise = normalise
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.stride_lr = stride_lr
+        self.weight_decay = weight_decay
+        self.crop = crop
+        self.mixup_alpha = mixup_alpha
+        self.complexity_weight = complexity_weight
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.class_weight = class_weight
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's searches and cross-validation ask for; sktime 1.2 has no answer of its own."""
+        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="classifier",
+            target_tags=TargetTags(required=True),
+            classifier_tags=ClassifierTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+        )
+
+    def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideClassifier:
+        indices = torch.from_numpy(np.searchsorted(self.classes_, y))
+        targets = nn.functional.one_hot(indices, len(self.classes_)).float()
+        weight = None
+        if self.class_weight is not None:
+            weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
+        self._train(X, targets, classes=True, weight=weight)
+        return self
+
+    def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
+        super()._check_earlier(earlier)
+        if not np.array_equal(earlier["classes_"], self.classes_):
+            raise ValueError(
+                f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
+                "before, for a warm start"
+            )
+
+    def transform(self, X: Any) -> np.ndarray:
+        """The encoder's features of every series, pooled over time: (N, C'), what the last layer reads.
+
+        Args:
+            X: series, in any of sktime's panel types.
+        """
+        model = self._network()
+        items = self._items(self._check_convert_X_for_predict(X))
+        return model.embed(items, resolve_device(self.device)).numpy()
+
+    def _predict_proba(self, X: Sequence[Any]) -> np.ndarray:
+        outputs = self.model_.predict(self._items(X), resolve_device(self.device))
+        return outputs.double().softmax(1).numpy()

@@ -1,0 +1,117 @@
+"""Regression of time series for sktime."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from sktime.regression.base import BaseRegressor
+
+from seqstride.estimators.network import resolve_device
+from seqstride.estimators.series import SeriesEstimator
+
+
+class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
+    """Predicts a number from a time series with a residual network that downsamples by a method of choice.
+
+    The same kind of network and training as `SeqStrideClassifier`, with the squared error of the standardised values as
+    loss; what is said there about series, missing values and the seed holds here, too. The defaults differ: series
+    are seen whole, and their features are averaged over time.
+
+    Args:
+        downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise:
+            the network, as there.
+        n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: its training, as there.
+        validation_fraction: share of the series that is held out of the training, as there.
+        patience, warm_start, device, random_state, verbose: as there.
+
+    Attributes:
+        strides_, initial_strides_: stride of every block after training, and before.
+        history_: one record for each epoch: losses, strides, seconds.
+        channel_names_: of the training series.
+        model_: the normalisation and the network.
+
+    Examples:
+        >>> import numpy as np
+        >>> from seqstride import SeqStrideRegressor
+        >>> X = np.random.default_rng(0).normal(size=(20, 1, 30))
+        >>> y = X.mean(axis=(1, 2))
+        >>> SeqStrideRegressor(channels=8, n_epochs=5, random_state=0).fit(X, y).predict(X).shape
+        (20,)
+    """
+
+    def __init__(
+        self,
+        downsampler: str = "adastride",
+        strides: Sequence[float] = (2, 2, 2),
+        channels: int | Sequence[int] = 64,
+        kernel_size: int = 9,
+        input_kernel_size: int = 1,
+        pool: str = "mean",
+        downsampler_options: dict[str, Any] | None = None,
+        dropout: float = 0.0,
+        normalise: str = "both",
+        n_epochs: int = 100,
+        batch_size: int = 16,
+        lr: float = 0.002,
+        stride_lr: float = 0.02,
+        weight_decay: float = 0.01,
+        crop: float = 1.0,
+        mixup_alpha: float = 0.0,
+        complexity_weight: float = 0.0,
+        validation_fraction: float = 0.0,
+        patience: int = 30,
+        warm_start: bool = False,
+        device: str = "auto",
+        random_state: int | np.random.RandomState | None = None,
+        verbose: bool = False,
+    ) -> None:
+        self.downsampler = downsampler
+        self.strides = strides
+        self.channels = channels
+        self.kernel_size = kernel_size
+        self.input_kernel_size = input_kernel_size
+        self.pool = pool
+        self.downsampler_options = downsampler_options
+        self.dropout = dropout
+        self.normalise = normalise
+        self.n_epochs = n_epochs
+        self.batch_size = batch_size
+        self.lr = lr
+        self.stride_lr = stride_lr
+        self.weight_decay = weight_decay
+        self.crop = crop
+        self.mixup_alpha = mixup_alpha
+        self.complexity_weight = complexity_weight
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.warm_start = warm_start
+        self.device = device
+        self.random_state = random_state
+        self.verbose = verbose
+        super().__init__()
+
+    def __sklearn_tags__(self) -> Any:
+        """What scikit-learn's searches and cross-validation ask for; sktime 1.2 has no answer of its own."""
+        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type="regressor",
+            target_tags=TargetTags(required=True),
+            regressor_tags=RegressorTags(),
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+        )
+
+    def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideRegressor:
+        values = torch.from_numpy(np.asarray(y, dtype=np.float64))
+        if not bool(values.isfinite().all()):
+            raise ValueError("`y` (with a value that is missing or infinite) must be finite")
+        self._mean, self._std = float(values.mean()), float(values.std(unbiased=False)) or 1.0
+        self._train(X, ((values - self._mean) / self._std).float()[:, None], classes=False)
+        return self
+
+    def _predict(self, X: Sequence[Any]) -> np.ndarray:
+        outputs = self.model_.predict(self._items(X), resolve_device(self.device))[:, 0].double()
+        return (outputs * self._std + self._mean).numpy()
