@@ -24,9 +24,9 @@ from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 from seqstride.audio_files import blocks, open_recording  # noqa: E402
 
 FARTHEST_RATE = 100
+"""How many times faster or slower than the wanted rate a recording may be sampled."""
 PIECE = 10_000_000  # samples that are resampled at once …
 REACH = 8  # … with the periods around them that filters reach: 6 zero crossings of the lower rate, and some
-"""How many times faster or slower than the wanted rate a recording may be sampled."""
 
 
 def open_manifests(

@@ -279,6 +279,7 @@ def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> F
     if not summaries:
         raise ValueError("`summaries` (empty) must hold at least one method")
     figure = figure_of(width=5.2 + 0.75 * len(summaries), height=4.8)
+    several = any(len(summary.values) > 1 for summary in summaries)
     shares = (max(3.0, 0.75 * len(summaries)), 3.4)
     runs, costs = figure.subplots(1, 2, sharey=True, width_ratios=shares)
     for index, summary in enumerate(summaries):
@@ -287,16 +288,18 @@ def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> F
         marker = MARKERS[(index + index // len(COLOURS)) % len(MARKERS)]
         look = {"color": colour, "marker": marker, "linestyle": "none", "markeredgecolor": "white"}
         # the runs stand in a row beside their mean, so that equal ones all show
-        beside = index + 0.1 + 0.28 * np.linspace(0, 1, len(summary.values))
-        runs.plot(beside, summary.values, **{**look, "markeredgewidth": 0}, markersize=5.5, alpha=0.6)
-        runs.errorbar(index - 0.14, summary.mean, yerr=summary.spread, **look, markersize=9, capsize=4)
+        if several:
+            beside = index + 0.1 + 0.28 * np.linspace(0, 1, len(summary.values))
+            runs.plot(beside, summary.values, **{**look, "markeredgewidth": 0}, markersize=5.5, alpha=0.6)
+        runs.errorbar(index - 0.14 * several, summary.mean, yerr=summary.spread, **look, markersize=9, capsize=4)
         if summary.macs is not None:
             costs.plot(summary.macs / 1e6, summary.mean, **look, markersize=10)
     names = [summary.method for summary in summaries]
     runs.set_xticks(range(len(names)), names, rotation=35, ha="right", rotation_mode="anchor", fontsize=FONT)
     runs.set_xlim(-0.6, len(names) - 0.4)
     runs.set_ylabel(title, fontsize=FONT)
-    runs.set_title(f"small: every run\nlarge: mean ± standard deviation\nover {over}", fontsize=FONT)
+    spread = f"small: every run\nlarge: mean ± standard deviation\nover {over}"
+    runs.set_title(spread if several else "one run of each", fontsize=FONT)
     costs.set_xlabel("million MACs per item", fontsize=FONT)
     costs.set_title("mean against\nthe cost of the encoder", fontsize=FONT)
     costs.margins(x=0.12)

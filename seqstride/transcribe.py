@@ -95,6 +95,11 @@ class Transcriber(nn.Module):
         self.output = nn.Linear(self.encoder.out_channels, len(self.units))
         self.eval()
 
+    @property
+    def signal_rate(self) -> float:
+        """Of what it reads: samples per second, or frames."""
+        return self.frame_rate if self.sample_rate is None else float(self.sample_rate)
+
     def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """What the encoder reads.
 
@@ -126,7 +131,7 @@ class Transcriber(nn.Module):
 
         Beyond 30 s it is read in pieces of 30 s, neighbours sharing at least 6 s, and memory stops growing.
         """
-        rate = self.frame_rate if self.sample_rate is None else self.sample_rate
+        rate = self.signal_rate
         size, overlap = round(PIECE_SECONDS * rate), round(OVERLAP_SECONDS * rate)
         if len(signal) <= size:
             (transcript,) = self.transcribe(signal[None], torch.tensor([len(signal)], device=signal.device))
@@ -173,12 +178,11 @@ def transcribe_files(
         return model.read(recording.path, recording.start, recording.stop)
 
     def decide(signal: Tensor, lengths: Tensor) -> list[Transcript]:
-        if int(lengths.max()) <= PIECE_SECONDS * rate:
+        if int(lengths.max()) <= PIECE_SECONDS * model.signal_rate:
             return model.transcribe(signal.to(device), lengths.to(device))
         return [model.transcribe_long(item[:length].to(device)) for item, length in zip(signal, lengths, strict=True)]
 
-    rate = model.frame_rate if model.sample_rate is None else model.sample_rate
-    return in_batches(recordings, read, decide, batch_seconds * rate)
+    return in_batches(recordings, read, decide, batch_seconds * model.signal_rate)
 
 
 def table_columns(timestamps: bool) -> list[str]:
