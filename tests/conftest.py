@@ -1,6 +1,7 @@
 """Settings that make every run of the tests the same run."""
 
 import logging
+import os
 import sys
 from collections.abc import Iterator
 
@@ -25,6 +26,7 @@ LazyModule.__file__ = None
 
 # The tensors are small: threads would only wait for one another.
 torch.set_num_threads(1)
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands that tests start
 
 
 @pytest.fixture(autouse=True)

@@ -77,7 +77,7 @@ def test_sktimes_own_checks_pass(name: str, count: int) -> None:
     assert {name: result for name, result in results.items() if result != "PASSED"} == {}
 
 
-@pytest.mark.parametrize("order", ["given", "correlation"])
+@pytest.mark.parametrize("order", ["given", pytest.param("correlation", marks=pytest.mark.long)])
 def test_scikit_learns_own_checks_pass(order: str) -> None:
     quick = {"downsampler": "average", "channels": 8, "n_epochs": 10, "lr": 0.01, "random_state": 0}
     with warnings.catch_warnings():
