@@ -49,11 +49,7 @@ class Graph(nn.Module):
 
     def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
         """The largest between another runtime's outputs and the model's."""
-        differences = [
-            (found[name][tuple(slice(size) for size in expected.shape)] - expected).abs().max().double()
-            for name, expected in self(signal, lengths).items()
-        ]
-        return torch.stack(differences).max()
+        return largest_difference(found, self(signal, lengths))
 
     def spare_frames(self) -> int:
         """So many more leave every layer more than one frame."""
@@ -150,16 +146,20 @@ class CoderGraph(TrainedGraph):
     def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
         """Of codes the largest `Quantizer.excess`; infinite where there are too many or too few."""
         encoded = self.encoded(signal, lengths)
-        expected = self(signal, lengths)["codes"]
+        outputs = self.outputs(encoded)
+        expected = outputs.pop("codes")
         codes, real = found["codes"][:, : expected.shape[1]], expected >= 0
         if not torch.equal(codes >= 0, real):
             return torch.tensor(math.inf).double()
         frames = real[:, :, 0]
         excess = self.model.quantizer.excess(encoded.features.transpose(1, 2)[frames], codes[frames])
-        return torch.maximum(excess.max(), super().difference({**found, "codes": expected}, signal, lengths))
+        return torch.maximum(excess.max(), largest_difference(found, outputs))
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        encoded = self.encoded(signal, lengths)
+        return self.outputs(self.encoded(signal, lengths))
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Of what the encoder made of a signal."""
         codes = self.model.quantizer(encoded.features, encoded.lengths).codes
         units = nearest_output(encoded.positions, encoded.lengths)
         real = length_mask(encoded.input_lengths, units.shape[1]).long()
@@ -175,6 +175,15 @@ class CoderGraph(TrainedGraph):
             "frame_rate": self.model.frame_rate,
             "codebooks": [quantizer.size] * quantizer.quantizers,
         }
+
+
+def largest_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Tensor:
+    """The largest absolute one between outputs of the same names, 0-d; those found may be wider."""
+    differences = [
+        (found[name][tuple(slice(size) for size in value.shape)] - value).abs().max().double()
+        for name, value in expected.items()
+    ]
+    return torch.stack(differences).max()
 
 
 def graph_of(model: nn.Module) -> Graph:

@@ -433,8 +433,8 @@ def test_of_equally_near_codes_either_is_right() -> None:
     assert graph.difference({**right, "codes": right["codes"].clamp(min=0)}, signal, lengths) == torch.inf
     for codebook in graph.model.quantizer.codebooks:
         assert codebook.shape == (9, 4)
-    for layer in graph.model.quantizer.vq.layers:
-        layer._codebook.embed[:, 8] = layer._codebook.embed[:, 7]
+    for quantizer in graph.model.quantizer.vq.layers:
+        quantizer._codebook.embed[:, 8] = quantizer._codebook.embed[:, 7]
     right = graph(signal, lengths)
     twin = torch.where(right["codes"] == 7, 8, right["codes"])
     assert not torch.equal(twin, right["codes"])
