@@ -206,6 +206,20 @@ def masked_max(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     return x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf).amax(-1)
 
 
+def masked_softmax_mean(x: Tensor, sharpness: Tensor, lengths: Tensor | None = None) -> Tensor:
+    """Mean over the real frames with the weights softmax(sharpness · x): (B, C, T), (C,) → (B, C).
+
+    A sharpness of 0 gives the mean, of ∞ the largest value. Source: McFee, Salamon, Bello 2018, "Adaptive pooling
+    operators for weakly labeled sound event detection", IEEE/ACM TASLP 26 (11), where classes stand for channels.
+    """
+    if lengths is not None:
+        x = zero_padding(x, lengths)
+    logits = sharpness[:, None] * x
+    if lengths is not None:
+        logits = logits.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf)
+    return (logits.softmax(-1) * x).sum(-1)
+
+
 class MaskedBatchNorm1d(nn.Module):
     """Batch normalisation whose statistics come from real frames only.
 

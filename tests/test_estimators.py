@@ -147,7 +147,7 @@ def test_every_method_takes_series_of_one_frame_and_more(key: str) -> None:
 def test_every_series_may_have_one_frame() -> None:
     series = [pd.DataFrame({"x": [value]}) for value in (-1.0, 1.0, -1.1, 0.9, -0.8, 1.2, -0.9, 1.1)]
     labels = np.array([0, 1] * 4)
-    settings = {**SMALL, "normalise": "training", "n_epochs": 30, "lr": 0.01}
+    settings = {**SMALL, "normalise": "training", "n_epochs": 60, "lr": 0.01}
     estimator = ss.SeqStrideClassifier(**settings).fit(series, labels)
     np.testing.assert_array_equal(estimator.predict(series), labels)
 
@@ -253,16 +253,24 @@ def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None
     assert len(seen) == steps
 
 
-def test_mean_and_maximum_over_time_are_read_side_by_side() -> None:
+def test_the_softmax_of_a_pool_lies_between_mean_and_maximum() -> None:
     series, labels = waves(12, seed=0)
     settings = {**SMALL, "n_epochs": 1}
-    both, mean, largest = (
-        ss.SeqStrideClassifier(**settings, pool=pool).fit(series, labels) for pool in ("mean_max", "mean", "max")
+    between, mean, largest = (
+        ss.SeqStrideClassifier(**settings, pool=pool).fit(series, labels) for pool in ("softmax", "mean", "max")
     )
-    for single in (mean, largest):
-        single.model_.network.encoder = both.model_.network.encoder
-    features = np.concatenate([mean.transform(series), largest.transform(series)], axis=1)
-    np.testing.assert_allclose(both.transform(series), features, rtol=1e-5, atol=1e-6)
+    for other in (mean, largest):
+        other.model_.network.encoder = between.model_.network.encoder
+    sharpness = between.model_.network.head.sharpness
+    assert bool((sharpness != 1).all()), "it must learn"
+    features = between.transform(series)
+    low, high = mean.transform(series), largest.transform(series)
+    varies = high > low * (1 + 1e-4)
+    assert varies.mean() > 0.5
+    assert np.all((low < features)[varies] & (features < high)[varies])
+    for value, limit in ((0.0, mean), (1e4, largest)):
+        sharpness.data.fill_(value)
+        np.testing.assert_allclose(between.transform(series), limit.transform(series), rtol=1e-4, atol=1e-5)
 
 
 def test_a_seed_decides_everything_and_touches_nothing() -> None:
@@ -335,16 +343,17 @@ def test_the_validation_part_takes_its_share_of_every_class() -> None:
 def test_class_weights_shift_the_decision() -> None:
     random = np.random.default_rng(0)
     noise, labels = random.normal(size=(40, 1, 12)), np.array(["a"] * 20 + ["b"] * 20)
+    settings = {**SMALL, "n_epochs": 8, "lr": 0.02}
     share = {}
     for heavy in ("a", "b"):
         weights = {"a": 0.01, "b": 0.01, heavy: 10.0}
-        estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 4}, class_weight=weights).fit(noise, labels)
+        estimator = ss.SeqStrideClassifier(**settings, class_weight=weights).fit(noise, labels)
         share[heavy] = (estimator.predict(noise) == "a").mean()
     assert share["a"] > 0.7
     assert share["b"] < 0.3
     few = np.array(["a"] * 35 + ["b"] * 5)
     plain, balanced = (
-        ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 4}, class_weight=weight).fit(noise, few).predict_proba(noise)
+        ss.SeqStrideClassifier(**settings, class_weight=weight).fit(noise, few).predict_proba(noise)
         for weight in (None, "balanced")
     )
     assert balanced[:, 1].mean() > plain[:, 1].mean() + 0.03
@@ -406,9 +415,9 @@ def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
         ({"strides": "random"}, r"`channels` \(=8\) must list the channels of every block where `strides` is 'random'"),
         ({"kernel_size": 4}, r"`kernel_size` \(=4\) must be odd"),
         ({"input_kernel_size": 0}, r"`input_kernel_size` \(=0\) must be odd and at least 1"),
-        ({"pool": "sum"}, r"`pool` \(='sum'\) must be one of mean, max, mean_max"),
+        ({"pool": "sum"}, r"`pool` \(='sum'\) must be one of mean, max, softmax"),
         ({"crop": 0.0}, r"`crop` \(=0.0\) must be above 0 and at most 1"),
-        ({"downsampler": "average", "lr": 1e30}, r"training diverged in epoch 1: `lr` \(=1e\+30\) must be smaller"),
+        ({"downsampler": "average", "lr": 1e30}, r"training diverged in epoch 2: `lr` \(=1e\+30\) must be smaller"),
     ],
 )
 def test_wrong_arguments_are_named(changes: dict[str, Any], message: str) -> None:
@@ -458,7 +467,7 @@ def test_it_ends_a_pipeline_of_sktime() -> None:
 def test_features_are_what_the_last_layer_reads(fitted: Any) -> None:
     series, _ = waves(6, seed=6)
     features = fitted.transform(series)
-    assert features.shape == (6, 16)
+    assert features.shape == (6, 8)
     linear = fitted.model_.network.head.linear
     logits = torch.from_numpy(features) @ linear.weight.detach().T + linear.bias.detach()
     np.testing.assert_allclose(logits.softmax(1), fitted.predict_proba(series), rtol=1e-4, atol=1e-6)

@@ -423,15 +423,20 @@ def test_macs_are_those_of_a_real_forward_pass(key):
     assert ss.macs(encoder, 400) == pytest.approx(sum(counts), rel=tolerance)
 
 
-# --- the head with a maximum
+# --- the head's pooling
 
 
-def test_a_maximum_is_over_real_frames_only():
-    head = PooledClassifier(3, 2, pool="max").double()
+@pytest.mark.parametrize("pool", ["mean", "max", "softmax"])
+def test_pooling_is_over_real_frames_only(pool):
+    head = PooledClassifier(3, 2, pool=pool).double()
     features = -torch.rand(2, 3, 6, dtype=torch.float64) - 0.1
     features[1, :, 4:] = float("nan")
     lengths = torch.tensor([6, 4])
-    expected = head.linear(torch.stack([features[0].amax(1), features[1, :, :4].amax(1)]))
+    alone = [features[:1], features[1:, :, :4]]
+    of_one = {"mean": lambda x: x.mean(2), "max": lambda x: x.amax(2), "softmax": lambda x: (x.softmax(2) * x).sum(2)}
+    expected = head.linear(torch.cat([of_one[pool](item) for item in alone]))
+    alone_logits = torch.cat([head(item, None) for item in alone])
+    assert_close(alone_logits, expected, **TIGHT)
     logits = head(features.requires_grad_(), lengths)
     assert_close(logits, expected, **TIGHT)
     logits.sum().backward()

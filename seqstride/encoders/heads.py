@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.distributed import of_all_ranks
-from seqstride.lengths import masked_max, masked_mean, zero_padding
+from seqstride.lengths import masked_max, masked_mean, masked_softmax_mean, zero_padding
 
 
 class Moments(NamedTuple):
@@ -104,17 +104,19 @@ class FeatureNorm(nn.Module):
         return zero_padding((x - self.mean[:, None]) / self.std[:, None], lengths)
 
 
-POOLS = {"mean": (masked_mean,), "max": (masked_max,), "mean_max": (masked_mean, masked_max)}
+POOLS = ("mean", "max", "softmax")
 
 
 class PooledClassifier(nn.Module):
-    """Mean or maximum over the real frames, then a linear layer: (B, C, L), lengths (B,) → (B, classes).
+    """Mean, maximum or what lies between over the real frames, then a linear layer: (B, C, L), lengths (B,) →
+    (B, classes).
 
     Args:
         channels: C.
         classes: number of classes.
         dropout: probability of dropping a pooled channel in training.
-        pool: "mean", "max", or "mean_max": both, as 2 C features.
+        pool: "mean", "max", or "softmax": `seqstride.lengths.masked_softmax_mean`, whose sharpness each channel learns
+            from 1 on. A feature of a texture becomes a mean, one of a rare event almost a maximum.
 
     Raises:
         ValueError: an unknown `pool`.
@@ -126,12 +128,17 @@ class PooledClassifier(nn.Module):
             raise ValueError(f"`pool` (={pool!r}) must be one of {', '.join(POOLS)}")
         self.pool = pool
         self.dropout = nn.Dropout(dropout)
-        self.linear = nn.Linear(channels * len(POOLS[pool]), classes)
+        self.linear = nn.Linear(channels, classes)
+        self.sharpness = nn.Parameter(torch.ones(channels)) if pool == "softmax" else None
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the linear layer reads: (B, C, L), lengths (B,) → (B, C), or (B, 2 C)."""
-        pooled = torch.cat([pool(features, lengths) for pool in POOLS[self.pool]], dim=1)
-        return self.dropout(pooled)
+        """What the linear layer reads: (B, C, L), lengths (B,) → (B, C)."""
+        if self.sharpness is not None:
+            pooled = masked_softmax_mean(features, self.sharpness, lengths)
+        else:
+            pooled = (masked_mean if self.pool == "mean" else masked_max)(features, lengths)
+        embedded: Tensor = self.dropout(pooled)
+        return embedded
 
     def forward(self, features: Tensor, lengths: Tensor) -> Tensor:
         """The logits of each item."""

@@ -19,9 +19,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
     """Classifies time series with a residual network that downsamples by a method of choice.
 
     A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. Every block of the
-    encoder downsamples; a linear layer reads mean and maximum of its features over time. Missing values inside a series
-    are interpolated linearly, those at its ends take the nearest value, and a channel that a series lacks altogether
-    takes its mean over the training series. The time index is not read: frames count as evenly spaced.
+    encoder downsamples; a linear layer reads its features, pooled over time. Missing values inside a series are
+    interpolated linearly, those at its ends take the nearest value, and a channel that a series lacks altogether takes
+    its mean over the training series. The time index is not read: frames count as evenly spaced.
 
     Batches hold series of similar lengths; what is predicted for a series depends on no other series. With an integer
     `random_state` two fits on the same machine give the same predictions.
@@ -33,13 +33,13 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         channels: of the blocks: one number for all, or one for each.
         kernel_size: odd, taps of the blocks' convolutions.
         input_kernel_size: odd, taps of the convolution before the blocks.
-        pool: over time, "mean", "max" or "mean_max", both.
+        pool: over time, "mean", "max", or "softmax": between both, as each feature learns it.
         downsampler_options: further arguments of the downsampling layers.
         dropout: probability of dropping a pooled channel in training.
         normalise: "training" (zero mean and unit variance over the training series), "series" (over each series), or
             "both" side by side.
         n_epochs: passes over the training series.
-        batch_size: series in a batch, at most; small sets get smaller ones, of 4 at least, so that an epoch has 8.
+        batch_size: series in a batch, at most; small sets get smaller ones, of 8 at least, so that an epoch has 6.
         lr: initial learning rate; it falls to 0 along half a cosine.
         stride_lr: that of learnt strides.
         weight_decay: of everything but learnt strides.
@@ -81,15 +81,15 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         self,
         downsampler: str = "adastride",
         strides: Sequence[float] = (2, 2, 2),
-        channels: int | Sequence[int] = 48,
-        kernel_size: int = 5,
+        channels: int | Sequence[int] = 40,
+        kernel_size: int = 9,
         input_kernel_size: int = 25,
-        pool: str = "mean_max",
+        pool: str = "softmax",
         downsampler_options: dict[str, Any] | None = None,
         dropout: float = 0.2,
         normalise: str = "both",
-        n_epochs: int = 150,
-        batch_size: int = 8,
+        n_epochs: int = 120,
+        batch_size: int = 16,
         lr: float = 0.002,
         stride_lr: float = 0.02,
         weight_decay: float = 0.01,

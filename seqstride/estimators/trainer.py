@@ -24,8 +24,9 @@ from seqstride.encoders.heads import PooledClassifier
 from seqstride.estimators.network import Network, outputs_of, pad, run_batches, strides
 from seqstride.mixup import mixup
 
-LEAST_STEPS, LEAST_ITEMS = 8, 4
-"""Optimiser steps that an epoch has at least, with so many items in each at least: small sets get small batches."""
+LEAST_STEPS, LEAST_ITEMS = 6, 8
+"""Optimiser steps that an epoch has at least, with so many items in each at least: small sets get small batches, but of
+four series the statistics of batch norm are so coarse that networks do not fit any more."""
 POOL = 8
 """Batches whose items are sorted by length together in training."""
 SHARES = 5
