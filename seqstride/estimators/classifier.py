@@ -90,7 +90,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         normalise: str = "both",
         n_epochs: int = 120,
         batch_size: int = 16,
-        lr: float = 0.002,
+        lr: float = 0.001,
         stride_lr: float = 0.02,
         weight_decay: float = 0.01,
         crop: float = 0.6,
