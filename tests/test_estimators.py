@@ -32,7 +32,14 @@ from seqstride.estimators import network, trainer
 from seqstride.estimators.preparation import interpolate
 from seqstride.estimators.tabular import correlation_order
 
-SMALL: dict[str, Any] = {"channels": 8, "kernel_size": 5, "strides": (2, 2), "random_state": 0, "n_epochs": 12, "lr": 0.002}
+SMALL: dict[str, Any] = {
+    "channels": 8,
+    "kernel_size": 5,
+    "strides": (2, 2),
+    "random_state": 0,
+    "n_epochs": 12,
+    "lr": 0.002,
+}
 
 
 def waves(count: int, *, seed: int, shortest: int = 20, longest: int = 40) -> tuple[list[pd.DataFrame], np.ndarray]:
