@@ -382,7 +382,7 @@ def test_a_recogniser_by_the_command(recogniser: Path, capsys: pytest.CaptureFix
 @pytest.mark.long
 def test_a_classifier_by_the_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     labels = {"digit": ["0", "7"], "日本": ["a", "ü", "c"]}
-    model = resnet("diffstride", strides=(1.7,), labels=labels, sample_rate=None, window=0.5)
+    model = resnet("diffstride", strides=(1.7,), labels=labels, sample_rate=None, window=0.5, pool="softmax")
     folder, file = saved(model, tmp_path / "model"), tmp_path / "new" / "it.pt2"
     assert main(["export", "--model", str(folder), "--format", "exported-program", "-o", str(file)]) == 0
     assert str(file) in capsys.readouterr().out
