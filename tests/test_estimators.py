@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy.stats import rankdata
 from sklearn.base import clone
 from sklearn.datasets import load_digits
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -29,7 +30,8 @@ from sktime.utils.estimator_checks import check_estimator as sktime_check
 
 import seqstride as ss
 from seqstride.estimators import network, trainer
-from seqstride.estimators.preparation import interpolate
+from seqstride.estimators.harmonics import RankHarmonics
+from seqstride.estimators.preparation import SeriesNorm, interpolate
 from seqstride.estimators.tabular import correlation_order
 
 SMALL: dict[str, Any] = {
@@ -235,6 +237,7 @@ def test_a_window_of_a_series_is_a_part_of_it() -> None:
         lengths = [part.shape[1] for part in parts]
         assert 2 * lengths[0] == 2 * lengths[1] == lengths[2]
         assert lengths[3] == 1
+        assert all(length / 2 ** math.floor(math.log2(length)) * trainer.LENGTHS % 1 == 0 for length in lengths)
         shares.add(lengths[0] / 40)
         starts.add(int(parts[0][0, 0]))
     assert min(shares) == 0.5
@@ -262,13 +265,13 @@ def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_the_softmax_of_a_pool_lies_between_mean_and_maximum() -> None:
     series, labels = waves(12, seed=0)
-    settings = {**SMALL, "n_epochs": 1, "weight_decay": 0.0}
+    settings = {**SMALL, "n_epochs": 1, "weight_decay": 0.0, "harmonics": 0}
     between, mean, largest = (
         ss.SeqStrideClassifier(**settings, pool=pool).fit(series, labels) for pool in ("softmax", "mean", "max")
     )
     for other in (mean, largest):
         other.model_.network.encoder = between.model_.network.encoder
-    sharpness = between.model_.network.head.sharpness
+    sharpness = between.model_.network.heads[0].sharpness
     assert bool((sharpness != 1).any()), "it must learn"
     features = between.transform(series)
     low, high = mean.transform(series), largest.transform(series)
@@ -309,6 +312,62 @@ def test_normalised_series_have_no_level_and_no_scale() -> None:
     moved = [frame * 7 - 1000 for frame in series]
     np.testing.assert_allclose(estimator.predict_proba(moved), estimator.predict_proba(series), rtol=1e-4)
     assert np.isfinite(estimator.predict_proba([frame * 0 + 1 / 3 for frame in series])).all()
+
+
+def test_curves_of_ranks_are_the_cosines_of_uniform_ranks() -> None:
+    random = np.random.default_rng(0)
+    values = np.stack([np.exp(3 * random.normal(size=4000)), np.full(4000, 7.0)])
+    norm = SeriesNorm(2, "training", harmonics=3)
+    norm.fit([torch.from_numpy(part) for part in np.split(values, 4, axis=1)])
+    assert norm.groups == [2, 6]
+    read = norm(torch.from_numpy(values)).double().numpy()
+    assert read.shape == (8, 4000)
+    wanted = [math.sqrt(2) * np.cos(math.pi * k * (rankdata(values[0]) - 0.5) / 4000) for k in (1, 2, 3)]
+    np.testing.assert_allclose(read[[2, 4, 6]], wanted, atol=3 * math.pi * math.sqrt(2) / 1024)
+    np.testing.assert_allclose(read[[2, 4, 6]] @ read[[2, 4, 6]].T / 4000, np.eye(3), atol=0.01)
+    assert (read[[3, 5, 7]] == 0).all(), "a constant channel has no ranks"
+    ends = norm(torch.tensor([[-1e9, 1e9], [7.0, 9.0]]).double())
+    np.testing.assert_allclose(ends[[2, 4, 6], 0], math.sqrt(2), rtol=1e-4)
+    np.testing.assert_allclose(ends[[2, 4, 6], 1], [-math.sqrt(2), math.sqrt(2), -math.sqrt(2)], rtol=1e-4)
+    assert (ends[[3, 5, 7]] == 0).all(), "not in prediction either"
+
+
+def test_equal_values_share_the_middle_of_their_ranks() -> None:
+    ranks = RankHarmonics(1, 1)
+    ranks.fit([torch.tensor([[0.0, 0.0, 0.0, 1.0]])], torch.tensor([True]))
+    wanted = math.sqrt(2) * np.cos(math.pi * np.array([0.375, 0.375, 0.625, 0.875, 0.875]))
+    np.testing.assert_allclose(ranks(torch.tensor([[-1.0, 0.0, 0.5, 1.0, 2.0]]))[0], wanted, rtol=1e-12)
+
+
+def test_small_differences_between_dense_values_are_learnt() -> None:
+    random = np.random.default_rng(0)
+    labels = np.where(np.arange(40) % 2, "high", "low")
+    level = np.where(labels == "high", 1.004, 1.0)[:, None]
+    series = (random.choice([-1.0, 1.0], size=(40, 60)) * level)[:, None]
+    series[:, 0, 0] = 100.0  # beside outliers the difference is invisible to a normalisation
+    settings = {**SMALL, "normalise": "training", "n_epochs": 10}
+    scores = [
+        ss.SeqStrideClassifier(**settings, harmonics=harmonics).fit(series[::2], labels[::2]).score(series, labels)
+        for harmonics in (0, 4)
+    ]
+    assert scores[0] < 0.8
+    assert scores[1] == 1.0
+
+
+def test_values_and_curves_are_two_groups_whose_logits_are_averaged() -> None:
+    series, labels = waves(12, seed=0)
+    estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}).fit(series, labels)
+    model = estimator.model_
+    x, lengths = network.pad(model.prepare(estimator._items(series)))
+    with torch.no_grad():
+        outputs, encoded = model.network(x, lengths)
+        touched = x.clone()
+        touched[:, :4] = 0  # two channels, normalised twice
+        others, _ = model.network.eval()(touched, lengths)
+    assert outputs.shape == (12, 2, 2)
+    assert len(encoded.plans) == 2, "both groups have the same plans"
+    np.testing.assert_allclose(estimator.predict_proba(series), outputs.mean(1).softmax(1), rtol=1e-4)
+    assert (others[:, 0] - outputs[:, 0]).abs().max() > 1e-3
 
 
 # Training
@@ -384,9 +443,9 @@ def test_a_warm_start_goes_on_from_the_last_weights() -> None:
     with pytest.raises(ValueError, match=r"`X` \(with 1 channels\) must have 2 channels, as before"):
         estimator.fit([frame[["wave"]] for frame in series], labels)
     cold = ss.SeqStrideClassifier(**{**still, "warm_start": False}).fit(series, labels)
-    weight = cold.model_.network.head.linear.weight.clone()
+    weight = cold.model_.network.heads[0].linear.weight.clone()
     cold.set_params(random_state=7).fit(series, labels)
-    assert not torch.equal(cold.model_.network.head.linear.weight, weight)
+    assert not torch.equal(cold.model_.network.heads[0].linear.weight, weight)
 
 
 def test_complexity_lengthens_learnt_strides() -> None:
@@ -416,6 +475,8 @@ def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
         ({"lr": -1.0}, r"`lr` \(=-1.0\) must be finite and not negative"),
         ({"dropout": 1.0}, r"`dropout` \(=1.0\) must be at least 0 and below 1"),
         ({"validation_fraction": 1.0}, r"`validation_fraction` \(=1.0\) must be at least 0 and below 1"),
+        ({"harmonics": -1}, r"`harmonics` \(=-1\) must be at least 0"),
+        ({"channels": 7}, r"`channels` \(=\[7, 7\]\) must be multiples of the 2 groups"),
         ({"normalise": "none"}, r"`normalise` \(='none'\) must be one of training, series, both"),
         ({"downsampler": "magic"}, r"`key` \(='magic'\) must be one of strided"),
         ({"strides": (2, 2), "channels": (8,)}, r"`strides` \(=\(2, 2\)\) must have one entry for each of the 1"),
@@ -475,7 +536,7 @@ def test_features_are_what_the_last_layer_reads(fitted: Any) -> None:
     series, _ = waves(6, seed=6)
     features = fitted.transform(series)
     assert features.shape == (6, 8)
-    linear = fitted.model_.network.head.linear
+    linear = fitted.model_.network.heads[0].linear
     logits = torch.from_numpy(features) @ linear.weight.detach().T + linear.bias.detach()
     np.testing.assert_allclose(logits.softmax(1), fitted.predict_proba(series), rtol=1e-4, atol=1e-6)
 
@@ -572,7 +633,7 @@ def test_rows_are_learnt(fitted_rows: Any, tmp_path: Path) -> None:
     assert fitted_rows.score(rows[1::2], labels[1::2]) > 0.95
     assert fitted_rows.strides_ == [2.0, 2.0]
     assert fitted_rows.plan(rows[:3]).lengths.tolist() == [16] * 3
-    linear = fitted_rows.model_.network.head.linear
+    linear = fitted_rows.model_.network.heads[0].linear
     logits = torch.from_numpy(fitted_rows.transform(rows)) @ linear.weight.detach().T + linear.bias.detach()
     np.testing.assert_allclose(logits.softmax(1), fitted_rows.predict_proba(rows), rtol=1e-3, atol=1e-6)
     joblib.dump(fitted_rows, tmp_path / "joblib")

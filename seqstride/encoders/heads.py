@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.distributed import of_all_ranks
-from seqstride.lengths import masked_max, masked_mean, masked_softmax_mean, zero_padding
+from seqstride.lengths import MaskedBatchNorm1d, masked_max, masked_mean, masked_softmax_mean, zero_padding
 
 
 class Moments(NamedTuple):
@@ -118,15 +118,21 @@ class PooledClassifier(nn.Module):
         pool: "mean", "max", or "softmax": `seqstride.lengths.masked_softmax_mean`, whose sharpness each channel learns
             from 1 on. A feature of a texture becomes a mean, one of a rare event almost a maximum.
 
+        normalise: normalise the pooled channels over the batch, so that one that hardly differs from item to item
+            counts as much as the others.
+
     Raises:
         ValueError: an unknown `pool`.
     """
 
-    def __init__(self, channels: int, classes: int, dropout: float = 0.0, pool: str = "mean") -> None:
+    def __init__(
+        self, channels: int, classes: int, dropout: float = 0.0, pool: str = "mean", normalise: bool = False
+    ) -> None:
         super().__init__()
         if pool not in POOLS:
             raise ValueError(f"`pool` (={pool!r}) must be one of {', '.join(POOLS)}")
         self.pool = pool
+        self.norm = MaskedBatchNorm1d(channels) if normalise else None
         self.dropout = nn.Dropout(dropout)
         self.linear = nn.Linear(channels, classes)
         self.sharpness = nn.Parameter(torch.ones(channels)) if pool == "softmax" else None
@@ -137,6 +143,9 @@ class PooledClassifier(nn.Module):
             pooled = masked_softmax_mean(features, self.sharpness, lengths)
         else:
             pooled = (masked_mean if self.pool == "mean" else masked_max)(features, lengths)
+        if self.norm is not None:
+            # of one item alone torch's batch norm takes no variance; ours does where it is given lengths
+            pooled = self.norm(pooled[:, :, None], torch.ones_like(lengths))[:, :, 0]
         embedded: Tensor = self.dropout(pooled)
         return embedded
 

@@ -27,14 +27,18 @@ class ResidualBlock(nn.Module):
     resampling: Riad et al. 2022, §3, and AdaStride.
     """
 
-    def __init__(self, in_channels: int, channels: int, downsample: Downsampler, kernel_size: int) -> None:
+    def __init__(
+        self, in_channels: int, channels: int, downsample: Downsampler, kernel_size: int, groups: int = 1
+    ) -> None:
         super().__init__()
+        padding = kernel_size // 2
         self.norm1 = MaskedBatchNorm1d(in_channels)
-        self.conv1 = nn.Conv1d(in_channels, channels, kernel_size, padding=kernel_size // 2, bias=False)
+        self.conv1 = nn.Conv1d(in_channels, channels, kernel_size, padding=padding, groups=groups, bias=False)
         self.downsample = downsample
         self.norm2 = MaskedBatchNorm1d(channels)
-        self.conv2 = nn.Conv1d(channels, channels, kernel_size, padding=kernel_size // 2)
-        self.shortcut = nn.Conv1d(in_channels, channels, 1, bias=False) if in_channels != channels else None
+        self.conv2 = nn.Conv1d(channels, channels, kernel_size, padding=padding, groups=groups)
+        same = in_channels == channels
+        self.shortcut = None if same else nn.Conv1d(in_channels, channels, 1, groups=groups, bias=False)
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan]:
         """(B, C_in, T) with zeros in the padding → (B, C_out, L) likewise, and the plan."""
@@ -60,11 +64,30 @@ class ResidualBlock(nn.Module):
         return [Stage(self.downsample, channels, before), Stage(None, channels, behind)]
 
 
+class Projection(nn.Module):
+    """A convolution for every group of the input's channels: (B, C, T) → (B, C', T), an equal share of C' from each."""
+
+    def __init__(self, groups: Sequence[int], channels: int, kernel_size: int) -> None:
+        super().__init__()
+        self.groups, self.channels = list(groups), channels
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(width, channels // len(groups), kernel_size, padding=kernel_size // 2) for width in groups
+        )
+        self.macs = sum(parameter.numel() for name, parameter in self.named_parameters() if name.endswith("weight"))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Projects a batch."""
+        parts = x.split(self.groups, dim=1)
+        return torch.cat([convolve(part) for convolve, part in zip(self.convolutions, parts, strict=True)], 1)
+
+
 class ResNet1d(nn.Module):
     """Residual encoder: projection, then one `ResidualBlock` per entry of `channels`, norm and ReLU.
 
     Args:
-        in_channels: C of the input.
+        in_channels: C of the input. Or a list, whose sum is C: the channels then come in groups that no convolution
+            mixes, each with an equal share of the channels of every block. The downsampling layers see all groups, so
+            that there is one plan ("strided" mixes them, being a convolution).
         channels: channels of each block.
         strides: stride of each block's downsampling layer, its start where it is learnt; or "random".
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
@@ -82,7 +105,7 @@ class ResNet1d(nn.Module):
 
     def __init__(
         self,
-        in_channels: int,
+        in_channels: int | Sequence[int],
         channels: Sequence[int] = (64, 64, 64),
         strides: Sequence[float] | Literal["random"] = (2, 2, 2),
         downsampler: str = "adastride",
@@ -96,11 +119,18 @@ class ResNet1d(nn.Module):
             if taps < 1 or taps % 2 == 0:
                 raise ValueError(f"`{name}` (={taps}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]
-        self.in_channels, self.out_channels = check_channels(in_channels), widths[-1]
-        self.projection = nn.Conv1d(in_channels, widths[0], input_kernel_size, padding=input_kernel_size // 2)
+        groups = [check_channels(c) for c in ([in_channels] if isinstance(in_channels, int) else in_channels)]
+        self.groups = len(groups)
+        if self.groups == 0 or any(width % self.groups for width in widths):
+            raise ValueError(
+                f"`channels` (={list(channels)}) must be multiples of the {self.groups} groups of input channels"
+            )
+        self.in_channels, self.out_channels = sum(groups), widths[-1]
+        self.projection = Projection(groups, widths[0], input_kernel_size)
+        options = downsampler_options or {}
         self.blocks = nn.ModuleList(
             ResidualBlock(
-                before, after, make_downsampler(downsampler, after, stride, **(downsampler_options or {})), kernel_size
+                before, after, make_downsampler(downsampler, after, stride, **options), kernel_size, self.groups
             )
             for before, after, stride in zip([widths[0], *widths], widths, starts, strict=False)
         )
@@ -132,7 +162,7 @@ class ResNet1d(nn.Module):
     @property
     def stages(self) -> list[Stage]:
         """Cost of every step in order of depth, for `seqstride.complexity`."""
-        first = Stage(None, self.projection.out_channels, self.projection.weight.numel())
+        first = Stage(None, self.projection.channels, self.projection.macs)
         return [first, *(stage for block in self.blocks for stage in block.stages)]  # type: ignore[union-attr]
 
     @property

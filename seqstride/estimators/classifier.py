@@ -30,7 +30,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
         strides: stride of each block, its start where it is learnt; whole numbers for "strided", "average", "max" and
             "blur".
-        channels: of the blocks: one number for all, or one for each.
+        channels: of the blocks: one number for all, or one for each; even where there are `harmonics`.
         kernel_size: odd, taps of the blocks' convolutions.
         input_kernel_size: odd, taps of the convolution before the blocks.
         pool: over time, "mean", "max", or "softmax": between both, as each feature learns it.
@@ -38,6 +38,10 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         dropout: probability of dropping a pooled channel in training.
         normalise: "training" (zero mean and unit variance over the training series), "series" (over each series), or
             "both" side by side.
+        harmonics: curves for each channel besides: cos(πku), k = 1 … harmonics, of the rank u of each value among the
+            normalised training values. They tell values apart that lie close together. They are a group of channels of
+            their own through the whole network, with half of `channels` and a loss; probabilities are the normalised
+            geometric mean of what both groups say. 0: no curves, and one group.
         n_epochs: passes over the training series.
         batch_size: series in a batch, at most; small sets get smaller ones, of 8 at least, so that an epoch has 6.
         lr: initial learning rate; it falls to 0 along half a cosine.
@@ -81,13 +85,14 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         self,
         downsampler: str = "adastride",
         strides: Sequence[float] = (2, 2, 2),
-        channels: int | Sequence[int] = 40,
+        channels: int | Sequence[int] = 64,
         kernel_size: int = 9,
         input_kernel_size: int = 25,
         pool: str = "softmax",
         downsampler_options: dict[str, Any] | None = None,
         dropout: float = 0.2,
         normalise: str = "both",
+        harmonics: int = 4,
         n_epochs: int = 120,
         batch_size: int = 16,
         lr: float = 0.001,
@@ -113,6 +118,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         self.downsampler_options = downsampler_options
         self.dropout = dropout
         self.normalise = normalise
+        self.harmonics = harmonics
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.lr = lr

@@ -6,7 +6,7 @@ Items are tensors (C, T) whose lengths may differ.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -21,11 +21,18 @@ FRAMES = 1 << 16
 
 
 class Network(nn.Module):
-    """An encoder that downsamples and a head on its features; for rows of a table with an embedding before both."""
+    """An encoder that downsamples and a head on each group of its channels; for rows of a table with an embedding
+    before both.
 
-    def __init__(self, encoder: ss.ResNet1d, head: PooledClassifier, embedding: nn.Module | None = None) -> None:
+    Every group is trained by a loss of its own; what the network says is the mean over them. The mean of logits is the
+    product of the groups' probabilities.
+    """
+
+    def __init__(
+        self, encoder: ss.ResNet1d, heads: Sequence[PooledClassifier], embedding: nn.Module | None = None
+    ) -> None:
         super().__init__()
-        self.embedding, self.encoder, self.head = embedding, encoder, head
+        self.embedding, self.encoder, self.heads = embedding, encoder, nn.ModuleList(heads)
 
     def encode(self, x: Tensor, lengths: Tensor) -> Encoded:
         """(B, C, T), (B,) int64 → what the encoder returns."""
@@ -36,10 +43,17 @@ class Network(nn.Module):
         padded = len(x) == 1 or bool((lengths < x.shape[2]).any())
         return self.encoder(x, lengths if padded else None)
 
+    def embed(self, encoded: Encoded) -> Tensor:
+        """What the heads' linear layers read: (B, C)."""
+        return torch.cat([head.embed(part, encoded.lengths) for head, part in self._parts(encoded)], 1)
+
     def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
-        """(B, C, T), (B,) int64 → outputs (B, K), and what the encoder returned."""
+        """(B, C, T), (B,) int64 → outputs of the G groups (B, G, K), and what the encoder returned."""
         encoded = self.encode(x, lengths)
-        return self.head(encoded.features, encoded.lengths), encoded
+        return torch.stack([head(part, encoded.lengths) for head, part in self._parts(encoded)], 1), encoded
+
+    def _parts(self, encoded: Encoded) -> Iterable[tuple[PooledClassifier, Tensor]]:
+        return zip(self.heads, encoded.features.chunk(len(self.heads), dim=1), strict=True)  # type: ignore[arg-type]
 
 
 def strides(network: Network) -> list[float]:
@@ -64,7 +78,7 @@ Step = Callable[[Network, Tensor, Tensor], Tensor]
 def outputs_of(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
     """The step of prediction: (B, C, T), (B,) → (B, K)."""
     outputs: Tensor = network(x, lengths)[0]
-    return outputs
+    return outputs.mean(1)
 
 
 @torch.no_grad()
@@ -121,9 +135,7 @@ class Model:
         """The pooled features of every item, which the head's linear layer reads: (N, C'), on the CPU."""
 
         def pooled(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
-            encoded = network.encode(x, lengths)
-            features: Tensor = network.head.embed(encoded.features, encoded.lengths)
-            return features
+            return network.embed(network.encode(x, lengths))
 
         return run_batches(self._on(device), pooled, self.prepare(items))
 

@@ -21,8 +21,8 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
     are seen whole, and their features are averaged over time.
 
     Args:
-        downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise:
-            the network, as there.
+        downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise,
+            harmonics: the network, as there.
         n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: its training, as there.
         validation_fraction: share of the series that is held out of the training, as there.
         patience, warm_start, device, random_state, verbose: as there.
@@ -53,6 +53,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         downsampler_options: dict[str, Any] | None = None,
         dropout: float = 0.0,
         normalise: str = "both",
+        harmonics: int = 0,
         n_epochs: int = 100,
         batch_size: int = 16,
         lr: float = 0.002,
@@ -77,6 +78,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         self.downsampler_options = downsampler_options
         self.dropout = dropout
         self.normalise = normalise
+        self.harmonics = harmonics
         self.n_epochs = n_epochs
         self.batch_size = batch_size
         self.lr = lr

@@ -65,9 +65,9 @@ class SeriesEstimator(BasePanelMixin):
         items = self._items(frames)
         with seeded(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))):
             if earlier is None:
-                norm = SeriesNorm(len(self.channel_names_), self.normalise)
+                norm = SeriesNorm(len(self.channel_names_), self.normalise, self.harmonics)
                 norm.fit(items)
-                model = Model(norm, settings.network(norm.outputs, targets.shape[1]))
+                model = Model(norm, settings.network(norm.groups, targets.shape[1]))
             else:
                 model = earlier["model_"]
                 self._check_earlier(earlier)

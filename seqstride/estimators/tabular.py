@@ -220,7 +220,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
                 norm.fit(items)
                 width = self.channels if isinstance(self.channels, int) else self.channels[0]
                 embedding = ColumnEmbedding(X.shape[1], width)
-                model = Model(norm, settings.network(width, len(self.classes_), embedding))
+                model = Model(norm, settings.network([width], len(self.classes_), embedding))
             else:
                 model = earlier["model_"]
             self.initial_strides_ = strides(model.network)

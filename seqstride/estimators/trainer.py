@@ -31,6 +31,8 @@ POOL = 8
 """Batches whose items are sorted by length together in training."""
 SHARES = 5
 """Different shares of a series that a window in training may have."""
+LENGTHS = 8
+"""Different lengths that windows have between a power of two and the next."""
 MAX_GRAD_NORM = 5.0
 
 
@@ -83,11 +85,11 @@ class Settings:
         given = vars(estimator)
         return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
 
-    def network(self, in_channels: int, outputs: int, embedding: nn.Module | None = None) -> Network:
-        """An untrained network for items with so many channels, behind the embedding if there is one."""
+    def network(self, groups: Sequence[int], outputs: int, embedding: nn.Module | None = None) -> Network:
+        """An untrained network for items whose channels come in such groups, behind the embedding if there is one."""
         channels = [self.channels] * len(self.strides) if isinstance(self.channels, Integral) else self.channels
         encoder = ss.ResNet1d(
-            in_channels,
+            groups,
             channels=[int(width) for width in channels],
             strides=self.strides,
             downsampler=self.downsampler,
@@ -95,8 +97,13 @@ class Settings:
             kernel_size=self.kernel_size,
             input_kernel_size=self.input_kernel_size,
         )
-        head = PooledClassifier(encoder.out_channels, outputs, dropout=self.dropout, pool=self.pool)
-        return Network(encoder, head, embedding)
+        heads = [
+            PooledClassifier(
+                encoder.out_channels // len(groups), outputs, self.dropout, self.pool, normalise=len(groups) > 1
+            )
+            for _ in groups
+        ]
+        return Network(encoder, heads, embedding)
 
 
 @contextmanager
@@ -166,8 +173,9 @@ def train(
             if settings.mixup_alpha > 0:
                 x, lengths, y = mixup(x, lengths, y, settings.mixup_alpha)
             outputs, encoded = network(x, lengths)
-            loss = _loss(outputs, y, weight, classes)
-            count.add(outputs, y, loss)
+            # every group of channels has its own loss
+            loss = _loss(outputs.flatten(0, 1), y.repeat_interleave(outputs.shape[1], 0), weight, classes)
+            count.add(outputs.mean(1), y, loss)
             loss = loss + encoded.penalty
             if settings.complexity_weight > 0:
                 loss = loss + settings.complexity_weight * ss.complexity(network.encoder)
@@ -235,10 +243,11 @@ def training_batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 def crop(items: Sequence[Tensor], least: float) -> list[Tensor]:
-    """A part of each item (C, T), anywhere in it: of all the same share, drawn between `least` and 1.
+    """A part of each item (C, T), anywhere in it: of all the same share, drawn between `least` and 1, or a little less.
 
-    One share for a whole batch keeps items of equal lengths equal, which are faster than padded ones; few different
-    shares spare the convolutions preparations, which they make anew for every length.
+    One share for a whole batch keeps items of equal lengths equal, which are faster than padded ones. Lengths are
+    rounded down to one of `LENGTHS` between a power of two and the next: convolutions make preparations for every new
+    length, and transforms are slow where it has large prime factors.
     """
     if least == 1:
         return list(items)
@@ -246,6 +255,8 @@ def crop(items: Sequence[Tensor], least: float) -> list[Tensor]:
     parts = []
     for item in items:
         length = max(1, round(share * item.shape[1]))
+        step = max(1, 2 ** (length.bit_length() - 1) // LENGTHS)
+        length = length // step * step
         start = int(torch.randint(item.shape[1] - length + 1, ()))
         parts.append(item[:, start : start + length])
     return parts
