@@ -287,9 +287,10 @@ def test_a_layer_moves_to_a_device(key):
 # --- encoders: the same promise, with batch norm in between
 
 
+@pytest.mark.parametrize("groups", [3, (1, 2)])
 @every_key
-def test_an_encoder_does_not_see_the_padding(key):
-    encoder = ss.ResNet1d(3, channels=(4, 5), strides=(2, 2), downsampler=key).double()
+def test_an_encoder_does_not_see_the_padding(key, groups):
+    encoder = ss.ResNet1d(groups, channels=(4, 6), strides=(2, 2), downsampler=key).double()
     with torch.no_grad():
         for name, parameter in encoder.named_parameters():
             if "score" in name:
@@ -319,3 +320,18 @@ def test_an_encoder_does_not_see_the_padding(key):
         assert not together.features[item, :, width:].any()
         penalties.append(alone.penalty)
     assert_close(together.penalty, torch.stack(penalties).mean(), **TIGHT)
+
+
+def test_groups_of_channels_meet_in_the_plan_alone():
+    encoder = ss.ResNet1d((1, 2), channels=(4, 6), strides=(2, 2), downsampler="adastride").double().eval()
+    x = torch.randn(2, 3, 50, dtype=torch.float64)
+    other = x.clone()
+    other[:, 1:] = torch.randn(2, 2, 50, dtype=torch.float64)
+    uniform, moved = encoder(x), encoder(other)  # scores start at zero, whatever they read
+    assert_close(uniform.features[:, :3], moved.features[:, :3], rtol=0, atol=0)
+    assert (uniform.features[:, 3:] - moved.features[:, 3:]).abs().max() > 1e-3
+    with torch.no_grad():
+        for layer in encoder.downsamplers:
+            layer.score.weight.fill_(0.5)
+    apart = (encoder(x).positions - encoder(other).positions).abs().max()
+    assert apart > 1e-3

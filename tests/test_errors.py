@@ -239,6 +239,10 @@ def test_complexity_at_no_length(bad):
 def test_encoders_check_their_widths():
     with refused("strides", "2"):
         ss.ResNet1d(2, channels=(4, 4), strides=(2,), downsampler="average")
+    with refused("channels", "5"):
+        ss.ResNet1d((1, 1), channels=(4, 5), strides=(2, 2), downsampler="average")
+    with refused("in_channels", "0"):
+        ss.ResNet1d((), channels=(4,), strides=(2,), downsampler="average")
     with refused("x", 3):
         ss.ResNet1d(2, channels=(4,), strides=(2,), downsampler="average")(x_of(1, 3, 10))
 

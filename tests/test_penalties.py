@@ -162,9 +162,10 @@ def test_macs_are_those_of_a_real_forward_pass(key, stride):
     assert counted < 0.7 * full
 
 
-def test_the_stages_of_an_encoder_count_a_net_without_downsampling():
+@pytest.mark.parametrize("groups", [3, (1, 2)])
+def test_the_stages_of_an_encoder_count_a_net_without_downsampling(groups):
     # Strides of one: no rounding, so the counts are equal to the last multiplication.
-    encoder = ss.ResNet1d(3, channels=(8, 12), strides=(1, 1), downsampler="average")
+    encoder = ss.ResNet1d(groups, channels=(8, 12), strides=(1, 1), downsampler="average")
     assert counted_macs(encoder, torch.randn(1, 3, 50)) == 50 * sum(stage.macs for stage in encoder.stages)
 
 

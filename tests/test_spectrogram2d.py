@@ -444,6 +444,17 @@ def test_pooling_is_over_real_frames_only(pool):
     assert not features.grad[1, :, 4:].any()
 
 
+def test_a_normalised_head_reads_every_pooled_channel_at_the_same_scale():
+    head = PooledClassifier(3, 2, normalise=True).double()
+    scale = torch.tensor([1.0, 0.1, 10.0], dtype=torch.float64)[:, None]
+    features, lengths = torch.randn(8, 3, 6, dtype=torch.float64) * scale + 5 * scale, torch.full((8,), 6)
+    pooled = head.embed(features, lengths)
+    assert_close(pooled.mean(0), torch.zeros(3).double(), rtol=0, atol=1e-9)
+    assert (pooled.std(0, unbiased=False) > 0.8).all()
+    head.eval()
+    assert_close(head(features[:1], lengths[:1]), head(features, lengths)[:1], **TIGHT)
+
+
 def test_with_a_maximum_head_the_maximum_is_global():
     encoder, head = encoder_of("diffstride").eval(), PooledClassifier(4, 2, pool="max").double()
     cells = []

@@ -120,17 +120,18 @@ class ResNet1d(nn.Module):
                 raise ValueError(f"`{name}` (={taps}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]
         groups = [check_channels(c) for c in ([in_channels] if isinstance(in_channels, int) else in_channels)]
-        self.groups = len(groups)
-        if self.groups == 0 or any(width % self.groups for width in widths):
+        if not groups:
+            raise ValueError("`in_channels` (with 0 groups) must be a number, or list one for each group")
+        if any(width % len(groups) for width in widths):
             raise ValueError(
-                f"`channels` (={list(channels)}) must be multiples of the {self.groups} groups of input channels"
+                f"`channels` (={list(channels)}) must be multiples of the {len(groups)} groups of input channels"
             )
         self.in_channels, self.out_channels = sum(groups), widths[-1]
         self.projection = Projection(groups, widths[0], input_kernel_size)
         options = downsampler_options or {}
         self.blocks = nn.ModuleList(
             ResidualBlock(
-                before, after, make_downsampler(downsampler, after, stride, **options), kernel_size, self.groups
+                before, after, make_downsampler(downsampler, after, stride, **options), kernel_size, len(groups)
             )
             for before, after, stride in zip([widths[0], *widths], widths, starts, strict=False)
         )
