@@ -18,10 +18,11 @@ from seqstride.estimators.series import SeriesEstimator
 class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
     """Classifies time series with a residual network that downsamples by a method of choice.
 
-    A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. Every block of the
-    encoder downsamples; a linear layer reads its features, pooled over time. Missing values inside a series are
-    interpolated linearly, those at its ends take the nearest value, and a channel that a series lacks altogether takes
-    its mean over the training series. The time index is not read: frames count as evenly spaced.
+    A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. It reads values and
+    their ranks among the training values. Every block of the encoder downsamples; linear layers read its features,
+    pooled over time. Missing values inside a series are interpolated linearly, those at its ends take the nearest
+    value, and a channel that a series lacks altogether takes its mean over the training series. The time index is not
+    read: frames count as evenly spaced.
 
     Batches hold series of similar lengths; what is predicted for a series depends on no other series. With an integer
     `random_state` two fits on the same machine give the same predictions.
@@ -165,7 +166,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             )
 
     def transform(self, X: Any) -> np.ndarray:
-        """The encoder's features of every series, pooled over time: (N, C'), what the last layer reads.
+        """The encoder's features of every series, pooled over time: (N, C'), what the last layers read.
 
         Args:
             X: series, in any of sktime's panel types.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 import torch
@@ -28,7 +29,7 @@ class RankHarmonics(nn.Module):
         harmonics: K.
 
     Raises:
-        ValueError: a negative number of harmonics.
+        ValueError: `harmonics` is no integer, or negative.
     """
 
     quantiles: Tensor
@@ -37,8 +38,8 @@ class RankHarmonics(nn.Module):
 
     def __init__(self, channels: int, harmonics: int) -> None:
         super().__init__()
-        if harmonics < 0:
-            raise ValueError(f"`harmonics` (={harmonics}) must be at least 0")
+        if not isinstance(harmonics, Integral) or harmonics < 0:
+            raise ValueError(f"`harmonics` (={harmonics!r}) must be an integer of at least 0")
         self.harmonics = harmonics
         self.register_buffer("quantiles", torch.zeros(channels, QUANTILES).double())
         self.register_buffer("ranks", torch.zeros(channels, QUANTILES).double())

@@ -30,7 +30,7 @@ class SeriesNorm(nn.Module):
         groups: the numbers of channels that belong together, of values and of curves.
 
     Raises:
-        ValueError: an unknown kind, or a negative number of harmonics.
+        ValueError: an unknown kind, or `harmonics` is no integer or negative.
     """
 
     def __init__(self, channels: int, kind: str, harmonics: int = 0) -> None:
