@@ -35,12 +35,13 @@ class RankHarmonics(nn.Module):
     quantiles: Tensor
     ranks: Tensor
     moves: Tensor
+    harmonics: int
 
     def __init__(self, channels: int, harmonics: int) -> None:
         super().__init__()
         if not isinstance(harmonics, Integral) or harmonics < 0:
             raise ValueError(f"`harmonics` (={harmonics!r}) must be an integer of at least 0")
-        self.harmonics = harmonics
+        self.harmonics = int(harmonics)
         self.register_buffer("quantiles", torch.zeros(channels, QUANTILES).double())
         self.register_buffer("ranks", torch.zeros(channels, QUANTILES).double())
         self.register_buffer("moves", torch.zeros(channels, dtype=torch.bool))
