@@ -145,7 +145,8 @@ class PooledClassifier(nn.Module):
             pooled = (masked_mean if self.pool == "mean" else masked_max)(features, lengths)
         if self.norm is not None:
             # of one item alone torch's batch norm takes no variance; ours does where it is given lengths
-            pooled = self.norm(pooled[:, :, None], torch.ones_like(lengths))[:, :, 0]
+            ones = torch.ones(len(pooled), dtype=torch.int64, device=pooled.device)
+            pooled = self.norm(pooled[:, :, None], ones)[:, :, 0]
         embedded: Tensor = self.dropout(pooled)
         return embedded
 

@@ -119,7 +119,7 @@ class ResNet1d(nn.Module):
             if taps < 1 or taps % 2 == 0:
                 raise ValueError(f"`{name}` (={taps}) must be odd and at least 1")
         widths = [check_channels(c) for c in channels]
-        groups = [check_channels(c) for c in ([in_channels] if isinstance(in_channels, int) else in_channels)]
+        groups = [check_channels(c) for c in (in_channels if isinstance(in_channels, Sequence) else [in_channels])]
         if not groups:
             raise ValueError("`in_channels` (with 0 groups) must be a number, or list one for each group")
         if any(width % len(groups) for width in widths):

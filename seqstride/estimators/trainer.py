@@ -97,6 +97,7 @@ class Settings:
             kernel_size=self.kernel_size,
             input_kernel_size=self.input_kernel_size,
         )
+        # side by side, groups whose pooled features hardly vary would learn later than the others
         heads = [
             PooledClassifier(
                 encoder.out_channels // len(groups), outputs, self.dropout, self.pool, normalise=len(groups) > 1
