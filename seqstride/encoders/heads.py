@@ -117,7 +117,6 @@ class PooledClassifier(nn.Module):
         dropout: probability of dropping a pooled channel in training.
         pool: "mean", "max", or "softmax": `seqstride.lengths.masked_softmax_mean`, whose sharpness each channel learns
             from 1 on. A feature of a texture becomes a mean, one of a rare event almost a maximum.
-
         normalise: normalise the pooled channels over the batch, so that one that hardly differs from item to item
             counts as much as the others.
 
