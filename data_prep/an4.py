@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from seqstride.errors import InputError
 from seqstride.whole_files import whole_file
 
 from .manifest import SPLITS, file_digest, forget, is_prepared, read_text, write_manifests
@@ -86,7 +87,7 @@ def prepare_an4(
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if source not in ("features", "audio"):
-        raise ValueError(f"`source` (={source!r}) must be 'features' or 'audio'")
+        raise InputError(f"`source` (={source!r}) must be 'features' or 'audio'")
     official = {split: _utterances(data_folder, split, source) for split in ("train", "test")}
     train = _without_test_speakers(official["train"], official["test"])
     lists = [_list(data_folder, split, kind) for split in official for kind in ("fileids", "transcription")]
@@ -122,7 +123,7 @@ def prepare_an4(
             items[split][name] = {**content, "words": utterance.words, "speaker": utterance.speaker}
     if bad:
         listed = "".join(f"\n  {path}: {reason}" for path, reason in list(bad.items())[:_LISTED])
-        raise ValueError(f"every file of {os.fspath(data_folder)!r} must be sound, {len(bad)} are not:{listed}")
+        raise InputError(f"every file of {os.fspath(data_folder)!r} must be sound, {len(bad)} are not:{listed}")
     write_manifests(save_folder, items, fingerprint)
 
 
@@ -134,7 +135,7 @@ def _is_written(save_folder: Path, names: list[str], source: str) -> bool:
 def _list(data_folder: Path, split: str, kind: str) -> Path:
     path = data_folder / "etc" / f"an4_{split}.{kind}"
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must hold etc/{path.name}, of the official lists"
         )
     return path
@@ -150,10 +151,10 @@ def _utterances(data_folder: Path, split: str, source: str) -> dict[str, _Uttera
     found = {}
     for line in read_text(_list(data_folder, split, "fileids")).split():
         if line.count("/") != 2:
-            raise ValueError(f"etc/an4_{split}.fileids must have lines <set>/<speaker>/<id>; {line!r} is none")
+            raise InputError(f"etc/an4_{split}.fileids must have lines <set>/<speaker>/<id>; {line!r} is none")
         _, speaker, name = line.split("/")
         if not words.get(name):
-            raise ValueError(f"etc/an4_{split}.transcription must have words for every id of the list; {name} has none")
+            raise InputError(f"etc/an4_{split}.transcription must have words for every id of the list; {name} has none")
         found[name] = _Utterance(_file(data_folder, line, source), speaker, words[name])
     return found
 
@@ -178,7 +179,7 @@ def _without_test_speakers(train: dict[str, _Utterance], test: dict[str, _Uttera
 def _hold_out(train: dict[str, _Utterance], count: int, seed: int) -> set[str]:
     speakers = sorted({utterance.speaker for utterance in train.values()})
     if not 1 <= count < len(speakers):
-        raise ValueError(
+        raise InputError(
             f"`valid_speakers` (={count}) must be between 1 and {len(speakers) - 1}, "
             "one less than there are speakers for training"
         )
@@ -188,16 +189,16 @@ def _hold_out(train: dict[str, _Utterance], count: int, seed: int) -> set[str]:
 def _write_features(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
     """The content of a `.mfc` file as (T, 13) float32; a ValueError gives the reason if it is damaged."""
     if not file.is_file():
-        raise ValueError("missing")
+        raise InputError("missing")
     content = file.read_bytes()
     count = int.from_bytes(content[:4], "big")
     if len(content) < 4 or len(content) != 4 + 4 * count:
-        raise ValueError(f"its head tells of {count} values, {max(0, len(content) - 4) / 4:g} follow")
+        raise InputError(f"its head tells of {count} values, {max(0, len(content) - 4) / 4:g} follow")
     if count == 0 or count % COEFFICIENTS:
-        raise ValueError(f"it has {count} values, not a multiple of {COEFFICIENTS} above 0")
+        raise InputError(f"it has {count} values, not a multiple of {COEFFICIENTS} above 0")
     features = np.frombuffer(content, dtype=">f4", offset=4).reshape(-1, COEFFICIENTS).astype(np.float32)
     if not np.isfinite(features).all():
-        raise ValueError("not finite")
+        raise InputError("not finite")
     buffer = io.BytesIO()
     np.save(buffer, features)
     _write_whole(save_folder / "features" / f"{name}.npy", buffer.getvalue())
@@ -209,19 +210,19 @@ def _write_audio(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
     import soundfile
 
     if not file.is_file():
-        raise ValueError("missing, with the ending .sph, too")
+        raise InputError("missing, with the ending .sph, too")
     if file.suffix == ".raw":
         content = file.read_bytes()
         if not content or len(content) % 2:
-            raise ValueError(f"it has {len(content)} bytes, not an even number above 0")
+            raise InputError(f"it has {len(content)} bytes, not an even number above 0")
         samples = np.frombuffer(content, dtype=">i2").astype(np.int16)
     else:
         try:
             samples, rate = soundfile.read(file, dtype="int16")
         except soundfile.LibsndfileError as error:
-            raise ValueError(f"cannot be read: {error.error_string}") from error
+            raise InputError(f"cannot be read: {error.error_string}") from error
         if rate != SAMPLE_RATE or samples.ndim != 1 or len(samples) == 0:
-            raise ValueError(f"it has {samples.shape} samples at {rate} Hz and must be mono at {SAMPLE_RATE} Hz")
+            raise InputError(f"it has {samples.shape} samples at {rate} Hz and must be mono at {SAMPLE_RATE} Hz")
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     _write_whole(save_folder / "wav" / f"{name}.wav", buffer.getvalue())

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from seqstride.audio_files import blocks, open_recording
+from seqstride.errors import InputError
 
 from .manifest import write_json
 
@@ -49,7 +50,7 @@ def check_audio(
     from tqdm import tqdm
 
     if bad_files not in ("error", "skip"):
-        raise ValueError(f"`bad_files` (={bad_files!r}) must be 'error' or 'skip'")
+        raise InputError(f"`bad_files` (={bad_files!r}) must be 'error' or 'skip'")
     good: dict[Path, dict[str, Any]] = {}
     bad: dict[str, str] = {}
     for file in tqdm(list(files), desc="Checking audio", unit="file", leave=False, disable=None):
@@ -70,7 +71,7 @@ def check_audio(
     if bad and bad_files == "error":
         listed = "".join(f"\n  {path}: {reason}" for path, reason in list(bad.items())[:_LISTED])
         more = f"\n  … and {len(bad) - _LISTED} more" if len(bad) > _LISTED else ""
-        raise ValueError(
+        raise InputError(
             f"every audio file below {os.fspath(root)!r} must be sound, {len(bad)} of {len(bad) + len(good)} "
             f"are not (`bad_files`='skip' leaves them out):{listed}{more}"
         )
@@ -85,12 +86,12 @@ def check_audio(
 def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
     """Samples per channel, rate and channels of a file that is sound; a ValueError gives the reason if it is not."""
     if not file.exists():
-        raise ValueError("missing")
+        raise InputError("missing")
     with open_recording(file) as audio:
         rate, channels = audio.samplerate, audio.channels
         if required_rate is not None and rate != required_rate:
-            raise ValueError(f"its rate is {rate} Hz and must be {required_rate} Hz")
+            raise InputError(f"its rate is {rate} Hz and must be {required_rate} Hz")
         samples = sum(len(block) for block in blocks(audio))
     if samples == 0:
-        raise ValueError("empty: no samples")
+        raise InputError("empty: no samples")
     return samples, rate, channels

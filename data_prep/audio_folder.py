@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqstride.audio_files import audio_extensions, files_below
+from seqstride.errors import InputError
 
 from .audio import BadFiles, check_audio
 from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
@@ -65,9 +66,9 @@ def prepare_audio_folder(
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if not data_folder.is_dir():
-        raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must be a folder")
+        raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must be a folder")
     if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
-        raise ValueError(
+        raise InputError(
             f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
         )
     recordings = _read_folders(data_folder) if csv is None else _read_table(Path(csv), data_folder)
@@ -102,7 +103,7 @@ def _read_folders(data_folder: Path) -> dict[Path, _Recording]:
     names = {entry.name for entry in data_folder.iterdir() if entry.is_dir()}
     has_splits = len(names & set(SPLITS)) > 1
     if has_splits and not names >= set(SPLITS):
-        raise ValueError(
+        raise InputError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must have all of the folders train, valid and test, or a "
             f"folder for each class; it has {', '.join(sorted(names))}"
         )
@@ -125,20 +126,20 @@ def _read_folders(data_folder: Path) -> dict[Path, _Recording]:
 def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
     """The recordings that a CSV file names, in its order."""
     if not table.is_file():
-        raise ValueError(f"`csv` (={os.fspath(table)!r}) must be a file")
+        raise InputError(f"`csv` (={os.fspath(table)!r}) must be a file")
     recordings: dict[Path, _Recording] = {}
     for line, row in read_table(table, ("path", "label")):
         where = f"{table}, line {line}:"
         if not row["path"] or not row["label"]:
-            raise ValueError(f"{where} `path` and `label` must not be empty")
+            raise InputError(f"{where} `path` and `label` must not be empty")
         path = os.path.normpath(row["path"])
         if os.path.isabs(path) or path.split(os.sep)[0] == ".." or "\0" in path:
-            raise ValueError(f"{where} `path` (={row['path']!r}) must be inside `data_folder` and relative to it")
+            raise InputError(f"{where} `path` (={row['path']!r}) must be inside `data_folder` and relative to it")
         split = row.get("split")
         if split is not None and split not in SPLITS:
-            raise ValueError(f"{where} `split` (={split!r}) must be train, valid or test")
+            raise InputError(f"{where} `split` (={split!r}) must be train, valid or test")
         if data_folder / path in recordings:
-            raise ValueError(f"{where} `path` (={row['path']!r}) must not be named twice")
+            raise InputError(f"{where} `path` (={row['path']!r}) must not be named twice")
         recordings[data_folder / path] = _Recording(row["label"], split)
     return recordings
 
@@ -147,9 +148,9 @@ def _check_classes(recordings: Mapping[Path, _Recording], sound: Mapping[Path, _
     labels = {recording.label for recording in sound.values()}
     lost = {recording.label for recording in recordings.values()} - labels
     if lost:
-        raise ValueError(f"every class must have a sound recording, all are bad of {', '.join(sorted(lost))}")
+        raise InputError(f"every class must have a sound recording, all are bad of {', '.join(sorted(lost))}")
     if len(labels) < 2:
-        raise ValueError(f"there must be recordings of at least 2 classes, there is {', '.join(labels) or 'none'}")
+        raise InputError(f"there must be recordings of at least 2 classes, there is {', '.join(labels) or 'none'}")
 
 
 def _choose(recordings: Mapping[Path, _Recording], valid_share: float, test_share: float, seed: int) -> dict[Path, str]:
@@ -163,7 +164,7 @@ def _choose(recordings: Mapping[Path, _Recording], valid_share: float, test_shar
     for label, files in sorted(by_label.items()):
         tests, valids = (max(1, round(len(files) * share)) for share in (test_share, valid_share))
         if tests + valids >= len(files):
-            raise ValueError(
+            raise InputError(
                 f"class {label!r} (={len(files)} files) must have more than the {tests} for the test and {valids} for "
                 "validation"
             )
@@ -178,6 +179,6 @@ def _check_labels(recordings: Mapping[Path, _Recording], splits: Mapping[Path, s
     for split in ("valid", "test"):
         unknown = {recordings[file].label for file, own in splits.items() if own == split} - known
         if unknown:
-            raise ValueError(
+            raise InputError(
                 f"the {split} part must only have labels of training, it also has {', '.join(sorted(unknown))}"
             )

@@ -15,6 +15,8 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from seqstride.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 18  # bytes
@@ -52,7 +54,7 @@ def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = N
         found = _digest(part, algorithm)
         if found != expected:
             part.unlink()
-            raise ValueError(
+            raise InputError(
                 f"`checksum` (={checksum!r}) must be that of {url}, whose {algorithm} is {found}: the file is damaged "
                 "or has changed; the download was removed"
             )
@@ -86,7 +88,7 @@ def download_archive(
     try:
         _unpack(archive, unpacked)
         if not (unpacked / inner).is_dir():
-            raise ValueError(f"`inner` (={inner!r}) must be a folder inside the archive of {url}")
+            raise InputError(f"`inner` (={inner!r}) must be a folder inside the archive of {url}")
         os.replace(unpacked / inner, folder)
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
@@ -147,9 +149,9 @@ def _unpack(archive: Path, folder: Path) -> None:
             with zipfile.ZipFile(archive) as content:
                 for name in content.namelist():
                     if not (folder / name).resolve().is_relative_to(folder.resolve()):
-                        raise ValueError(f"{archive.name} must keep its files to itself, {name!r} leaves the archive")
+                        raise InputError(f"{archive.name} must keep its files to itself, {name!r} leaves the archive")
                 if sum(member.file_size for member in content.infolist()) > most:
-                    raise ValueError(f"{archive.name} must not unpack to more than {_MOST} times its size")
+                    raise InputError(f"{archive.name} must not unpack to more than {_MOST} times its size")
                 content.extractall(folder)
         else:
             size = 0
@@ -157,10 +159,10 @@ def _unpack(archive: Path, folder: Path) -> None:
                 for member in content:
                     size += member.size
                     if size > most:
-                        raise ValueError(f"{archive.name} must not unpack to more than {_MOST} times its size")
+                        raise InputError(f"{archive.name} must not unpack to more than {_MOST} times its size")
                     content.extract(member, folder, filter="data")
     except tarfile.FilterError as error:
-        raise ValueError(f"{archive.name} must keep its files to itself: {error}") from error
+        raise InputError(f"{archive.name} must keep its files to itself: {error}") from error
     except (tarfile.TarError, zipfile.BadZipFile, zlib.error, lzma.LZMAError, EOFError, NotImplementedError) as error:
         archive.unlink()
-        raise ValueError(f"{archive.name} is no archive, or is damaged, and was removed: {error}") from error
+        raise InputError(f"{archive.name} is no archive, or is damaged, and was removed: {error}") from error

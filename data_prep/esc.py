@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
+from seqstride.errors import InputError
+
 from .audio import BadFiles, check_audio
 from .download import download_archive
 from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
@@ -60,9 +62,9 @@ def prepare_esc(
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if fold not in FOLDS:
-        raise ValueError(f"`fold` (={fold!r}) must be 1, 2, 3, 4 or 5")
+        raise InputError(f"`fold` (={fold!r}) must be 1, 2, 3, 4 or 5")
     if subset not in (10, 50):
-        raise ValueError(f"`subset` (={subset!r}) must be 10 or 50, the number of classes")
+        raise InputError(f"`subset` (={subset!r}) must be 10 or 50, the number of classes")
     if download:
         download_archive(_URL, data_folder, inner="ESC-50-master")
     rows = [row for row in _table(data_folder) if subset == 50 or row["esc10"] == "True"]
@@ -94,7 +96,7 @@ def _table(data_folder: Path) -> list[dict[str, str]]:
     """The rows of the official table."""
     table = data_folder / "meta" / "esc50.csv"
     if not table.is_file():
-        raise ValueError(
+        raise InputError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must be the unpacked archive with meta/esc50.csv and audio/; "
             "the table is missing (`download`=True fills an empty folder)"
         )

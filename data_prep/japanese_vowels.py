@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.errors import InputError
 from seqstride.whole_files import whole_file
 
 from .manifest import SPLITS, forget, is_prepared, write_manifests
@@ -100,7 +101,7 @@ def _is_done(save_folder: Path, fingerprint: dict[str, Any]) -> bool:
 def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
     path = Path(data_folder) / f"JapaneseVowels_{part.upper()}.ts"
     if not path.is_file():
-        raise ValueError(
+        raise InputError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must hold JapaneseVowels_TRAIN.ts and "
             f"JapaneseVowels_TEST.ts; {path.name} is missing. Leave it empty to take the copy that ships with sktime."
         )
@@ -128,7 +129,7 @@ def _choose_valid(speakers: list[str], per_speaker: int, seed: int) -> set[int]:
     for speaker in sorted(set(speakers)):
         own = [index for index, label in enumerate(speakers) if label == speaker]
         if not 1 <= per_speaker < len(own):
-            raise ValueError(
+            raise InputError(
                 f"`valid_per_speaker` (={per_speaker}) must be between 1 and {len(own) - 1}, "
                 f"one less than the training utterances of speaker {speaker}"
             )

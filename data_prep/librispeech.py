@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seqstride.errors import InputError
+
 from .audio import BadFiles, check_audio
 from .download import download_archive
 from .manifest import file_digest, is_prepared, read_text, write_manifests
@@ -72,7 +74,7 @@ def prepare_librispeech(
     wanted = [name for names in parts.values() for name in names]
     unknown = [name for name in wanted if name not in PARTS]
     if unknown or len(set(wanted)) < len(wanted) or not parts["train"]:
-        raise ValueError(
+        raise InputError(
             f"`train` (={parts['train']}), `valid` (={valid!r}) and `test` (={test!r}) must be different ones of "
             f"{', '.join(PARTS)}"
         )
@@ -112,7 +114,7 @@ def _utterances(data_folder: Path, parts: Sequence[str]) -> dict[Path, str]:
         folder = data_folder / part
         files = sorted(folder.glob("*/*/*.flac"))
         if not files:
-            raise ValueError(
+            raise InputError(
                 f"`data_folder` (={os.fspath(data_folder)!r}) must hold {part}/<speaker>/<chapter>/*.flac; there are "
                 "none (`download`=True fetches them)"
             )
@@ -123,7 +125,7 @@ def _utterances(data_folder: Path, parts: Sequence[str]) -> dict[Path, str]:
             if file.stem not in words:
                 words |= _words(file)
             if not words.get(file.stem):
-                raise ValueError(f"{_transcripts(file)} must have words for {file.name}")
+                raise InputError(f"{_transcripts(file)} must have words for {file.name}")
             found[file] = words[file.stem]
     return found
 
@@ -136,6 +138,6 @@ def _words(file: Path) -> dict[str, str]:
     """Id → words of the chapter that a recording belongs to."""
     path = _transcripts(file)
     if not path.is_file():
-        raise ValueError(f"{path} must be there, with what is said in {file.name}")
+        raise InputError(f"{path} must be there, with what is said in {file.name}")
     lines = read_text(path).splitlines()
     return {name: " ".join(words.split()) for name, _, words in (line.partition(" ") for line in lines)}

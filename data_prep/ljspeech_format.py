@@ -17,6 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.errors import InputError
+
 from .audio import BadFiles, check_audio
 from .manifest import SPLITS, file_digest, is_prepared, read_text, write_manifests
 
@@ -54,7 +56,7 @@ def prepare_ljspeech_format(
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
-        raise ValueError(
+        raise InputError(
             f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
         )
     table = data_folder / "metadata.csv"
@@ -95,7 +97,7 @@ def plain_words(text: str) -> str:
 def _sentences(table: Path) -> dict[Path, str]:
     """Recording → text, in the order of the table."""
     if not table.is_file():
-        raise ValueError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
+        raise InputError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
     recordings = {file.stem: file for file in sorted((table.parent / "wavs").glob("*")) if not file.is_dir()}
     found: dict[Path, str] = {}
     for number, line in enumerate(read_text(table).splitlines(), start=1):
@@ -103,16 +105,16 @@ def _sentences(table: Path) -> dict[Path, str]:
             continue
         name, *texts = line.split("|")
         if not texts or not plain_words(texts[-1]):
-            raise ValueError(
+            raise InputError(
                 f"{table}, line {number} (={line!r}) must be id|text or id|text|normalised text, with words"
             )
         if name not in recordings:
-            raise ValueError(f"{table}, line {number}: wavs/ must have a recording named {name}")
+            raise InputError(f"{table}, line {number}: wavs/ must have a recording named {name}")
         if recordings[name] in found:
-            raise ValueError(f"{table}, line {number}: {name} must not be there twice")
+            raise InputError(f"{table}, line {number}: {name} must not be there twice")
         found[recordings[name]] = texts[-1].strip()
     if not found:
-        raise ValueError(f"{table} must have at least one line")
+        raise InputError(f"{table} must have at least one line")
     return found
 
 
@@ -120,7 +122,7 @@ def _choose(sentences: list[str], valid_share: float, test_share: float, seed: i
     """Sentence → split."""
     tests, valids = (max(1, round(len(sentences) * share)) for share in (test_share, valid_share))
     if tests + valids >= len(sentences):
-        raise ValueError(
+        raise InputError(
             f"there must be more sentences (={len(sentences)}) than {tests} for the test and {valids} for validation"
         )
     order = np.random.default_rng(seed).permutation(len(sentences)).tolist()

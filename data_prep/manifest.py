@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from seqstride.errors import InputError
 from seqstride.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -35,7 +36,7 @@ def file_digest(files: Iterable[Path], root: Path) -> str:
     digest = hashlib.sha256()
     for file in sorted(files):
         if not file.is_relative_to(root) or ".." in file.relative_to(root).parts:
-            raise ValueError(f"{os.fspath(file)!r}, which the data name, must be inside {os.fspath(root)!r}")
+            raise InputError(f"{os.fspath(file)!r}, which the data name, must be inside {os.fspath(root)!r}")
         status = file.stat() if file.is_file() else None
         state = "missing" if status is None else f"{status.st_size} {status.st_mtime_ns}"
         digest.update(os.fsencode(f"{file.relative_to(root).as_posix()}\0{state}\n"))
@@ -60,7 +61,7 @@ def read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{os.fspath(file)!r} must be a text in UTF-8: {error}") from error
+        raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8: {error}") from error
 
 
 def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
@@ -75,13 +76,13 @@ def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     try:
         lacking = [column for column in columns if column not in (rows.fieldnames or ())]
         if lacking:
-            raise ValueError(f"{file} must have the columns {', '.join(columns)}; it lacks {', '.join(lacking)}")
+            raise InputError(f"{file} must have the columns {', '.join(columns)}; it lacks {', '.join(lacking)}")
         for row in rows:
             if None in row or None in row.values():
-                raise ValueError(f"{file}, line {rows.line_num}: it must have a cell for every column of the header")
+                raise InputError(f"{file}, line {rows.line_num}: it must have a cell for every column of the header")
             found.append((rows.line_num, row))
     except csv.Error as error:
-        raise ValueError(f"{file}, line {rows.line_num}: {error}") from error
+        raise InputError(f"{file}, line {rows.line_num}: {error}") from error
     return found
 
 
@@ -107,7 +108,7 @@ def write_manifests(
     """
     for split in SPLITS:
         if not items[split]:
-            raise ValueError(
+            raise InputError(
                 f"the {split} part must have items, and none is left for it: too little data, or the wrong"
             )
     forget(save_folder)

@@ -19,6 +19,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seqstride.errors import InputError
+
 from .audio import BadFiles, check_audio
 from .download import download_archive
 from .manifest import SPLITS, file_digest, is_prepared, read_text, write_manifests
@@ -92,7 +94,7 @@ def prepare_speech_commands(
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if task not in (12, 35):
-        raise ValueError(f"`task` (={task!r}) must be 12 or 35, the number of classes")
+        raise InputError(f"`task` (={task!r}) must be 12 or 35, the number of classes")
     if download:
         download_archive(_URL, data_folder, checksum=_SHA256)
         if task == 12:
@@ -133,14 +135,14 @@ def _parts(data_folder: Path) -> dict[Path, str]:
     """Every recording of a word, those that a list names and that are missing too → its split."""
     missing = [word for word in WORDS if not (data_folder / word).is_dir()]
     if missing:
-        raise ValueError(
+        raise InputError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must be the unpacked archive, with a folder for each of "
             f"35 words; it lacks {', '.join(missing)} (`download`=True fills an empty folder)"
         )
     parts = {file: "train" for word in WORDS for file in sorted((data_folder / word).glob("*.wav"))}
     for split, name in _LISTS.items():
         if not (data_folder / name).is_file():
-            raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {name}, the official split")
+            raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {name}, the official split")
         lines = read_text(data_folder / name).split()
         parts.update((data_folder / line, split) for line in lines)
     return parts
@@ -149,7 +151,7 @@ def _parts(data_folder: Path) -> dict[Path, str]:
 def _noise(data_folder: Path) -> list[Path]:
     files = sorted((data_folder / _NOISE).glob("*.wav"))
     if not files:
-        raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {_NOISE}/*.wav for 12 classes")
+        raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {_NOISE}/*.wav for 12 classes")
     return files
 
 
@@ -186,7 +188,7 @@ def _silence(
         if last >= first:
             places.append((noise, first, last - first + 1))
     if not places:
-        raise ValueError(f"{_NOISE} must hold recordings of which a tenth is a second or more, none is that long")
+        raise InputError(f"{_NOISE} must hold recordings of which a tenth is a second or more, none is that long")
     room = np.array([number for _, _, number in places])
     seconds = {}
     for index in range(count):

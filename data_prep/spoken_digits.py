@@ -15,6 +15,8 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from seqstride.errors import InputError
+
 from .audio import BadFiles, check_audio
 from .download import download_archive
 from .manifest import SPLITS, file_digest, is_prepared, write_manifests
@@ -106,7 +108,7 @@ def _recordings(data_folder: Path) -> dict[Path, tuple[str, str, int]]:
         else:
             other.append(file.name)
     if not found:
-        raise ValueError(
+        raise InputError(
             f"`data_folder` (={os.fspath(data_folder)!r}) must hold recordings/ with files named "
             "{digit}_{speaker}_{index}.wav, or be that folder; there are none (`download`=True fills an empty folder)"
         )
@@ -121,11 +123,11 @@ def _speakers(recordings: dict[Path, tuple[str, str, int]]) -> list[str]:
 
 def _check_split(split: str, valid: str, speakers: list[str]) -> None:
     if split != "official" and split not in speakers:
-        raise ValueError(f"`split` (={split!r}) must be 'official' or one of the speakers {', '.join(speakers)}")
+        raise InputError(f"`split` (={split!r}) must be 'official' or one of the speakers {', '.join(speakers)}")
     if valid not in ("recordings", "speaker"):
-        raise ValueError(f"`valid` (={valid!r}) must be 'recordings' or 'speaker'")
+        raise InputError(f"`valid` (={valid!r}) must be 'recordings' or 'speaker'")
     if valid == "speaker" and split == "official":
-        raise ValueError(
+        raise InputError(
             "`valid` (='speaker') must go with a `split` that names a test speaker: every speaker is in the official "
             "test part, so none can be held out for validation alone"
         )

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.errors import InputError
+
 BUNDLED = ("breast_cancer", "digits", "iris", "wine")
 
 
@@ -46,7 +48,7 @@ def _bundled(name: str) -> tuple[Any, Any]:
     from sklearn import datasets
 
     if name not in BUNDLED:
-        raise ValueError(f"`name` (={name!r}) must be one of {', '.join(BUNDLED)}; or give a `data_file`")
+        raise InputError(f"`name` (={name!r}) must be one of {', '.join(BUNDLED)}; or give a `data_file`")
     bunch = getattr(datasets, f"load_{name}")(as_frame=True)
     return bunch.data, bunch.target_names[bunch.target.to_numpy()].astype(str)
 
@@ -56,9 +58,9 @@ def _read_csv(data_file: str | os.PathLike[str], label: str) -> tuple[Any, Any]:
 
     table = pd.read_csv(data_file)
     if label not in table.columns:
-        raise ValueError(f"`label` (={label!r}) must be a column of {os.fspath(data_file)!r}")
+        raise InputError(f"`label` (={label!r}) must be a column of {os.fspath(data_file)!r}")
     rows = table.drop(columns=label)
     words = [str(name) for name in rows.columns if not pd.api.types.is_numeric_dtype(rows[name])]
     if words:
-        raise ValueError(f"`data_file` (={os.fspath(data_file)!r}) must hold numbers; not so in {', '.join(words)}")
+        raise InputError(f"`data_file` (={os.fspath(data_file)!r}) must hold numbers; not so in {', '.join(words)}")
     return rows, np.array([str(value) for value in table[label]])

@@ -14,6 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
+from seqstride.errors import InputError
+
 
 def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> dict[str, tuple[Any, Any]]:
     """The training and the test part of a set.
@@ -38,6 +40,6 @@ def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> di
             continue
         file = Path(data_folder) / f"{name}_{part.upper()}.ts"
         if not file.is_file():
-            raise ValueError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold the set; {file.name} is missing")
+            raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold the set; {file.name} is missing")
         parts[part] = load_from_tsfile(str(file), return_data_type="nested_univ")
     return parts

@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqstride.errors import InputError
+
 logger = logging.getLogger(__name__)
 
 LOUDEST = 1e9
@@ -50,7 +52,7 @@ def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | 
     """
     file = Path(file)
     if not file.is_file():
-        raise ValueError(f"`list` (={os.fspath(file)!r}) must be a file")
+        raise InputError(f"`list` (={os.fspath(file)!r}) must be a file")
     # surrogateescape: names of files need not be text
     text = file.read_text(encoding="utf-8", errors="surrogateescape")
     if file.suffix == ".json":
@@ -58,13 +60,13 @@ def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | 
         try:
             listed = [_item(name, item, root) for name, item in json.loads(text).items()]
         except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-            raise ValueError(
+            raise InputError(
                 f"`list` (={os.fspath(file)!r}) must be a manifest of items with `wav` or `features`: {error!r}"
             ) from error
     else:
         listed = [Recording(line, line) for line in text.split("\n") if line.strip()]
     if not listed:
-        raise ValueError(f"`list` (={os.fspath(file)!r}) must list at least one recording")
+        raise InputError(f"`list` (={os.fspath(file)!r}) must list at least one recording")
     return listed
 
 
@@ -85,7 +87,7 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
             extensions = audio_extensions()
             inside = [file for file in files_below(path) if file.suffix[1:].lower() in extensions]
             if not inside:
-                raise ValueError(f"folder {os.fspath(path)!r} must hold audio files; there are none")
+                raise InputError(f"folder {os.fspath(path)!r} must hold audio files; there are none")
             found += inside
         else:
             found.append(path)
@@ -127,19 +129,19 @@ def open_recording(path: str | os.PathLike[str]) -> Iterator[Any]:
     import soundfile
 
     if not os.path.isfile(path):  # opening a pipe would wait for its writer
-        raise ValueError("it is not a regular file" if os.path.exists(path) else "there is no such file")
+        raise InputError("it is not a regular file" if os.path.exists(path) else "there is no such file")
     if not os.access(path, os.R_OK):
-        raise ValueError("permission denied")
+        raise InputError("permission denied")
     try:
         # soundfile takes names that are no text as bytes
         audio = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else os.fspath(path))
     # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
     except (soundfile.SoundFileError, TypeError) as error:
-        raise ValueError(f"cannot be opened: {getattr(error, 'error_string', error)}") from error
+        raise InputError(f"cannot be opened: {getattr(error, 'error_string', error)}") from error
     with audio:
         for length, held in _CUT.findall(audio.extra_info):
             if int(held) < int(length) < _STREAMED:
-                raise ValueError(f"cut short: it holds {held} of {length} bytes of samples")
+                raise InputError(f"cut short: it holds {held} of {length} bytes of samples")
         yield audio
 
 
@@ -164,11 +166,11 @@ def blocks(audio: Any, start: int = 0, stop: int | None = None) -> Iterator[np.n
             audio.seek(place)
         while place < stop and len(block := audio.read(min(_BLOCK, stop - place), dtype="float32", always_2d=True)):
             if not (np.abs(block) < LOUDEST).all():
-                raise ValueError(f"not finite within samples {place} to {place + len(block)}, or {LOUDEST:g} and more")
+                raise InputError(f"not finite within samples {place} to {place + len(block)}, or {LOUDEST:g} and more")
             yield block
             place += len(block)
     except soundfile.SoundFileError as error:
         reason = getattr(error, "error_string", error)
-        raise ValueError(f"cannot be decoded after {place} of {audio.frames} samples: {reason}") from error
+        raise InputError(f"cannot be decoded after {place} of {audio.frames} samples: {reason}") from error
     if place < stop:
-        raise ValueError(f"cut short: {place} of {stop} samples can be decoded")
+        raise InputError(f"cut short: {place} of {stop} samples can be decoded")

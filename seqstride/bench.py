@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seqstride.errors import InputError
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.masks import spectral_mask
 
@@ -100,7 +101,7 @@ def make_layer(method: str, channels: int, stride: int, score_std: float) -> nn.
     """A layer of the registry or of `extras`; AdaStride's scores vary by `score_std` on unit noise."""
     others = extras()
     if method not in DOWNSAMPLERS and method not in others:
-        raise ValueError(f"`methods` (={method!r}) must be among {', '.join([*DOWNSAMPLERS, *others])}")
+        raise InputError(f"`methods` (={method!r}) must be among {', '.join([*DOWNSAMPLERS, *others])}")
     layer = others[method](channels, stride) if method in others else make_downsampler(method, channels, stride)
     score = getattr(layer, "score", None)
     if score is not None:
@@ -127,9 +128,9 @@ class Shape:
         try:
             batch, channels, frames = (int(part) for part in text.removesuffix("v").split(","))
         except ValueError:
-            raise ValueError(f"`shapes` (={text!r}) must be like 8,256,4000 or 8,256,4000v (varied lengths)") from None
+            raise InputError(f"`shapes` (={text!r}) must be like 8,256,4000 or 8,256,4000v (varied lengths)") from None
         if min(batch, channels, frames) < 1:
-            raise ValueError(f"`shapes` (={text!r}) must have sizes of at least 1")
+            raise InputError(f"`shapes` (={text!r}) must have sizes of at least 1")
         return cls(batch, channels, frames, text.endswith("v"))
 
     def lengths(self) -> Tensor | None:
@@ -263,13 +264,13 @@ def measure(
         ValueError: an unknown method, dtype or device, a stride or number of repeats below 1.
     """
     if dtype not in DTYPES:
-        raise ValueError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
+        raise InputError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
     kind = device.split(":")[0]
     if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
         found = "cpu or cuda" if torch.cuda.is_available() else "cpu; torch finds no CUDA"
-        raise ValueError(f"`device` (={device!r}) must be {found}")
+        raise InputError(f"`device` (={device!r}) must be {found}")
     if repeats < 1:
-        raise ValueError(f"`repeats` (={repeats}) must be at least 1")
+        raise InputError(f"`repeats` (={repeats}) must be at least 1")
     names = list(dict.fromkeys([*REFERENCES, *methods]))
     results = []
     for shape in (bar := tqdm(list(shapes), disable=not progress, unit="shape")):

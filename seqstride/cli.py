@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from seqstride.distributed import first_to_fail
+from seqstride.errors import InputError
 from seqstride.recordings_cli import add_recording_commands
 
 TRAIN_HELP = """\
@@ -232,7 +233,7 @@ def _train(arguments: argparse.Namespace) -> None:
     file = find_recipe_file(arguments.file)
     script = file.parent.parent / "train.py"
     if not script.is_file():
-        raise ValueError(f"`file` (={arguments.file!r}) must lie in the hparams/ of a recipe; there is no {script}")
+        raise InputError(f"`file` (={arguments.file!r}) must lie in the hparams/ of a recipe; there is no {script}")
     runpy.run_path(str(script))["main"]([str(file), *arguments.rest])
 
 
@@ -242,7 +243,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     try:
         seeds = [int(seed) for seed in arguments.seeds.split(",")]
     except ValueError:
-        raise ValueError(f"`--seeds` (={arguments.seeds!r}) must be whole numbers between commas") from None
+        raise InputError(f"`--seeds` (={arguments.seeds!r}) must be whole numbers between commas") from None
     try:
         report, failures = compare(
             arguments.recipe,
@@ -260,7 +261,7 @@ def _compare(arguments: argparse.Namespace) -> None:
         print(report)
     if failures:
         print("\n".join(failures), file=sys.stderr)
-        raise ValueError(
+        raise InputError(
             f"{len(failures)} of the runs failed, see above; the same command with --resume runs them again"
         )
 
@@ -317,7 +318,7 @@ def _fit_series(arguments: argparse.Namespace) -> None:
     try:
         strides = [float(stride) for stride in arguments.strides.split(",")]
     except ValueError:
-        raise ValueError(f"`--strides` (={arguments.strides!r}) must be numbers between commas") from None
+        raise InputError(f"`--strides` (={arguments.strides!r}) must be numbers between commas") from None
     classifier = SeqStrideClassifier(
         arguments.downsampler,
         strides=[int(stride) if stride.is_integer() else stride for stride in strides],

@@ -24,6 +24,7 @@ from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
+from seqstride.errors import InputError
 from seqstride.model import (
     FORMAT,
     build_module,
@@ -160,16 +161,16 @@ class Coder(nn.Module):
     def _check(self, coded: Coded) -> None:
         quantizer = self.quantizer
         if coded.codes.ndim != 2 or coded.codes.shape[1] != quantizer.quantizers:
-            raise ValueError(
+            raise InputError(
                 f"`codes` (shape {tuple(coded.codes.shape)}) must be {quantizer.quantizers} for each unit, "
                 "one of each quantiser of this model"
             )
         low, high = int(coded.codes.min()), int(coded.codes.max())
         if low < 0 or high >= quantizer.size:
-            raise ValueError(f"`codes` ({low} … {high}) must be in 0 … {quantizer.size - 1}, this model's codebook")
+            raise InputError(f"`codes` ({low} … {high}) must be in 0 … {quantizer.size - 1}, this model's codebook")
         wanted = -(-coded.samples // self.frontend.hop) if self.wave else coded.samples // self.frontend.hop + 1
         if len(coded.durations) != len(coded.codes) or int(coded.durations.sum()) != wanted:
-            raise ValueError(
+            raise InputError(
                 f"`frames` (sum {int(coded.durations.sum())}) must be those of the recording: {coded.samples} samples "
                 f"at {self.sample_rate} Hz are {wanted}"
             )
@@ -272,17 +273,17 @@ def from_json(model: Coder, text: str) -> Coded:
     try:
         content = json.loads(text)
         if content["format"] != FORMAT:
-            raise ValueError(f"`format` (={content['format']!r}) must be {FORMAT}")
+            raise InputError(f"`format` (={content['format']!r}) must be {FORMAT}")
         rate, samples = content["sample_rate"], content["samples"]
         codes = [unit["codes"] for unit in content["units"]]
         durations = [unit["frames"] for unit in content["units"]]
         numbers = [rate, samples, *durations, *(code for each in codes for code in each)]
         if not codes or not all(type(number) is int and 0 <= number < 2**40 for number in numbers) or samples < 1:
-            raise ValueError("it must have units, and whole numbers that are not negative")
+            raise InputError("it must have units, and whole numbers that are not negative")
         coded = Coded(samples, torch.tensor(codes), torch.tensor(durations))
     except (KeyError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
-        raise ValueError(f"not a coded recording: {reason}") from error
+        raise InputError(f"not a coded recording: {reason}") from error
     if rate != model.sample_rate:
-        raise ValueError(f"`sample_rate` (={rate}) must be the model's, {model.sample_rate} Hz")
+        raise InputError(f"`sample_rate` (={rate}) must be the model's, {model.sample_rate} Hz")
     return coded

@@ -26,6 +26,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqstride.distributed import world_size
+from seqstride.errors import InputError
 from seqstride.layers import DOWNSAMPLERS
 from seqstride.processes import Children, sigterm_as_interrupt
 from seqstride.recipe import BASE, find_recipe_file, merge_recipe, recipe_folds
@@ -104,11 +105,11 @@ def compare(
     files = _method_files(folder, methods)
     chosen: list[str | None] = [None] if folds is None else [*_choose_folds(folder, folds)]
     if not seeds or len(set(seeds)) < len(seeds):
-        raise ValueError(f"`seeds` (={list(seeds)}) must be different whole numbers, at least one")
+        raise InputError(f"`seeds` (={list(seeds)}) must be different whole numbers, at least one")
     if jobs < 1:
-        raise ValueError(f"`jobs` (={jobs}) must be at least 1")
+        raise InputError(f"`jobs` (={jobs}) must be at least 1")
     if world_size() > 1:
-        raise ValueError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
+        raise InputError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
     arguments = {
         "recipe": f"{folder.parent.name}/{folder.name}",
         "methods": list(files),
@@ -161,9 +162,9 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
     try:
         content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
         if not all(isinstance(content[key], kind) for key, kind in (("arguments", dict), ("runs", list))):
-            raise ValueError("`arguments` must be a mapping and `runs` a list")
+            raise InputError("`arguments` must be a mapping and `runs` a list")
     except (ValueError, TypeError, KeyError) as error:
-        raise ValueError(f"{os.fspath(summary)!r} is no summary of a comparison: {error!r}") from error
+        raise InputError(f"{os.fspath(summary)!r} is no summary of a comparison: {error!r}") from error
     return content
 
 
@@ -217,7 +218,7 @@ def _draw(content: dict[str, Any], path: Path) -> None:
 def _recipe_folder(recipe: str) -> Path:
     folder = find_recipe_file(recipe).resolve()
     if not (folder / "train.py").is_file() or not (folder / "hparams" / BASE).is_file():
-        raise ValueError(f"`recipe` (={recipe!r}) must be a folder with train.py and hparams/{BASE}")
+        raise InputError(f"`recipe` (={recipe!r}) must be a folder with train.py and hparams/{BASE}")
     return folder
 
 
@@ -235,9 +236,9 @@ def _method_files(folder: Path, methods: Sequence[str] | None) -> dict[str, Path
             places.append(find_recipe_file(method))
         label = next((place.stem for place in places if place.resolve() in known.values()), None)
         if label is None:
-            raise ValueError(f"`methods` (={method!r}) must be files in {hparams}; those are {', '.join(known)}")
+            raise InputError(f"`methods` (={method!r}) must be files in {hparams}; those are {', '.join(known)}")
         if label in files:
-            raise ValueError(f"`methods` (={method!r}) must not have a method twice")
+            raise InputError(f"`methods` (={method!r}) must not have a method twice")
         files[label] = known[label]
     return files
 
@@ -248,7 +249,7 @@ def _choose_folds(folder: Path, folds: Sequence[str]) -> list[str]:
         return known
     unknown = [fold for fold in folds if fold not in known]
     if unknown or len(set(folds)) < len(folds):
-        raise ValueError(f"`folds` (={list(folds)}) must be all, or some of {', '.join(known)}, each once")
+        raise InputError(f"`folds` (={list(folds)}) must be all, or some of {', '.join(known)}, each once")
     return list(folds)
 
 
@@ -260,11 +261,11 @@ def _fingerprint(file: Path, overrides: Sequence[str]) -> str:
     import speechbrain as sb
 
     if overrides and not overrides[0].startswith("--"):
-        raise ValueError(f"`overrides` (={shlex.join(overrides)}) must be pairs `--key value`")
+        raise InputError(f"`overrides` (={shlex.join(overrides)}) must be pairs `--key value`")
     for option in overrides:
         key = option.removeprefix("--").split("=")[0]
         if option.startswith("--") and key in OWN:
-            raise ValueError(f"`overrides` (={shlex.join(overrides)}) must not have --{key}: {OWN[key]}")
+            raise InputError(f"`overrides` (={shlex.join(overrides)}) must not have --{key}: {OWN[key]}")
     _, _, changes = sb.parse_arguments([str(file), *overrides])
     return hashlib.sha256(merge_recipe(file, changes).encode()).hexdigest()[:16]
 
@@ -274,14 +275,14 @@ def _open(output: Path, arguments: dict[str, Any], resume: bool) -> list[Record]
     content = read_comparison(output)
     if content is None:
         if (output / "runs").exists():
-            raise ValueError(f"`output` (={str(output)!r}) holds runs, but no {SUMMARY} that says how they were made")
+            raise InputError(f"`output` (={str(output)!r}) holds runs, but no {SUMMARY} that says how they were made")
         output.mkdir(parents=True, exist_ok=True)
         return []
     if not resume:
-        raise ValueError(f"`output` (={str(output)!r}) holds runs; --resume goes on with them, another -o starts anew")
+        raise InputError(f"`output` (={str(output)!r}) holds runs; --resume goes on with them, another -o starts anew")
     differences = _differences(content["arguments"], arguments)
     if differences:
-        raise ValueError(f"`output` (={str(output)!r}) holds runs of other arguments: {'; '.join(differences)}")
+        raise InputError(f"`output` (={str(output)!r}) holds runs of other arguments: {'; '.join(differences)}")
     return content["runs"]
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from seqstride._compat import require_torchaudio
+from seqstride.errors import InputError
 
 require_torchaudio()
 
@@ -53,17 +54,17 @@ def open_manifests(
     datasets = {}
     for split, manifest in manifests.items():
         if not Path(manifest).is_file():
-            raise ValueError(f"`manifests` ({split}={os.fspath(manifest)!r}) must be a file; prepare the data first")
+            raise InputError(f"`manifests` ({split}={os.fspath(manifest)!r}) must be a file; prepare the data first")
         root = Path(manifest).parent if data_root is None else data_root
         where = f"`manifests` ({split}={os.fspath(manifest)!r})"
         try:
             items = load_data_json(str(manifest), replacements={"data_root": os.fspath(root)})
             if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
-                raise ValueError("it must map ids to items, which are mappings, too")
+                raise InputError("it must map ids to items, which are mappings, too")
         except Exception as error:  # of the JSON parser, and of SpeechBrain where the content is none of its own
-            raise ValueError(f"{where} must be a SpeechBrain manifest: {error!r}") from error
+            raise InputError(f"{where} must be a SpeechBrain manifest: {error!r}") from error
         if not items:
-            raise ValueError(f"{where} must list at least one item")
+            raise InputError(f"{where} must list at least one item")
         key = "wav" if "wav" in next(iter(items.values())) else "features"
         for name, item in items.items():
             _check_item(f"{where}, item {name!r}", item, key)
@@ -72,7 +73,7 @@ def open_manifests(
             datasets[split].add_dynamic_item(load_features, takes=["features"], provides=["signal"])
             continue
         if sample_rate is None:
-            raise ValueError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
+            raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
         whole = {"start": 0, "stop": None}
         datasets[split] = DynamicItemDataset({name: {**whole, **item} for name, item in items.items()})
         load = partial(load_audio, sample_rate)
@@ -82,10 +83,10 @@ def open_manifests(
 
 def _check_item(where: str, item: Mapping[str, Any], key: str) -> None:
     if not isinstance(item.get(key), str):
-        raise ValueError(f"{where} must have the path `{key}`, as the first item has")
+        raise InputError(f"{where} must have the path `{key}`, as the first item has")
     times = ["duration"] if "duration" in item else ["length", "frame_rate"]
     if not all(isinstance(item.get(time), int | float) and 0 < item[time] < math.inf for time in times):
-        raise ValueError(f"{where} must have its `duration` in seconds, or `length` in frames and `frame_rate`")
+        raise InputError(f"{where} must have its `duration` in seconds, or `length` in frames and `frame_rate`")
 
 
 def labelled_signals(
@@ -113,7 +114,7 @@ def labelled_signals(
         for split, dataset in datasets.items():
             lacking = [name for name, item in dataset.data.items() if not isinstance(item.get(label), str)]
             if lacking:
-                raise ValueError(
+                raise InputError(
                     f"`labels` (={label!r}) must be a key of every item, with a text; not so in {split}: {lacking[0]}"
                 )
         classes[label] = sorted({item[label] for item in datasets["train"].data.values()})
@@ -121,7 +122,7 @@ def labelled_signals(
         for split, dataset in datasets.items():
             unknown = {item[label] for item in dataset.data.values()} - set(indices)
             if unknown:
-                raise ValueError(f"`manifests` ({split}) has labels that train lacks: {', '.join(sorted(unknown))}")
+                raise InputError(f"`manifests` ({split}) has labels that train lacks: {', '.join(sorted(unknown))}")
             dataset.add_dynamic_item(indices.__getitem__, takes=[label], provides=[f"target_{label}"])
     for dataset in datasets.values():
         dataset.set_output_keys(["id", "signal", *(f"target_{label}" for label in labels)])
@@ -154,15 +155,15 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
         with open_recording(path) as audio:
             rate = audio.samplerate
             if not 1 / FARTHEST_RATE <= rate / sample_rate <= FARTHEST_RATE:
-                raise ValueError(
+                raise InputError(
                     f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz"
                 )
             for block in blocks(audio, start, stop):
                 mono += block.mean(1).tobytes()
     except ValueError as error:
-        raise ValueError(f"{path!r} cannot be read as audio: {error}") from error
+        raise InputError(f"{path!r} cannot be read as audio: {error}") from error
     if not mono:
-        raise ValueError(f"{path!r} must have at least one sample")
+        raise InputError(f"{path!r} must have at least one sample")
     return _resample(torch.frombuffer(mono, dtype=torch.float32), rate, sample_rate)
 
 
@@ -198,15 +199,15 @@ def load_features(path: str | os.PathLike[str]) -> Tensor:
     """
     try:
         if not os.path.isfile(path):
-            raise ValueError("it is not a regular file" if os.path.exists(path) else "there is no such file")
+            raise InputError("it is not a regular file" if os.path.exists(path) else "there is no such file")
         # mapped, so that a header cannot ask for more memory than the file has bytes
         features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         if features.ndim != 2 or features.dtype.kind not in "fiu":
-            raise ValueError("it must hold real numbers of shape (T, C)")
+            raise InputError("it must hold real numbers of shape (T, C)")
         with np.errstate(over="ignore"):
             features = features.astype(np.float32)
         if not features.size or not np.isfinite(features).all():
-            raise ValueError("it must hold at least one frame, and finite values only")
+            raise InputError("it must hold at least one frame, and finite values only")
     except (OSError, ValueError, EOFError) as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be read as features (.npy): {error}") from error
+        raise InputError(f"{os.fspath(path)!r} cannot be read as features (.npy): {error}") from error
     return torch.from_numpy(features)

@@ -21,6 +21,7 @@ import torch
 import torch.fx.experimental._config
 from torch import Tensor, nn
 
+from seqstride.errors import InputError
 from seqstride.graphs import Graph, WideGraph, graph_of
 from seqstride.model import CLASSIFICATION, SequenceClassifier, read_model
 from seqstride.whole_files import whole_file
@@ -92,9 +93,9 @@ def export_model(
             run = _run_onnx(content) if format == "onnx" else _run_saved(content)
             difference = _largest_difference(graph, run, batches)
     except RuntimeError as error:  # exporters' and runtimes' errors are such
-        raise ValueError(f"{os.fspath(path)!r} was not written, {step}: {error}") from error
+        raise InputError(f"{os.fspath(path)!r} was not written, {step}: {error}") from error
     if not difference <= TOLERANCE:  # NaN, too
-        raise ValueError(
+        raise InputError(
             f"{os.fspath(path)!r} was not written: its outputs differ from the model's by {difference:.1e}"
         )
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +111,7 @@ def default_name(format: str) -> str:
         ValueError: an unknown format.
     """
     if format not in FORMATS:
-        raise ValueError(f"`format` (={format!r}) must be one of {', '.join(FORMATS)}")
+        raise InputError(f"`format` (={format!r}) must be one of {', '.join(FORMATS)}")
     return f"model{FORMATS[format]}"
 
 

@@ -11,6 +11,7 @@ from torch import nn
 import seqstride as ss
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.vqvae import Quantizer
+from seqstride.errors import InputError
 from seqstride.layers.base import Downsampler
 from seqstride.model import SequenceClassifier
 from seqstride.traced_layers import (
@@ -46,7 +47,7 @@ def exportable(module: Module) -> Module:
     for part in [*module.modules()]:
         if isinstance(part, Downsampler):
             if type(part) not in twins:
-                raise ValueError(f"`module` (with a {type(part).__name__}) must have layers of this package only")
+                raise InputError(f"`module` (with a {type(part).__name__}) must have layers of this package only")
             part.freeze()
         if type(part) in twins:
             part.__class__ = twins[type(part)]  # a twin has the same state and other methods

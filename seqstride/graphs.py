@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import seqstride as ss
 from seqstride.encoders.encoded import Encoded
+from seqstride.errors import InputError
 from seqstride.exportable import exportable
 from seqstride.layers.base import Downsampler
 from seqstride.lengths import length_mask
@@ -203,7 +204,7 @@ def graph_of(model: nn.Module) -> Graph:
         return TranscriberGraph(model)
     if hasattr(model, "downsamplers") and hasattr(model, "out_channels"):
         return EncoderGraph(model)
-    raise ValueError(
+    raise InputError(
         f"`model` (a {type(model).__name__}) must be a trained model, an encoder or a layer of this package; "
         "`seqstride.exportable.exportable` prepares any other module for an exporter"
     )

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 import seqstride as ss
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
+from seqstride.errors import InputError
 from seqstride.whole_files import whole_file
 from seqstride.windows import cut, mean_by_owner, window_starts
 
@@ -77,7 +78,7 @@ class SequenceClassifier(nn.Module):
         self.normalize: Any = modules["normalize"]
         self.encoder: Any = modules["encoder"]
         if self.window_size is not None and self.window_size < 1:
-            raise ValueError(f"`window` (={description['window']}) must be at least one sample, or frame")
+            raise InputError(f"`window` (={description['window']}) must be at least one sample, or frame")
         head = description["head"]
         self.classifier = nn.ModuleDict(
             {
@@ -252,7 +253,7 @@ def sample_rate_of(model: SequenceClassifier) -> int:
         ValueError: it reads features.
     """
     if model.sample_rate is None:
-        raise ValueError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
+        raise InputError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
     return model.sample_rate
 
 
@@ -278,19 +279,19 @@ def read_model(folder: str | os.PathLike[str], make: Callable[[Mapping[str, Any]
     folder = Path(folder)
     for name in ("model.json", "model.ckpt"):
         if not (folder / name).is_file():
-            raise ValueError(f"`folder` (={os.fspath(folder)!r}) must hold a trained model; there is no {name}")
+            raise InputError(f"`folder` (={os.fspath(folder)!r}) must hold a trained model; there is no {name}")
     try:
         description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
         model = make(description)
     except Exception as error:  # wrong keys, types and sizes fail in many ways
         reason = error if isinstance(error, ValueError) else repr(error)
-        raise ValueError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
+        raise InputError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
     try:
         weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
         model.load_state_dict(weights)
     except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that are none of its own
         summary = " ".join(str(error).split())[:300]
-        raise ValueError(
+        raise InputError(
             f"{os.fspath(folder / 'model.ckpt')!r} does not hold the model's weights: {summary}"
         ) from error
     return model
@@ -303,13 +304,13 @@ def check_description(description: Mapping[str, Any], task: str) -> None:
         ValueError: another format, or a model for another task.
     """
     if description.get("format") != FORMAT:
-        raise ValueError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
+        raise InputError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
     rate = description["sample_rate"]
     if rate is not None and not 1 <= rate < math.inf:
-        raise ValueError(f"`sample_rate` (={rate}) must be at least 1 Hz, or null for features")
+        raise InputError(f"`sample_rate` (={rate}) must be at least 1 Hz, or null for features")
     found = description.get("task", CLASSIFICATION)
     if found != task:
-        raise ValueError(f"it is a model for {found}, where one for {task} is needed")
+        raise InputError(f"it is a model for {found}, where one for {task} is needed")
 
 
 def _speechbrain(description: Mapping[str, Any]) -> str:
@@ -344,10 +345,10 @@ pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
 
 def _labels(labels: Any) -> dict[str, list[str]]:
     if not labels or not isinstance(labels, Mapping):
-        raise ValueError(f"`labels` (={labels!r}) must map at least one label to the names of its classes")
+        raise InputError(f"`labels` (={labels!r}) must map at least one label to the names of its classes")
     for label, names in labels.items():
         if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-            raise ValueError(f"`labels` ({label}={names!r}) must list the names of the classes")
+            raise InputError(f"`labels` ({label}={names!r}) must list the names of the classes")
     return {label: list(names) for label, names in labels.items()}
 
 
@@ -378,5 +379,5 @@ def build_module(
         ValueError: its class is not one of `classes`.
     """
     if entry["class"] not in classes:
-        raise ValueError(f"module `{name}` (={entry['class']!r}) must be one of {', '.join(classes)}")
+        raise InputError(f"module `{name}` (={entry['class']!r}) must be one of {', '.join(classes)}")
     return classes[entry["class"]](**entry["arguments"])

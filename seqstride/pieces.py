@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
+from seqstride.errors import InputError
+
 
 class Timed(NamedTuple):
     """A unit that was written, and the frame that wrote it."""
@@ -45,7 +47,7 @@ def piece_starts(length: int, size: int, overlap: int) -> list[int]:
         ValueError: `overlap` is not in [0, size / 2), where a piece would meet the one after the next.
     """
     if not 0 <= 2 * overlap < size:
-        raise ValueError(f"`overlap` (={overlap}) must be at least 0 and less than half of `size` (={size})")
+        raise InputError(f"`overlap` (={overlap}) must be at least 0 and less than half of `size` (={size})")
     return [*range(0, length - size, size - overlap), length - size]
 
 

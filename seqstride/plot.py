@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from seqstride.errors import InputError
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -133,7 +135,7 @@ def _stride_panels(encoded: Any, titles: Sequence[str], frame_rate: float | None
     """
     lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
     if len(titles) != len(lengths):
-        raise ValueError(f"`titles` (={list(titles)}) must have {len(lengths)} entries, one for each item")
+        raise InputError(f"`titles` (={list(titles)}) must have {len(lengths)} entries, one for each item")
     unit, per_frame = _time_unit(max(lengths), frame_rate)
     curves = {f"block {block + 1}": _array(strides) for block, strides in enumerate(encoded.block_strides())}
     curves["whole encoder"] = _array(encoded.strides())
@@ -176,7 +178,7 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
         ValueError: `epochs` is empty.
     """
     if not epochs:
-        raise ValueError("`epochs` (empty) must hold at least one epoch")
+        raise InputError("`epochs` (empty) must hold at least one epoch")
     numbers = [epoch["epoch"] for epoch in epochs]
     figure = figure_of(width=11.5, height=4.0)
     loss, accuracy, strides = figure.subplots(1, 3)
@@ -240,7 +242,7 @@ def plot_costs(measurements: Sequence[Measurement]) -> Figure:
         ValueError: there are none.
     """
     if not measurements:
-        raise ValueError("`measurements` (empty) must hold at least one measurement")
+        raise InputError("`measurements` (empty) must hold at least one measurement")
     figure = figure_of(width=11.5, height=5.2)
     time, memory = figure.subplots(1, 2)
     methods = list(dict.fromkeys(m.method for m in measurements))
@@ -277,7 +279,7 @@ def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> F
         ValueError: there are none.
     """
     if not summaries:
-        raise ValueError("`summaries` (empty) must hold at least one method")
+        raise InputError("`summaries` (empty) must hold at least one method")
     figure = figure_of(width=5.2 + 0.75 * len(summaries), height=4.8)
     several = any(len(summary.values) > 1 for summary in summaries)
     shares = (max(3.0, 0.75 * len(summaries)), 3.4)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from seqstride.errors import InputError
 from seqstride.plot import FONT, IMAGE, figure_of, outline
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def plot_codes(items: Sequence[Reconstruction], *, frame_rate: float) -> Figure:
         ValueError: there are no items.
     """
     if not items:
-        raise ValueError("`items` (empty) must hold at least one recording")
+        raise InputError("`items` (empty) must hold at least one recording")
     figure = figure_of(width=2.0 + 4.2 * len(items), height=7.5)
     axes = figure.subplots(3, len(items), squeeze=False, sharex="col", sharey=True)
     levels = np.concatenate([item.recording.ravel() for item in items])

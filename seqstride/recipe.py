@@ -13,6 +13,8 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
+from seqstride.errors import InputError
+
 BASE = "train.yaml"
 MOST_NODES = 100_000
 """Of a YAML file, with what aliases stand for; a recipe has a few hundred."""
@@ -51,7 +53,7 @@ def find_recipe_file(name: str | os.PathLike[str]) -> Path:
     for candidate in (path, recipes_folder().joinpath(*parts)):
         if candidate.exists():
             return candidate
-    raise ValueError(f"no recipe file {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those")
+    raise InputError(f"no recipe file {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those")
 
 
 def recipe_folds(folder: Path) -> list[str]:
@@ -64,7 +66,7 @@ def recipe_folds(folder: Path) -> list[str]:
     tree = _read_yaml(_read_text(base), str(base))
     folds = tree.get("folds")
     if not isinstance(folds, list) or not folds or "fold" not in tree:
-        raise ValueError(f"{base} has no folds: it must have the keys `folds: [a, b, …]` and `fold`")
+        raise InputError(f"{base} has no folds: it must have the keys `folds: [a, b, …]` and `fold`")
     return [str(fold) for fold in folds]
 
 
@@ -83,7 +85,7 @@ def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
     base_path = path.with_name(BASE)
     for file in (base_path, path):
         if not file.is_file():
-            raise ValueError(f"recipe file {os.fspath(file)!r} does not exist")
+            raise InputError(f"recipe file {os.fspath(file)!r} does not exist")
     tree = _read_yaml(_read_text(base_path), str(base_path))
     layers = [(overrides, "the command line")]
     if path != base_path:
@@ -111,7 +113,7 @@ def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
         hparams: dict[str, Any] = load_hyperpyyaml(text)
     except Exception as error:  # of HyperPyYAML, and of whatever the recipe builds
         reason = ": ".join(str(part) for part in error.args if part is not None) or type(error).__name__
-        raise ValueError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error
+        raise InputError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error
     return hparams
 
 
@@ -119,7 +121,7 @@ def _read_text(file: Path) -> str:
     try:
         return file.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise ValueError(f"{file} is not valid YAML: {error}") from error
+        raise InputError(f"{file} is not valid YAML: {error}") from error
 
 
 def _yaml() -> Any:
@@ -137,11 +139,11 @@ def _read_yaml(text: str, origin: str) -> dict[str, Any]:
         tree = _yaml().load(text)
     except YAMLError as error:
         summary = " ".join(str(error).split())
-        raise ValueError(f"{origin} is not valid YAML: {summary}") from error
+        raise InputError(f"{origin} is not valid YAML: {summary}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
-        raise ValueError(f"{origin} (={text.strip()!r}) must be a YAML mapping, `key: value`")
+        raise InputError(f"{origin} (={text.strip()!r}) must be a YAML mapping, `key: value`")
     return tree
 
 
@@ -159,7 +161,7 @@ def _check_size(text: str, origin: str) -> None:
         anchor, before = levels[-1]
         levels[-1] = anchor, before + size
         if before + size > MOST_NODES or len(levels) > DEEPEST:
-            raise ValueError(
+            raise InputError(
                 f"{origin} must have at most {MOST_NODES} values, aliases written out, in {DEEPEST} levels"
             )
 
@@ -177,7 +179,7 @@ def _check_size(text: str, origin: str) -> None:
             add(1)
         elif kind == "AliasEvent":
             if event.anchor in (anchor for anchor, _ in levels):
-                raise ValueError(f"{origin}: `*{event.anchor}` must not stand inside of what it refers to")
+                raise InputError(f"{origin}: `*{event.anchor}` must not stand inside of what it refers to")
             add(sizes.get(event.anchor, 1))
 
 
@@ -192,10 +194,10 @@ def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> Non
                 str(key), [str(known) for known in tree if known[:2] != "__"], n=3, cutoff=0.5
             )
             hint = f"; near matches: {', '.join(near)}" if near else ""
-            raise ValueError(f"{origin}: `{key}` is not a key of {BASE}{hint}")
+            raise InputError(f"{origin}: `{key}` is not a key of {BASE}{hint}")
         if isinstance(tree[key], dict) and value is not None:
             if not isinstance(value, dict):
-                raise ValueError(f"{origin}: `{key}` (={value}) must be a mapping, as it is in {BASE}")
+                raise InputError(f"{origin}: `{key}` (={value}) must be a mapping, as it is in {BASE}")
             if value.tag.value is None:  # type: ignore[attr-defined]
                 _merge(tree[key], value)
             else:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.encoders.heads import FeatureNorm
+from seqstride.errors import InputError
 from seqstride.lengths import length_mask, zero_padding
 
 
@@ -42,7 +43,7 @@ class SpectralL1(nn.Module):
     def __init__(self, sizes: Sequence[int] = (128, 256, 512), floor: float = 1e-4) -> None:
         super().__init__()
         if not sizes or min(sizes) < 4:
-            raise ValueError(f"`sizes` (={tuple(sizes)}) must be at least one, of at least 4 samples")
+            raise InputError(f"`sizes` (={tuple(sizes)}) must be at least one, of at least 4 samples")
         self.sizes, self.floor = list(sizes), floor
 
     def forward(self, y: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
@@ -72,7 +73,7 @@ def undo_norm(normalize: FeatureNorm, x: Tensor, lengths: Tensor) -> Tensor:
         ValueError: the mean of each item was taken out, which nobody knows any more.
     """
     if normalize.centred:
-        raise ValueError("`centred` (=True) must be false where features are to be reconstructed")
+        raise InputError("`centred` (=True) must be false where features are to be reconstructed")
     return zero_padding(x * normalize.std[:, None] + normalize.mean[:, None], lengths)
 
 

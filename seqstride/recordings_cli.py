@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqstride.errors import InputError
+
 if TYPE_CHECKING:
     from seqstride.audio_files import Recording
 
@@ -84,9 +86,9 @@ def _recordings(arguments: argparse.Namespace) -> list[Recording]:
     if arguments.list is not None:
         found += read_list(arguments.list, arguments.data_root)
     if not found:
-        raise ValueError("`FILE` or `--list` must say which recordings")
+        raise InputError("`FILE` or `--list` must say which recordings")
     if world_size() > 1 and arguments.csv is None:
-        raise ValueError("`--csv` must be given with several processes: what they say goes there, in one order")
+        raise InputError("`--csv` must be given with several processes: what they say goes there, in one order")
     return found
 
 
@@ -203,7 +205,7 @@ def _units(arguments: argparse.Namespace) -> int:
     model, recordings = load_coder(arguments.model, device_of_rank(arguments.device)), _recordings(arguments)
     if arguments.json:
         if len(recordings) > 1 or arguments.csv is not None:
-            raise ValueError("`--json` must be of one recording; `--csv` takes many")
+            raise InputError("`--json` must be of one recording; `--csv` takes many")
         [(_, coded)] = code_files(model, recordings)
         if isinstance(coded, ValueError):
             raise coded
@@ -240,4 +242,4 @@ def _resynth(arguments: argparse.Namespace) -> None:
     try:
         soundfile.write(arguments.output, waveform, model.sample_rate)
     except (soundfile.SoundFileError, TypeError) as error:  # TypeError: an ending that is none of a sound
-        raise ValueError(f"`--output` (={arguments.output!r}) cannot be written: {error}") from error
+        raise InputError(f"`--output` (={arguments.output!r}) cannot be written: {error}") from error

@@ -11,6 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqstride.errors import InputError
 from seqstride.whole_files import whole_file
 
 REQUIRED = (
@@ -59,9 +60,9 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         value = "metric" if "metric" in record else "test_accuracy"
         missing = [key for key in (*REQUIRED, value) if key not in record]
     except (ValueError, TypeError) as error:
-        raise ValueError(f"{os.fspath(path)!r} is not a record: {error}") from error
+        raise InputError(f"{os.fspath(path)!r} is not a record: {error}") from error
     if missing:
-        raise ValueError(f"{os.fspath(path)!r} is not a record: it lacks {', '.join(missing)}")
+        raise InputError(f"{os.fspath(path)!r} is not a record: it lacks {', '.join(missing)}")
     return record
 
 
@@ -74,7 +75,7 @@ def read_records(folder: str | os.PathLike[str]) -> list[Record]:
     folder = Path(folder)
     paths = sorted((folder / "results").glob("*.json")) or sorted(folder.glob("**/results.json"))
     if not paths:
-        raise ValueError(f"`folder` (={os.fspath(folder)!r}) must hold results of runs (JSON); there are none")
+        raise InputError(f"`folder` (={os.fspath(folder)!r}) must hold results of runs (JSON); there are none")
     return [read_record(path) for path in paths]
 
 
@@ -135,7 +136,7 @@ def metric_of(records: Iterable[Record]) -> Metric:
     metrics = {_metric(record) for record in records}
     if len(metrics) != 1:
         titles = sorted(metric.title for metric in metrics)
-        raise ValueError(
+        raise InputError(
             f"`records` (of {'; '.join(titles) or 'nothing'}) must all have the same metric and scored part"
         )
     return metrics.pop()

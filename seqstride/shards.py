@@ -21,6 +21,7 @@ from typing import TypeVar
 import torch.distributed as dist
 
 from seqstride.distributed import leave_group, rank, world_size
+from seqstride.errors import InputError
 from seqstride.whole_files import whole_file
 
 LARGEST_CHUNK = 256
@@ -118,7 +119,7 @@ def _missing(parts: Path, job: Mapping[str, str], starts: range) -> list[int]:
         before = json.loads(file.read_text(encoding="utf-8"))
         changed = [key for key in job if before.get(key) != job[key]]
         if changed:
-            raise ValueError(
+            raise InputError(
                 f"`output` has begun as {str(parts)!r} with other {', '.join(changed)}: "
                 "the same arguments go on with it, another name begins anew"
             )

@@ -12,6 +12,7 @@ from typing import NamedTuple, TextIO
 
 from seqstride.audio_files import find_recordings
 from seqstride.dataio import load_audio
+from seqstride.errors import InputError
 from seqstride.model import SequenceClassifier, sample_rate_of
 from seqstride.page import require_plotly, view_page
 from seqstride.plot_audio import plot_view
@@ -64,7 +65,7 @@ def draw_strides(
     files = find_recordings([source])
     several = source.is_dir()
     if not several and not output.suffix:
-        raise ValueError(f"`output` (={os.fspath(output)!r}) must be the name of a picture, such as {output}.png")
+        raise InputError(f"`output` (={os.fspath(output)!r}) must be the name of a picture, such as {output}.png")
     names = [file.relative_to(source) if several else Path(file.name) for file in files]
     stems = Counter(name.with_suffix("") for name in names)
     with ExitStack() as stack:

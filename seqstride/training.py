@@ -12,6 +12,7 @@ import torch
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import device_of_rank, leave_group, ranks
+from seqstride.errors import InputError
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
 
@@ -51,7 +52,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
         run_on_main(hparams["prepare"])
     datasets = brain_class.load_data(hparams)
     if hparams["score"] not in datasets:
-        raise ValueError(f"`score` (={hparams['score']!r}) must be one of the splits {', '.join(datasets)}")
+        raise InputError(f"`score` (={hparams['score']!r}) must be one of the splits {', '.join(datasets)}")
 
     brain = brain_class(
         modules=hparams["modules"],
@@ -70,7 +71,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
         valid_loader_kwargs=hparams["valid_dataloader"],
     )
     if brain.test_only and hparams["checkpointer"].recover_if_possible() is None:
-        raise ValueError(f"`output_folder` (={str(output)!r}) must hold a checkpoint for --test_only")
+        raise InputError(f"`output_folder` (={str(output)!r}) must hold a checkpoint for --test_only")
     epochs = list(brain.history.epochs)  # evaluate recovers the best epoch, and the history up to it
     scored = datasets[hparams["score"]]
     brain.evaluate(scored, min_key=brain.selection, test_loader_kwargs=hparams["valid_dataloader"])

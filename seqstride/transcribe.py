@@ -20,6 +20,7 @@ from seqstride.dataio import load_audio, load_features
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
+from seqstride.errors import InputError
 from seqstride.model import FORMAT, build_module, check_description, module_entry, read_model, resolved, write_model
 from seqstride.pieces import Piece, Timed, joined, piece_starts
 from seqstride.units import SPACE, Units, greedy_decode
@@ -158,7 +159,7 @@ class Transcriber(nn.Module):
             return load_audio(self.sample_rate, file, start, stop)
         features, channels = load_features(file), self.encoder.in_channels
         if features.shape[1] != channels:
-            raise ValueError(f"{os.fspath(file)!r} (shape {tuple(features.shape)}) must have shape (T, {channels})")
+            raise InputError(f"{os.fspath(file)!r} (shape {tuple(features.shape)}) must have shape (T, {channels})")
         return features[start:stop]
 
 

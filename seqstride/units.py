@@ -10,6 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from seqstride.errors import InputError
+
 KINDS = ("chars", "words", "pieces")
 BLANK = 0
 SPACE = "▁"
@@ -30,9 +32,9 @@ class Units:
 
     def __init__(self, kind: str, names: Sequence[str], split: Callable[[str], list[str]] | None = None) -> None:
         if kind not in KINDS:
-            raise ValueError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
+            raise InputError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
         if not names:
-            raise ValueError("`names` (empty) must hold at least one unit")
+            raise InputError("`names` (empty) must hold at least one unit")
         self.kind, self.names = kind, list(names)
         self._index = {name: index for index, name in enumerate(names, start=1)}
         self._split = split or _SPLIT[kind]
@@ -41,7 +43,7 @@ class Units:
     def of(cls, kind: str, texts: Iterable[str]) -> Units:
         """All characters or words that the texts have, sorted."""
         if kind not in KINDS:
-            raise ValueError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
+            raise InputError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
         return cls(kind, sorted({name for text in texts for name in _SPLIT[kind](text)}))
 
     @classmethod
@@ -70,7 +72,7 @@ class Units:
                     )
                 except (OSError, RuntimeError) as error:
                     reason = str(error).rpartition("] ")[2]
-                    raise ValueError(f"`pieces` (={options}) must suit SentencePiece's trainer: {reason}") from error
+                    raise InputError(f"`pieces` (={options}) must suit SentencePiece's trainer: {reason}") from error
             os.replace(path.with_suffix(".part"), path)
         processor = sentencepiece.SentencePieceProcessor(model_file=os.fspath(path))
         names = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
@@ -95,7 +97,7 @@ class Units:
 
 
 def _no_split(text: str) -> list[str]:
-    raise ValueError("pieces cannot be cut without SentencePiece's model: these units only decode")
+    raise InputError("pieces cannot be cut without SentencePiece's model: these units only decode")
 
 
 _SPLIT: dict[str, Callable[[str], list[str]]] = {

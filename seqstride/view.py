@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from seqstride.errors import InputError
 from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt_stride import LearntStride
 from seqstride.masks import spectral_mask
@@ -146,7 +147,7 @@ class View:
             ValueError: `seconds` is not positive.
         """
         if not seconds > 0:
-            raise ValueError(f"`seconds` (={seconds}) must be positive")
+            raise InputError(f"`seconds` (={seconds}) must be positive")
         count = max(1, math.ceil(round(self.duration / seconds, 9)))
         edges = np.linspace(self.start, self.stop, count + 1).tolist()
         return [self] if count == 1 else [self._between(*edge) for edge in pairwise(edges)]

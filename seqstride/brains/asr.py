@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
+from seqstride.errors import InputError
 from seqstride.lengths import absolute_lengths
 from seqstride.plot import plot_strides, plot_training
 from seqstride.units import BLANK, SPACE, Units, frames_needed, greedy_decode
@@ -77,12 +78,12 @@ class CTCBrain(DownsamplingBrain):
         super().__init__(*args, **kwargs)
         self.selection = self.hparams.selection
         if self.selection not in ("WER", "CER"):
-            raise ValueError(f"`selection` (={self.selection!r}) must be 'WER' or 'CER'")
+            raise InputError(f"`selection` (={self.selection!r}) must be 'WER' or 'CER'")
         if self.hparams.average < 1:
-            raise ValueError(f"`average` (={self.hparams.average}) must be at least 1")
+            raise InputError(f"`average` (={self.hparams.average}) must be at least 1")
         self.intermediate = getattr(self.hparams, "intermediate", self.intermediate)
         if not 0 <= self.intermediate < 1:
-            raise ValueError(f"`intermediate` (={self.intermediate}) must be at least 0 and below 1")
+            raise InputError(f"`intermediate` (={self.intermediate}) must be at least 0 and below 1")
         self.checkpoints_kept = self.hparams.average
         self.units: Units = self.hparams.unit_names
         self.train_sampler = getattr(self.hparams, "train_batches", None)
@@ -105,7 +106,7 @@ class CTCBrain(DownsamplingBrain):
         for split, dataset in datasets.items():
             lacking = [name for name, item in dataset.data.items() if not str(item.get(key, "")).split()]
             if lacking:
-                raise ValueError(f"`text` (={key!r}) must be a key of every item with words; {split}: {lacking[0]}")
+                raise InputError(f"`text` (={key!r}) must be a key of every item with words; {split}: {lacking[0]}")
             dataset.add_dynamic_item(lambda text: text, takes=[key], provides=["text"])
             dataset.set_output_keys(["id", "signal", "text"])
         texts = [item[key] for item in datasets["train"].data.values()]
@@ -143,7 +144,7 @@ class CTCBrain(DownsamplingBrain):
             logger.warning("%d of %d training items are too short for CTC", len(short), len(train_set))
         if len(short) > UNALIGNABLE_SHARE * len(train_set):
             name, frames, needed = short[0]
-            raise ValueError(
+            raise InputError(
                 f"{len(short)} of {len(train_set)} training items have fewer frames behind strides of "
                 f"{', '.join(f'{stride:g}' for stride in self.strides())} than CTC needs for their "
                 f"`units` (={self.units.kind!r}), such as {name}: {frames} frames, {needed} needed; "
@@ -179,7 +180,7 @@ class CTCBrain(DownsamplingBrain):
         features = [encoded.features]
         if stage == sb.Stage.TRAIN and self.intermediate > 0:
             if encoded.middle is None:
-                raise ValueError(f"`intermediate` (={self.intermediate}) must be 0 with an encoder without `middle`")
+                raise InputError(f"`intermediate` (={self.intermediate}) must be 0 with an encoder without `middle`")
             features.append(encoded.middle)
         logits = self.net("output", stage)(torch.cat(features).transpose(1, 2))
         log_probs, *middle = logits.float().log_softmax(2).chunk(len(features))

@@ -16,6 +16,7 @@ from tqdm import tqdm
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
+from seqstride.errors import InputError
 from seqstride.lengths import absolute_lengths, length_mask, zero_padding
 
 require_torchaudio()
@@ -196,7 +197,7 @@ class DownsamplingBrain(sb.Brain):
                 )
             count = len(loader_kwargs.get("sampler") or loader_kwargs["batch_sampler"])
             if count <= ranks():
-                raise ValueError(f"the training part must give more than {ranks()} processes something; it has {count}")
+                raise InputError(f"the training part must give more than {ranks()} processes something; it has {count}")
         return super().make_dataloader(dataset, stage, ckpt_prefix, **loader_kwargs)
 
     # Optimisation
@@ -260,7 +261,7 @@ class DownsamplingBrain(sb.Brain):
         self.nonfinite_count += not patient
         message = f"the {what} of a batch must be finite; those of {', '.join(items)} are not"
         if self.nonfinite_count > self.nonfinite_patience:
-            raise ValueError(f"{message}, and `nonfinite_patience` (={self.nonfinite_patience}) is exhausted")
+            raise InputError(f"{message}, and `nonfinite_patience` (={self.nonfinite_patience}) is exhausted")
         logger.warning("%s: left out", message)
 
     def learning_rate_share(self, epoch: int) -> float:
@@ -288,7 +289,7 @@ class DownsamplingBrain(sb.Brain):
         """Takes over what a checkpoint inside this epoch kept."""
         states, self.progress.state = self.progress.state.get("ranks", [{}] * ranks()), {}
         if len(states) != ranks():
-            raise ValueError(f"{len(states)} processes began this epoch: as many must go on with it, not {ranks()}")
+            raise InputError(f"{len(states)} processes began this epoch: as many must go on with it, not {ranks()}")
         state = states[rank()]
         self.generators = state.get("generators", {})  # for the first batch: the loader draws a number before it
         if state:

@@ -15,6 +15,7 @@ from seqstride.brains.base import DownsamplingBrain
 from seqstride.codes import describe_coder, save_coder, unit_edges
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.vqvae import Quantized, decode_vectors, duration_plan
+from seqstride.errors import InputError
 from seqstride.lengths import absolute_lengths
 from seqstride.plan import PositionPlan
 from seqstride.plot import plot_training
@@ -77,11 +78,11 @@ class VQVAEBrain(DownsamplingBrain):
             for key in ("wav", *hparams["probes"]):
                 lacking = [name for name, item in dataset.data.items() if key not in item]
                 if lacking:
-                    raise ValueError(f"`manifests` ({split}) must have `{key}` in every item; {lacking[0]} lacks it")
+                    raise InputError(f"`manifests` ({split}) must have `{key}` in every item; {lacking[0]} lacks it")
             dataset.set_output_keys(["id", "signal"])
         for label, split in hparams["probes"].items():
             if split not in datasets:
-                raise ValueError(f"`probes` ({label}: {split!r}) must name one of the splits {', '.join(datasets)}")
+                raise InputError(f"`probes` ({label}: {split!r}) must name one of the splits {', '.join(datasets)}")
         hparams["probes"] = {
             label: split for label, split in hparams["probes"].items() if _can_be_probed(datasets, label, split)
         }

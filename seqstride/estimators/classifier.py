@@ -11,6 +11,7 @@ from sklearn.utils import compute_class_weight
 from sktime.classification.base import BaseClassifier
 from torch import nn
 
+from seqstride.errors import InputError
 from seqstride.estimators.network import resolve_device
 from seqstride.estimators.series import SeriesEstimator
 
@@ -160,7 +161,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
     def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
         super()._check_earlier(earlier)
         if not np.array_equal(earlier["classes_"], self.classes_):
-            raise ValueError(
+            raise InputError(
                 f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
                 "before, for a warm start"
             )

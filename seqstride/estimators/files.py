@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqstride.errors import InputError
 from seqstride.estimators.classifier import SeqStrideClassifier
 
 ENDINGS = (".ts", ".csv", ".parquet")
@@ -64,9 +65,9 @@ def fit_series(
     columns = columns or Columns()
     fitted, scored = read_series(train, columns), read_series(test, columns)
     if fitted.labels is None:
-        raise ValueError(f"`train` (={os.fspath(train)!r}) must have labels")
+        raise InputError(f"`train` (={os.fspath(train)!r}) must have labels")
     if len(set(fitted.labels)) < 2:
-        raise ValueError(f"`train` (={os.fspath(train)!r}) must have two different labels at least")
+        raise InputError(f"`train` (={os.fspath(train)!r}) must have two different labels at least")
     classifier.fit(fitted.series, fitted.labels)
     probabilities = classifier.predict_proba(scored.series)
     predictions = classifier.classes_[probabilities.argmax(1)]
@@ -101,17 +102,17 @@ def read_series(path: str | os.PathLike[str], columns: Columns) -> SeriesFile:
     """
     path = Path(path)
     if path.suffix not in ENDINGS:
-        raise ValueError(f"{os.fspath(path)!r} must be a file of series: {', '.join(ENDINGS)}")
+        raise InputError(f"{os.fspath(path)!r} must be a file of series: {', '.join(ENDINGS)}")
     if not path.is_file():
-        raise ValueError(f"there is no file {os.fspath(path)!r}")
+        raise InputError(f"there is no file {os.fspath(path)!r}")
     with _reasons(path):
         if path.suffix == ".ts":
             return _read_ts(path)
         table = _read_table(path)
     if len(table) == 0:
-        raise ValueError(f"{os.fspath(path)!r} must have at least one row")
+        raise InputError(f"{os.fspath(path)!r} must have at least one row")
     if columns.label in table.columns and table[columns.label].isna().any():
-        raise ValueError(f"{os.fspath(path)!r} must have a label in every row, or no column `{columns.label}`")
+        raise InputError(f"{os.fspath(path)!r} must have a label in every row, or no column `{columns.label}`")
     read = _from_frames if columns.series in table.columns else _from_rows
     return read(table, columns, os.fspath(path))
 
@@ -124,7 +125,7 @@ def _reasons(path: Path) -> Iterator[None]:
     except ImportError:
         raise
     except Exception as error:
-        raise ValueError(f"{os.fspath(path)!r} cannot be read as series: {error}") from error
+        raise InputError(f"{os.fspath(path)!r} cannot be read as series: {error}") from error
 
 
 def _read_ts(path: Path) -> SeriesFile:
@@ -135,7 +136,7 @@ def _read_ts(path: Path) -> SeriesFile:
     nested, labels = loaded if isinstance(loaded, tuple) else (loaded, None)
     series = convert(nested, "nested_univ", "df-list", "Panel")
     if any(np.isinf(frame.to_numpy()).any() for frame in series):
-        raise ValueError("it has infinite values")
+        raise InputError("it has infinite values")
     return SeriesFile(
         [str(index) for index in range(len(series))], series, None if labels is None else np.array(labels, dtype=str)
     )
@@ -147,7 +148,7 @@ def _read_table(path: Path) -> Any:
     if path.suffix == ".csv":
         with open(path, "rb") as file:
             if any(b"\0" in line for line in file):
-                raise ValueError("it is no text: it has zero bytes")
+                raise InputError("it is no text: it has zero bytes")
         with warnings.catch_warnings():
             warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more cells than the header
             return pd.read_csv(path, index_col=False)
@@ -171,7 +172,7 @@ def _from_frames(table: Any, columns: Columns, path: str) -> SeriesFile:
         if labelled:
             found = rows[columns.label].unique()
             if len(found) != 1:
-                raise ValueError(f"{path!r} must have one label for each series; {name} has {len(found)}")
+                raise InputError(f"{path!r} must have one label for each series; {name} has {len(found)}")
             labels.append(str(found[0]))
     return SeriesFile(names, series, np.array(labels) if labelled else None)
 
@@ -187,7 +188,7 @@ def _from_rows(table: Any, columns: Columns, path: str) -> SeriesFile:
     for index, row in enumerate(values.to_numpy(dtype=float)):
         observed = np.flatnonzero(~np.isnan(row))
         if len(observed) == 0:
-            raise ValueError(f"{path!r} must have a value in every series; row {index + 1} has none")
+            raise InputError(f"{path!r} must have a value in every series; row {index + 1} has none")
         series.append(pd.DataFrame({"value": row[: observed[-1] + 1]}))
     labels = np.array([str(label) for label in table[columns.label]]) if labelled else None
     return SeriesFile([str(index) for index in range(len(series))], series, labels)
@@ -198,10 +199,10 @@ def _check_numbers(values: Any, path: str) -> None:
 
     words = [str(name) for name in values.columns if not pd.api.types.is_numeric_dtype(values[name])]
     if words or not len(values.columns):
-        raise ValueError(f"{path!r} must hold numbers beside its labels; not so in {', '.join(words) or 'any column'}")
+        raise InputError(f"{path!r} must hold numbers beside its labels; not so in {', '.join(words) or 'any column'}")
     endless = [str(name) for name in values.columns if np.isinf(values[name].to_numpy(dtype=float)).any()]
     if endless:
-        raise ValueError(f"{path!r} must have finite or missing values; not so in {', '.join(endless)}")
+        raise InputError(f"{path!r} must have finite or missing values; not so in {', '.join(endless)}")
 
 
 def _report(

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from seqstride.errors import InputError
+
 QUANTILES = 1024
 """Values of a channel, evenly spaced in its sorted training values, among which ranks are found."""
 
@@ -40,7 +42,7 @@ class RankHarmonics(nn.Module):
     def __init__(self, channels: int, harmonics: int) -> None:
         super().__init__()
         if not isinstance(harmonics, Integral) or harmonics < 0:
-            raise ValueError(f"`harmonics` (={harmonics!r}) must be an integer of at least 0")
+            raise InputError(f"`harmonics` (={harmonics!r}) must be an integer of at least 0")
         self.harmonics = int(harmonics)
         self.register_buffer("quantiles", torch.zeros(channels, QUANTILES).double())
         self.register_buffer("ranks", torch.zeros(channels, QUANTILES).double())

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pad_sequence
 import seqstride as ss
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import PooledClassifier
+from seqstride.errors import InputError
 
 FRAMES = 1 << 16
 """Frames of a batch in prediction, padding included, where no single item is longer. Results do not depend on it."""
@@ -124,7 +125,7 @@ class Model:
         prepared = [self.norm(item) for item in items]
         for index, item in enumerate(prepared):
             if not bool(item.isfinite().all()):
-                raise ValueError(f"`X` (item {index}) must not have values so far from those that were fitted")
+                raise InputError(f"`X` (item {index}) must not have values so far from those that were fitted")
         return prepared
 
     def predict(self, items: Sequence[Tensor], device: torch.device) -> Tensor:

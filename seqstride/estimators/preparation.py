@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.encoders.heads import FeatureNorm
+from seqstride.errors import InputError
 from seqstride.estimators.harmonics import RankHarmonics
 
 NORMS = ("training", "series", "both")
@@ -36,7 +37,7 @@ class SeriesNorm(nn.Module):
     def __init__(self, channels: int, kind: str, harmonics: int = 0) -> None:
         super().__init__()
         if kind not in NORMS:
-            raise ValueError(f"`normalise` (={kind!r}) must be one of {', '.join(NORMS)}")
+            raise InputError(f"`normalise` (={kind!r}) must be one of {', '.join(NORMS)}")
         self.kind = kind
         self.training_set = FeatureNorm(channels).double()
         self.ranks = RankHarmonics(channels, harmonics)

@@ -19,6 +19,7 @@ import torch
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
+from seqstride.errors import InputError
 from seqstride.estimators.network import resolve_device
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
@@ -45,11 +46,11 @@ def run_estimator(argv: Sequence[str]) -> None:
         ValueError: the recipe, an override or the data is wrong.
     """
     if world_size() > 1:
-        raise ValueError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
+        raise InputError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
     file, run_opts, overrides = sb.parse_arguments(list(argv))
     foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
     if foreign:
-        raise ValueError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
+        raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
@@ -100,7 +101,7 @@ def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     With `score: valid` the test part is not read.
     """
     if hparams["score"] not in ("test", "valid"):
-        raise ValueError(f"`score` (={hparams['score']!r}) must be test or valid")
+        raise InputError(f"`score` (={hparams['score']!r}) must be test or valid")
     parts = hparams["data"]()
     if hparams["score"] == "test":
         return parts["train"], parts["test"]

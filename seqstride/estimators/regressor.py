@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from sktime.regression.base import BaseRegressor
 
+from seqstride.errors import InputError
 from seqstride.estimators.network import resolve_device
 from seqstride.estimators.series import SeriesEstimator
 
@@ -109,7 +110,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
     def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideRegressor:
         values = torch.from_numpy(np.asarray(y, dtype=np.float64))
         if not bool(values.isfinite().all()):
-            raise ValueError("`y` (with a value that is missing or infinite) must be finite")
+            raise InputError("`y` (with a value that is missing or infinite) must be finite")
         self._mean, self._std = float(values.mean()), float(values.std(unbiased=False)) or 1.0
         self._train(X, ((values - self._mean) / self._std).float()[:, None], classes=False)
         return self

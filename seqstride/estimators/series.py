@@ -12,6 +12,7 @@ from sktime.base import BasePanelMixin
 from torch import Tensor
 
 from seqstride.encoders.encoded import Encoded
+from seqstride.errors import InputError
 from seqstride.estimators.network import Model, resolve_device, strides
 from seqstride.estimators.preparation import SeriesNorm, interpolate
 from seqstride.estimators.trainer import Settings, seeded, train
@@ -88,7 +89,7 @@ class SeriesEstimator(BasePanelMixin):
     def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
         before, now = len(earlier["channel_names_"]), len(self.channel_names_)
         if before != now:
-            raise ValueError(f"`X` (with {now} channels) must have {before} channels, as before, for a warm start")
+            raise InputError(f"`X` (with {now} channels) must have {before} channels, as before, for a warm start")
 
     def _items(self, frames: Sequence[Any]) -> list[Tensor]:
         """Data frames (T, C) → series (C, T), gaps interpolated."""
@@ -104,7 +105,7 @@ class SeriesEstimator(BasePanelMixin):
         for index, frame in enumerate(frames):
             names = [str(name) for name in frame.columns]
             if len(names) != len(self.channel_names_):
-                raise ValueError(
+                raise InputError(
                     f"`X` (series {index} with channels {', '.join(names)}) must have the channels of the fitted "
                     f"series: {', '.join(self.channel_names_)}"
                 )
@@ -112,16 +113,16 @@ class SeriesEstimator(BasePanelMixin):
             if names != self.channel_names_ and set(names) == set(self.channel_names_):
                 values = values[[names.index(name) for name in self.channel_names_]]
             if values.shape[1] == 0:
-                raise ValueError(f"`X` (series {index} without frames) must have at least one frame in every series")
+                raise InputError(f"`X` (series {index} without frames) must have at least one frame in every series")
             if np.isinf(values).any():
-                raise ValueError(f"`X` (series {index} with an infinite value) must have finite or missing values")
+                raise InputError(f"`X` (series {index} with an infinite value) must have finite or missing values")
             arrays.append(values)
         return arrays
 
     def _network(self) -> Model:
         self.check_is_fitted()
         if not hasattr(self, "model_"):
-            raise ValueError(
+            raise InputError(
                 f"this {type(self).__name__} has no network: `y` must have one column, of two classes or more"
             )
         return self.model_

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import FeatureNorm
+from seqstride.errors import InputError
 from seqstride.estimators.network import Model, resolve_device, strides
 from seqstride.estimators.trainer import Settings, seeded, train
 
@@ -57,7 +58,7 @@ class RowNorm(nn.Module):
     def __init__(self, columns: int, order: str) -> None:
         super().__init__()
         if order not in ORDERS:
-            raise ValueError(f"`column_order` (={order!r}) must be one of {', '.join(ORDERS)}")
+            raise InputError(f"`column_order` (={order!r}) must be one of {', '.join(ORDERS)}")
         self.order = order
         self.training_set = FeatureNorm(columns).double()
         self.register_buffer("positions", torch.arange(columns))
@@ -204,7 +205,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         check_classification_targets(y)
         classes, indices = np.unique(y, return_inverse=True)
         if earlier is not None and not np.array_equal(earlier["classes_"], classes):
-            raise ValueError(
+            raise InputError(
                 f"`y` (classes {classes.tolist()}) must have the classes {earlier['classes_'].tolist()}, as before, "
                 "for a warm start"
             )

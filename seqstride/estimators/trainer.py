@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 import seqstride as ss
 from seqstride.encoders.heads import PooledClassifier
+from seqstride.errors import InputError
 from seqstride.estimators.network import Network, outputs_of, pad, run_batches, strides
 from seqstride.mixup import mixup
 
@@ -66,18 +67,18 @@ class Settings:
     def __post_init__(self) -> None:
         for name in ("n_epochs", "batch_size", "patience"):
             if getattr(self, name) < 1:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 1")
+                raise InputError(f"`{name}` (={getattr(self, name)}) must be at least 1")
         for name in ("lr", "stride_lr", "weight_decay", "mixup_alpha", "complexity_weight"):
             if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be finite and not negative")
+                raise InputError(f"`{name}` (={getattr(self, name)}) must be finite and not negative")
         for name in ("dropout", "validation_fraction"):
             if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"`{name}` (={getattr(self, name)}) must be at least 0 and below 1")
+                raise InputError(f"`{name}` (={getattr(self, name)}) must be at least 0 and below 1")
         if not 0 < self.crop <= 1:
-            raise ValueError(f"`crop` (={self.crop}) must be above 0 and at most 1")
+            raise InputError(f"`crop` (={self.crop}) must be above 0 and at most 1")
         if isinstance(self.channels, Integral) and isinstance(self.strides, str):
             rule = f"must list the channels of every block where `strides` is {self.strides!r}"
-            raise ValueError(f"`channels` (={self.channels}) {rule}")
+            raise InputError(f"`channels` (={self.channels}) {rule}")
 
     @classmethod
     def of(cls, estimator: Any) -> Settings:
@@ -187,7 +188,7 @@ def train(
             schedule.step()
         record: dict[str, Any] = {"epoch": epoch, "train": count.means()}
         if not math.isfinite(record["train"]["loss"]):
-            raise ValueError(
+            raise InputError(
                 f"training diverged in epoch {epoch}: `lr` (={settings.lr}) must be smaller for these data"
             )
         if held_out:
