@@ -16,6 +16,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from seqstride.errors import InputError
+from seqstride.whole_files import sync
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +59,9 @@ def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = N
                 f"`checksum` (={checksum!r}) must be that of {url}, whose {algorithm} is {found}: the file is damaged "
                 "or has changed; the download was removed"
             )
+    sync(part)
     os.replace(part, path)
+    sync(path.parent)
 
 
 def download_archive(

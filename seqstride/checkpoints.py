@@ -15,6 +15,9 @@ require_torchaudio()
 from speechbrain.utils import checkpoints as sb  # noqa: E402
 from speechbrain.utils.distributed import if_main_process, run_on_main  # noqa: E402
 
+from seqstride.errors import FileError  # noqa: E402
+from seqstride.whole_files import is_write_error, sync  # noqa: E402
+
 
 class Checkpointer(sb.Checkpointer):
     """SpeechBrain's `Checkpointer`, safe against a stop at any moment and a full disk; same arguments.
@@ -32,19 +35,25 @@ class Checkpointer(sb.Checkpointer):
         """As in SpeechBrain; the checkpoint counts from the moment that all its files are there.
 
         Raises:
-            OSError: it cannot be written, such as on a full disk; what was written of it has been deleted, and the
+            FileError: it cannot be written, such as on a full disk; what was written of it has been deleted, and the
                 checkpoints before it are as they were.
         """
         try:
             checkpoint = super().save_checkpoint(*args, **kwargs)
             if if_main_process():
                 description = checkpoint.path / sb.METAFNAME
+                for file in checkpoint.path.iterdir():
+                    sync(file)
                 os.replace(_part(description), description)
-        except (OSError, RuntimeError) as error:  # RuntimeError: torch's writer, which does not say why
+                sync(checkpoint.path)
+                sync(checkpoint.path.parent)
+        except (OSError, RuntimeError) as error:
             if if_main_process():
                 self._clear()
+            if not is_write_error(error, Path(self.checkpoints_dir)):
+                raise
             free = shutil.disk_usage(self.checkpoints_dir).free
-            raise OSError(
+            raise FileError(
                 f"no checkpoint could be written to {os.fspath(self.checkpoints_dir)!r}, where {free / 1e6:.1f} MB are "
                 f"free ({error}); those before it are as they were, and the same command resumes from them"
             ) from error

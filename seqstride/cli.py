@@ -12,6 +12,7 @@ from seqstride.distributed import first_to_fail
 from seqstride.errors import InputError
 from seqstride.recordings_cli import add_recording_commands
 from seqstride.series_cli import add_series_commands
+from seqstride.whole_files import save_figure, whole_file
 
 TRAIN_HELP = """\
 Trains a recipe's method, for example
@@ -191,13 +192,12 @@ def _bench(arguments: argparse.Namespace) -> None:
     print(", ".join(f"{key} {value}" for key, value in machine(arguments.device).items()))
     print(table(results))
     if arguments.json:
-        Path(arguments.json).write_text(
-            json.dumps(to_json(results, arguments.device), indent=1) + "\n", encoding="utf-8"
-        )
+        with whole_file(arguments.json) as part:
+            part.write_text(json.dumps(to_json(results, arguments.device), indent=1) + "\n", encoding="utf-8")
     if arguments.plot:
         from seqstride.plot import plot_costs
 
-        plot_costs(results).savefig(arguments.plot)
+        save_figure(plot_costs(results), arguments.plot)
 
 
 def _train(arguments: argparse.Namespace) -> None:

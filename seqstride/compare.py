@@ -32,6 +32,7 @@ from seqstride.processes import Children, sigterm_as_interrupt
 from seqstride.recipe import BASE, find_recipe_file, merge_recipe, recipe_folds
 from seqstride.results import Record, metric_of, read_record, spread_over, summarise, write_record
 from seqstride.tables import comparison_table
+from seqstride.whole_files import save_figure, whole_file
 
 SUMMARY = "runs.json"
 RECORD = "results.json"
@@ -145,7 +146,8 @@ def compare(
     _run_all(runs, [run for run in runs if run not in finished], output, overrides, jobs, done)
     text = report(content()) if finished else ""
     if finished:
-        (output / "table.md").write_text(text + "\n", encoding="utf-8")
+        with whole_file(output / "table.md") as part:
+            part.write_text(text + "\n", encoding="utf-8")
         _draw(content(), output / "comparison.png")
     return Comparison(text, [failures[run] for run in runs if run in failures])
 
@@ -209,7 +211,7 @@ def _draw(content: dict[str, Any], path: Path) -> None:
 
     runs = content["runs"]
     summaries = summarise(runs, content["arguments"]["methods"])
-    plot_comparison(summaries, title=metric_of(runs).title, over=spread_over(runs)).savefig(path)
+    save_figure(plot_comparison(summaries, title=metric_of(runs).title, over=spread_over(runs)), path)
 
 
 # Arguments

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqstride.errors import InputError
+from seqstride.whole_files import whole_file
 
 if TYPE_CHECKING:
     from seqstride.audio_files import Recording
@@ -239,7 +241,10 @@ def _resynth(arguments: argparse.Namespace) -> None:
         coded = model.encode(load_audio(model.sample_rate, file))
     # samples beyond full scale would wrap around in a file of whole numbers
     waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
+    content = io.BytesIO()
     try:
-        soundfile.write(arguments.output, waveform, model.sample_rate)
-    except (soundfile.SoundFileError, TypeError) as error:  # TypeError: an ending that is none of a sound
+        soundfile.write(content, waveform, model.sample_rate, format=Path(arguments.output).suffix[1:])
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:  # an ending that is none of a sound
         raise InputError(f"`--output` (={arguments.output!r}) cannot be written: {error}") from error
+    with whole_file(arguments.output) as part:
+        part.write_bytes(content.getbuffer())

@@ -6,7 +6,7 @@ import csv
 import os
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
@@ -17,6 +17,7 @@ from seqstride.model import SequenceClassifier, sample_rate_of
 from seqstride.page import require_plotly, view_page
 from seqstride.plot_audio import plot_view
 from seqstride.view import View, view_recording
+from seqstride.whole_files import save_figure, whole_file
 
 
 class Drawn(NamedTuple):
@@ -94,10 +95,12 @@ def draw_strides(
             yield Drawn(file, written, None)
 
 
-def _create(path: Path) -> TextIO:
+@contextmanager
+def _create(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     # surrogateescape: a file name that is no text comes out as the bytes it is
-    return open(path, "w", encoding="utf-8", errors="surrogateescape", newline="")
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield file
 
 
 def _draw(view: View, picture: Path, seconds: float) -> list[Path]:
@@ -107,7 +110,7 @@ def _draw(view: View, picture: Path, seconds: float) -> list[Path]:
     paths = paths if len(parts) > 1 else [picture]
     picture.parent.mkdir(parents=True, exist_ok=True)
     for part, path in zip(parts, paths, strict=True):
-        plot_view(part).savefig(path)
+        save_figure(plot_view(part), path)
     return paths
 
 

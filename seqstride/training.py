@@ -15,6 +15,7 @@ from seqstride.distributed import device_of_rank, leave_group, ranks
 from seqstride.errors import InputError
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
+from seqstride.whole_files import whole_file
 
 require_torchaudio()
 
@@ -46,7 +47,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
     sb.create_experiment_directory(str(output))
-    run_on_main((output / "train.yaml").write_text, [text], {"encoding": "utf-8"})
+    run_on_main(_write_settings, [output / "train.yaml", text])
 
     if hparams["prepare"] is not None:
         run_on_main(hparams["prepare"])
@@ -97,6 +98,11 @@ def _join_group(run_opts: Any) -> Any:
     run_opts = replace(run_opts, **changes, overridden_args={*run_opts.overridden_args, *changes})
     ddp_init_group(run_opts)
     return run_opts
+
+
+def _write_settings(path: Path, text: str) -> None:
+    with whole_file(path) as part:
+        part.write_text(text, encoding="utf-8")
 
 
 def _report(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
@@ -11,6 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from seqstride.errors import InputError
+from seqstride.whole_files import whole_file
 
 KINDS = ("chars", "words", "pieces")
 BLANK = 0
@@ -62,18 +64,19 @@ class Units:
 
         path = Path(model)
         if not path.is_file():
+            trained = io.BytesIO()
+            try:
+                sentencepiece.SentencePieceTrainer.train(
+                    sentence_iterator=iter(" ".join(text.split()) for text in texts),
+                    model_writer=trained,
+                    **{"bos_id": -1, "eos_id": -1, "minloglevel": 1, **options},
+                )
+            except (OSError, RuntimeError) as error:
+                reason = str(error).rpartition("] ")[2]
+                raise InputError(f"`pieces` (={options}) must suit SentencePiece's trainer: {reason}") from error
             path.parent.mkdir(parents=True, exist_ok=True)
-            with open(path.with_suffix(".part"), "wb") as file:
-                try:
-                    sentencepiece.SentencePieceTrainer.train(
-                        sentence_iterator=iter(" ".join(text.split()) for text in texts),
-                        model_writer=file,
-                        **{"bos_id": -1, "eos_id": -1, "minloglevel": 1, **options},
-                    )
-                except (OSError, RuntimeError) as error:
-                    reason = str(error).rpartition("] ")[2]
-                    raise InputError(f"`pieces` (={options}) must suit SentencePiece's trainer: {reason}") from error
-            os.replace(path.with_suffix(".part"), path)
+            with whole_file(path) as part:
+                part.write_bytes(trained.getbuffer())
         processor = sentencepiece.SentencePieceProcessor(model_file=os.fspath(path))
         names = [processor.id_to_piece(index) for index in range(processor.get_piece_size())]
         return cls("pieces", names, processor.encode_as_pieces)

@@ -19,6 +19,7 @@ from seqstride.errors import InputError
 from seqstride.lengths import absolute_lengths
 from seqstride.plot import plot_strides, plot_training
 from seqstride.units import BLANK, SPACE, Units, frames_needed, greedy_decode
+from seqstride.whole_files import save_figure, whole_file
 
 require_torchaudio()
 
@@ -306,12 +307,12 @@ class CTCBrain(DownsamplingBrain):
         )
         save_transcriber(folder, description, {name: self.net(name) for name in self.modules})
         for name, stats in (("wer", self.wer), ("cer", self.cer)):
-            with open(folder / f"{name}.txt", "w", encoding="utf-8") as file:
+            with whole_file(folder / f"{name}.txt") as part, open(part, "w", encoding="utf-8") as file:
                 stats.write_stats(file)
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """`training.png`, the curves of the run, and `strides.png`, three items with what was written where."""
-        plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]).savefig(folder / "training.png")
+        save_figure(plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]), folder / "training.png")
         dataset = datasets[self.hparams.score]
         names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
         chosen = [names[round(share * (len(names) - 1))] for share in (0.1, 0.4, 0.7)]
@@ -324,7 +325,7 @@ class CTCBrain(DownsamplingBrain):
             encoded = self.encoder(x, lengths)
             log_probs = self.net("output")(encoded.features.transpose(1, 2)).float().log_softmax(2)
             written = transcripts(self.units, log_probs, encoded, rate)
-        plot_strides(
+        picture = plot_strides(
             x,
             encoded,
             titles=[transcript.text for transcript in written],
@@ -332,7 +333,8 @@ class CTCBrain(DownsamplingBrain):
             feature_name=self.hparams.feature_name,
             value_name="value, normalised",
             marks=[[(token.text, token.time * rate) for token in transcript.tokens] for transcript in written],
-        ).savefig(folder / "strides.png")
+        )
+        save_figure(picture, folder / "strides.png")
 
 
 def average_states(states: Any) -> dict[str, Tensor]:

@@ -15,6 +15,7 @@ from seqstride.lengths import absolute_lengths
 from seqstride.mixup import mixup
 from seqstride.model import describe, save_model
 from seqstride.plot import plot_strides, plot_training
+from seqstride.whole_files import save_figure
 from seqstride.windows import all_windows, mean_by_owner, random_windows
 
 require_torchaudio()
@@ -144,7 +145,7 @@ class ClassificationBrain(DownsamplingBrain):
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """`training.png`, the curves of the run, and `strides.png`, one item of each of several classes."""
         best = self.history.epochs[-1]
-        plot_training(epochs, chosen=best["epoch"]).savefig(folder / "training.png")
+        save_figure(plot_training(epochs, chosen=best["epoch"]), folder / "training.png")
 
         dataset, label = datasets[self.hparams.score], next(iter(self.hparams.classes))
         chosen = _one_item_of_several_classes(dataset, label)
@@ -154,14 +155,15 @@ class ClassificationBrain(DownsamplingBrain):
             x, lengths = self.front(signal, absolute_lengths(relative, signal.shape[1]))
             encoded = self.encoder(x, lengths)
         items = [item for _, item in chosen]
-        plot_strides(
+        picture = plot_strides(
             x,
             encoded,
             titles=[f"{label} {item[label]}" for item in items],
             frame_rate=self.frame_rate(items[0]),
             feature_name=self.hparams.feature_name,
             value_name="value, normalised",
-        ).savefig(folder / "strides.png")
+        )
+        save_figure(picture, folder / "strides.png")
 
 
 def _one_item_of_several_classes(dataset: Any, label: str, count: int = 4) -> list[tuple[int, dict[str, Any]]]:

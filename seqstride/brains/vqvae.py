@@ -23,6 +23,7 @@ from seqstride.plot_codes import Reconstruction, plot_codes
 from seqstride.probe import code_shares, probe_accuracy
 from seqstride.reconstruction import entropy, undo_norm
 from seqstride.view import DECIBEL
+from seqstride.whole_files import save_figure
 from seqstride.windows import random_windows
 
 require_torchaudio()
@@ -238,7 +239,7 @@ class VQVAEBrain(DownsamplingBrain):
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """`training.png`, the curves of the run, and `units.png`, three recordings with codes and reconstructions."""
-        plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]).savefig(folder / "training.png")
+        save_figure(plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]), folder / "training.png")
         dataset = datasets[self.hparams.score]
         names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
         chosen = [names[round(share * (len(names) - 1))] for share in (0.1, 0.5, 0.8)]
@@ -259,7 +260,7 @@ class VQVAEBrain(DownsamplingBrain):
             for item, (name, count) in enumerate(zip(chosen, prediction.encoded.lengths.tolist(), strict=True))
         ]
         spectrogram = self.net("frontend") if self.hparams.log_mel is None else self.hparams.log_mel
-        plot_codes(items, frame_rate=spectrogram.frame_rate).savefig(folder / "units.png")
+        save_figure(plot_codes(items, frame_rate=spectrogram.frame_rate), folder / "units.png")
 
 
 def _can_be_probed(datasets: dict[str, Any], label: str, split: str) -> bool:

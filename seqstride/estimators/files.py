@@ -14,6 +14,7 @@ import numpy as np
 
 from seqstride.errors import InputError
 from seqstride.estimators.classifier import SeqStrideClassifier
+from seqstride.whole_files import save_figure, whole_file
 
 ENDINGS = (".ts", ".csv", ".parquet")
 
@@ -74,7 +75,7 @@ def fit_series(
 
     output = Path(output)
     output.mkdir(parents=True, exist_ok=True)
-    with open(output / "predictions.csv", "w", encoding="utf-8", newline="") as file:
+    with whole_file(output / "predictions.csv") as part, open(part, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         known = [] if scored.labels is None else ["label"]
         rows.writerow(["series", *known, "predicted", *(f"probability_{name}" for name in classifier.classes_)])
@@ -82,10 +83,11 @@ def fit_series(
             label = [] if scored.labels is None else [scored.labels[index]]
             rows.writerow([name, *label, predicted, *probabilities[index].round(6)])
     titles = [f"{name}: {label}" for name, label in zip(scored.names[:4], predictions[:4], strict=True)]
-    classifier.plot_strides(scored.series[:4], titles=titles).savefig(output / "strides.png")
+    save_figure(classifier.plot_strides(scored.series[:4], titles=titles), output / "strides.png")
     classifier.save(str(output / "model"))
     text = _report(Path(train), Path(test), fitted, scored, classifier, predictions)
-    (output / "report.md").write_text(text + "\n", encoding="utf-8")
+    with whole_file(output / "report.md") as part:
+        part.write_text(text + "\n", encoding="utf-8")
     return text
 
 

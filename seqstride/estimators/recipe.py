@@ -23,6 +23,7 @@ from seqstride.errors import InputError
 from seqstride.estimators.network import resolve_device
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
+from seqstride.whole_files import save_figure, whole_file
 
 require_torchaudio()
 
@@ -55,7 +56,8 @@ def run_estimator(argv: Sequence[str]) -> None:
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
     output.mkdir(parents=True, exist_ok=True)
-    (output / "train.yaml").write_text(text, encoding="utf-8")
+    with whole_file(output / "train.yaml") as part:
+        part.write_text(text, encoding="utf-8")
 
     (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
     model = hparams["model"]
@@ -119,7 +121,7 @@ def _is_ours(model: Any) -> bool:
 
 
 def _write_predictions(path: Path, labels: Sequence[Any], predictions: Sequence[Any]) -> None:
-    with open(path, "w", encoding="utf-8", newline="") as file:
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         rows.writerow(["item", "label", "predicted"])
         rows.writerows([index, *pair] for index, pair in enumerate(zip(labels, predictions, strict=True)))
@@ -156,9 +158,11 @@ def _save(model: Any, folder: Path, rows: Any, labels: Any) -> None:
     """The fitted estimator and its picture."""
     import joblib
 
-    joblib.dump(model, folder / "model.joblib")
+    with whole_file(folder / "model.joblib") as part:
+        joblib.dump(model, part)
     if hasattr(model, "plot_strides"):
         classes = np.unique(labels)
         chosen = classes[np.unique(np.linspace(0, len(classes) - 1, 4).round().astype(int))]
         shown = rows.iloc[[int(np.flatnonzero(labels == name)[0]) for name in chosen]]
-        model.plot_strides(shown, titles=[f"class {name}" for name in chosen]).savefig(folder / "strides.png")
+        picture = model.plot_strides(shown, titles=[f"class {name}" for name in chosen])
+        save_figure(picture, folder / "strides.png")
