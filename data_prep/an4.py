@@ -24,9 +24,10 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_text
 from seqstride.whole_files import whole_file
 
-from .manifest import SPLITS, file_digest, forget, is_prepared, read_text, write_manifests
+from .manifest import SPLITS, file_digest, forget, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 

@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_text
 
 from .audio import BadFiles, check_audio
 from .download import download_archive
-from .manifest import file_digest, is_prepared, read_text, write_manifests
+from .manifest import file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 

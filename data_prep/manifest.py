@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_text
 from seqstride.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -50,18 +51,6 @@ def is_prepared(save_folder: Path, fingerprint: Mapping[str, Any]) -> bool:
     except (OSError, ValueError):  # not there, or not ours
         return False
     return found == fingerprint and all((save_folder / f"{split}.json").is_file() for split in SPLITS)
-
-
-def read_text(file: Path) -> str:
-    """The text of a UTF-8 file, without a mark of the byte order.
-
-    Raises:
-        ValueError: it is none; names the file.
-    """
-    try:
-        return file.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8: {error}") from error
 
 
 def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:

@@ -20,10 +20,11 @@ from typing import Any, Literal
 import numpy as np
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_text
 
 from .audio import BadFiles, check_audio
 from .download import download_archive
-from .manifest import SPLITS, file_digest, is_prepared, read_text, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 import re
@@ -14,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_json, read_text
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ class Recording(NamedTuple):
     """The first sample, of the file."""
     stop: int | None = None
     """The sample behind the last; None: to the end."""
+    problem: str | None = None
+    """What is wrong with its item in a manifest, so that it cannot be read."""
 
 
 def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | None = None) -> list[Recording]:
@@ -53,26 +55,91 @@ def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | 
     file = Path(file)
     if not file.is_file():
         raise InputError(f"`list` (={os.fspath(file)!r}) must be a file")
-    # surrogateescape: names of files need not be text
-    text = file.read_text(encoding="utf-8", errors="surrogateescape")
-    if file.suffix == ".json":
+    if file.suffix.lower() == ".json":
         root = os.fspath(file.parent if data_root is None else data_root)
-        try:
-            listed = [_item(name, item, root) for name, item in json.loads(text).items()]
-        except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
-            raise InputError(
-                f"`list` (={os.fspath(file)!r}) must be a manifest of items with `wav` or `features`: {error!r}"
-            ) from error
+        items = read_json(file, errors="surrogateescape")
+        if not isinstance(items, dict) or (items and not any(map(_path_key, items.values()))):
+            raise InputError(f"`list` (={os.fspath(file)!r}) must be a manifest of items with `wav` or `features`")
+        listed = [_recording(name, item, root) for name, item in items.items()]
     else:
-        listed = [Recording(line, line) for line in text.split("\n") if line.strip()]
+        # surrogateescape: names of files need not be text
+        listed = [Recording(line, line) for line in read_text(file, "surrogateescape").split("\n") if line.strip()]
     if not listed:
         raise InputError(f"`list` (={os.fspath(file)!r}) must list at least one recording")
     return listed
 
 
-def _item(name: str, item: Mapping[str, Any], root: str) -> Recording:
-    path = item["wav"] if "wav" in item else item["features"]
-    return Recording(name, path.replace("{data_root}", root), item.get("start", 0), item.get("stop"))
+def _path_key(item: Any) -> str | None:
+    """The key of an item's path, if it has one."""
+    return next((key for key in ("wav", "features") if isinstance(item, dict) and key in item), None)
+
+
+def _recording(name: str, item: Any, root: str) -> Recording:
+    """What an item of a manifest stands for; a wrong one is named when its turn comes, so that the others are read."""
+    try:
+        key = _path_key(item)
+        if key is None or not isinstance(item[key], str):
+            raise InputError("it must have the path `wav` or `features`")
+        return Recording(name, with_root(item[key], root), *part_of(item))
+    except InputError as error:
+        return Recording(name, name, problem=str(error))
+
+
+def with_root(value: Any, root: str) -> Any:
+    """What stands in a manifest, with `{data_root}` replaced in all its texts, as SpeechBrain does.
+
+    Raises:
+        ValueError: another name in braces; braces that are meant are doubled.
+    """
+    if isinstance(value, dict):
+        return {key: with_root(part, root) for key, part in value.items()}
+    if isinstance(value, list):
+        return [with_root(part, root) for part in value]
+    if not isinstance(value, str):
+        return value
+    try:
+        return value.format_map({"data_root": root})
+    except (KeyError, IndexError, AttributeError, ValueError) as error:
+        raise InputError(f"{value!r} must have no names in braces but {{data_root}}: {error!r}") from error
+
+
+def part_of(item: Mapping[str, Any]) -> tuple[int, int | None]:
+    """`start` and `stop` of a manifest's item: its first sample (or frame of features), and the one behind the last.
+
+    Raises:
+        ValueError: they are no whole numbers (whole numbers as text are fine), or `stop` is not above `start`.
+    """
+    start, stop = _samples(item, "start"), _samples(item, "stop")
+    start = 0 if start is None else start
+    if stop is not None and stop <= start:
+        raise InputError(f"`stop` (={item['stop']!r}) must be above `start` (={start}); both count samples of the file")
+    return start, stop
+
+
+def _samples(item: Mapping[str, Any], key: str) -> int | None:
+    value = item.get(key)
+    if isinstance(value, str) and re.fullmatch(r"\s*\+?[0-9]+\s*", value):
+        value = int(value)
+    if value is None or (type(value) is int and value >= 0):
+        return value
+    raise InputError(f"`{key}` (={value!r}) must be a whole number of samples of the file (not seconds), at least 0")
+
+
+@contextmanager
+def naming(recording: Recording) -> Iterator[None]:
+    """Around the reading of a recording: errors name its item in the manifest.
+
+    Raises:
+        ValueError: there is something wrong with the item, or there was an error inside.
+    """
+    try:
+        if recording.problem is not None:
+            raise InputError(recording.problem)
+        yield
+    except InputError as error:
+        if recording.name == recording.path and recording.problem is None:
+            raise
+        raise InputError(f"item {shown(recording.name)!r}: {error}") from error
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

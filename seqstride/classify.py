@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from seqstride.audio_files import Recording
+from seqstride.audio_files import Recording, naming
 from seqstride.batches import in_batches
 from seqstride.dataio import load_audio
 from seqstride.model import Decision, SequenceClassifier, sample_rate_of
@@ -42,7 +42,8 @@ def classify_files(
     device = next(model.parameters()).device
 
     def read(recording: Recording) -> Tensor:
-        return load_audio(rate, recording.path, recording.start, recording.stop)
+        with naming(recording):
+            return load_audio(rate, recording.path, recording.start, recording.stop)
 
     def decide(signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
         return model.decide(signal.to(device), lengths.to(device))

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 import seqstride as ss
-from seqstride.audio_files import Recording
+from seqstride.audio_files import Recording, naming
 from seqstride.dataio import load_audio
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
@@ -235,7 +235,8 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
     device = next(model.parameters()).device
     for recording in recordings:
         try:
-            waveform = load_audio(model.sample_rate, recording.path, recording.start, recording.stop)
+            with naming(recording):
+                waveform = load_audio(model.sample_rate, recording.path, recording.start, recording.stop)
         except ValueError as error:
             yield recording, error
         else:

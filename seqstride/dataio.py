@@ -19,13 +19,15 @@ from seqstride.errors import InputError
 
 require_torchaudio()
 
-from speechbrain.dataio.dataio import load_data_json  # noqa: E402
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
-from seqstride.audio_files import blocks, open_recording  # noqa: E402
+from seqstride.audio_files import blocks, open_recording, part_of, with_root  # noqa: E402
+from seqstride.text_files import read_json  # noqa: E402
 
 FARTHEST_RATE = 100
 """How many times faster or slower than the wanted rate a recording may be sampled."""
+ESTIMATED = ("MP3", "MPEG")
+"""Formats whose header need not know the length."""
 PIECE = 10_000_000  # samples that are resampled at once …
 REACH = 8  # … with the periods around them that filters reach: 6 zero crossings of the lower rate, and some
 
@@ -38,8 +40,8 @@ def open_manifests(
     """Data sets whose items have `signal`: a mono waveform (S,) at `sample_rate`, or features (T, C), float32.
 
     Args:
-        manifests: split → SpeechBrain JSON manifest. An item has `wav`, an audio file, with `start` and `stop` in
-            samples of the file where it is only a part of it; or `features`, a .npy file (T, C).
+        manifests: split → SpeechBrain JSON manifest. An item has `wav`, an audio file, or `features`, a .npy file
+            (T, C); with `start` and `stop` in samples (or frames) of the file where it is only a part of it.
         sample_rate: of the waveforms, Hz; recordings at other rates are resampled. None for features.
         data_root: what `{data_root}` in the paths stands for; None: the manifest's folder.
 
@@ -47,7 +49,8 @@ def open_manifests(
         split → `DynamicItemDataset`.
 
     Raises:
-        ValueError: a manifest is missing, empty or not one; an item lacks its file, or what its duration follows from.
+        ValueError: a manifest is missing, empty or not one; an item lacks its file, or what its duration follows from;
+            or its `start` and `stop` are no samples of the file.
 
     A path may lead anywhere: manifests of recordings that lie elsewhere are usual, and what they name is only read.
     """
@@ -58,35 +61,76 @@ def open_manifests(
         root = Path(manifest).parent if data_root is None else data_root
         where = f"`manifests` ({split}={os.fspath(manifest)!r})"
         try:
-            items = load_data_json(str(manifest), replacements={"data_root": os.fspath(root)})
+            items = with_root(read_json(manifest), os.fspath(root))
             if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
                 raise InputError("it must map ids to items, which are mappings, too")
-        except Exception as error:  # of the JSON parser, and of SpeechBrain where the content is none of its own
-            raise InputError(f"{where} must be a SpeechBrain manifest: {error!r}") from error
+        except InputError as error:
+            raise InputError(f"{where} must be a SpeechBrain manifest: {error}") from error
         if not items:
             raise InputError(f"{where} must list at least one item")
         key = "wav" if "wav" in next(iter(items.values())) else "features"
-        for name, item in items.items():
-            _check_item(f"{where}, item {name!r}", item, key)
+        items = {name: _checked(f"{where}, item {name!r}", item, key) for name, item in items.items()}
+        _check_ends(where, items, key)
+        datasets[split] = DynamicItemDataset(items)
         if key == "features":
-            datasets[split] = DynamicItemDataset(items)
-            datasets[split].add_dynamic_item(load_features, takes=["features"], provides=["signal"])
+            datasets[split].add_dynamic_item(load_features, takes=["features", "start", "stop"], provides=["signal"])
             continue
         if sample_rate is None:
             raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
-        whole = {"start": 0, "stop": None}
-        datasets[split] = DynamicItemDataset({name: {**whole, **item} for name, item in items.items()})
         load = partial(load_audio, sample_rate)
         datasets[split].add_dynamic_item(load, takes=["wav", "start", "stop"], provides=["signal"])
     return datasets
 
 
-def _check_item(where: str, item: Mapping[str, Any], key: str) -> None:
+def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An item with whole numbers for its `start` and `stop`."""
     if not isinstance(item.get(key), str):
         raise InputError(f"{where} must have the path `{key}`, as the first item has")
     times = ["duration"] if "duration" in item else ["length", "frame_rate"]
     if not all(isinstance(item.get(time), int | float) and 0 < item[time] < math.inf for time in times):
         raise InputError(f"{where} must have its `duration` in seconds, or `length` in frames and `frame_rate`")
+    try:
+        start, stop = part_of(item)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return {**item, "start": start, "stop": stop}
+
+
+def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) -> None:
+    """Parts of files must lie inside of them; headers are read of those only that items take parts of.
+
+    A file that cannot be opened, or whose header does not know its length, is left to whoever loads it.
+    """
+    lengths: dict[str, float] = {}
+    for name, item in items.items():
+        path, start, stop = item[key], item["start"], item["stop"]
+        if not start and stop is None:
+            continue
+        if path not in lengths:
+            lengths[path] = _samples_in(path) if key == "wav" else _frames_in(path)
+        beyond = "start" if start >= lengths[path] else "stop" if (stop or 0) > lengths[path] else None
+        if beyond:
+            raise InputError(
+                f"{where}, item {name!r}: `{beyond}` (={item[beyond]}) must lie within the {lengths[path]} "
+                f"{'samples' if key == 'wav' else 'frames'} of {path!r}"
+            )
+
+
+def _samples_in(recording: str) -> float:
+    """By its header; infinite where that is not known."""
+    try:
+        with open_recording(recording) as audio:
+            return audio.frames if audio.frames > 0 and audio.format not in ESTIMATED else math.inf
+    except InputError:
+        return math.inf
+
+
+def _frames_in(features: str) -> float:
+    """By its header; infinite where that is not known."""
+    try:
+        return len(np.lib.format.open_memmap(features, mode="r"))
+    except (OSError, ValueError, EOFError, TypeError):
+        return math.inf
 
 
 def labelled_signals(
@@ -146,8 +190,8 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
         (S,) float32, full scale ±1.
 
     Raises:
-        ValueError: the file cannot be read, is cut short, has no samples, some that are not finite, or a rate that is
-            far from `sample_rate`; its name is in the message.
+        ValueError: the file cannot be read, is cut short, ends before `stop`, has no samples, some that are not finite,
+            or a rate that is far from `sample_rate`; its name is in the message.
     """
     path = os.fspath(path)
     mono = bytearray()
@@ -160,6 +204,7 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
                 )
             for block in blocks(audio, start, stop):
                 mono += block.mean(1).tobytes()
+            _check_part(start, stop, len(mono) // 4)
     except ValueError as error:
         raise InputError(f"{path!r} cannot be read as audio: {error}") from error
     if not mono:
@@ -190,12 +235,16 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
-def load_features(path: str | os.PathLike[str]) -> Tensor:
-    """Reads the features (T, C) of a .npy file, float32.
+def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
+    """Reads the features (T, C) of a .npy file, or a part of them, float32.
+
+    Args:
+        path: of the file.
+        start, stop: first frame and the one behind the last.
 
     Raises:
-        ValueError: the file cannot be read, is not of that form, or has values that are not finite; its name is in the
-            message.
+        ValueError: the file cannot be read, is not of that form, ends before `stop`, or has values that are not finite;
+            its name is in the message.
     """
     try:
         if not os.path.isfile(path):
@@ -204,10 +253,19 @@ def load_features(path: str | os.PathLike[str]) -> Tensor:
         features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         if features.ndim != 2 or features.dtype.kind not in "fiu":
             raise InputError("it must hold real numbers of shape (T, C)")
+        _check_part(start, stop, len(features[start:stop]))
         with np.errstate(over="ignore"):
-            features = features.astype(np.float32)
+            features = features[start:stop].astype(np.float32)
         if not features.size or not np.isfinite(features).all():
             raise InputError("it must hold at least one frame, and finite values only")
     except (OSError, ValueError, EOFError) as error:
         raise InputError(f"{os.fspath(path)!r} cannot be read as features (.npy): {error}") from error
     return torch.from_numpy(features)
+
+
+def _check_part(start: int, stop: int | None, found: int) -> None:
+    """A part of a file must lie inside of it; `found` are the samples or frames that were there."""
+    if start and not found:
+        raise InputError(f"`start` (={start}) must be before its end")
+    if stop is not None and found < stop - start:
+        raise InputError(f"`stop` (={stop}) must be at most {start + found}, where it ends")

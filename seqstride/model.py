@@ -25,6 +25,7 @@ import seqstride as ss
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.errors import InputError
+from seqstride.text_files import read_json
 from seqstride.whole_files import whole_file
 from seqstride.windows import cut, mean_by_owner, window_starts
 
@@ -281,7 +282,7 @@ def read_model(folder: str | os.PathLike[str], make: Callable[[Mapping[str, Any]
         if not (folder / name).is_file():
             raise InputError(f"`folder` (={os.fspath(folder)!r}) must hold a trained model; there is no {name}")
     try:
-        description = json.loads((folder / "model.json").read_text(encoding="utf-8"))
+        description = read_json(folder / "model.json")
         model = make(description)
     except Exception as error:  # wrong keys, types and sizes fail in many ways
         reason = error if isinstance(error, ValueError) else repr(error)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_text
 
 BASE = "train.yaml"
 MOST_NODES = 100_000
@@ -119,8 +120,8 @@ def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
 
 def _read_text(file: Path) -> str:
     try:
-        return file.read_text(encoding="utf-8")
-    except UnicodeDecodeError as error:
+        return read_text(file)
+    except InputError as error:
         raise InputError(f"{file} is not valid YAML: {error}") from error
 
 

@@ -232,11 +232,12 @@ def _resynth(arguments: argparse.Namespace) -> None:
 
     from seqstride.codes import from_json, load_coder
     from seqstride.dataio import load_audio
+    from seqstride.text_files import read_text
 
     model = load_coder(arguments.model)
     file = Path(arguments.file)
     if file.suffix == ".json":
-        coded = from_json(model, file.read_text(encoding="utf-8"))
+        coded = from_json(model, read_text(file))
     else:
         coded = model.encode(load_audio(model.sample_rate, file))
     # samples beyond full scale would wrap around in a file of whole numbers

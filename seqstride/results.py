@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqstride.errors import InputError
+from seqstride.text_files import read_json
 from seqstride.whole_files import whole_file
 
 REQUIRED = (
@@ -56,7 +57,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         ValueError: the file is not a record.
     """
     try:
-        record = json.loads(Path(path).read_text(encoding="utf-8"))
+        record = read_json(path)
         value = "metric" if "metric" in record else "test_accuracy"
         missing = [key for key in (*REQUIRED, value) if key not in record]
     except (ValueError, TypeError) as error:

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqstride.audio_files import Recording
+from seqstride.audio_files import Recording, naming
 from seqstride.batches import in_batches
 from seqstride.dataio import load_audio, load_features
 from seqstride.encoders.conformer import ConformerEncoder
@@ -157,10 +157,10 @@ class Transcriber(nn.Module):
         """
         if self.sample_rate is not None:
             return load_audio(self.sample_rate, file, start, stop)
-        features, channels = load_features(file), self.encoder.in_channels
+        features, channels = load_features(file, start, stop), self.encoder.in_channels
         if features.shape[1] != channels:
             raise InputError(f"{os.fspath(file)!r} (shape {tuple(features.shape)}) must have shape (T, {channels})")
-        return features[start:stop]
+        return features
 
 
 def transcribe_files(
@@ -176,7 +176,8 @@ def transcribe_files(
     device = next(model.parameters()).device
 
     def read(recording: Recording) -> Tensor:
-        return model.read(recording.path, recording.start, recording.stop)
+        with naming(recording):
+            return model.read(recording.path, recording.start, recording.stop)
 
     def decide(signal: Tensor, lengths: Tensor) -> list[Transcript]:
         if int(lengths.max()) <= PIECE_SECONDS * model.signal_rate:

@@ -1,0 +1,73 @@
+"""Texts that users give: UTF-8, with or without a mark of the byte order, and lines that end in any way."""
+
+from __future__ import annotations
+
+import codecs
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from seqstride.errors import FileError, InputError
+
+_MARKS = {
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_BE: "UTF-32",
+    codecs.BOM_UTF16_LE: "UTF-16",
+    codecs.BOM_UTF16_BE: "UTF-16",
+}
+
+
+def read_text(file: str | os.PathLike[str], errors: str = "strict") -> str:
+    """The text of a file in UTF-8, without a mark of the byte order, and with `\\n` at the end of every line.
+
+    Args:
+        file: to be read.
+        errors: as in `bytes.decode`; "surrogateescape" where it lists names of files, which need not be text.
+
+    Raises:
+        FileError: it cannot be read.
+        InputError: it is no text in UTF-8; names the file.
+    """
+    try:
+        content = Path(file).read_bytes()
+    except OSError as error:
+        raise FileError(f"{os.fspath(file)!r} cannot be read: {error.strerror or error}") from error
+    for mark, name in _MARKS.items():
+        if content.startswith(mark):
+            raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8; it is one in {name}: save it as UTF-8")
+    if b"\0" in content:
+        raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8; it has zero bytes")
+    try:
+        text = content.decode("utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise InputError(
+            f"{os.fspath(file)!r} must be a text in UTF-8; line {line} is not (byte 0x{content[error.start]:02x}): "
+            "save it as UTF-8"
+        ) from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(file: str | os.PathLike[str], errors: str = "strict") -> Any:
+    """What a JSON file says; arguments as in `read_text`.
+
+    Raises:
+        FileError: it cannot be read.
+        InputError: it is no JSON in UTF-8, or has a key twice, of which one would be lost; names the file.
+    """
+    text = read_text(file, errors)
+    try:
+        return json.loads(text, object_pairs_hook=_once)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{os.fspath(file)!r} must be JSON: {error}") from error
+
+
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    mapping: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in mapping:
+            raise InputError(f"it has the key {key!r} twice")
+        mapping[key] = value
+    return mapping

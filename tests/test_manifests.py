@@ -1,0 +1,175 @@
+"""Manifests and lists: marks of the byte order, parts of recordings, and items that are wrong."""
+
+from __future__ import annotations
+
+import codecs
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from tiny_models import resnet, saved, tones
+
+from seqstride.audio_files import read_list
+from seqstride.cli import main
+from seqstride.dataio import labelled_signals, load_features, open_manifests
+from seqstride.text_files import read_json, read_text
+
+RATE = 8000
+SAMPLES = 2400
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(resnet("average"), tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def wav(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "a.wav", tones(SAMPLES / RATE).numpy(), RATE)
+    return tmp_path / "a.wav"
+
+
+def manifest(folder: Path, items: dict[str, Any]) -> Path:
+    item = {"wav": "{data_root}/a.wav", "duration": 0.3, "label": "x"}
+    file = folder / "train.json"
+    file.write_text(json.dumps({name: {**item, **own} for name, own in items.items()}))
+    return file
+
+
+# Texts
+
+
+@pytest.mark.parametrize("mark", [b"", codecs.BOM_UTF8])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_byte_order_mark_and_any_ends_of_lines_are_accepted(mark: bytes, end: str, wav: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.txt"
+    listed.write_bytes(mark + f"{wav}{end}{wav}{end}".encode())
+    assert [item.path for item in read_list(listed)] == [str(wav), str(wav)]
+    items = {name: {"wav": "{data_root}/a.wav", "duration": 0.3, "label": "ö"} for name in "ab"}
+    for name in ("list.json", "LIST.JSON"):
+        file = tmp_path / name
+        file.write_bytes(mark + json.dumps(items, indent=1, ensure_ascii=False).replace("\n", end).encode())
+        assert [(item.name, item.path) for item in read_list(file)] == [("a", str(wav)), ("b", str(wav))]
+    datasets, classes = labelled_signals({"train": file}, ["label"], RATE)
+    assert classes == {"label": ["ö"]}
+    assert len(datasets["train"][0]["signal"]) == SAMPLES
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("ä\n".encode("utf-16"), "must be a text in UTF-8; it is one in UTF-16: save it as UTF-8"),
+        ("ä\n".encode("utf-32"), "must be a text in UTF-8; it is one in UTF-32"),
+        ("ab\n".encode("utf-16-le"), "must be a text in UTF-8; it has zero bytes"),
+        (b"a\nb\n\xe4\n", r"must be a text in UTF-8; line 3 is not \(byte 0xe4\)"),
+    ],
+)
+def test_what_is_no_utf8_is_said_in_one_line(content: bytes, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "table.txt"
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=rf"'.*table\.txt' {message}"):
+        read_text(file)
+
+
+def test_a_key_that_is_there_twice_would_lose_an_item(tmp_path: Path) -> None:
+    file = tmp_path / "train.json"
+    file.write_text('{"a": {"wav": "1.wav", "duration": 1}, "a": {"wav": "2.wav", "duration": 1}}')
+    for read in (read_json, read_list, lambda file: open_manifests({"train": file}, RATE)):
+        with pytest.raises(ValueError, match="it has the key 'a' twice"):
+            read(file)
+
+
+# Parts of recordings
+
+WRONG = [
+    ({"start": 0.05, "stop": 0.2}, "`start` (=0.05) must be a whole number of samples of the file (not seconds)"),
+    ({"stop": 0.2}, "`stop` (=0.2) must be a whole number of samples"),
+    ({"stop": 1600.0}, "`stop` (=1600.0) must be a whole number of samples"),
+    ({"stop": "0.2"}, "`stop` (='0.2') must be a whole number of samples"),
+    ({"stop": ""}, "`stop` (='') must be a whole number of samples"),
+    ({"start": "soon"}, "`start` (='soon') must be a whole number of samples"),
+    ({"start": True}, "`start` (=True) must be a whole number of samples"),
+    ({"start": [3]}, "`start` (=[3]) must be a whole number of samples"),
+    ({"start": -1}, "`start` (=-1) must be a whole number of samples of the file (not seconds), at least 0"),
+    ({"start": "-1"}, "`start` (='-1') must be a whole number of samples"),
+    ({"start": 500, "stop": 500}, "`stop` (=500) must be above `start` (=500)"),
+    ({"start": "500", "stop": "100"}, "`stop` (='100') must be above `start` (=500)"),
+]
+BEYOND = [({"stop": SAMPLES + 1}, "stop"), ({"start": SAMPLES}, "start"), ({"start": 9000, "stop": 9999}, "start")]
+
+
+def test_parts_are_samples_also_where_they_are_written_as_text(wav: Path, tmp_path: Path, model: Path) -> None:
+    parts = {"text": ("800", " 1600 "), "numbers": (800, 1600), "open": (800, None), "all": (None, SAMPLES)}
+    file = manifest(tmp_path, {name: dict(zip(("start", "stop"), part, strict=True)) for name, part in parts.items()})
+    whole = tones(SAMPLES / RATE).numpy()
+    signals = [np.asarray(item["signal"]) for item in labelled_signals({"train": file}, ["label"], RATE)[0]["train"]]
+    for signal, (start, stop) in zip(signals, [(800, 1600), (800, 1600), (800, None), (0, None)], strict=True):
+        np.testing.assert_allclose(signal, whole[start:stop], atol=1e-4)
+    assert [tuple(item)[2:4] for item in read_list(file)] == [(800, 1600), (800, 1600), (800, None), (0, SAMPLES)]
+
+
+@pytest.mark.parametrize(("part", "message"), WRONG)
+def test_wrong_parts_stop_a_training_before_it_begins(
+    part: dict[str, Any], message: str, wav: Path, tmp_path: Path
+) -> None:
+    file = manifest(tmp_path, {"good": {}, "bad": part})
+    with pytest.raises(ValueError, match="train") as caught:
+        open_manifests({"train": file}, RATE)
+    assert f"item 'bad': {message}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("part", "key"), BEYOND)
+def test_parts_beyond_the_end_stop_a_training_before_it_begins(
+    part: dict[str, Any], key: str, wav: Path, tmp_path: Path
+) -> None:
+    file = manifest(tmp_path, {"good": {"stop": SAMPLES}, "bad": part})
+    with pytest.raises(ValueError, match="train") as caught:
+        open_manifests({"train": file}, RATE)
+    assert f"item 'bad': `{key}` (={part[key]}) must lie within the {SAMPLES} samples of '{wav}'" in str(caught.value)
+
+
+def test_items_that_are_wrong_are_named_and_the_others_are_done(
+    wav: Path, tmp_path: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bad = [
+        *WRONG,
+        ({"stop": SAMPLES + 1}, f"`stop` (={SAMPLES + 1}) must be at most {SAMPLES}, where it ends"),
+        ({"start": SAMPLES}, f"`start` (={SAMPLES}) must be before its end"),
+        ({"wav": 3}, "it must have the path `wav` or `features`"),
+        ({"wav": "{other}/a.wav"}, "must have no names in braces but {data_root}"),
+        ({"wav": "{data_root}/absent.wav"}, "there is no such file"),
+    ]
+    items = {"first": {}, **{f"bad {index}": part for index, (part, _) in enumerate(bad)}, "last": {"stop": "1600"}}
+    file = manifest(tmp_path, items)
+    assert main(["classify", "--list", str(file), "--model", str(model)]) == 2
+    captured = capsys.readouterr()
+    assert [line.split(":")[0] for line in captured.out.splitlines()] == ["first", "last"]
+    errors = captured.err.splitlines()
+    assert len(errors) == len(bad)
+    for index, ((_, message), line) in enumerate(zip(bad, errors, strict=True)):
+        assert line.startswith(f"seqstride: item 'bad {index}': ")
+        assert message in line
+
+    table = tmp_path / "labels.csv"
+    assert main(["classify", "--list", str(file), "--model", str(model), "--csv", str(table)]) == 2
+    assert len(table.read_text().splitlines()) == 1 + len(items)
+
+
+def test_parts_of_features_are_frames(tmp_path: Path) -> None:
+    values = np.arange(20, dtype=np.float32).reshape(10, 2)
+    np.save(tmp_path / "a.npy", values)
+    item = {"features": "{data_root}/a.npy", "length": 4, "frame_rate": 100}
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps({"a": {**item, "start": 2, "stop": "6"}, "b": item}))
+    dataset = open_manifests({"train": file})["train"]
+    dataset.set_output_keys(["signal"])
+    np.testing.assert_array_equal(dataset[0]["signal"], values[2:6])
+    np.testing.assert_array_equal(dataset[1]["signal"], values)
+    file.write_text(json.dumps({"c": {**item, "stop": 11}}))
+    with pytest.raises(ValueError, match=r"item 'c': `stop` \(=11\) must lie within the 10 frames of '.*a\.npy'"):
+        open_manifests({"train": file})
+    with pytest.raises(ValueError, match=r"a\.npy' cannot be read as features.*`stop` \(=11\) must be at most 10"):
+        load_features(tmp_path / "a.npy", 0, 11)
