@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -73,17 +73,41 @@ def open_manifests(
         _check_ends(where, items, key)
         datasets[split] = DynamicItemDataset(items)
         if key == "features":
-            datasets[split].add_dynamic_item(load_features, takes=["features", "start", "stop"], provides=["signal"])
+            add_item(datasets[split], where, load_features, takes=["features", "start", "stop"], provides="signal")
             continue
         if sample_rate is None:
             raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
         load = partial(load_audio, sample_rate)
-        datasets[split].add_dynamic_item(load, takes=["wav", "start", "stop"], provides=["signal"])
+        add_item(datasets[split], where, load, takes=["wav", "start", "stop"], provides="signal")
     return datasets
+
+
+def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequence[str], provides: str) -> None:
+    """Adds what is computed for every item, under a key that no item of the manifest has.
+
+    In SpeechBrain a key of the manifest hides a computed item of the same name: training would see the manifest's.
+
+    Args:
+        dataset: a `DynamicItemDataset`.
+        where: the manifest, for the error.
+        function: of the keys `takes`.
+        provides: the key of its result.
+
+    Raises:
+        InputError: an item has that key.
+    """
+    for name, item in dataset.data.items():
+        if provides in item:
+            raise InputError(
+                f"{where}, item {name!r} must not have the key {provides!r}, which is computed here: rename it"
+            )
+    dataset.add_dynamic_item(function, takes=list(takes), provides=[provides])
 
 
 def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
     """An item with whole numbers for its `start` and `stop`."""
+    if "id" in item:
+        raise InputError(f"{where} must not have the key 'id', which SpeechBrain keeps for the item's name: rename it")
     if not isinstance(item.get(key), str):
         raise InputError(f"{where} must have the path `{key}`, as the first item has")
     times = ["duration"] if "duration" in item else ["length", "frame_rate"]
@@ -167,7 +191,8 @@ def labelled_signals(
             unknown = {item[label] for item in dataset.data.values()} - set(indices)
             if unknown:
                 raise InputError(f"`manifests` ({split}) has labels that train lacks: {', '.join(sorted(unknown))}")
-            dataset.add_dynamic_item(indices.__getitem__, takes=[label], provides=[f"target_{label}"])
+            where = f"`manifests` ({split}={os.fspath(manifests[split])!r})"
+            add_item(dataset, where, indices.__getitem__, takes=[label], provides=f"target_{label}")
     for dataset in datasets.values():
         dataset.set_output_keys(["id", "signal", *(f"target_{label}" for label in labels)])
     return datasets, classes

@@ -6,6 +6,7 @@ import logging
 import resource
 import sys
 import time
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -38,6 +39,9 @@ logger = logging.getLogger(__name__)
 OF_FIXED_BATCHES = ("batch_size", "shuffle")  # options of a loader whose batches are not made by length
 UNALIGNABLE_SHARE = 0.01
 """The largest share of the training items that may be too short for their units."""
+UNKNOWN_SHARE = 0.01
+"""The largest share of the training items whose texts may have what no unit stands for."""
+UNITS_SHOWN = 8
 
 
 class Prediction(NamedTuple):
@@ -108,8 +112,7 @@ class CTCBrain(DownsamplingBrain):
             lacking = [name for name, item in dataset.data.items() if not str(item.get(key, "")).split()]
             if lacking:
                 raise InputError(f"`text` (={key!r}) must be a key of every item with words; {split}: {lacking[0]}")
-            dataset.add_dynamic_item(lambda text: text, takes=[key], provides=["text"])
-            dataset.set_output_keys(["id", "signal", "text"])
+            dataset.set_output_keys({"id": "id", "signal": "signal", "text": key})
         texts = [item[key] for item in datasets["train"].data.values()]
         if hparams["units"] == "pieces":
             model = Path(hparams["save_folder"]) / "pieces.model"
@@ -118,9 +121,7 @@ class CTCBrain(DownsamplingBrain):
         else:
             units = Units.of(hparams["units"], texts)
         for split, dataset in datasets.items():
-            unknown = {name for item in dataset.data.values() for name in units.unknown(item[key])}
-            if unknown:
-                logger.warning("%s has units that the training part lacks: %s", split, ", ".join(sorted(unknown)))
+            _check_units(units, split, {name: item[key] for name, item in dataset.data.items()})
         hparams["unit_names"] = units
         hparams["modules"]["output"] = nn.Linear(hparams["modules"]["encoder"].out_channels, len(units))
         hparams["checkpointer"].add_recoverable("output", hparams["modules"]["output"])
@@ -335,6 +336,31 @@ class CTCBrain(DownsamplingBrain):
             marks=[[(token.text, token.time * rate) for token in transcript.tokens] for transcript in written],
         )
         save_figure(picture, folder / "strides.png")
+
+
+def _check_units(units: Units, split: str, texts: dict[str, str]) -> None:
+    """Reports what `encode` leaves out of the texts of a split, item → text.
+
+    Raises:
+        InputError: more than `UNKNOWN_SHARE` of the training items lose something.
+    """
+    unknown = {name: names for name, text in texts.items() if (names := units.unknown(text))}
+    if not unknown:
+        return
+    counts = Counter(name for names in unknown.values() for name in names)
+    most = ", ".join(f"{name!r} ({count} times)" for name, count in counts.most_common(UNITS_SHOWN))
+    others = f" and {len(counts) - UNITS_SHOWN} others" if len(counts) > UNITS_SHOWN else ""
+    item = next(iter(unknown))
+    found = (
+        f"{len(unknown)} of {len(texts)} texts of {split} have what no unit stands for: {most}{others}; "
+        f"such as {item}: {texts[item]!r}"
+    )
+    if split == "train" and len(unknown) > UNKNOWN_SHARE * len(texts):
+        raise InputError(
+            f"{found}. At most {UNKNOWN_SHARE:.0%} of the training texts may lose something: change the texts, or "
+            f"`units` (={units.kind!r})"
+        )
+    logger.warning("%s. It is left out of the targets, and counts as wrong in the error rates", found)
 
 
 def average_states(states: Any) -> dict[str, Tensor]:
