@@ -145,7 +145,7 @@ def _list(data_folder: Path, split: str, kind: str) -> Path:
 def _utterances(data_folder: Path, split: str, source: str) -> dict[str, _Utterance]:
     """Id → file, speaker and words of one official part, in the order of its list."""
     words = {}
-    for line in read_text(_list(data_folder, split, "transcription")).splitlines():
+    for line in read_text(_list(data_folder, split, "transcription")).split("\n"):
         match = _LINE.fullmatch(line.strip())
         if match:
             words[match["id"]] = " ".join(re.sub(r"</?s>", " ", match["words"]).upper().split())

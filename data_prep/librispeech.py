@@ -140,5 +140,5 @@ def _words(file: Path) -> dict[str, str]:
     path = _transcripts(file)
     if not path.is_file():
         raise InputError(f"{path} must be there, with what is said in {file.name}")
-    lines = read_text(path).splitlines()
+    lines = read_text(path).split("\n")
     return {name: " ".join(words.split()) for name, _, words in (line.partition(" ") for line in lines)}

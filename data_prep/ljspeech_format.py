@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 import unicodedata
 from pathlib import Path
 from typing import Any
@@ -25,7 +24,9 @@ from .manifest import SPLITS, file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 
-_LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
+ZERO_WIDTH_SPACE = "\u200b"  # stands between words in scripts that write no spaces, such as Khmer
+
+_LAYOUT = 2  # part of the fingerprint: raise it when what is written below changes
 
 
 def prepare_ljspeech_format(
@@ -85,14 +86,25 @@ def prepare_ljspeech_format(
 
 
 def plain_words(text: str) -> str:
-    """Capitals and single spaces, of letters (with their accents), digits and the apostrophe; all else separates words.
+    """Capitals and single spaces, of letters, their combining marks, digits and the apostrophe; all else ends a word.
 
-    Letters whose capital is two letters stay as they are: ß.
+    The result is in Unicode's form NFC. Letters whose capital is two letters stay as they are: ß. Invisible format
+    characters, such as the joiners U+200C and U+200D or a soft hyphen, say how letters are drawn and are not heard:
+    they are left out and end no word. U+200B, the space without a width, ends one.
     """
     text = unicodedata.normalize("NFC", text).replace("’", "'")
-    capitals = "".join(letter.upper() if len(letter.upper()) == 1 else letter for letter in text)
-    words = re.findall(r"(?:[^\W_]|')+", capitals)
-    return " ".join(word.strip("'") for word in words if word.strip("'"))
+    return " ".join(word.strip("'") for word in "".join(map(_plain, text)).split() if word.strip("'"))
+
+
+def _plain(character: str) -> str:
+    """What becomes of a character: its capital, nothing, or a space that ends the word."""
+    category = unicodedata.category(character)
+    if category == "Cf" and character != ZERO_WIDTH_SPACE:
+        return ""
+    if character == "'" or character.isalnum() or category in ("Mn", "Mc"):
+        capital = character.upper()
+        return capital if len(capital) == 1 else character
+    return " "
 
 
 def _sentences(table: Path) -> dict[Path, str]:
@@ -101,13 +113,18 @@ def _sentences(table: Path) -> dict[Path, str]:
         raise InputError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
     recordings = {file.stem: file for file in sorted((table.parent / "wavs").glob("*")) if not file.is_dir()}
     found: dict[Path, str] = {}
-    for number, line in enumerate(read_text(table).splitlines(), start=1):
+    for number, line in enumerate(read_text(table).split("\n"), start=1):
         if not line.strip():
             continue
         name, *texts = line.split("|")
-        if not texts or not plain_words(texts[-1]):
+        if len(texts) not in (1, 2) or not plain_words(texts[-1]):
             raise InputError(
                 f"{table}, line {number} (={line!r}) must be id|text or id|text|normalised text, with words"
+            )
+        if _has_letters(texts[0]) and not _has_letters(texts[-1]):
+            raise InputError(
+                f"{table}, line {number} (={line!r}): the third column must be the normalised text, and "
+                f"{texts[-1]!r} has no letters where the text has some"
             )
         if name not in recordings:
             raise InputError(f"{table}, line {number}: wavs/ must have a recording named {name}")
@@ -117,6 +134,10 @@ def _sentences(table: Path) -> dict[Path, str]:
     if not found:
         raise InputError(f"{table} must have at least one line")
     return found
+
+
+def _has_letters(text: str) -> bool:
+    return any(character.isalpha() for character in text)
 
 
 def _choose(sentences: list[str], valid_share: float, test_share: float, seed: int) -> dict[str, str]:

@@ -31,6 +31,7 @@ from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
 from seqstride.lobes import FrontEnd
 from seqstride.recipe import recipes_folder
+from seqstride.training import run_recipe
 from seqstride.transcribe import transcripts
 from seqstride.units import Units, frames_needed, greedy_decode
 
@@ -635,6 +636,77 @@ def test_the_scored_model_is_the_mean_of_the_best_epochs(toy: Path, tmp_path: Pa
     assert record(tmp_path)["strides"] == pytest.approx(expected.tolist(), abs=1e-6)
     assert record(tmp_path)["epoch"] == best[0][0]
     assert best[0][1][1] != best[1][1][1]
+
+
+def manifests(folder: Path, **changes: dict[str, object]) -> dict[str, object]:
+    """Options that train on manifests of three tiny items each, changed by split."""
+    np.save(folder / "x.npy", np.random.default_rng(0).standard_normal((90, 13)).astype(np.float32))
+    item = {"features": str(folder / "x.npy"), "length": 90, "frame_rate": 100.0}
+    for split in ("train", "valid", "test"):
+        items = {
+            f"{split}-{i}": {**item, "words": text, **changes.get(split, {})}
+            for i, text in enumerate(["A B", "B", "BA"])
+        }
+        (folder / f"{split}.json").write_text(json.dumps(items), encoding="utf-8")
+    paths = ", ".join(f"{split}: {folder / split}.json" for split in ("train", "valid", "test"))
+    return {"prepare": "null", "manifests": f"{{{paths}}}"}
+
+
+def test_the_targets_are_those_of_the_key_that_was_asked_for(tmp_path: Path) -> None:
+    # a manifest may hold other texts, too, also one that is called as the batches call it
+    raw = {split: {"text": "Other words."} for split in ("train", "valid", "test")}
+    options = manifests(tmp_path, **raw)
+    assert run("average", tmp_path, tmp_path / "out", **options) == 0
+    lines = (tmp_path / "out" / "wer.txt").read_text("utf-8")
+    assert "A   ;   B" in lines
+    assert "Other" not in lines
+    seen: list[str] = []
+
+    class Looks(CTCBrain):
+        def compute_objectives(self, predictions: Prediction, batch: object, stage: Stage) -> torch.Tensor:
+            seen.extend(batch.text)
+            return super().compute_objectives(predictions, batch, stage)
+
+    files = {"data_folder": tmp_path, "output_folder": tmp_path / "seen", **SMALL, **options}
+    argv = [part for key, value in files.items() for part in (f"--{key}", str(value))]
+    run_recipe(Looks, [str(RECIPE / "average.yaml"), *argv, "--noprogressbar"])
+    assert set(seen) == {"A B", "B", "BA"}
+
+
+@pytest.mark.parametrize("key", ["signal", "id"])
+def test_no_key_of_a_manifest_hides_what_is_computed(
+    key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = manifests(tmp_path, valid={key: "other"})
+    assert run("average", tmp_path, tmp_path / "out", **options) == 2
+    message = capsys.readouterr().err
+    assert f"item 'valid-0' must not have the key '{key}'" in message
+    assert "valid.json" in message
+
+
+def test_a_text_of_numbers_is_none(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = manifests(tmp_path, test={"words": 12})
+    assert run("average", tmp_path, tmp_path / "out", **options) == 2
+    assert "`text` (='words') must be a key of every item with words; test: test-0" in capsys.readouterr().err
+
+
+def test_units_that_leave_out_what_is_said_stop_before_training(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    options = manifests(tmp_path, valid={"words": "AXB X"})
+    assert run("average", tmp_path, tmp_path / "valid", **options) == 0
+    expected = "3 of 3 texts of valid have what no unit stands for: 'X' (6×); such as valid-0: 'AXB X'"
+    assert expected in "".join(capsys.readouterr()) + caplog.text
+    # pieces that were learnt from other texts
+    model = tmp_path / "out" / "save" / "pieces.model"
+    Units.pieces(["CD DC", "C D", "DDC"] * 9, model, vocab_size=4, model_type="char")
+    options |= {"data_folder": tmp_path, "output_folder": tmp_path / "out", "units": "pieces", "sample_rate": 16000}
+    argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    assert main(["train", str(RECIPE.parents[2] / "LJSpeechFormat" / "ASR" / "hparams" / "average.yaml"), *argv]) == 2
+    message = capsys.readouterr().err
+    assert "3 of 3 texts of train have what no unit stands for" in message
+    assert "such as train-0: 'A B'" in message
+    assert not list((tmp_path / "out").glob("**/encoder.ckpt"))
 
 
 def test_what_is_wrong_is_one_line(

@@ -100,6 +100,13 @@ def test_what_is_wrong_with_librispeech_is_named(tmp_path: Path) -> None:
         ("don’t 'quote' 3.5_x", "DON'T QUOTE 3 5 X"),
         ("u\u0308ber", "ÜBER"),
         (" … ' ", ""),
+        ("नमस्ते दुनिया!", "नमस्ते दुनिया"),  # vowel signs and virama are marks
+        ("ọ̀rẹ́ mi", "Ọ̀RẸ́ MI"),  # tone marks that no single letter has
+        ("முதல் பக்கம்", "முதல் பக்கம்"),
+        ("می\u200cخواهم", "میخواهم"),  # joiners are not heard, and end no word
+        ("क्\u200dष", "क्ष"),
+        ("Donau\u00addampf", "DONAUDAMPF"),
+        ("ក\u200bខ", "ក ខ"),  # stands where other scripts have a space
     ],
 )
 def test_plain_words(text: str, words: str) -> None:
@@ -130,6 +137,9 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path: Path) -> None:
     for line, message in (
         ("s-01", r"line 12 \(='s-01'\) must be id\|text"),
         ("s-01|!", "with words"),
+        ("s-01|Hallo|hallo|1.50", r"line 12 .* must be id\|text or id\|text\|normalised text"),
+        ("s-01|Hallo|hallo|x|y", r"line 12 .* must be id\|text or id\|text\|normalised text"),
+        ("s-01|Hallo Welt|1.50", "line 12 .* third column must be the normalised text, and '1.50' has no letters"),
         ("s-99|Hallo", "line 12: wavs/ must have a recording named s-99"),
         ("s-01|Hallo", "line 12: s-01 must not be there twice"),
     ):
@@ -144,6 +154,16 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path: Path) -> None:
     table.unlink()
     with pytest.raises(ValueError, match=r"must hold metadata\.csv"):
         prepare_ljspeech_format(data, tmp_path / "out")
+
+
+def test_a_line_ends_where_the_file_ends_it(tmp_path: Path) -> None:
+    data = sentences(tmp_path / "data")
+    text = (data / "metadata.csv").read_text(encoding="utf-8").replace("Der Igel", "Der\u2028Igel")
+    (data / "metadata.csv").write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    prepare_ljspeech_format(data, tmp_path / "out")
+    everything = {name: item for items in manifests(tmp_path / "out").values() for name, item in items.items()}
+    assert everything["s-03"]["words"].startswith("DER IGEL ")
+    assert len(everything) == 11
 
 
 SMALL = {
@@ -182,6 +202,13 @@ def test_from_the_layout_to_text(
     assert record["recipe"] == f"{recipe}/ASR"
     assert record["metric"]["name"] == "WER"
     assert record["unit_count"] == (25 if recipe == "LibriSpeech" else record["unit_count"])
+    # what was scored is the transcription that was trained on
+    references = {name: item["words"] for name, item in manifests(output / "save" / "data")["test"].items()}
+    for line in (output / "wer.txt").read_text("utf-8").split("=" * 80)[2:]:
+        title, reference = line.strip().splitlines()[:2]
+        words = [word.strip() for word in reference.split(" ; ")]
+        assert " ".join(word for word in words if word != "<eps>") == references.pop(title.split(",")[0])
+    assert not references
     recording = sorted(data.rglob("*.flac"))[0]
     capsys.readouterr()
     assert main(["transcribe", str(recording), "--model", str(output), "--timestamps"]) == 0

@@ -109,9 +109,9 @@ class CTCBrain(DownsamplingBrain):
         datasets = open_manifests(hparams["manifests"], hparams["sample_rate"], hparams["data_root"])
         key = hparams["text"]
         for split, dataset in datasets.items():
-            lacking = [name for name, item in dataset.data.items() if not str(item.get(key, "")).split()]
-            if lacking:
-                raise InputError(f"`text` (={key!r}) must be a key of every item with words; {split}: {lacking[0]}")
+            for name, item in dataset.data.items():
+                if not (isinstance(item.get(key), str) and item[key].split()):
+                    raise InputError(f"`text` (={key!r}) must be a key of every item with words; {split}: {name}")
             dataset.set_output_keys({"id": "id", "signal": "signal", "text": key})
         texts = [item[key] for item in datasets["train"].data.values()]
         if hparams["units"] == "pieces":
@@ -348,7 +348,7 @@ def _check_units(units: Units, split: str, texts: dict[str, str]) -> None:
     if not unknown:
         return
     counts = Counter(name for names in unknown.values() for name in names)
-    most = ", ".join(f"{name!r} ({count} times)" for name, count in counts.most_common(UNITS_SHOWN))
+    most = ", ".join(f"{name!r} ({count}×)" for name, count in counts.most_common(UNITS_SHOWN))
     others = f" and {len(counts) - UNITS_SHOWN} others" if len(counts) > UNITS_SHOWN else ""
     item = next(iter(unknown))
     found = (
@@ -360,7 +360,7 @@ def _check_units(units: Units, split: str, texts: dict[str, str]) -> None:
             f"{found}. At most {UNKNOWN_SHARE:.0%} of the training texts may lose something: change the texts, or "
             f"`units` (={units.kind!r})"
         )
-    logger.warning("%s. It is left out of the targets, and counts as wrong in the error rates", found)
+    logger.warning("%s. No output can be right there", found)
 
 
 def average_states(states: Any) -> dict[str, Tensor]:
