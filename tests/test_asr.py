@@ -643,10 +643,8 @@ def manifests(folder: Path, **changes: dict[str, object]) -> dict[str, object]:
     np.save(folder / "x.npy", np.random.default_rng(0).standard_normal((90, 13)).astype(np.float32))
     item = {"features": str(folder / "x.npy"), "length": 90, "frame_rate": 100.0}
     for split in ("train", "valid", "test"):
-        items = {
-            f"{split}-{i}": {**item, "words": text, **changes.get(split, {})}
-            for i, text in enumerate(["A B", "B", "BA"])
-        }
+        texts = {f"{split}-{index}": text for index, text in enumerate(["A B", "B", "BA"])}
+        items = {name: {**item, "words": text, **changes.get(split, {})} for name, text in texts.items()}
         (folder / f"{split}.json").write_text(json.dumps(items), encoding="utf-8")
     paths = ", ".join(f"{split}: {folder / split}.json" for split in ("train", "valid", "test"))
     return {"prepare": "null", "manifests": f"{{{paths}}}"}
