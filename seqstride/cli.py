@@ -11,6 +11,7 @@ from pathlib import Path
 from seqstride.distributed import first_to_fail
 from seqstride.errors import InputError
 from seqstride.recordings_cli import add_recording_commands
+from seqstride.screen import without_noise
 from seqstride.series_cli import add_series_commands
 from seqstride.whole_files import save_figure, whole_file
 
@@ -65,7 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = rest
     try:
-        return arguments.run(arguments) or 0
+        with without_noise():
+            return arguments.run(arguments) or 0
     except (ValueError, ImportError, OSError) as error:
         if "--debug" in argv:
             raise

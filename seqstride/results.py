@@ -173,7 +173,7 @@ def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summ
     summaries = []
     for method, runs in by_method(records, order).items():
         macs = known_mean([run["macs"] for run in runs])
-        summaries.append(Summary(method, [_value(run) for run in runs], *mean_and_spread(runs, over), macs))
+        summaries.append(Summary(method, [value_of(run) for run in runs], *mean_and_spread(runs, over), macs))
     return summaries
 
 
@@ -186,10 +186,10 @@ def mean_and_spread(runs: Sequence[Record], over: str) -> tuple[float, float | N
 def _samples(runs: Sequence[Record], over: str) -> list[float]:
     """One a run, or one a seed."""
     if over != "seeds of the mean over folds":
-        return [_value(run) for run in runs]
+        return [value_of(run) for run in runs]
     by_seed: dict[int, list[float]] = {}
     for run in runs:
-        by_seed.setdefault(run["seed"], []).append(_value(run))
+        by_seed.setdefault(run["seed"], []).append(value_of(run))
     return [statistics.mean(folds) for folds in by_seed.values()]
 
 
@@ -212,8 +212,8 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
         None without a pair. p is None with fewer than `ENOUGH_PAIRS` of them, and where all differences are the same,
         so that there is no spread to compare the mean with.
     """
-    theirs = {(run["seed"], run.get("fold")): _value(run) for run in reference}
-    mine = {(run["seed"], run.get("fold")): _value(run) for run in runs}
+    theirs = {(run["seed"], run.get("fold")): value_of(run) for run in reference}
+    mine = {(run["seed"], run.get("fold")): value_of(run) for run in runs}
     pairs = [(mine[key], theirs[key]) for key in mine if key in theirs]
     if not pairs:
         return None
@@ -240,6 +240,6 @@ def _metric(record: Record) -> Metric:
     return Metric(metric["name"], metric["unit"], metric["lower_is_better"], scored)
 
 
-def _value(record: Record) -> float:
+def value_of(record: Record) -> float:
     """The metric of a run, in its unit."""
     return float(record["metric"]["value"]) if "metric" in record else 100 * float(record["test_accuracy"])

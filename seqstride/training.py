@@ -15,6 +15,7 @@ from seqstride.distributed import device_of_rank, leave_group, ranks
 from seqstride.errors import InputError
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
+from seqstride.screen import LOG_CONFIG, closing, opening, say, without_noise
 from seqstride.whole_files import whole_file
 
 require_torchaudio()
@@ -26,6 +27,7 @@ from seqstride.brains.base import DownsamplingBrain  # noqa: E402
 from seqstride.dataio import item_seconds  # noqa: E402
 
 
+@without_noise()
 def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> None:
     """Trains, scores the test set once with the best epoch of the validation part, and leaves results and pictures.
 
@@ -46,7 +48,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
-    sb.create_experiment_directory(str(output))
+    sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
     run_on_main(_write_settings, [output / "train.yaml", text])
 
     if hparams["prepare"] is not None:
@@ -62,6 +64,9 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
         run_opts=run_opts,
         checkpointer=hparams["checkpointer"],
     )
+    strides, parameters = ", ".join(f"{stride:g}" for stride in brain.strides()), _parameters(brain)
+    model = f"{parameters / 1000:.0f} k parameters, strides {strides}, on {brain.device}"
+    say(opening(hparams, file, {split: len(dataset) for split, dataset in datasets.items()}, model))
     brain.fit_normalisation(datasets["train"])
     initial_strides = brain.strides(), brain.frequency_strides()
     brain.fit(
@@ -133,7 +138,7 @@ def _report(
         **{f"valid_{key}": value for key, value in best["valid"].items()},
         "epoch": best["epoch"],
         "epochs": len(epochs),
-        "parameters": sum(parameter.numel() for parameter in brain.modules.parameters()),
+        "parameters": _parameters(brain),
         "macs": round(float(ss.macs(brain.encoder, mean_length))),
         "macs_input_frames": mean_length,
         "initial_strides": initial_strides[0],
@@ -149,3 +154,8 @@ def _report(
     }
     brain.draw(folder, datasets, epochs)
     write_record(folder / "results.json", record)  # last: it stands for a run that is finished
+    say(closing(record, folder, brain.next_command(folder, items[0])))
+
+
+def _parameters(brain: Any) -> int:
+    return sum(parameter.numel() for parameter in brain.modules.parameters())

@@ -166,7 +166,6 @@ def test_rows_and_their_baseline_share_a_table(tmp_path: Path) -> None:
 
 
 @pytest.mark.long  # half a minute of compiling what is not ours
-@pytest.mark.filterwarnings("ignore:Data seen by SklearnClassifierPipeline instance has unequal length")
 def test_minirocket_reads_unequal_and_short_series(tmp_path: Path) -> None:
     record = train("UCR", "minirocket", tmp_path, fold="JapaneseVowels", score="valid", valid_share=0.7)
     assert record["test_accuracy"] > 0.9

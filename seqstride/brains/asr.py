@@ -77,6 +77,7 @@ class CTCBrain(DownsamplingBrain):
     """
 
     running = ("unaligned",)
+    commands = {"wav": "transcribe", "features": "transcribe"}
     intermediate = 0.0
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

@@ -11,13 +11,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.errors import InputError
 from seqstride.lengths import absolute_lengths, length_mask, zero_padding
+from seqstride.screen import in_percent
 
 require_torchaudio()
 
@@ -27,11 +27,12 @@ from torch.utils.data import SequentialSampler  # noqa: E402
 
 from seqstride.brains.history import History  # noqa: E402
 from seqstride.brains.progress import Progress, random_states, restore_random_states, seed_generators  # noqa: E402
+from seqstride.brains.shown import ShownBrain  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 
-class DownsamplingBrain(sb.Brain):
+class DownsamplingBrain(ShownBrain):
     """A SpeechBrain `Brain` around an encoder whose layers downsample; tasks derive from it.
 
     Batches have `id`, and `signal` with relative lengths: waveforms (B, S), which the module `frontend` turns into
@@ -151,9 +152,9 @@ class DownsamplingBrain(sb.Brain):
     def fit_normalisation(self, dataset: Any) -> None:
         """Fits `normalize` to the features of every item of the training part; every rank reads its share of them."""
         shared = range(rank(), len(dataset), ranks())
-        progress = tqdm(shared, "statistics of the features", disable=self.noprogressbar or rank() > 0)
+        bar = self.new_bar("statistics of the features", shared)
         with dataset.output_keys_as(["signal"]):
-            self.modules["normalize"].fit(self._item_features(dataset[index]["signal"]) for index in progress)
+            self.modules["normalize"].fit(self._item_features(dataset[index]["signal"]) for index in bar)
 
     def _item_features(self, signal: Tensor) -> Tensor:
         """Features before normalisation of a waveform (S,) or of features (T, C): (C, T)."""
@@ -201,6 +202,11 @@ class DownsamplingBrain(sb.Brain):
         return super().make_dataloader(dataset, stage, ckpt_prefix, **loader_kwargs)
 
     # Optimisation
+
+    def on_fit_start(self) -> None:
+        """As SpeechBrain's; then the table of the epochs begins."""
+        super().on_fit_start()
+        self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 
     def init_optimizers(self) -> None:
         """One optimiser whose groups `seqstride.parameter_groups` makes."""
@@ -253,6 +259,7 @@ class DownsamplingBrain(sb.Brain):
 
     def on_fit_batch_end(self, batch: Any, outputs: Any, loss: Tensor, should_step: bool) -> None:
         """Undoes what a batch whose loss is not finite did to the statistics of the norms."""
+        super().on_fit_batch_end(batch, outputs, loss, should_step)
         if not loss.isfinite():
             for buffer, before in self.buffers_before:
                 buffer.copy_(before)
@@ -272,6 +279,7 @@ class DownsamplingBrain(sb.Brain):
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
         """Resets the counts; in training also seeds the epoch and sets its learning rate."""
+        super().on_stage_start(stage, epoch)
         self.start_scores(stage)
         self.loss_not_finite = False
         self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
@@ -323,6 +331,7 @@ class DownsamplingBrain(sb.Brain):
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Logs an epoch and saves it; keeps the newest checkpoint and the one with the best validation score."""
+        super().on_stage_end(stage, stage_loss, epoch)
         if stage != sb.Stage.TRAIN and self.loss_not_finite:
             stage_loss = math.inf
         if stage == sb.Stage.TRAIN:  # the mean over the steps of this rank, so far
@@ -334,7 +343,7 @@ class DownsamplingBrain(sb.Brain):
             self._end_epoch(epoch, stats)
         else:
             self.test = stats
-            self.hparams.train_logger.log_stats({"epoch": "best"}, test_stats=stats)
+            self.hparams.train_logger.log_stats({"epoch": "best"}, test_stats=in_percent(stats))
 
     def strides(self) -> list[float]:
         """The current stride of every block."""
@@ -362,9 +371,10 @@ class DownsamplingBrain(sb.Brain):
         self.history.epochs.append(record)
         self.hparams.train_logger.log_stats(
             {"epoch": epoch, "lr": record["lr"], "strides": " ".join(f"{stride:.3f}" for stride in strides)},
-            train_stats=self.train_stats,
-            valid_stats=stats,
+            train_stats=in_percent(self.train_stats),
+            valid_stats=in_percent(stats),
         )
+        self.show_epoch(self.history.epochs, self.selection)
         if self.checkpointer is not None:
             self.checkpointer.save_and_keep_only(
                 meta={self.selection: stats[self.selection], "epoch": epoch},

@@ -51,6 +51,7 @@ class ClassificationBrain(DownsamplingBrain):
     """
 
     running = ("confusion",)
+    commands = {"wav": "classify"}
 
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:

@@ -70,6 +70,7 @@ class VQVAEBrain(DownsamplingBrain):
 
     selection = "L1"
     running = ("tally",)
+    commands = {"wav": "units"}
 
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ same options as the others.
 from __future__ import annotations
 
 import csv
+import sys
 import time
 from collections.abc import Sequence
 from importlib.metadata import version
@@ -23,21 +24,24 @@ from seqstride.errors import InputError
 from seqstride.estimators.network import resolve_device
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
+from seqstride.screen import LOG_CONFIG, closing, command_line, opening, say, without_noise
 from seqstride.whole_files import save_figure, whole_file
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
+from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 RUN_OPTIONS = ("device", "noprogressbar")
 """SpeechBrain's run options that mean something here."""
 
 
+@without_noise()
 def run_estimator(argv: Sequence[str]) -> None:
     """Fits the recipe's `model` to the training part, scores it once, and leaves record, predictions and pictures.
 
-    The output folder gets `results.json`, `predictions.csv`, `train.yaml` with the merged hyperparameters, and of an
-    estimator of this package `model.joblib` and, for series, `strides.png`.
+    The output folder gets `results.json`, `predictions.csv`, `log.txt`, `train.yaml` with the merged hyperparameters,
+    and of an estimator of this package `model.joblib` and, for series, `strides.png`.
 
     Args:
         argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`, and any
@@ -56,45 +60,44 @@ def run_estimator(argv: Sequence[str]) -> None:
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
     output.mkdir(parents=True, exist_ok=True)
+    setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": str(output / "log.txt")}}}, "INFO")
     with whole_file(output / "train.yaml") as part:
         part.write_text(text, encoding="utf-8")
 
     (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
     model = hparams["model"]
+    say(opening(hparams, file, {"train": len(labels), hparams["score"]: len(scored_labels)}, type(model).__name__))
     if _is_ours(model):
-        model.verbose = not run_opts.noprogressbar
+        model.verbose = not run_opts.noprogressbar and sys.stderr.isatty()
         model.device = run_opts.device or "auto"
     start, start_cpu = time.monotonic(), time.process_time()
     model.fit(rows, labels)
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
     predictions = model.predict(scored_rows)
     accuracy = float((predictions == scored_labels).mean())
-    print(f"{hparams['fold']}, {hparams['score']} part: {100 * accuracy:.1f} % of {len(scored_labels)} right")
-
     _write_predictions(output / "predictions.csv", scored_labels, predictions)
     if _is_ours(model):
         _save(model, output, scored_rows, scored_labels)
-    write_record(
-        output / "results.json",
-        {
-            "recipe": hparams["recipe"],
-            "method": hparams["downsampler"],
-            "options": dict(hparams["downsampler_options"]),
-            "seed": hparams["seed"],
-            "fold": hparams["fold"],
-            "folds_are": "data sets",
-            "scored": hparams["score"],
-            "train_items": len(labels),
-            "test_accuracy": accuracy,
-            **_errors(scored_labels, predictions),
-            **_costs(model, scored_rows),
-            "seconds": seconds,
-            "cpu_seconds": cpu_seconds,
-            "device": str(resolve_device(getattr(model, "device", "cpu"))),
-            "threads": torch.get_num_threads(),
-            "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
-        },
-    )
+    record = {
+        "recipe": hparams["recipe"],
+        "method": hparams["downsampler"],
+        "options": dict(hparams["downsampler_options"]),
+        "seed": hparams["seed"],
+        "fold": hparams["fold"],
+        "folds_are": "data sets",
+        "scored": hparams["score"],
+        "train_items": len(labels),
+        "test_accuracy": accuracy,
+        **_errors(scored_labels, predictions),
+        **_costs(model, scored_rows),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "device": str(resolve_device(getattr(model, "device", "cpu"))),
+        "threads": torch.get_num_threads(),
+        "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
+    }
+    write_record(output / "results.json", record)
+    say(closing(record, output, command_line("table", output)))
 
 
 def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:

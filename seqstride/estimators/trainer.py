@@ -24,6 +24,7 @@ from seqstride.encoders.heads import PooledClassifier
 from seqstride.errors import InputError
 from seqstride.estimators.network import Network, outputs_of, pad, run_batches, strides
 from seqstride.mixup import mixup
+from seqstride.screen import EpochTable
 
 LEAST_STEPS, LEAST_ITEMS = 6, 8
 """Optimiser steps that an epoch has at least, with so many items in each at least: small sets get small batches, but of
@@ -164,6 +165,7 @@ def train(
     )
     history: list[dict[str, Any]] = []
     best, best_weights = math.inf, None
+    table = EpochTable(settings.n_epochs, network.encoder.downsamplers)
     for epoch in _epochs(settings.n_epochs, history, verbose):
         start, start_cpu, lr = time.monotonic(), time.process_time(), optimizer.param_groups[0]["lr"]
         network.train()
@@ -204,6 +206,7 @@ def train(
             "cpu_seconds": time.process_time() - start_cpu,
         }
         history.append(record)
+        table.add(record, best=bool(held_out) and record["valid"]["loss"] < best)
         if held_out:
             if record["valid"]["loss"] < best:
                 best, best_weights = record["valid"]["loss"], copy.deepcopy(network.state_dict())
