@@ -1,0 +1,345 @@
+"""Every block and every command of the READMEs: understood always, run on small data where that takes seconds.
+
+`python -m pytest -m long tests/test_readmes.py` also runs comparisons, several processes, and what takes minutes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from importlib.metadata import metadata
+from pathlib import Path
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import speechbrain
+import torch
+from hyperpyyaml import load_hyperpyyaml
+from readme_data import DATA, SMALL
+from readmes import ROOT, Block, Command, blocks, commands, kind, readmes, spans
+from ruamel.yaml import YAML
+from torch.distributed.run import get_args_parser
+
+from seqstride.bench import Shape, default_methods
+from seqstride.cli import _parser, main
+from seqstride.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
+
+HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
+README = "README.md"
+RECIPES = [readme for readme in readmes() if readme.startswith("recipes/")]
+EXTRAS = metadata("seqstride").get_all("Provides-Extra")
+JAPANESE_VOWELS = "recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml"
+STANDS_FOR = {"FILE.yaml": JAPANESE_VOWELS, "my_recipe/hparams/adastride.yaml": JAPANESE_VOWELS}
+"""Files that its reader makes, or puts into a command."""
+NEVER_RUN = r"pip |python3 |\. |python -m pytest|torchrun --nnodes|.* --beam_search "
+"""Commands that are checked only: they change the environment, run these tests, need two machines or kenlm."""
+SLOW = r"seqstride compare |torchrun |.* --model compare_"
+"""Commands that start processes of their own, or need what these leave."""
+SHORTER = {
+    "SeqStrideClassifier(random_state=1)": "SeqStrideClassifier(random_state=1, n_epochs=2)",
+}
+"""What is changed in a block of Python that would take a quarter of a minute and more."""
+PROMISED = {
+    README: [
+        *(f"results/japanese_vowels_adastride/1986/{name}" for name in ("results.json", "strides.png", "training.png")),
+        *("new.png", "new.html", "new.json", "new_again.wav", "my_model/hyperparams.yaml", "strides.png"),
+        *(f"results/mine/{name}" for name in ("predictions.csv", "report.md", "strides.png", "model.zip")),
+        *("my_model/model.onnx", "my_model/model.pt2"),
+    ],
+}
+"""README → files that its text says are there in the end."""
+
+
+# What can be read off a command
+
+
+def of_seqstride(command: Command) -> list[str] | None:
+    """The arguments of the `seqstride` command that a line comes to; None: it is another one."""
+    argv = list(command.argv)
+    if argv[0] == "torchrun":
+        options = get_args_parser().parse_args(argv[1:])
+        argv = [
+            *(["seqstride"] if options.module else ["python"]),
+            options.training_script,
+            *options.training_script_args,
+        ]
+        argv = argv[:1] + argv[2:] if options.module else argv
+    if argv[:2] == ["python", "train.py"]:  # in the folder of the recipe
+        folder = HOME[command.block.readme]
+        assert (folder / "train.py").is_file(), command
+        return ["train", str(folder / argv[2]), *argv[3:]]
+    return argv[1:] if argv[0] == "seqstride" else None
+
+
+def check(command: Command) -> None:
+    """Everything but the run: files of recipes, methods, folds, every option and its value.
+
+    Raises:
+        AssertionError, SystemExit, ValueError: something is not there, or is not understood.
+    """
+    argv = command.argv
+    if argv[0] == "pip":
+        install, flag, what = (*argv[1:2], *argv[2:-1], argv[-1]) if len(argv) > 3 else (argv[1], "", argv[-1])
+        assert install == "install", command
+        assert flag in ("", "-e"), command
+        where, extras = re.fullmatch(r"([^\[]+)(?:\[(.+)\])?", what).groups()
+        assert where in (".", "seqstride"), command
+        assert set((extras or "html").split(",")) <= set(EXTRAS), command
+    elif argv[0] in ("cp", "mkdir"):
+        assert argv[-1] == "my_recipe", command
+        assert all((ROOT / word).exists() for word in argv[1:-1] if word != "-r"), command
+    elif argv[0] in ("python3", "."):
+        assert argv in (("python3", "-m", "venv", ".venv"), (".", ".venv/bin/activate")), command
+    elif argv[:3] == ("python", "-m", "pytest"):
+        assert argv[3:] in ((), ("-m", "long")), command
+    else:
+        arguments = of_seqstride(command)
+        assert arguments is not None, command
+        check_seqstride([STANDS_FOR.get(word, word) for word in arguments])
+
+
+def check_seqstride(argv: list[str]) -> None:
+    """The same of the arguments of `seqstride`."""
+    arguments, rest = _parser().parse_known_args(argv)
+    if arguments.command == "train":
+        built(find_recipe_file(arguments.file), tuple(rest))
+    elif arguments.command == "compare":
+        folder = find_recipe_file(arguments.recipe)
+        for method in arguments.methods.split(",") if arguments.methods else ["train"]:
+            built(folder / "hparams" / f"{method}.yaml", tuple(rest))
+        if arguments.folds and arguments.folds != "all":
+            assert set(arguments.folds.split(",")) <= set(recipe_folds(folder)), argv
+    else:
+        assert not rest, argv
+    if arguments.command == "table":
+        assert find_recipe_file(arguments.folder).is_dir()
+    if arguments.command == "bench":
+        assert set((arguments.methods or "average").split(",")) <= {*default_methods(), "dense_adastride", "torch_dct"}
+        assert [Shape.parse(text) for text in arguments.shapes or ["1,1,1"]]
+
+
+@cache
+def built(file: Path, words: tuple[str, ...]) -> None:
+    """Merges and builds a recipe with what a command line changes."""
+    plain = merge_recipe(file)
+    if "\ndata_folder:" in plain and "--data_folder" not in words:
+        words = (*words, "--data_folder", "data")
+    _, _, overrides = speechbrain.parse_arguments([str(file), *words])
+    build_recipe(merge_recipe(file, overrides), file)
+
+
+def shell(readme: str, folder: Path) -> list[Block | Command]:
+    """All blocks and commands of a README in order: commands as a shell understands them, the others as they are."""
+    found: list[Block | Command] = []
+    for block in sorted([*blocks(readme), *whole_commands(readme)], key=lambda block: block.line):
+        understood = kind(block) == "shell"
+        found += commands(block, folder / str(block.line)) if understood else [block]
+    return found
+
+
+def whole_commands(readme: str) -> list[Block]:
+    """The commands with arguments that stand in sentences."""
+    return [span for span in spans(readme) if re.match(r"(seqstride \S+|pip|torchrun .*-m|python3?) \S", span.text)]
+
+
+def check_all(block: Block, folder: Path) -> None:
+    for command in commands(block, folder):
+        check(command)
+
+
+@pytest.mark.parametrize("readme", readmes())
+def test_every_command_is_understood(readme: str, tmp_path: Path) -> None:
+    for step in shell(readme, tmp_path):
+        if isinstance(step, Command):
+            check(step)
+
+
+@pytest.mark.parametrize("readme", readmes())
+def test_every_option_in_a_sentence_exists(readme: str) -> None:
+    recipe = HOME[readme].relative_to(ROOT) if readme in RECIPES else Path("recipes/AudioFolder/classification")
+    for span in spans(readme):
+        words = shlex.split(span.text)
+        if words[0].startswith("--") and len(words) > 1:
+            check_seqstride(["compare", str(recipe), *words])
+        elif words[0].startswith("--"):
+            assert words[0] in known_options(recipe), span
+        elif words[0] == "seqstride" and len(words) == 2:
+            assert words[1] in subcommands(), span
+
+
+def subcommands() -> dict:
+    return _parser()._subparsers._group_actions[0].choices
+
+
+def known_options(recipe: Path) -> set[str]:
+    """Of all commands, of SpeechBrain and of a recipe."""
+    options = {option for command in subcommands().values() for option in command._option_string_actions}
+    options |= {f"--{field}" for field in speechbrain.core.RunOptions.__dataclass_fields__}
+    text = (ROOT / recipe / "hparams" / "train.yaml").read_text(encoding="utf-8")
+    return options | {f"--{key}" for key in re.findall(r"^(\w+):", text, re.MULTILINE)}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seqstride train recipes/AN4/ASR/hparams/adastrid.yaml",
+        "seqstride train recipes/AN4/ASR/hparams/adastride.yaml --number_of_epoch 3",
+        "seqstride train recipes/AN4/ASR/hparams/adastride.yaml --strides '[2, x]'",
+        "seqstride compare recipes/AN4/ASR --methods strided,mean",
+        "seqstride compare recipes/ESC/classification --folds 6",
+        "seqstride classify new.wav",
+        "seqstride bench --shapes 8,256",
+        "seqstride tables recipes/AN4/ASR",
+        "torchrun --nproc=2 -m seqstride recipe",
+        "pip install -e '.[asr]'",
+        "rm -r results",
+        "seqstride recipes | head",
+        "python train.py hparams/adastride.yaml",
+    ],
+)
+def test_a_command_that_is_wrong_is_found(text: str, tmp_path: Path) -> None:
+    with pytest.raises((AssertionError, SystemExit, ValueError)):
+        check_all(Block(README, 1, "", text + "\n"), tmp_path / "shell")
+
+
+@pytest.mark.parametrize("block", [Block(README, 1, "", "key: value\n"), Block(README, 1, "cpp", "int i;\n")])
+def test_a_block_of_another_kind_is_found(block: Block) -> None:
+    with pytest.raises(AssertionError, match=r"README\.md:1: "):
+        kind(block)
+
+
+# Runs
+
+
+@pytest.mark.parametrize("readme", readmes())
+def test_every_block_runs(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow(readme, tmp_path, monkeypatch, slow=False)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("readme", readmes())
+def test_every_block_runs_the_slow_ones_too(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    follow(readme, tmp_path, monkeypatch, slow=True)
+
+
+def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
+    """Does what a README says, in its order, in one folder."""
+    steps = shell(readme, folder / "shell")
+    home = folder / "home"
+    home.mkdir()
+    monkeypatch.chdir(home)
+    DATA.get(readme, lambda folder: None)(home)
+    yaml: dict[str, object] = {}
+    trained: list[list[str]] = []  # what stands in a block and once more in a sentence is run once
+    for step in steps:
+        if isinstance(step, Command):
+            line = " ".join(step.argv)
+            if re.match(NEVER_RUN, line) or (re.match(SLOW, line) and not slow):
+                continue
+            if (argv := absolute(step)) not in trained:
+                run(step)
+            trained.append(argv)
+        elif kind(step) == "python":
+            run_python(step, yaml, slow)
+        elif kind(step) == "files":
+            pattern = re.sub(r"<\w+>|…", "*", step.text.strip())
+            assert list(home.glob(pattern)), f"{step}: {pattern}"
+        elif kind(step) == "json":
+            own_data(home / "my_data", json.loads(step.text))
+        elif "recipe:" in step.text:
+            change_keys(home / "my_recipe" / "hparams" / "train.yaml", step.text)
+        else:
+            yaml |= load_hyperpyyaml(step.text)
+    for path in PROMISED.get(readme, []):
+        assert (home / path).stat().st_size > 0, path
+
+
+def absolute(command: Command) -> list[str]:
+    """The arguments of `seqstride`, recipes by where they are."""
+    argv = of_seqstride(command) or list(command.argv)
+    return [str(ROOT / word) if word.startswith("recipes/") else word for word in argv] + [str(command.to)]
+
+
+def run(command: Command) -> None:
+    """Runs a command on small data: in this process, or where it starts several, in those."""
+    if command.argv[0] in ("cp", "mkdir"):
+        subprocess.run([word.replace("recipes/", f"{ROOT}/recipes/") for word in command.argv], check=True)
+        return
+    argv = [*of_seqstride(command), *smaller(command)]
+    if command.argv[0] == "torchrun":
+        start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "seqstride"]
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        done = subprocess.run([*start, *argv], capture_output=True, text=True, env=environment)
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+    elif command.to is not None:
+        with open(command.to, "w", encoding="utf-8") as file, contextlib.redirect_stdout(file):
+            assert main(argv) == 0, command
+    else:
+        assert main(argv) == 0, command
+
+
+def smaller(command: Command) -> list[str]:
+    """Arguments that make a command quick: the last one of a name counts."""
+    arguments, _ = _parser().parse_known_args(of_seqstride(command))
+    if arguments.command == "bench":
+        return ["--shapes", "1,8,50", "--repeats", "1"]
+    if arguments.command == "fit-series":
+        return ["--epochs", "2"]
+    if arguments.command not in ("train", "compare"):
+        return []
+    file = find_recipe_file(arguments.file if arguments.command == "train" else arguments.recipe)
+    recipe = file.parents[1] if arguments.command == "train" else file
+    base = (recipe / "hparams" / "train.yaml").read_text(encoding="utf-8")
+    epochs = "number_of_epochs" if "\nnumber_of_epochs:" in base else "n_epochs"
+    options = {epochs: "1", **SMALL.get(f"{recipe.parent.name}/{recipe.name}", {})}
+    words = [word for key, value in options.items() for word in (f"--{key}", value)]
+    if arguments.command == "compare":
+        first = (arguments.methods or "strided").split(",")[:2]
+        return [*words, "--seeds", "0", "--methods", ",".join(first), "--jobs", "2", "--device", "cpu"]
+    return [*words, "--device", "cpu", "--noprogressbar"]
+
+
+def run_python(block: Block, yaml: dict[str, object], slow: bool) -> None:
+    """In a namespace of its own; lines for SpeechBrain's own recipes get what is there in them."""
+    text = block.text
+    if not slow:
+        for long, short in SHORTER.items():
+            text = text.replace(long, short)
+    names: dict[str, object] = {"__name__": "readme"}
+    if "self.modules" in text:
+        names["self"] = SimpleNamespace(modules=SimpleNamespace(**yaml))
+        names |= {"feats": torch.randn(2, 50, 80), "wav_lens": torch.tensor([1.0, 0.5])}
+    exec(compile(text, str(block), "exec"), names)
+    plt.close("all")
+
+
+def own_data(folder: Path, example: dict[str, dict]) -> None:
+    """Features of 40 channels, and manifests whose items have the keys of the example."""
+    folder.mkdir()
+    [(name, item)] = example.items()
+    for split in ("train", "valid", "test"):
+        items = {}
+        for index in range(8):
+            own = f"{split}-{index}"
+            np.save(folder / f"{own}.npy", np.random.default_rng(index).normal(size=(item["length"], 40)))
+            label = item["label"] if index % 2 else "another"
+            items[own] = {**item, "features": item["features"].replace(name, own), "label": label}
+        (folder / f"{split}.json").write_text(json.dumps(items))
+
+
+def change_keys(file: Path, changes: str) -> None:
+    """Puts keys of a block of YAML in the place of those in a file."""
+    yaml = YAML()
+    tree = yaml.load(file.read_text(encoding="utf-8"))
+    new = yaml.load(changes)
+    assert set(new) <= set(tree), set(new) - set(tree)
+    tree.update(new)
+    yaml.dump(tree, file)
