@@ -52,7 +52,7 @@ PROMISED = {
         *(f"results/japanese_vowels_adastride/1986/{name}" for name in ("results.json", "strides.png", "training.png")),
         *("new.png", "new.html", "new.json", "new_again.wav", "my_model/hyperparams.yaml", "strides.png"),
         *(f"results/mine/{name}" for name in ("predictions.csv", "report.md", "strides.png", "model.zip")),
-        *("my_model/model.onnx", "my_model/model.pt2"),
+        *("my_model/model.onnx", "my_model/model.pt2", "results/my_recipe_adastride/1986/results.json"),
     ],
 }
 """README → files that its text says are there in the end."""
@@ -224,19 +224,36 @@ def test_every_block_runs(readme: str, tmp_path: Path, monkeypatch: pytest.Monke
     follow(readme, tmp_path, monkeypatch, slow=False)
 
 
+def test_your_own_data_are_learnt_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a folder that has a finished run of the copied recipe, whose results stay."""
+    text = (ROOT / README).read_text(encoding="utf-8")
+    first, last = (text.count("\n", 0, text.index(f"\n## {title}")) + 1 for title in ("Your own data", "Papers"))
+    other = tmp_path / "home" / "results" / "japanese_vowels_adastride" / "1986" / "results.json"
+    other.parent.mkdir(parents=True)
+    other.write_text("not to be touched")
+    follow(README, tmp_path, monkeypatch, slow=False, lines=range(first, last))
+    record = json.loads((tmp_path / "home/results/my_recipe_adastride/1986/results.json").read_text())
+    assert record["recipe"] == "my_recipe"
+    assert record["test_items_per_class"] == {"another": 4, "yes": 4}
+    assert other.read_text() == "not to be touched"
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("readme", readmes())
 def test_every_block_runs_the_slow_ones_too(readme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     follow(readme, tmp_path, monkeypatch, slow=True)
 
 
-def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: bool) -> None:
-    """Does what a README says, in its order, in one folder."""
+def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: bool, lines: range | None = None) -> None:
+    """Does what a README says, or some of its lines, in their order, in one folder."""
     steps = shell(readme, folder / "shell")
     home = folder / "home"
-    home.mkdir()
+    home.mkdir(exist_ok=True)
     monkeypatch.chdir(home)
-    DATA.get(readme, lambda folder: None)(home)
+    if lines is None:
+        DATA.get(readme, lambda folder: None)(home)
+    else:
+        steps = [step for step in steps if (step.block if isinstance(step, Command) else step).line in lines]
     yaml: dict[str, object] = {}
     trained: list[list[str]] = []  # what stands in a block and once more in a sentence is run once
     for step in steps:
@@ -258,7 +275,7 @@ def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
             change_keys(home / "my_recipe" / "hparams" / "train.yaml", step.text)
         else:
             yaml |= load_hyperpyyaml(step.text)
-    for path in PROMISED.get(readme, []):
+    for path in PROMISED.get(readme, []) if lines is None else ():
         assert (home / path).stat().st_size > 0, path
 
 
