@@ -164,7 +164,7 @@ def test_every_command_is_understood(readme: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("readme", readmes())
 def test_every_option_in_a_sentence_exists(readme: str) -> None:
-    recipe = HOME[readme].relative_to(ROOT) if readme in RECIPES else Path("recipes/AudioFolder/classification")
+    recipe = HOME[readme].relative_to(ROOT) if readme in RECIPES else Path("recipes/SpokenDigits/classification")
     for span in spans(readme):
         words = shlex.split(span.text)
         if words[0].startswith("--") and len(words) > 1:
