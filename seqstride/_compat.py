@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from importlib.metadata import PackageNotFoundError, version
 
+from seqstride.errors import MissingExtraError
+
 WORKING_PAIR = "pip install 'torch>=2.11,<2.15,!=2.13.*' 'torchaudio>=2.11,<2.12'"
 
 
@@ -18,7 +20,7 @@ def require_torchaudio() -> None:
         importlib.import_module("torchaudio")
     except (ImportError, OSError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ImportError(
+        raise MissingExtraError(
             f"torchaudio cannot be imported ({reason}). Installed: torch {_installed('torch')}, "
             f"torchaudio {_installed('torchaudio')}. Both must be built for the same CUDA; "
             f"this gives a pair that works: {WORKING_PAIR}"

@@ -8,22 +8,13 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
-from seqstride.distributed import first_to_fail
 from seqstride.errors import InputError
+from seqstride.failures import DEBUG, run_command
+from seqstride.options import HELP, joined, separated
 from seqstride.recordings_cli import add_recording_commands
 from seqstride.screen import without_noise
 from seqstride.series_cli import add_series_commands
 from seqstride.whole_files import save_figure, whole_file
-
-TRAIN_HELP = """\
-Trains a recipe's method, for example
-
-  seqstride train recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml
-
-A path that does not exist is looked up among the recipes that come with the package. What follows the
-file goes to the recipe: `--key value` overrides any key of its train.yaml, and SpeechBrain's run options
-(--device cpu, --precision bf16, --test_only, …) work as usual; --debug runs a few batches only and shows
-the traceback of an error."""
 
 BENCH_HELP = """\
 Measures forward and backward of every method in one interleaved run: the median and interquartile range of
@@ -58,30 +49,20 @@ The graph takes `signal`, as the model reads it (waveforms (batch, samples), or 
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit code: 0, or 2 with one line on stderr where the user can mend something."""
-    argv = sys.argv[1:] if argv is None else list(argv)
+    """Runs a command; returns the exit code, as `seqstride.failures` explains them."""
+    return run_command(_run, sys.argv[1:] if argv is None else argv)
+
+
+def _run(argv: Sequence[str]) -> int | None:
     parser = _parser()
-    arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.command not in ("train", "compare"):
+    takes_keys = next(iter(argv), "") in ("train", "compare") and not {"-h", "--help"} & set(argv)
+    arguments, rest = parser.parse_known_args(joined(argv) if takes_keys else argv)
+    if rest and not takes_keys:
         parser.error(f"unknown arguments: {' '.join(rest)}")
-    arguments.rest = rest
-    try:
-        with without_noise():
-            return arguments.run(arguments) or 0
-    except (ValueError, ImportError, OSError) as error:
-        if "--debug" in argv:
-            raise
-        if first_to_fail():
-            print(f"seqstride: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
-    except RuntimeError:
-        if first_to_fail():
-            raise
-        return 2  # another rank has said why it ended, and this one has lost it
-    except KeyboardInterrupt as stop:
-        if first_to_fail():
-            print(f"seqstride: {str(stop) or 'stopped; the same command resumes the run'}", file=sys.stderr)
-        return 130
+    arguments.rest = separated(rest)
+    with without_noise():
+        code: int | None = arguments.run(arguments)
+    return code
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -90,10 +71,10 @@ def _parser() -> argparse.ArgumentParser:
         description="Learnable and adaptive downsampling for audio and time series.",
         allow_abbrev=False,
     )
-    parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    parser.add_argument(DEBUG, action="store_true", help="show the traceback of an error; with every command")
     add = partial(_add, parser.add_subparsers(dest="command", required=True, metavar="command"))
 
-    train = add("train", _train, "train a recipe's method", TRAIN_HELP, usage="seqstride train FILE [--key value ...]")
+    train = add("train", _train, "train a recipe's method", HELP, usage="seqstride train FILE [--key value ...]")
     train.add_argument("file", help="hparams/<method>.yaml of a recipe")
 
     compare = add(
@@ -206,9 +187,9 @@ def _train(arguments: argparse.Namespace) -> None:
     """Runs the recipe's own train.py, as `python train.py` in its folder would."""
     import runpy
 
-    from seqstride.recipe import find_recipe_file
+    from seqstride.recipe import method_file
 
-    file = find_recipe_file(arguments.file)
+    file = method_file(arguments.file)
     script = file.parent.parent / "train.py"
     if not script.is_file():
         raise InputError(f"`file` (={arguments.file!r}) must lie in the hparams/ of a recipe; there is no {script}")

@@ -25,13 +25,13 @@ from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
 from seqstride.errors import InputError
+from seqstride.literal import resolved
 from seqstride.model import (
     FORMAT,
     build_module,
     check_description,
     module_entry,
     read_model,
-    resolved,
     with_drawn_strides,
     write_model,
 )

@@ -29,7 +29,7 @@ from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.layers import DOWNSAMPLERS
 from seqstride.processes import Children, sigterm_as_interrupt
-from seqstride.recipe import BASE, find_recipe_file, merge_recipe, recipe_folds
+from seqstride.recipe import BASE, check_given, find_recipe_file, merge_recipe, recipe_folds
 from seqstride.results import Record, metric_of, read_record, spread_over, summarise, write_record
 from seqstride.tables import comparison_table
 from seqstride.whole_files import save_figure, whole_file
@@ -42,7 +42,7 @@ OWN = {
     "fold": "--folds lists them",
     "output_folder": "-o is the folder of all runs",
     "save_folder": "every run has its own",
-    "debug": "a debug run leaves no results to compare",
+    **dict.fromkeys(("debug_batches", "debug_epochs", "debug_persistently"), "a debug run leaves nothing to compare"),
 }
 """What `seqstride train` takes, but not from a comparison, and why."""
 
@@ -257,10 +257,7 @@ def _choose_folds(folder: Path, folds: Sequence[str]) -> list[str]:
 
 def _fingerprint(file: Path, overrides: Sequence[str]) -> str:
     """A digest of all hyperparameters of a method. Wrong overrides are found here, before anything runs."""
-    from seqstride._compat import require_torchaudio
-
-    require_torchaudio()
-    import speechbrain as sb
+    from seqstride.options import read_command_line
 
     if overrides and not overrides[0].startswith("--"):
         raise InputError(f"`overrides` (={shlex.join(overrides)}) must be pairs `--key value`")
@@ -268,8 +265,10 @@ def _fingerprint(file: Path, overrides: Sequence[str]) -> str:
         key = option.removeprefix("--").split("=")[0]
         if option.startswith("--") and key in OWN:
             raise InputError(f"`overrides` (={shlex.join(overrides)}) must not have --{key}: {OWN[key]}")
-    _, _, changes = sb.parse_arguments([str(file), *overrides])
-    return hashlib.sha256(merge_recipe(file, changes).encode()).hexdigest()[:16]
+    _, _, changes = read_command_line([str(file), *overrides])
+    text = merge_recipe(file, changes)
+    check_given(text, file)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def _open(output: Path, arguments: dict[str, Any], resume: bool) -> list[Record]:

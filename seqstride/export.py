@@ -21,7 +21,7 @@ import torch
 import torch.fx.experimental._config
 from torch import Tensor, nn
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, MissingExtraError
 from seqstride.graphs import Graph, WideGraph, graph_of
 from seqstride.model import CLASSIFICATION, SequenceClassifier, read_model
 from seqstride.whole_files import whole_file
@@ -164,7 +164,7 @@ def _require_onnx() -> None:
         try:
             importlib.import_module(name)
         except ImportError as error:
-            raise ImportError(f'export to ONNX needs {name}: pip install "seqstride[onnx]"') from error
+            raise MissingExtraError(f'export to ONNX needs {name}: pip install "seqstride[onnx]"') from error
 
 
 def _onnx(program: torch.export.ExportedProgram, graph: Graph) -> bytes:

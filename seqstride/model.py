@@ -10,7 +10,6 @@ folders of one's own.
 from __future__ import annotations
 
 import copy
-import io
 import json
 import math
 import os
@@ -25,6 +24,7 @@ import seqstride as ss
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.errors import InputError
+from seqstride.literal import resolved
 from seqstride.text_files import read_json
 from seqstride.whole_files import whole_file
 from seqstride.windows import cut, mean_by_owner, window_starts
@@ -196,14 +196,6 @@ def describe(
         "modules": {name: module_entry(node) for name, node in tree["modules"].items()},
         "head": module_entry(tree["classifier"]),
     }
-
-
-def resolved(recipe: str) -> Any:
-    """The YAML tree of a merged recipe with its references resolved, tags kept."""
-    from hyperpyyaml import resolve_references
-    from ruamel.yaml import YAML
-
-    return YAML(typ="rt").load(resolve_references(io.StringIO(recipe)).getvalue())
 
 
 def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], modules: nn.ModuleDict) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.errors import MissingExtraError
 from seqstride.plot import COLOURS
 from seqstride.view import View, describe_masks, marks_hz
 
@@ -30,7 +31,7 @@ def require_plotly() -> Any:
     try:
         import plotly.graph_objects
     except ImportError as error:
-        raise ImportError('an HTML page needs plotly: pip install "seqstride[html]"') from error
+        raise MissingExtraError('an HTML page needs plotly: pip install "seqstride[html]"') from error
     return plotly.graph_objects
 
 

@@ -7,14 +7,18 @@ them, because its `!include:` works neither at the root nor under overrides.
 
 from __future__ import annotations
 
-import difflib
+import copy
 import os
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
+from seqstride.literal import load_recipe, quoted, round_trip_yaml
+from seqstride.nearest import near_matches, near_paths
 from seqstride.text_files import read_text
+from seqstride.values import check_values, is_text, tag_of
 
 BASE = "train.yaml"
 MOST_NODES = 100_000
@@ -54,7 +58,35 @@ def find_recipe_file(name: str | os.PathLike[str]) -> Path:
     for candidate in (path, recipes_folder().joinpath(*parts)):
         if candidate.exists():
             return candidate
-    raise InputError(f"no recipe file {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those")
+    known = [path.relative_to(recipes_folder()) for path in recipes_folder().glob("*/*/**/*") if _is_method(path)]
+    places = {place.as_posix() for path in known for place in (path, path.parents[1])}
+    near = near_matches(Path(*parts).as_posix(), places) or near_paths(path)
+    raise InputError(
+        f"no recipe file {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those{near}"
+    )
+
+
+def method_file(name: str | os.PathLike[str]) -> Path:
+    """The file of a recipe's method, or its train.yaml, as `find_recipe_file` finds it.
+
+    Raises:
+        InputError: there is none, or it is a folder; of a recipe's the methods are named.
+    """
+    file = find_recipe_file(name)
+    if file.is_dir():
+        folder = file if file.name == "hparams" else file / "hparams"
+        methods = [path.stem for path in sorted(folder.glob("*.yaml")) if _is_method(path)]
+        if not methods:
+            raise InputError(f"`file` (={os.fspath(name)!r}) must be hparams/<method>.yaml of a recipe; it is a folder")
+        raise InputError(
+            f"`file` (={os.fspath(name)!r}) must be the file of a method; this folder has "
+            f"{os.path.join(name, os.path.relpath(folder, file), '')}<method>.yaml for the methods {', '.join(methods)}"
+        )
+    return file
+
+
+def _is_method(path: Path) -> bool:
+    return path.suffix == ".yaml" and path.parent.name == "hparams" and path.name != BASE
 
 
 def recipe_folds(folder: Path) -> list[str]:
@@ -79,23 +111,53 @@ def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
         overrides: YAML text of what the command line changes, `key: value`.
 
     Raises:
-        ValueError: a file is missing or is no YAML mapping; an override names a key that `train.yaml` does not have, or
-            gives a plain value where it has a mapping.
+        InputError: a file is missing or is no YAML mapping; an override names a key that `train.yaml` does not have, or
+            gives a plain value where it has a mapping; a value is of another kind than in `train.yaml`.
     """
     path = Path(path)
-    base_path = path.with_name(BASE)
-    for file in (base_path, path):
-        if not file.is_file():
-            raise InputError(f"recipe file {os.fspath(file)!r} does not exist")
-    tree = _read_yaml(_read_text(base_path), str(base_path))
-    layers = [(overrides, "the command line")]
-    if path != base_path:
-        layers.insert(0, (_read_text(path), str(path)))
-    for text, origin in layers:
-        _override(tree, _read_yaml(text, origin), origin)
+    base = base_of(path)
+    if not path.is_file():
+        raise InputError(f"recipe file {os.fspath(path)!r} does not exist{near_paths(path)}")
+    tree = copy.deepcopy(base)
+    check_values(base, base, str(path.with_name(BASE)))
+    method = [] if path.name == BASE else [(_read_text(path), str(path))]
+    for text, origin in [*method, (overrides, "the command line")]:
+        changes = _read_yaml(text, origin)
+        _override(tree, changes, _texts(text), base, origin)
+        check_values(base, {key: tree[key] for key in changes}, origin)
     merged = StringIO()
-    _yaml().dump(tree, merged)
+    round_trip_yaml().dump(tree, merged)
     return merged.getvalue()
+
+
+def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> str:
+    """What a command line changes, as the YAML text that `merge_recipe` takes.
+
+    The values of keys that are texts in `train.yaml` are taken as they are; an empty one is null. All others are read
+    as YAML.
+
+    Args:
+        base: what `base_of` gives.
+        options: key → value, as it was typed.
+
+    Raises:
+        InputError: a value is no YAML.
+    """
+    changes: dict[str, Any] = {}
+    for key, value in options.items():
+        if is_text(key, base):
+            changes[key] = quoted(value) if value else None
+            continue
+        origin = f"the command line: `--{key}` (={value!r})"
+        tree = _read_yaml(f"{key}: {value}", origin)
+        if list(tree) != [key]:
+            raise InputError(f"{origin} must be one value")
+        changes[key] = tree[key]
+    if not changes:
+        return ""
+    text = StringIO()
+    round_trip_yaml().dump(changes, text)
+    return text.getvalue()
 
 
 def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -106,16 +168,59 @@ def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
         file: the method's file, for errors.
 
     Raises:
-        ValueError: a reference, a class or an argument is wrong.
+        InputError: a key has no value yet; a reference, a class or an argument is wrong.
     """
-    from hyperpyyaml import load_hyperpyyaml
-
+    check_given(text, file)
     try:
-        hparams: dict[str, Any] = load_hyperpyyaml(text)
+        return load_recipe(text)
     except Exception as error:  # of HyperPyYAML, and of whatever the recipe builds
         reason = ": ".join(str(part) for part in error.args if part is not None) or type(error).__name__
         raise InputError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error
-    return hparams
+
+
+def check_given(text: str, file: str | os.PathLike[str]) -> None:
+    """Checks that every key of a merged recipe has a value.
+
+    Raises:
+        InputError: one is a `!PLACEHOLDER` still; with what its comment in `train.yaml` says.
+    """
+    for key, value in _read_yaml(text, os.fspath(file)).items():
+        if tag_of(value) == "!PLACEHOLDER":
+            base = Path(file).with_name(BASE)
+            comment = _comment_on(str(key), _read_text(base) if base.is_file() else text)
+            raise InputError(f"`--{key}` must be given{f': {comment}' if comment else ''}")
+
+
+def _comment_on(key: str, text: str) -> str:
+    """What the comment above a key, or behind it, says about it."""
+    lines = text.split("\n")
+    place = next((number for number, line in enumerate(lines) if line.startswith(f"{key}:")), None)
+    if place is None:
+        return ""
+    above = place
+    while above and lines[above - 1].startswith("#"):
+        above -= 1
+    block = " ".join(line.lstrip("# ").strip() for line in lines[above:place])
+    _, named, about = block.partition(f"{key}:")
+    behind = lines[place].partition(" #")[2]
+    return about.strip() if named else behind.strip()
+
+
+def base_of(path: str | os.PathLike[str]) -> dict[str, Any]:
+    """The tree of the `train.yaml` beside a method's file.
+
+    Raises:
+        InputError: there is none, or it is no YAML mapping.
+    """
+    base = Path(path).with_name(BASE)
+    if not base.is_file():
+        raise InputError(f"recipe file {os.fspath(base)!r} does not exist{near_paths(base)}")
+    text = _read_text(base)
+    tree, letters = _read_yaml(text, str(base)), _texts(text)
+    for key, value in tree.items():
+        if is_text(str(key), tree):
+            tree[key] = _as_text(value, letters[key])
+    return tree
 
 
 def _read_text(file: Path) -> str:
@@ -125,19 +230,12 @@ def _read_text(file: Path) -> str:
         raise InputError(f"{file} is not valid YAML: {error}") from error
 
 
-def _yaml() -> Any:
-    """A reader and writer that keeps `!new:`, `!ref` and the order of the keys."""
-    from ruamel.yaml import YAML
-
-    return YAML(typ="rt")
-
-
 def _read_yaml(text: str, origin: str) -> dict[str, Any]:
     from ruamel.yaml.error import YAMLError
 
     try:
         _check_size(text, origin)
-        tree = _yaml().load(text)
+        tree = round_trip_yaml().load(text)
     except YAMLError as error:
         summary = " ".join(str(error).split())
         raise InputError(f"{origin} is not valid YAML: {summary}") from error
@@ -166,7 +264,7 @@ def _check_size(text: str, origin: str) -> None:
                 f"{origin} must have at most {MOST_NODES} values, aliases written out, in {DEEPEST} levels"
             )
 
-    for event in _yaml().parse(text):
+    for event in round_trip_yaml().parse(text):
         kind = type(event).__name__
         if kind in ("MappingStartEvent", "SequenceStartEvent"):
             levels.append((event.anchor, 1))
@@ -184,32 +282,60 @@ def _check_size(text: str, origin: str) -> None:
             add(sizes.get(event.anchor, 1))
 
 
-def _override(tree: dict[str, Any], changes: dict[str, Any], origin: str) -> None:
+def _texts(text: str) -> Any:
+    """The letters of every scalar in the mappings of a YAML text, whatever they stand for."""
+
+    def letters(node: Any) -> Any:
+        if isinstance(node.value, list):
+            pairs = [pair for pair in node.value if isinstance(pair, tuple)]
+            return {key.value: letters(value) for key, value in pairs if isinstance(key.value, str)}
+        return node.value
+
+    node = round_trip_yaml().compose(text)
+    return {} if node is None else letters(node)
+
+
+def _override(
+    tree: dict[str, Any], changes: dict[str, Any], letters: Mapping[str, Any], base: Mapping[str, Any], origin: str
+) -> None:
     """Puts `changes` into `tree`: top-level keys must exist; mappings are merged key by key, all else is replaced.
 
     A mapping with a tag of its own, such as `!new:another.Encoder`, replaces what was there, and so does null.
+
+    Args:
+        tree: what is changed.
+        changes: key → value.
+        letters: what `_texts` gives for them.
+        base: the tree of `train.yaml`, which says what is a text.
+        origin: of the changes, for errors.
     """
     for key, value in changes.items():
         if key not in tree:
-            near = difflib.get_close_matches(
-                str(key), [str(known) for known in tree if known[:2] != "__"], n=3, cutoff=0.5
-            )
-            hint = f"; near matches: {', '.join(near)}" if near else ""
-            raise InputError(f"{origin}: `{key}` is not a key of {BASE}{hint}")
+            near = near_matches(str(key), [str(known) for known in tree if str(known)[:2] != "__"])
+            raise InputError(f"{origin}: `{key}` is not a key of {BASE}{near}")
         if isinstance(tree[key], dict) and value is not None:
             if not isinstance(value, dict):
                 raise InputError(f"{origin}: `{key}` (={value}) must be a mapping, as it is in {BASE}")
-            if value.tag.value is None:  # type: ignore[attr-defined]
-                _merge(tree[key], value)
+            if tag_of(value) is None:
+                _merge(tree[key], value, letters.get(key) or {}, base.get(key), base)
             else:
                 tree[key] = value
         else:
-            tree[key] = value
+            tree[key] = _as_text(value, letters.get(key)) if is_text(str(key), base) else value
 
 
-def _merge(node: dict[str, Any], changes: dict[str, Any]) -> None:
+def _merge(
+    node: dict[str, Any], changes: dict[str, Any], letters: Mapping[str, Any], model: Any, base: Mapping[str, Any]
+) -> None:
+    model = model if isinstance(model, dict) else {}
     for key, value in changes.items():
         if isinstance(node.get(key), dict) and isinstance(value, dict):
-            _merge(node[key], value)
+            _merge(node[key], value, letters.get(key) or {}, model.get(key), base)
         else:
-            node[key] = value
+            node[key] = _as_text(value, letters.get(key)) if is_text(str(key), base, model) else value
+
+
+def _as_text(value: Any, letters: Any) -> Any:
+    """A scalar without a tag as its letters, whatever they look like; null, and all else, as it is."""
+    plain = value is not None and tag_of(value) is None and isinstance(letters, str)
+    return quoted(letters) if plain else value

@@ -13,6 +13,8 @@ import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import device_of_rank, leave_group, ranks
 from seqstride.errors import InputError
+from seqstride.failures import log_errors_in
+from seqstride.options import read_command_line
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
 from seqstride.screen import LOG_CONFIG, closing, opening, say, without_noise
@@ -43,11 +45,12 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     Raises:
         ValueError: the recipe, an override or the data is wrong.
     """
-    file, run_opts, overrides = sb.parse_arguments(list(argv))
+    file, run_opts, overrides = read_command_line(argv)
     run_opts = _join_group(run_opts)
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
+    log_errors_in(output)
     sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
     run_on_main(_write_settings, [output / "train.yaml", text])
 

@@ -21,7 +21,8 @@ from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.errors import InputError
-from seqstride.model import FORMAT, build_module, check_description, module_entry, read_model, resolved, write_model
+from seqstride.literal import resolved
+from seqstride.model import FORMAT, build_module, check_description, module_entry, read_model, write_model
 from seqstride.pieces import Piece, Timed, joined, piece_starts
 from seqstride.units import SPACE, Units, greedy_decode
 

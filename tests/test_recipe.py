@@ -186,7 +186,7 @@ def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -
 
 def test_a_debug_run_leaves_real_results_alone(tmp_path: Path) -> None:
     before = train("average", tmp_path, number_of_epochs=1)
-    assert main(command("average", tmp_path, "--debug")) == 0
+    assert main(command("average", tmp_path, debug_batches=1)) == 0
     assert json.loads((tmp_path / "results.json").read_text()) == before
     assert json.loads((tmp_path / "debug" / "results.json").read_text())["epochs"] == 2
 

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
-from seqstride.errors import InputError
+from seqstride.errors import InputError, MissingExtraError
 from seqstride.lengths import absolute_lengths
 from seqstride.plot import plot_strides, plot_training
 from seqstride.units import BLANK, SPACE, Units, frames_needed, greedy_decode
@@ -100,7 +100,7 @@ class CTCBrain(DownsamplingBrain):
             try:
                 self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
             except ImportError as error:
-                raise ImportError(
+                raise MissingExtraError(
                     f'`beam_search` with an n-gram model needs kenlm and pygtrie: pip install "seqstride[lm]" ({error})'
                 ) from error
 

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.resnet import ResidualBlock
+from seqstride.errors import MissingExtraError
 from seqstride.layers.baselines import AvgPool1d, check_channels
 from seqstride.lengths import MaskedBatchNorm1d, length_mask, zero_padding
 from seqstride.plan import DurationPlan
@@ -121,7 +122,9 @@ def _residual_vq() -> Any:
     try:
         from vector_quantize_pytorch import ResidualVQ
     except ImportError as error:
-        raise ImportError(f'codebooks need vector-quantize-pytorch: pip install "seqstride[vq]" ({error})') from error
+        raise MissingExtraError(
+            f'codebooks need vector-quantize-pytorch: pip install "seqstride[vq]" ({error})'
+        ) from error
     return ResidualVQ
 
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, MissingExtraError
 from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.whole_files import save_figure, whole_file
 
@@ -157,7 +157,7 @@ def _read_table(path: Path) -> Any:
     try:
         return pd.read_parquet(path)
     except ImportError as error:
-        raise ImportError("`.parquet` files need pyarrow: pip install 'seqstride[parquet]'") from error
+        raise MissingExtraError("`.parquet` files need pyarrow: pip install 'seqstride[parquet]'") from error
 
 
 def _from_frames(table: Any, columns: Columns, path: str) -> SeriesFile:

@@ -22,6 +22,8 @@ from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.estimators.network import resolve_device
+from seqstride.failures import log_errors_in
+from seqstride.options import read_command_line
 from seqstride.recipe import build_recipe, merge_recipe
 from seqstride.results import versions, write_record
 from seqstride.screen import LOG_CONFIG, closing, command_line, opening, say, without_noise
@@ -29,7 +31,6 @@ from seqstride.whole_files import save_figure, whole_file
 
 require_torchaudio()
 
-import speechbrain as sb  # noqa: E402
 from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 RUN_OPTIONS = ("device", "noprogressbar")
@@ -52,13 +53,14 @@ def run_estimator(argv: Sequence[str]) -> None:
     """
     if world_size() > 1:
         raise InputError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
-    file, run_opts, overrides = sb.parse_arguments(list(argv))
+    file, run_opts, overrides = read_command_line(argv)
     foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
     if foreign:
         raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
+    log_errors_in(output)
     output.mkdir(parents=True, exist_ok=True)
     setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": str(output / "log.txt")}}}, "INFO")
     with whole_file(output / "train.yaml") as part:

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from seqstride.brains.asr import CTCBrain
+from seqstride.failures import run_command
 from seqstride.training import run_recipe
 
 
@@ -19,4 +20,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main, sys.argv[1:]))

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 
 from seqstride.estimators.recipe import run_estimator
+from seqstride.failures import run_command
 
 
 def main(argv: Sequence[str]) -> None:
@@ -18,4 +19,4 @@ def main(argv: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    sys.exit(run_command(main, sys.argv[1:]))

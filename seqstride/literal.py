@@ -1,0 +1,93 @@
+"""Text that HyperPyYAML leaves as it is: quoted scalars of a recipe.
+
+HyperPyYAML follows `<…>` inside of what a `!ref` leads to, does sums with what comes of it, and writes the tree once
+more, without quotes, before it reads the values. A folder that is called `run <1>` or `(a)` would not survive that. So
+quoted scalars are written in letters that none of this touches, and read back where the values are made.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from typing import Any
+
+import ruamel.yaml
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
+
+_QUOTED = (DoubleQuotedScalarString, SingleQuotedScalarString)
+# letters for private use around the bytes in hexadecimal: no reference, no number, no sum, no tag
+_OPEN, _CLOSE = "\ue000", "\ue001"
+_CODED = re.compile(f"{_OPEN}([0-9a-f]*){_CLOSE}")
+
+
+def quoted(text: str) -> str:
+    """A scalar that stands for nothing but its letters."""
+    scalar: str = SingleQuotedScalarString(text)
+    return scalar
+
+
+def round_trip_yaml() -> Any:
+    """A reader and writer that keeps `!new:`, `!ref`, quotes and the order of the keys."""
+    yaml = ruamel.yaml.YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 1 << 20  # no line is broken: a path is one word, whatever is in it
+    return yaml
+
+
+def load_recipe(text: str) -> dict[str, Any]:
+    """The values of a HyperPyYAML text, with the objects that it names."""
+    from hyperpyyaml import load_hyperpyyaml
+
+    hparams: dict[str, Any] = load_hyperpyyaml(_protected(text), loader=_Loader)
+    return hparams
+
+
+def resolved(text: str) -> Any:
+    """The YAML tree of a HyperPyYAML text with its references resolved, tags kept."""
+    from hyperpyyaml import resolve_references
+
+    return _restored(round_trip_yaml().load(resolve_references(io.StringIO(_protected(text))).getvalue()))
+
+
+class _Loader(ruamel.yaml.Loader):
+    """ruamel's, which reads protected scalars as the text that they were."""
+
+    def construct_scalar(self, node: Any) -> Any:
+        value = super().construct_scalar(node)
+        return _decoded(value) if isinstance(value, str) else value
+
+
+def _protected(text: str) -> str:
+    yaml, written = round_trip_yaml(), io.StringIO()
+    yaml.dump(_encoded(yaml.load(text)), written)
+    return written.getvalue()
+
+
+def _encoded(node: Any) -> Any:
+    """In place for what has members."""
+    if isinstance(node, _QUOTED):
+        return f"{_OPEN}{node.encode('utf-8', 'surrogateescape').hex()}{_CLOSE}"
+    return _in_place(node, _encoded)
+
+
+def _restored(node: Any) -> Any:
+    if isinstance(node, str):
+        return _decoded(node) if _CODED.search(node) else node
+    return _in_place(node, _restored)
+
+
+def _in_place(node: Any, change: Any) -> Any:
+    """Changes the members of a mapping or list."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            node[key] = change(value)
+    elif isinstance(node, list):
+        node[:] = [change(value) for value in node]
+    return node
+
+
+def _decoded(text: str) -> str:
+    def bytes_of(match: re.Match[str]) -> str:
+        return bytes.fromhex(match[1]).decode("utf-8", "surrogateescape")
+
+    return _CODED.sub(bytes_of, text)

@@ -1,0 +1,26 @@
+"""The nearest right thing to what was given, for errors."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def near_matches(name: str, known: Iterable[str]) -> str:
+    """`"; near matches: a, b"`, or nothing where nothing is near."""
+    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f"; near matches: {', '.join(near)}" if near else ""
+
+
+def near_paths(path: str | os.PathLike[str]) -> str:
+    """The same for a path that does not exist: names in the folder in which it would be."""
+    path = Path(path)
+    try:
+        names = os.listdir(path.parent)
+    except OSError:
+        return ""
+    near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
+    shown = ", ".join(repr(os.fspath(path.with_name(name))) for name in near)
+    return f"; near matches: {shown}" if near else ""

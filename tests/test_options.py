@@ -1,0 +1,301 @@
+"""The command line of a recipe: what is taken literally, what values may be, and how mistakes are named."""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import speechbrain as sb
+
+from seqstride.cli import main
+from seqstride.literal import load_recipe, quoted, resolved, round_trip_yaml
+from seqstride.options import joined, read_command_line, separated
+from seqstride.recipe import (
+    base_of,
+    build_recipe,
+    find_recipe_file,
+    list_recipes,
+    merge_recipe,
+    overrides_as_yaml,
+    recipes_folder,
+)
+
+VOWELS = "JapaneseVowels/speaker_id/hparams/average.yaml"
+TABULAR = "Tabular/classification/hparams/average.yaml"
+
+# what YAML or HyperPyYAML would make something else of
+NAMES = [
+    *("2024", "001", "1e3", "0x10", "1_000", "2024-01-01", "1:30", ".5", "~", "null", "yes", "true", "=", ".inf"),
+    *("run #2", "a: b", "{x}", "{", "[a", "]", "*a", "&a", "%a", "@x", "`x`", "'q'", '"d"', "it's", "|", ">", "?", "-"),
+    *("-x", "-h", "- x", " lead", "trail ", "a,b", "a\tb", "a\nb", "a\\nb", "\x1b[31m", "ü\udcff", "a=b", "--x"),
+    *("<seed>", "a<seed>b", "<nothing>", "!ref <seed>", "!new:os.getcwd", "!apply:os.getcwd []", "2 * 3", "(a)"),
+    *("(1, 2)", "\ue00061\ue001", "x" * 200 + " y  z", "*", "&", "#", ":", "!"),
+]
+NAMES += ["w"] * (-len(NAMES) % 4)
+
+BASE = """\
+seed: 5
+where: !PLACEHOLDER
+other_folder: 3         # a path by its name
+csv: null
+save: !ref <where>/save
+same: !ref <where>
+root: !ref <save>
+half: !ref <seed> // 2
+number: !ref <half>
+word: plain
+augment: !ref <thing>
+thing: !new:collections.Counter
+    a: !ref <where>
+files:
+    train: !ref <save>/train.json
+    count: 3
+steps: [1, 2]
+share: 0.5
+flag: false
+window: null
+"""
+
+
+@pytest.fixture
+def method(tmp_path: Path) -> Path:
+    folder = tmp_path / "recipe" / "hparams"
+    folder.mkdir(parents=True)
+    (folder / "train.yaml").write_text(BASE)
+    (folder / "method.yaml").write_text("word: method\n")
+    return folder / "method.yaml"
+
+
+def values(method: Path, *words: str) -> dict[str, Any]:
+    """The hyperparameters that a command line gives."""
+    file, _, overrides = read_command_line([str(method), *words])
+    return build_recipe(merge_recipe(file, overrides), file)
+
+
+@pytest.mark.parametrize("first", range(0, len(NAMES), 4))
+def test_paths_and_words_are_taken_as_they_are(method: Path, first: int) -> None:
+    keys = ("where", "word", "other_folder", "csv")
+    names = dict(zip(keys, NAMES[first : first + 4], strict=True))
+    pairs = [
+        [f"--{key}={name}"] if key == "where" or name[:2] == "--" else [f"--{key}", name] for key, name in names.items()
+    ]
+    found = values(method, *(word for pair in pairs for word in pair))
+    assert {key: found[key] for key in keys} == names
+    assert found["same"] == names["where"]
+    assert found["save"] == found["root"] == f"{names['where']}/save"
+    assert found["files"]["train"] == f"{names['where']}/save/train.json"
+    assert found["thing"] == {"a": names["where"]}
+
+
+@pytest.mark.parametrize("name", ["run <seed> #2", "(a)", "!new:os.getcwd"])
+def test_what_was_read_can_be_written_and_read_again(name: str, tmp_path: Path) -> None:
+    written = io.StringIO()
+    round_trip_yaml().dump({"seed": 5, "a": quoted(name), "b": quoted("ü\udcff")}, written)
+    (tmp_path / "train.yaml").write_text(written.getvalue(), encoding="utf-8")
+    text = (tmp_path / "train.yaml").read_text(encoding="utf-8")
+    assert load_recipe(text) == resolved(text) == {"seed": 5, "a": name, "b": "ü\udcff"}
+
+
+def test_an_empty_path_is_none(method: Path) -> None:
+    assert values(method, "--where", "x", "--csv", "", "--root=")["csv"] is None
+    assert values(method, "--where", "x", "--root=")["root"] is None
+
+
+def test_all_else_is_yaml(method: Path) -> None:
+    found = values(method, "--where=w", "--steps", "[3, 4]", "--share", "1e-3", "--flag", "true", "--seed", "7")
+    assert (found["steps"], found["share"], found["flag"], found["half"], found["number"]) == (
+        [3, 4],
+        0.001,
+        True,
+        3,
+        3,
+    )
+    assert values(method, "--where=w", "--augment", "null")["augment"] is None
+    assert values(method, "--where=w", "--augment", "!ref <seed>")["augment"] == 5
+    assert values(method, "--where=w", "--window", "0.5")["window"] == 0.5
+    assert values(method, "--where=w", "--half", "9")["number"] == 9
+
+
+@pytest.mark.parametrize("name", ["2024", "001", "a <seed>", "yes"])
+def test_paths_inside_of_mappings_and_in_files(method: Path, name: str) -> None:
+    found = values(method, "--where=w", "--files", f"{{train: {name}}}")
+    assert found["files"] == {"train": name, "count": 3}
+    method.write_text(f"where: {name}\ncsv: null\nfiles: {{train: {name}}}\n")
+    assert [values(method)[key] for key in ("where", "same", "save")] == [name, name, f"{name}/save"]
+    assert values(method)["files"]["train"] == name
+    assert values(method)["csv"] is None
+    assert values(method)["other_folder"] == "3", "in train.yaml, too"
+
+
+def test_a_reference_in_a_file_is_one(method: Path) -> None:
+    method.write_text("where: !ref results/<word>\n")
+    assert values(method, "--word", "<seed>")["save"] == "results/<seed>/save"
+
+
+def test_every_recipe_takes_its_paths_literally() -> None:
+    odd = "a: #<seed> (1)"
+    for name, methods in list_recipes().items():
+        base = base_of(recipes_folder() / name / "hparams" / f"{methods[0]}.yaml")
+        for key in ("output_folder", "save_folder", "data_folder", "data_root", "data_file", "csv", "feature_name"):
+            if key in base:
+                assert round_trip_yaml().load(overrides_as_yaml(base, {key: odd})) == {key: odd}, (name, key)
+
+
+# Values
+
+
+@pytest.mark.parametrize(
+    ("recipe", "option", "rule"),
+    [
+        (VOWELS, "--number_of_epochs 0", "`number_of_epochs` (=0) must be a whole number of at least 1"),
+        (VOWELS, "--number_of_epochs -1", "`number_of_epochs` (=-1) must be a whole number of at least 1"),
+        (VOWELS, "--number_of_epochs 2.5", "`number_of_epochs` (=2.5) must be a whole number of at least 1"),
+        (VOWELS, "--number_of_epochs null", "`number_of_epochs` (=null) must be a whole number"),
+        (VOWELS, "--lr fast", "`lr` (='fast') must be a number above 0"),
+        (VOWELS, "--lr 0", "`lr` (=0) must be a number above 0"),
+        (VOWELS, "--lr .nan", "`lr` (=nan) must be a number above 0"),
+        (VOWELS, "--lr .inf", "`lr` (=inf) must be a number above 0"),
+        (VOWELS, "--lr true", "`lr` (=true) must be a number above 0"),
+        (VOWELS, "--lr [1]", "`lr` (=[1]) must be a number above 0"),
+        (VOWELS, "--batch_size 0", "`batch_size` (=0) must be a whole number of at least 1"),
+        (VOWELS, "--seed x", "`seed` (='x') must be a whole number of at least 0 and at most 4294967295"),
+        (VOWELS, "--seed -1", "`seed` (=-1) must be a whole number"),
+        (VOWELS, "--strides 0", "`strides` (=0) must be a list, such as [2, 2, 1], or random"),
+        (VOWELS, "--labels speaker", "`labels` (='speaker') must be a list, such as [speaker]"),
+        (VOWELS, "--dropout 1.5", "`dropout` (=1.5) must be a number of at least 0 and below 1"),
+        (VOWELS, "--window 0", "`window` (=0) must be a number above 0, or null"),
+        (VOWELS, "--max_grad_norm x", "`--max_grad_norm` (='x') must be a number"),
+        (VOWELS, "--complexity {weight: -1}", "`complexity.weight` (=-1) must be a number of at least 0"),
+        (VOWELS, "--valid_dataloader {batch_size: 0}", "`valid_dataloader.batch_size` (=0) must be a whole number"),
+        (VOWELS, "--train_dataloader {num_workers: -1}", "`train_dataloader.num_workers` (=-1) must be a whole"),
+        (VOWELS, "--complexity 3", "`complexity` (=3) must be a mapping"),
+        (VOWELS, "--lr 1 2", "'2' follows no option; a value with spaces must stand in quotes"),
+        (VOWELS, "--lr", "`--lr` must have a value"),
+        (VOWELS, "--lr 1 --lr 2", "`--lr` must be given once"),
+        (VOWELS, "--lr [", "the command line: `--lr` (='[') is not valid YAML"),
+        (VOWELS, "--device", "`--device` must have a value"),
+        (VOWELS, "--devcie cpu", "`devcie` is not a key of train.yaml; near matches: device"),
+        (VOWELS, "--lerning_rate 1", "`lerning_rate` is not a key of train.yaml"),
+        (VOWELS, "--precision fp8", "`--precision` (='fp8') must be one of fp32, fp16, bf16"),
+        (VOWELS, "--ckpt_interval_steps x", "`--ckpt_interval_steps` (='x') must be a whole number"),
+        (VOWELS, "--grad_accumulation_factor 0", "`--grad_accumulation_factor` (=0) must be a whole number of at"),
+        (VOWELS, "--debug_batches 0", "`--debug_batches` (=0) must be a whole number of at least 1"),
+        (VOWELS, "--test_only=yes", "`--test_only` (='yes') must have no value"),
+        (VOWELS, "--log_config none", "`--log_config` (='none') must be a file"),
+        (TABULAR, "--n_epochs 0", "`n_epochs` (=0) must be a whole number of at least 1"),
+        (TABULAR, "--test_share x", "`test_share` (='x') must be a number"),
+    ],
+)
+def test_wrong_values_are_one_line(
+    recipe: str, option: str, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = option.split(" ") if "{" not in option else option.split(" ", 1)
+    assert main(["train", f"recipes/{recipe}", "--output_folder", str(tmp_path / "out"), *words]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    assert line.startswith("seqstride: ")
+    assert rule in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_wrong_values_in_files_name_the_file(method: Path) -> None:
+    method.write_text("share: half\n")
+    with pytest.raises(ValueError, match=re.escape(f"{method}: `share` (='half') must be a number")):
+        values(method, "--where=w")
+    method.with_name("train.yaml").write_text(f"{BASE}lr: 0\n")
+    with pytest.raises(ValueError, match=r"train\.yaml: `lr` \(=0\) must be a number above 0"):
+        values(method, "--where=w")
+
+
+# Options
+
+
+def test_options_of_speechbrain_are_as_it_reads_them() -> None:
+    words = ["--device", "cpu", "--test_only", "--precision=bf16", "--max_grad_norm", "2", "--ckpt_interval_steps=3"]
+    words += ["--jit_module_keys", "encoder", "normalize", "--noprogressbar"]
+    file, found, _ = read_command_line([VOWELS, *words])
+    _, expected, _ = sb.parse_arguments([file, *words])
+    assert found.as_dict() == expected.as_dict()
+    assert Path(file) == find_recipe_file(VOWELS)
+
+
+def test_a_debug_run_is_asked_for_by_its_batches_or_epochs() -> None:
+    for words in (["--debug_batches", "1"], ["--debug_epochs=1"], ["--debug_persistently"]):
+        run_opts = read_command_line([VOWELS, *words])[1]
+        assert run_opts.debug
+        assert "debug" in run_opts.overridden_args
+    assert not read_command_line([VOWELS])[1].debug
+
+
+def test_words_are_joined_and_separated() -> None:
+    words = ["f", "--a", "-x", "--test_only", "--b=c", "--d", "--resume", "g", "--e", ""]
+    once = ["f", "--a=-x", "--test_only", "--b=c", "--d", "--resume", "g", "--e="]
+    assert joined(words) == once
+    assert joined(once) == once
+    assert separated(once) == ["f", "--a", "-x", "--test_only", "--b", "c", "--d", "--resume", "g", "--e", ""]
+    assert separated(["--a=--b", "--test_only=c"]) == ["--a=--b", "--test_only=c"]
+
+
+def test_help_is_shown_without_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["train", VOWELS, "--help"], ["train", "-h"], ["compare", "--help"]):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 0
+        assert "--key value" in capsys.readouterr().out
+
+
+# Files
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (["recipes/AN4/ASR/hparams/average.yaml"], ["`--data_folder` must be given: the folder that has etc/"]),
+        (["recipes/AudioFolder/classification/hparams/max.yaml"], ["`--data_folder` must be given: <label>/…, or"]),
+        (["recipes/Tabular/classification"], ["must be the file of a method", "hparams/<method>.yaml", "adastride"]),
+        (["recipes/Tabular/classification/hparams"], ["must be the file of a method", "adastride"]),
+        (["recipes/Tabular"], ["must be hparams/<method>.yaml of a recipe; it is a folder"]),
+        (
+            ["recipes/Tabular/clasification/hparams/adastride.yaml"],
+            ["no recipe file", "near matches: Tabular/classification/hparams/adastride.yaml"],
+        ),
+        (["recipes/SpokenDigits/classification/hparams/adastrid.yaml"], ["classification/hparams/adastride.yaml"]),
+    ],
+)
+def test_what_is_no_method_is_explained(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", *words]) == 2
+    line = capsys.readouterr().err
+    assert line.count("\n") == 1
+    for part in parts:
+        assert part in line
+
+
+def test_a_comparison_follows_the_same_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = ["-o", str(tmp_path / "out"), "--methods", "average"]
+    for words, part in (
+        (["recipes/AN4/ASR"], "`--data_folder` must be given: the folder"),
+        (["recipes/JapaneseVowels/speaker_id", "--lr", "fast"], "`lr` (='fast') must be a number above 0"),
+        (["recipes/JapaneseVowels/speaker_id", "--widht", "3"], "`widht` is not a key of train.yaml; near matches"),
+        (["recipes/JapaneseVowels/speaker_id", "--lr", "1", "2"], "'2' follows no option"),
+    ):
+        assert main(["compare", *words, *out]) == 2
+        line = capsys.readouterr().err
+        assert line.count("\n") == 1
+        assert part in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_run_in_a_folder_with_an_odd_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The whole way: merged, built, trained, described, written."""
+    monkeypatch.chdir(tmp_path)
+    name = "-run #2 <seed> {x} (1): *&%!'ü"
+    words = ["--device", "cpu", "--number_of_epochs", "1", "--width", "8", "--noprogressbar"]
+    assert main(["train", f"recipes/{VOWELS}", *words, "--output_folder", name, "--feature_name", "001"]) == 0
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+    assert json.loads((tmp_path / name / "model.json").read_text(encoding="utf-8"))["feature_name"] == "001"
+    merged = (tmp_path / name / "train.yaml").read_text(encoding="utf-8")
+    assert load_recipe(merged)["output_folder"] == name
