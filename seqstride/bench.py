@@ -7,6 +7,7 @@ the repeats is reported, and every cost also as a ratio to `average` and `stride
 from __future__ import annotations
 
 import importlib.util
+import math
 import os
 import platform
 import statistics
@@ -21,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from seqstride.distributed import device_of_rank
 from seqstride.errors import InputError
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.masks import spectral_mask
@@ -265,12 +267,12 @@ def measure(
     """
     if dtype not in DTYPES:
         raise InputError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
-    kind = device.split(":")[0]
-    if kind not in ("cpu", "cuda") or (kind == "cuda" and not torch.cuda.is_available()):
-        found = "cpu or cuda" if torch.cuda.is_available() else "cpu; torch finds no CUDA"
-        raise InputError(f"`device` (={device!r}) must be {found}")
-    if repeats < 1:
-        raise InputError(f"`repeats` (={repeats}) must be at least 1")
+    device = device_of_rank(device)
+    for name, value in (("repeats", repeats), ("stride", stride)):
+        if value < 1:
+            raise InputError(f"`{name}` (={value}) must be at least 1")
+    if not 0 <= score_std < math.inf:
+        raise InputError(f"`score_std` (={score_std}) must be a number of at least 0")
     names = list(dict.fromkeys([*REFERENCES, *methods]))
     results = []
     for shape in (bar := tqdm(list(shapes), disable=not progress, unit="shape")):

@@ -14,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from seqstride.errors import InputError
+
 
 def rank() -> int:
     """Which of the processes that were started together this is, from 0."""
@@ -30,9 +32,32 @@ def ranks() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
+def local_rank() -> int:
+    """Which of the processes on this machine this is, from 0."""
+    return int(os.environ.get("LOCAL_RANK", 0))
+
+
 def device_of_rank(device: str) -> str:
-    """`cuda` as the GPU of this process, such as `cuda:1`; every other device as it is."""
-    return f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if device == "cuda" else device
+    """`cuda` as the GPU of this process, such as `cuda:1`; every other device as it is.
+
+    Raises:
+        InputError: torch does not know it, or this machine does not have it.
+    """
+    own = f"cuda:{local_rank()}" if device == "cuda" else device
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    try:
+        found = torch.device(own)
+        other = torch.accelerator.current_accelerator()  # such as mps
+        kinds = ("cpu", None if other is None else other.type)
+        usable = (found.index or 0) < gpus if found.type == "cuda" else found.type in kinds
+    except RuntimeError:  # no device has this name
+        usable = False
+    if not usable:
+        there = f"cpu, or cuda:0 to cuda:{gpus - 1}" if gpus > 1 else "cpu, or cuda" if gpus else "cpu"
+        why = f"torch finds {gpus or 'no'} GPU{'s' if gpus > 1 else ''}"
+        build = " and was built without CUDA" if torch.version.cuda is None and not gpus else ""
+        raise InputError(f"`device` (={device!r}) must be {there}; {why}{build}")
+    return own
 
 
 class _Sum(torch.autograd.Function):

@@ -11,7 +11,7 @@ import torch
 
 import seqstride as ss
 from seqstride._compat import require_torchaudio
-from seqstride.distributed import device_of_rank, leave_group, ranks
+from seqstride.distributed import device_of_rank, leave_group, local_rank, ranks, world_size
 from seqstride.errors import InputError
 from seqstride.failures import log_errors_in
 from seqstride.options import read_command_line
@@ -96,6 +96,9 @@ def _join_group(run_opts: Any) -> Any:
 
     Returns:
         The options with what was decided here; SpeechBrain's own cannot be changed.
+
+    Raises:
+        InputError: the machine lacks what the options need.
     """
     changes: dict[str, Any] = {}
     if run_opts.device is not None:
@@ -104,8 +107,32 @@ def _join_group(run_opts: Any) -> Any:
     if not gpu and "distributed_backend" not in run_opts.overridden_args:
         changes["distributed_backend"] = "gloo"
     run_opts = replace(run_opts, **changes, overridden_args={*run_opts.overridden_args, *changes})
+    _check_machine(run_opts, gpu)
     ddp_init_group(run_opts)
     return run_opts
+
+
+def _check_machine(run_opts: Any, gpu: bool) -> None:
+    """What SpeechBrain finds out later.
+
+    Raises:
+        InputError: the machine lacks what the options need.
+    """
+    for name in ("precision", "eval_precision"):
+        if run_opts[name] == "fp16" and not gpu:
+            raise InputError(f"`--{name}` (='fp16') must be fp32 or bf16 on a CPU")
+    if run_opts.data_parallel_backend and (not gpu or world_size() > 1):
+        raise InputError("`--data_parallel_backend` must be for one process on a machine with GPUs; use torchrun")
+    if world_size() == 1:
+        return
+    backend, gpus = run_opts.distributed_backend, torch.cuda.device_count()
+    if backend == "nccl" and local_rank() >= gpus:
+        raise InputError(
+            f"`--distributed_backend` (='nccl') must have a GPU for every process, and torch finds {gpus}; "
+            "on CPUs it is gloo, with --device cpu"
+        )
+    if backend == "mpi" and not torch.distributed.is_mpi_available():
+        raise InputError("`--distributed_backend` (='mpi') must be nccl or gloo; this torch was built without MPI")
 
 
 def _write_settings(path: Path, text: str) -> None:

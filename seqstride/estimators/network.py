@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 import seqstride as ss
+from seqstride.distributed import device_of_rank
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import PooledClassifier
 from seqstride.errors import InputError
@@ -63,8 +64,14 @@ def strides(network: Network) -> list[float]:
 
 
 def resolve_device(device: str) -> torch.device:
-    """The device that a name stands for; "auto" is a GPU where CUDA has one, and the CPU else."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    """The device that a name stands for; "auto" is a GPU where CUDA has one, and the CPU else.
+
+    Raises:
+        InputError: there is no such device on this machine.
+    """
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device_of_rank(device))
 
 
 def pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:

@@ -57,6 +57,7 @@ def run_estimator(argv: Sequence[str]) -> None:
     foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
     if foreign:
         raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
+    device = resolve_device(run_opts.device or "auto")
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     output = Path(hparams["output_folder"])
@@ -71,7 +72,7 @@ def run_estimator(argv: Sequence[str]) -> None:
     say(opening(hparams, file, {"train": len(labels), hparams["score"]: len(scored_labels)}, type(model).__name__))
     if _is_ours(model):
         model.verbose = not run_opts.noprogressbar and sys.stderr.isatty()
-        model.device = run_opts.device or "auto"
+        model.device = str(device)
     start, start_cpu = time.monotonic(), time.process_time()
     model.fit(rows, labels)
     seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
