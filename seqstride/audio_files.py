@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqstride.errors import InputError
+from seqstride.nearest import near_paths
 from seqstride.text_files import read_json, read_text
 
 logger = logging.getLogger(__name__)
@@ -196,7 +197,9 @@ def open_recording(path: str | os.PathLike[str]) -> Iterator[Any]:
     import soundfile
 
     if not os.path.isfile(path):  # opening a pipe would wait for its writer
-        raise InputError("it is not a regular file" if os.path.exists(path) else "there is no such file")
+        if os.path.exists(path):
+            raise InputError("it is not a regular file")
+        raise InputError(f"there is no such file{near_paths(path)}")
     if not os.access(path, os.R_OK):
         raise InputError("permission denied")
     try:

@@ -7,9 +7,12 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from seqstride.errors import InputError
 from seqstride.failures import DEBUG, run_command
+from seqstride.model_folder import check_model_folder
+from seqstride.nearest import near_matches
 from seqstride.options import HELP, joined, separated
 from seqstride.recordings_cli import add_recording_commands
 from seqstride.screen import without_noise
@@ -65,11 +68,32 @@ def _run(argv: Sequence[str]) -> int | None:
     return code
 
 
+class _Parser(argparse.ArgumentParser):
+    """Names the nearest option where one is misspelled, before it says that the right one is missing."""
+
+    def __init__(self, *args: Any, takes_keys: bool = True, **kwargs: Any) -> None:
+        self.takes_keys = takes_keys
+        self.known: list[str] = []
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
+        self.known += names
+        return super().add_argument(*names, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in [] if self.takes_keys else args:
+            name = word.partition("=")[0]
+            if name == "--":
+                break
+            if name.startswith("--") and name not in self.known:
+                self.error(f"unknown option {name}{near_matches(name, self.known, most=1)}")
+        return super().parse_known_args(args, namespace)
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="seqstride",
         description="Learnable and adaptive downsampling for audio and time series.",
-        allow_abbrev=False,
     )
     parser.add_argument(DEBUG, action="store_true", help="show the traceback of an error; with every command")
     add = partial(_add, parser.add_subparsers(dest="command", required=True, metavar="command"))
@@ -134,21 +158,21 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add(
-    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    commands: argparse._SubParsersAction[_Parser],
     name: str,
     run: Callable[[argparse.Namespace], int | None],
     line: str,
     text: str | None = None,
     usage: str | None = None,
 ) -> argparse.ArgumentParser:
-    """A command: its name, what it runs, a line and a text of help."""
+    """A command: its name, what it runs, a line and a text of help; `usage` of one that also takes a recipe's keys."""
     command = commands.add_parser(
         name,
         help=line,
         usage=usage,
         description=text,
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
+        takes_keys=usage is not None,
     )
     command.set_defaults(run=run)
     return command
@@ -239,7 +263,9 @@ def _table(arguments: argparse.Namespace) -> None:
     from seqstride.results import read_records
     from seqstride.tables import results_table
 
-    folder = Path(find_recipe_file(arguments.folder))
+    folder = find_recipe_file(arguments.folder, "folder of runs, or recipe,")
+    if not folder.is_dir():
+        raise InputError(f"`folder` (={arguments.folder!r}) must be a folder of runs, a comparison's, or a recipe's")
     places = [folder, *sorted((folder / "results").glob("*/"))]
     comparisons = [comparison for place in places if (comparison := read_comparison(place))]
     if comparisons:
@@ -254,6 +280,7 @@ def _strides(arguments: argparse.Namespace) -> int:
     from seqstride.strides import draw_strides
 
     failed = False
+    check_model_folder(arguments.model, "--model")
     for drawn in draw_strides(
         load_model(arguments.model),
         arguments.source,
@@ -274,6 +301,7 @@ def _export(arguments: argparse.Namespace) -> None:
     from seqstride.export import default_name, export_model, load_trained
 
     file = arguments.output or Path(arguments.model) / default_name(arguments.format)
+    check_model_folder(arguments.model, "--model")
     written = export_model(load_trained(arguments.model), file, arguments.format)
     print(
         f"{written.file}: {written.size / 1e6:.2f} MB, largest difference to the model {written.difference:.1e} "

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from seqstride._compat import require_torchaudio
 from seqstride.errors import InputError
+from seqstride.nearest import near_paths
 
 require_torchaudio()
 
@@ -273,7 +274,9 @@ def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None
     """
     try:
         if not os.path.isfile(path):
-            raise InputError("it is not a regular file" if os.path.exists(path) else "there is no such file")
+            if os.path.exists(path):
+                raise InputError("it is not a regular file")
+            raise InputError(f"there is no such file{near_paths(path)}")
         # mapped, so that a header cannot ask for more memory than the file has bytes
         features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         if features.ndim != 2 or features.dtype.kind not in "fiu":

@@ -28,10 +28,10 @@ DEBUG = "--debug"
 
 _log_folder: ContextVar[Path | None] = ContextVar("log_folder", default=None)
 
-#: what a system says of a disk or of permissions, wherever it comes up
+#: what a system says of a disk, of permissions, and of folders that are files, wherever it comes up
 _MACHINE = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS),
-    *(errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
+    *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
+    *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
 }
 #: parts of what torch and CUDA say without a class of its own
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "ALLOC_FAILED")

@@ -25,6 +25,7 @@ from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.errors import InputError
 from seqstride.literal import resolved
+from seqstride.model_folder import COMMANDS, check_model_folder
 from seqstride.text_files import read_json
 from seqstride.whole_files import whole_file
 from seqstride.windows import cut, mean_by_owner, window_starts
@@ -269,13 +270,13 @@ Model = TypeVar("Model", bound=nn.Module)
 
 def read_model(folder: str | os.PathLike[str], make: Callable[[Mapping[str, Any]], Model]) -> Model:
     """What `make` builds from the description in a folder, with the weights in it; errors as in `load_model`."""
+    check_model_folder(folder)
     folder = Path(folder)
-    for name in ("model.json", "model.ckpt"):
-        if not (folder / name).is_file():
-            raise InputError(f"`folder` (={os.fspath(folder)!r}) must hold a trained model; there is no {name}")
     try:
         description = read_json(folder / "model.json")
         model = make(description)
+    except _OtherTaskError as error:
+        raise InputError(f"{os.fspath(folder / 'model.json')!r} is {error}") from None
     except Exception as error:  # wrong keys, types and sizes fail in many ways
         reason = error if isinstance(error, ValueError) else repr(error)
         raise InputError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
@@ -303,7 +304,12 @@ def check_description(description: Mapping[str, Any], task: str) -> None:
         raise InputError(f"`sample_rate` (={rate}) must be at least 1 Hz, or null for features")
     found = description.get("task", CLASSIFICATION)
     if found != task:
-        raise InputError(f"it is a model for {found}, where one for {task} is needed")
+        how = f"; `seqstride {COMMANDS[found]}` applies it" if found in COMMANDS else ""
+        raise _OtherTaskError(f"a model for {found}, where one for {task} is needed{how}")
+
+
+class _OtherTaskError(InputError):
+    pass
 
 
 def _speechbrain(description: Mapping[str, Any]) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from pathlib import Path
 
 
-def near_matches(name: str, known: Iterable[str]) -> str:
+def near_matches(name: str, known: Iterable[str], most: int = 3) -> str:
     """`"; near matches: a, b"`, or nothing where nothing is near."""
-    near = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
     return f"; near matches: {', '.join(near)}" if near else ""
 
 

@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from seqstride.errors import InputError
+from seqstride.errors import FileError, InputError
 from seqstride.literal import load_recipe, quoted, round_trip_yaml
 from seqstride.nearest import near_matches, near_paths
 from seqstride.text_files import read_text
@@ -45,7 +45,7 @@ def list_recipes() -> dict[str, list[str]]:
     }
 
 
-def find_recipe_file(name: str | os.PathLike[str]) -> Path:
+def find_recipe_file(name: str | os.PathLike[str], wanted: str = "recipe file") -> Path:
     """The file or folder that `name` stands for: a path as it is, or one relative to the recipes of the package.
 
     A leading `recipes/` is optional, so that `recipes/<set>/<task>/hparams/<method>.yaml` works from anywhere.
@@ -62,7 +62,7 @@ def find_recipe_file(name: str | os.PathLike[str]) -> Path:
     places = {place.as_posix() for path in known for place in (path, path.parents[1])}
     near = near_matches(Path(*parts).as_posix(), places) or near_paths(path)
     raise InputError(
-        f"no recipe file {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those{near}"
+        f"no {wanted} {os.fspath(name)!r}, here or among the recipes; `seqstride recipes` lists those{near}"
     )
 
 
@@ -169,10 +169,14 @@ def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         InputError: a key has no value yet; a reference, a class or an argument is wrong.
+        FileError: a file or folder that it names cannot be used.
     """
     check_given(text, file)
     try:
         return load_recipe(text)
+    except OSError as error:
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
+        raise FileError(f"{place}{error.strerror or error}") from error
     except Exception as error:  # of HyperPyYAML, and of whatever the recipe builds
         reason = ": ".join(str(part) for part in error.args if part is not None) or type(error).__name__
         raise InputError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error

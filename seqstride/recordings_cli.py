@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from seqstride.errors import InputError
+from seqstride.model_folder import check_model_folder
 from seqstride.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -152,6 +153,7 @@ def _classify(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
     from seqstride.model import in_words, load_model, sample_rate_of
 
+    check_model_folder(arguments.model, "--model")
     model = load_model(arguments.model, device_of_rank(arguments.device))
     sample_rate_of(model)  # of a model that reads features nothing is begun
     labels = list(model.labels)
@@ -169,6 +171,7 @@ def _transcribe(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
     from seqstride.transcribe import load_transcriber, table_columns, table_rows, transcribe_files
 
+    check_model_folder(arguments.model, "--model")
     model = load_transcriber(arguments.model, device_of_rank(arguments.device))
     timestamps = arguments.timestamps
 
@@ -204,6 +207,7 @@ def _units(arguments: argparse.Namespace) -> int:
     from seqstride.codes import UNIT_COLUMNS, code_files, load_coder, to_json, unit_rows
     from seqstride.distributed import device_of_rank
 
+    check_model_folder(arguments.model, "--model")
     model, recordings = load_coder(arguments.model, device_of_rank(arguments.device)), _recordings(arguments)
     if arguments.json:
         if len(recordings) > 1 or arguments.csv is not None:
@@ -234,6 +238,7 @@ def _resynth(arguments: argparse.Namespace) -> None:
     from seqstride.dataio import load_audio
     from seqstride.text_files import read_text
 
+    check_model_folder(arguments.model, "--model")
     model = load_coder(arguments.model)
     file = Path(arguments.file)
     if file.suffix == ".json":

@@ -4,25 +4,31 @@ A list is cut into chunks. What comes of a chunk is a file of its own in the fol
 there; at the end they are put one behind the other. Whoever was killed loses the chunk that he was at: the same command
 goes on with those that are missing, with as many processes as it likes. Where the list is cut does not depend on them,
 so that the output is the same file however it came about. Several nodes need a folder that all of them see.
+
+The parts belong to their job. Another one that is to write the same file leaves them alone and has a folder of its own,
+`<output>.<digest>.parts`: it is not stopped by what was begun and left, and that can still be gone on with.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 
 from seqstride.distributed import leave_group, rank, world_size
-from seqstride.errors import InputError
+from seqstride.errors import FileError
 from seqstride.whole_files import whole_file
+
+logger = logging.getLogger(__name__)
 
 LARGEST_CHUNK = 256
 CHUNKS = 64
@@ -44,30 +50,32 @@ def write_in_shards(
 ) -> None:
     """Writes `header` and the texts of all items, in their order, to a file; all processes must call it.
 
-    Only the list itself and the texts of one item are held in memory.
+    Only the list itself and the texts of one chunk are held in memory.
 
     Args:
         items: what the job is made of; their `repr` tells them apart.
         work: gives the text of every item of a chunk, in order; one call per chunk.
         output: the file; its folder is made if missing.
         header: what it begins with.
-        job: all else that the texts depend on, such as a digest of the model; in a folder with the parts of another
-            job nothing is mixed.
+        job: all else that the texts depend on, such as a digest of the model.
 
     Raises:
-        ValueError: the parts are those of another job.
+        FileError: the output or a part cannot be written. Errors of `work` come through as they are.
     """
     output = Path(output)
-    parts = output.with_name(f"{output.name}.parts")
+    if output.is_dir():
+        raise FileError(f"{os.fspath(output)!r} must be a file; it is a folder")
     size = max(1, min(LARGEST_CHUNK, len(items) // CHUNKS))
     described = {**job, "items": _digest(repr(item).encode() for item in items), "chunk": str(size)}
     with _together():
-        missing = [_missing(parts, described, range(0, len(items), size)) if rank() == 0 else []]
+        opened = [_open(output, described, range(0, len(items), size)) if rank() == 0 else None]
         if world_size() > 1:
-            dist.broadcast_object_list(missing)
-        mine = missing[0][rank() :: world_size()]
+            dist.broadcast_object_list(opened)
+        parts, missing = cast(tuple[Path, list[int]], opened[0])
+        mine = missing[rank() :: world_size()]
         for start in _progress(mine, size, len(items)):
-            _write(_part(parts, start), work(items[start : start + size]))
+            texts = list(work(items[start : start + size]))  # before the file: its errors are none of writing
+            _write(_part(parts, start), texts)
         if world_size() > 1:
             dist.barrier()
         if rank() == 0:
@@ -111,23 +119,35 @@ def _together() -> Iterator[None]:
         leave_group()
 
 
-def _missing(parts: Path, job: Mapping[str, str], starts: range) -> list[int]:
-    """Opens the folder of the parts; where the chunks that are not there begin."""
-    parts.mkdir(parents=True, exist_ok=True)
-    file = parts / _JOB
-    if file.is_file():
-        before = json.loads(file.read_text(encoding="utf-8"))
-        changed = [key for key in job if before.get(key) != job[key]]
-        if changed:
-            raise InputError(
-                f"`output` has begun as {str(parts)!r} with other {', '.join(changed)}: "
-                "the same arguments go on with it, another name begins anew"
-            )
-    else:
-        with whole_file(file) as part:
-            part.write_text(json.dumps(dict(job), indent=1) + "\n", encoding="utf-8")
+def _open(output: Path, job: Mapping[str, str], starts: range) -> tuple[Path, list[int]]:
+    """Opens the folder of the parts of a job: where it is, and where the chunks begin that are not there."""
+    usual = output.with_name(f"{output.name}.parts")
+    digest = _digest(f"{key}={job[key]}".encode() for key in sorted(job))
+    own = output.with_name(f"{output.name}.{digest}.parts")
+    other = _job_of(usual) not in (None, dict(job))
+    if other:
+        logger.warning("%r is of another job, whose command goes on with it; it stays as it is", os.fspath(usual))
+    parts = own if other or own.is_dir() else usual
+    try:
+        parts.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FileError(f"{os.fspath(parts)!r} cannot be made: {error.strerror}") from error
+    with whole_file(parts / _JOB) as part:
+        part.write_text(json.dumps(dict(job), indent=1) + "\n", encoding="utf-8")
     there = {entry.name for entry in os.scandir(parts)}
-    return [start for start in starts if _part(parts, start).name not in there]
+    return parts, [start for start in starts if _part(parts, start).name not in there]
+
+
+def _job_of(parts: Path) -> Any:
+    """What a folder of parts was made from; None where it is not there yet, or empty, False where nobody can say."""
+    if not parts.exists():
+        return None
+    try:
+        return json.loads((parts / _JOB).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (ValueError, NotADirectoryError):
+        return False
 
 
 def _part(parts: Path, start: int) -> Path:

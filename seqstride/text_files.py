@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import FileError, InputError
+from seqstride.nearest import near_paths
 
 _MARKS = {
     codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
@@ -33,7 +34,8 @@ def read_text(file: str | os.PathLike[str], errors: str = "strict") -> str:
     try:
         content = Path(file).read_bytes()
     except OSError as error:
-        raise FileError(f"{os.fspath(file)!r} cannot be read: {error.strerror or error}") from error
+        near = near_paths(file) if isinstance(error, FileNotFoundError) else ""
+        raise FileError(f"{os.fspath(file)!r} cannot be read: {error.strerror or error}{near}") from error
     for mark, name in _MARKS.items():
         if content.startswith(mark):
             raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8; it is one in {name}: save it as UTF-8")

@@ -38,6 +38,7 @@ from seqstride.distributed import ranks as group_size
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer
+from seqstride.errors import FileError
 from seqstride.lengths import MaskedBatchNorm1d
 from seqstride.model import SequenceClassifier
 from seqstride.recipe import recipes_folder
@@ -327,7 +328,7 @@ class Killed(BaseException):
     """Stands for the end of the process."""
 
 
-def test_parts_are_kept_and_never_mixed(tmp_path: Path) -> None:
+def test_parts_are_kept_and_never_mixed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     output, done = tmp_path / "new" / "squares.txt", []
 
     def work(chunk: Sequence[int]) -> Iterator[str]:
@@ -345,10 +346,15 @@ def test_parts_are_kept_and_never_mixed(tmp_path: Path) -> None:
         run(range(200))
     assert not output.exists()
     before = list(done)
-    for numbers, job, message in ((range(201), "squares", "items"), (range(200), "cubes", "job")):
-        with pytest.raises(ValueError, match=f"has begun as '.*squares.txt.parts' with other {message}:"):
-            run(numbers, job)
-    assert done == before
+    begun = {path.name: path.read_bytes() for path in output.with_name("squares.txt.parts").iterdir()}
+    for numbers, job in ((range(7), "squares"), (range(200), "cubes")):
+        caplog.clear()
+        run(numbers, job)
+        assert output.read_text() == "n\n" + "".join(f"{number * number}\n" for number in numbers)
+        assert "squares.txt.parts' is of another job, whose command goes on with it" in caplog.text
+        assert {path.name for path in output.parent.iterdir()} == {"squares.txt", "squares.txt.parts"}
+        assert {path.name: path.read_bytes() for path in output.with_name("squares.txt.parts").iterdir()} == begun
+    done[:] = before
     run(range(200))
     assert output.read_text() == "n\n" + "".join(f"{number * number}\n" for number in range(200))
     # three to a chunk: what was lost is 129, which had come before 130
@@ -356,6 +362,44 @@ def test_parts_are_kept_and_never_mixed(tmp_path: Path) -> None:
     assert [path.name for path in output.parent.iterdir()] == ["squares.txt"]
     run(range(3), "another")
     assert output.read_text() == "n\n0\n1\n4\n"
+
+
+def test_a_job_beside_another_is_gone_on_with_too(tmp_path: Path) -> None:
+    output, seen = tmp_path / "t", []
+
+    def run(name: str, stop: int | None) -> None:
+        def work(chunk: Sequence[int]) -> Iterator[str]:
+            for number in chunk:
+                if number == stop:
+                    raise Killed
+                seen.append((name, number))
+                yield f"{name} {number}\n"
+
+        write_in_shards(range(3), work, output, job={"name": name})
+
+    for name in ("a", "b"):
+        with pytest.raises(Killed):
+            run(name, 2)
+    for name in ("a", "b"):
+        run(name, None)
+        assert output.read_text() == "".join(f"{name} {number}\n" for number in range(3))
+    assert len(seen) == len(set(seen)) == 6
+    assert [path.name for path in tmp_path.iterdir()] == ["t"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no kernel"), OSError("no recording"), torch.OutOfMemoryError("full")])
+def test_errors_of_the_work_are_not_errors_of_writing(error: Exception, tmp_path: Path) -> None:
+    def work(chunk: Sequence[int]) -> Iterator[str]:
+        yield "a"
+        raise error
+
+    with pytest.raises(type(error), match=f"^{error}$"):
+        write_in_shards(range(3), work, tmp_path / "t", job={})
+    with pytest.raises(FileError, match="must be a file; it is a folder"):
+        write_in_shards(range(3), work, tmp_path, job={})
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"'.*file.u\.parts' cannot be made: Not a directory"):
+        write_in_shards(range(3), work, tmp_path / "file" / "u", job={})
 
 
 @pytest.fixture(scope="module")
