@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-from seqstride.audio_files import blocks, open_recording
+from seqstride.decoding import blocks, open_recording
 from seqstride.errors import InputError
 
 from .manifest import write_json

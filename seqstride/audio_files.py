@@ -1,4 +1,4 @@
-"""Where the audio files are, and what is in them, block by block and checked."""
+"""Where the audio files are, and how they are named in lists and folders."""
 
 from __future__ import annotations
 
@@ -7,25 +7,19 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from seqstride.errors import InputError
-from seqstride.nearest import near_paths
 from seqstride.text_files import read_json, read_text
 
 logger = logging.getLogger(__name__)
 
-LOUDEST = 1e9
-"""Samples are below: nothing that was recorded, in whatever unit, is as far from full scale, and powers stay finite."""
+CODECS = frozenset(["3gp", "aac", "ac3", "amr", "ape", "m4a", "m4b", "mka", "mp4", "wma", "wv", "webm"])
+"""Extensions of audio that soundfile does not read."""
 
-_BLOCK = 1 << 16  # frames decoded at a time
 _OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that are not the name of their format
-# libsndfile cuts a WAV, AIFF or AU header's length to the file's and tells both in its log
-_CUT = re.compile(r"^\s*(?:data|SSND|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
-_STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
 
 
 class Recording(NamedTuple):
@@ -152,8 +146,7 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
     found: list[Path] = []
     for path in map(Path, paths):
         if path.is_dir():
-            extensions = audio_extensions()
-            inside = [file for file in files_below(path) if file.suffix[1:].lower() in extensions]
+            inside = [file for file in files_below(path) if is_audio(file)]
             if not inside:
                 raise InputError(f"folder {os.fspath(path)!r} must hold audio files; there are none")
             found += inside
@@ -172,11 +165,34 @@ def files_below(folder: Path) -> Iterator[Path]:
         yield from (Path(parent, name) for name in sorted(files) if not name.startswith("."))
 
 
-def audio_extensions() -> set[str]:
-    """Lower-case extensions of the formats that soundfile reads; RAW has no header, so nobody knows its rate."""
+def is_audio(file: str | os.PathLike[str]) -> bool:
+    """Whether a file is a recording by its name: not hidden, and with an extension of audio, in any case."""
+    name = Path(file).name
+    return not name.startswith(".") and Path(name).suffix[1:].lower() in _audio_extensions()
+
+
+def audio_in(folder: Path, pattern: str = "*", extension: str | None = None) -> list[Path]:
+    """The recordings in a folder that has a fixed layout, ordered.
+
+    Args:
+        folder: where.
+        pattern: which files, such as `*/*`.
+        extension: the one that they have, in any case; None: any of audio.
+    """
+    wanted = None if extension is None else f".{extension}"
+    return sorted(
+        file
+        for file in folder.glob(pattern)
+        if is_audio(file) and wanted in (None, file.suffix.lower()) and not file.is_dir()
+    )
+
+
+@cache
+def _audio_extensions() -> frozenset[str]:
+    """Lower-case extensions of audio; RAW is none, for it has no header, so that nobody knows its rate."""
     import soundfile
 
-    return ({name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
+    return (CODECS | {name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
 
 
 def shown(path: str | os.PathLike[str]) -> str:
@@ -185,62 +201,3 @@ def shown(path: str | os.PathLike[str]) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in os.fspath(path)
     )
-
-
-@contextmanager
-def open_recording(path: str | os.PathLike[str]) -> Iterator[Any]:
-    """A `soundfile.SoundFile` of a regular file that is as long as its header says.
-
-    Raises:
-        ValueError: the reason why it is not, without the file's name.
-    """
-    import soundfile
-
-    if not os.path.isfile(path):  # opening a pipe would wait for its writer
-        if os.path.exists(path):
-            raise InputError("it is not a regular file")
-        raise InputError(f"there is no such file{near_paths(path)}")
-    if not os.access(path, os.R_OK):
-        raise InputError("permission denied")
-    try:
-        # soundfile takes names that are no text as bytes
-        audio = soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else os.fspath(path))
-    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
-    except (soundfile.SoundFileError, TypeError) as error:
-        raise InputError(f"cannot be opened: {getattr(error, 'error_string', error)}") from error
-    with audio:
-        for length, held in _CUT.findall(audio.extra_info):
-            if int(held) < int(length) < _STREAMED:
-                raise InputError(f"cut short: it holds {held} of {length} bytes of samples")
-        yield audio
-
-
-def blocks(audio: Any, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """The samples of an open recording, checked: (N, channels) float32, full scale ±1.
-
-    Memory goes by what the file holds, not by what its header promises.
-
-    Args:
-        audio: what `open_recording` gives.
-        start, stop: first sample and the one behind the last; None: the end.
-
-    Raises:
-        ValueError: the reason why they cannot be decoded, without the file's name.
-    """
-    import soundfile
-
-    stop = audio.frames if stop is None else min(stop, audio.frames)
-    place = min(start, audio.frames)
-    try:
-        if place:
-            audio.seek(place)
-        while place < stop and len(block := audio.read(min(_BLOCK, stop - place), dtype="float32", always_2d=True)):
-            if not (np.abs(block) < LOUDEST).all():
-                raise InputError(f"not finite within samples {place} to {place + len(block)}, or {LOUDEST:g} and more")
-            yield block
-            place += len(block)
-    except soundfile.SoundFileError as error:
-        reason = getattr(error, "error_string", error)
-        raise InputError(f"cannot be decoded after {place} of {audio.frames} samples: {reason}") from error
-    if place < stop:
-        raise InputError(f"cut short: {place} of {stop} samples can be decoded")

@@ -22,13 +22,12 @@ require_torchaudio()
 
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
-from seqstride.audio_files import blocks, open_recording, part_of, with_root  # noqa: E402
+from seqstride.audio_files import part_of, with_root  # noqa: E402
+from seqstride.decoding import UNKNOWN, blocks, open_recording  # noqa: E402
 from seqstride.text_files import read_json  # noqa: E402
 
 FARTHEST_RATE = 100
 """How many times faster or slower than the wanted rate a recording may be sampled."""
-ESTIMATED = ("MP3", "MPEG")
-"""Formats whose header need not know the length."""
 PIECE = 10_000_000  # samples that are resampled at once …
 REACH = 8  # … with the periods around them that filters reach: 6 zero crossings of the lower rate, and some
 
@@ -145,7 +144,7 @@ def _samples_in(recording: str) -> float:
     """By its header; infinite where that is not known."""
     try:
         with open_recording(recording) as audio:
-            return audio.frames if audio.frames > 0 and audio.format not in ESTIMATED else math.inf
+            return audio.frames if 0 < audio.frames < UNKNOWN else math.inf
     except InputError:
         return math.inf
 
