@@ -23,6 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from seqstride.decoding import blocks, open_recording
 from seqstride.errors import InputError
 from seqstride.text_files import read_text
 from seqstride.whole_files import whole_file
@@ -218,12 +219,14 @@ def _write_audio(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
             raise InputError(f"it has {len(content)} bytes, not an even number above 0")
         samples = np.frombuffer(content, dtype=">i2").astype(np.int16)
     else:
-        try:
-            samples, rate = soundfile.read(file, dtype="int16")
-        except soundfile.LibsndfileError as error:
-            raise InputError(f"cannot be read: {error.error_string}") from error
-        if rate != SAMPLE_RATE or samples.ndim != 1 or len(samples) == 0:
-            raise InputError(f"it has {samples.shape} samples at {rate} Hz and must be mono at {SAMPLE_RATE} Hz")
+        with open_recording(file) as audio:
+            if audio.samplerate != SAMPLE_RATE or audio.channels != 1 or not audio.frames:
+                raise InputError(
+                    f"it has {audio.frames} samples of {audio.channels} channels at {audio.samplerate} Hz and must be "
+                    f"mono at {SAMPLE_RATE} Hz"
+                )
+            full_scale = 1 << 15
+            samples = np.concatenate([np.rint(full_scale * block[:, 0]).astype(np.int16) for block in blocks(audio)])
     buffer = io.BytesIO()
     soundfile.write(buffer, samples, SAMPLE_RATE, format="WAV", subtype="PCM_16")
     _write_whole(save_folder / "wav" / f"{name}.wav", buffer.getvalue())

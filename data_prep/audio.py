@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from seqstride.decoding import blocks, open_recording
 from seqstride.errors import InputError
+from seqstride.remarks import remarks
 
 from .manifest import write_json
 
@@ -27,25 +28,29 @@ def check_audio(
     *,
     bad_files: BadFiles = "error",
     sample_rate: int | None = None,
+    labels: Mapping[Path, str] | None = None,
 ) -> dict[Path, dict[str, Any]]:
     """Decodes every file whole, in blocks, and returns what a manifest says of it.
 
-    Bad are files that are missing, empty, cut short, not decodable, not finite, or at another rate. An Ogg file that is
-    cut short is found only where the cut damages it, for its header has no length.
+    Bad are files that are missing, empty, cut short, not decodable, not finite, or at another rate. The length is what
+    was decoded, whatever the header says.
 
     Args:
-        files: audio files below `root`, in any format that soundfile reads.
+        files: audio files below `root`, in any format that `seqstride.decoding` reads.
         root: the folder that `{data_root}` stands for.
         save_folder: where `skipped.json` (path → reason) goes if files are left out.
         bad_files: "error" refuses them all at once; "skip" leaves them out, with a warning for each.
         sample_rate: the rate that every file must have, in Hz; None allows any.
+        labels: file → its class; one whose files are all bad is refused whatever `bad_files` says, for no model would
+            ever say it.
 
     Returns:
         file → `{"wav": "{data_root}/<relative path>", "duration": seconds, "samples": at the file's own rate,
         "sample_rate": Hz, "channels": count}`, in the order of `files`, without the bad ones.
 
     Raises:
-        ValueError: there are bad files and `bad_files` is "error", or it is neither "error" nor "skip".
+        ValueError: there are bad files and `bad_files` is "error", a class has no others, or `bad_files` is neither
+            "error" nor "skip".
     """
     from tqdm import tqdm
 
@@ -53,20 +58,21 @@ def check_audio(
         raise InputError(f"`bad_files` (={bad_files!r}) must be 'error' or 'skip'")
     good: dict[Path, dict[str, Any]] = {}
     bad: dict[str, str] = {}
-    for file in tqdm(list(files), desc="Checking audio", unit="file", leave=False, disable=None):
-        path = file.relative_to(root).as_posix()
-        try:
-            samples, rate, channels = _decode(file, sample_rate)
-        except ValueError as error:
-            bad[path] = str(error)
-        else:
-            good[file] = {
-                "wav": f"{{data_root}}/{path}",
-                "duration": samples / rate,
-                "samples": samples,
-                "sample_rate": rate,
-                "channels": channels,
-            }
+    with remarks():
+        for file in tqdm(list(files), desc="Checking audio", unit="file", leave=False, disable=None):
+            path = file.relative_to(root).as_posix()
+            try:
+                samples, rate, channels = _decode(file, sample_rate)
+            except ValueError as error:
+                bad[path] = str(error)
+            else:
+                good[file] = {
+                    "wav": f"{{data_root}}/{path}",
+                    "duration": samples / rate,
+                    "samples": samples,
+                    "sample_rate": rate,
+                    "channels": channels,
+                }
 
     if bad and bad_files == "error":
         listed = "".join(f"\n  {path}: {reason}" for path, reason in list(bad.items())[:_LISTED])
@@ -75,12 +81,25 @@ def check_audio(
             f"every audio file below {os.fspath(root)!r} must be sound, {len(bad)} of {len(bad) + len(good)} "
             f"are not (`bad_files`='skip' leaves them out):{listed}{more}"
         )
+    _check_classes(labels or {}, good, bad, root)
     (save_folder / "skipped.json").unlink(missing_ok=True)
     if bad:
         for path, reason in bad.items():
             logger.warning("left out %s: %s", path, reason)
         write_json(save_folder / "skipped.json", bad)
     return good
+
+
+def _check_classes(labels: Mapping[Path, str], good: Iterable[Path], bad: Mapping[str, str], root: Path) -> None:
+    lost = sorted(set(labels.values()) - {labels.get(file) for file in good})
+    if not lost:
+        return
+    files = [file.relative_to(root).as_posix() for file, label in labels.items() if label == lost[0]]
+    others = f", nor of {', '.join(lost[1:])}" if lost[1:] else ""
+    raise InputError(
+        f"every class must have a recording that can be read: none of the {len(files)} of {lost[0]!r} can{others}; "
+        f"{files[0]}: {bad[files[0]]}"
+    )
 
 
 def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:

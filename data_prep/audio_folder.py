@@ -12,15 +12,16 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqstride.audio_files import audio_extensions, files_below
+from seqstride.audio_files import files_below, is_audio
 from seqstride.errors import InputError
 
 from .audio import BadFiles, check_audio
 from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
+from .split_folders import NAMES, check_splits, split_depth, split_of
 
 logger = logging.getLogger(__name__)
 
-_LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
+_LAYOUT = 2  # part of the fingerprint: raise it when what is written below changes
 
 
 class _Recording(NamedTuple):
@@ -41,13 +42,15 @@ def prepare_audio_folder(
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `label`.
 
     The other keys of an item are those of `check_audio`; `{data_root}` stands for `data_folder`, and an item's id is
-    its path. Any rate, any number of channels, and any format that soundfile reads will do. A second call with the same
-    arguments and unchanged files (path, size, time) does nothing.
+    its path. Any rate, any number of channels, and any format that `seqstride.decoding` reads will do. A second call
+    with the same arguments and unchanged files (path, size, time) does nothing.
 
-    Three layouts are understood: `data_folder/<label>/…`, with files at any depth; `data_folder/<split>/<label>/…`
-    with the splits train, valid and test; and a table. In a folder, files whose extension is not of audio are ignored,
-    so are hidden ones, and links to folders are not followed. Where no split is given, it is chosen at random within
-    each class; if several recordings belong together (a speaker, a place), give the split to keep them so.
+    Four layouts are understood: `data_folder/<label>/…`, with files at any depth; with folders for the splits,
+    `data_folder/<split>/<label>/…` or `data_folder/<label>/<split>/…`; and a table. Splits have the names of
+    `split_folders.NAMES` (train, val, dev, Test, …); one that is missing is cut from the training part, with a warning.
+    In a folder, files whose extension is not of audio are ignored, so are hidden ones, and links to folders are not
+    followed; but a class folder without a recording is refused. Where no split is given, it is chosen at random
+    within each class; if several recordings belong together (a speaker, a place), give the split to keep them so.
 
     Args:
         data_folder: the folder of the recordings.
@@ -60,9 +63,10 @@ def prepare_audio_folder(
         bad_files: "error" or "skip", see `check_audio`.
 
     Raises:
-        ValueError: fewer than two classes, a class with too few files for the split, a label in validation or test that
-            training lacks, a path that is named twice or leaves `data_folder`, a table that lacks a column or has an
-            empty label or unknown split, folders for some of the splits only, shares that leave nothing, or bad files.
+        ValueError: fewer than two classes, a class with too few files for the split or with none that can be read, a
+            label in validation or test that training lacks, a path that is named twice or leaves `data_folder`, a table
+            that lacks a column or has an empty label or unknown split, folders of which some are named as splits and
+            some are not, splits without one for training, shares that leave nothing, or bad files.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if not data_folder.is_dir():
@@ -71,7 +75,7 @@ def prepare_audio_folder(
         raise InputError(
             f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
         )
-    recordings = _read_folders(data_folder) if csv is None else _read_table(Path(csv), data_folder)
+    recordings = _read_folders(data_folder, save_folder) if csv is None else _read_table(Path(csv), data_folder)
     fingerprint = {
         "layout": _LAYOUT,
         "set": "audio folder",
@@ -86,10 +90,18 @@ def prepare_audio_folder(
         logger.info("%s is already prepared in %s", data_folder, save_folder)
         return
 
-    audio = check_audio(recordings, data_folder, save_folder, bad_files=bad_files)
+    labels = {file: recording.label for file, recording in recordings.items()}
+    if len(set(labels.values())) < 2:
+        found = ", ".join(set(labels.values())) or "none"
+        raise InputError(f"there must be recordings of at least 2 classes, there is {found}")
+    audio = check_audio(recordings, data_folder, save_folder, bad_files=bad_files, labels=labels)
     sound = {file: recordings[file] for file in audio}
-    _check_classes(recordings, sound)
-    splits = _choose(sound, valid_share, test_share, seed)
+    given = {recording.split for recording in recordings.values()} - {None}
+    shares = {split: share for split, share in (("test", test_share), ("valid", valid_share)) if split not in given}
+    splits = _choose(sound, shares, seed)
+    if given and shares:
+        cut = ", ".join(f"{list(splits.values()).count(split)} for {split}" for split in shares)
+        logger.warning("no split is called %s: cut from the recordings for training, %s", " or ".join(shares), cut)
     _check_labels(sound, splits)
     items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
     for file, item in audio.items():
@@ -97,30 +109,46 @@ def prepare_audio_folder(
     write_manifests(save_folder, items, fingerprint)
 
 
-def _read_folders(data_folder: Path) -> dict[Path, _Recording]:
+def _read_folders(data_folder: Path, save_folder: Path) -> dict[Path, _Recording]:
     """The recordings in class folders, ordered by path."""
-    extensions = audio_extensions()
-    names = {entry.name for entry in data_folder.iterdir() if entry.is_dir()}
-    has_splits = len(names & set(SPLITS)) > 1
-    if has_splits and not names >= set(SPLITS):
-        raise InputError(
-            f"`data_folder` (={os.fspath(data_folder)!r}) must have all of the folders train, valid and test, or a "
-            f"folder for each class; it has {', '.join(sorted(names))}"
-        )
+    files = list(files_below(data_folder))
+    depth = split_depth(filter(is_audio, files), data_folder)
     recordings: dict[Path, _Recording] = {}
     ignored: Counter[str] = Counter()
-    for file in files_below(data_folder):
-        *folders, _ = file.relative_to(data_folder).parts
-        split = folders.pop(0) if has_splits and folders else None
-        if file.suffix[1:].lower() not in extensions:
+    for file in files:
+        folders = list(file.relative_to(data_folder).parts[:-1])
+        if not is_audio(file):
             ignored[file.suffix or "no extension"] += 1
-        elif not folders or (has_splits and split not in SPLITS):
+        elif len(folders) < (1 if depth is None else 2):
             ignored["outside of a class folder"] += 1
         else:
+            split = None if depth is None else split_of(folders.pop(depth))
             recordings[file] = _Recording(folders[0], split)
     if ignored:
         logger.warning("%s: ignored %s", data_folder, ", ".join(f"{n} files ({why})" for why, n in ignored.items()))
+    parents = _folders(data_folder) if depth == 0 else [data_folder]
+    classes = [folder for parent in parents for folder in _folders(parent)]
+    _check_folders(classes, {recording.label for recording in recordings.values()}, save_folder)
     return recordings
+
+
+def _folders(parent: Path) -> list[Path]:
+    return sorted(folder for folder in parent.iterdir() if folder.is_dir() and not folder.name.startswith("."))
+
+
+def _check_folders(classes: list[Path], labels: set[str], save_folder: Path) -> None:
+    """Every class folder must have a recording, or its class would be missing from the model."""
+    for folder in classes:
+        # results may lie among the recordings
+        if folder.name in labels or save_folder.resolve().is_relative_to(folder.resolve()):
+            continue
+        if folder.is_symlink():
+            reason = "it is a link to a folder, and those are not followed"
+        else:
+            endings = Counter(file.suffix or "no extension" for file in files_below(folder))
+            files = ", ".join(f"{number} {ending}" for ending, number in endings.items())
+            reason = f"none of its files is one by its extension ({files})" if files else "it is empty"
+        raise InputError(f"class folder {os.fspath(folder)!r} must have a recording; {reason}")
 
 
 def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
@@ -128,6 +156,7 @@ def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
     if not table.is_file():
         raise InputError(f"`csv` (={os.fspath(table)!r}) must be a file")
     recordings: dict[Path, _Recording] = {}
+    splits: set[str] = set()
     for line, row in read_table(table, ("path", "label")):
         where = f"{table}, line {line}:"
         if not row["path"] or not row["label"]:
@@ -136,41 +165,34 @@ def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
         if os.path.isabs(path) or path.split(os.sep)[0] == ".." or "\0" in path:
             raise InputError(f"{where} `path` (={row['path']!r}) must be inside `data_folder` and relative to it")
         split = row.get("split")
-        if split is not None and split not in SPLITS:
-            raise InputError(f"{where} `split` (={split!r}) must be train, valid or test")
+        if split is not None and not split_of(split):
+            known = ", ".join(name for names in NAMES.values() for name in names)
+            raise InputError(f"{where} `split` (={split!r}) must be one of {known}")
         if data_folder / path in recordings:
             raise InputError(f"{where} `path` (={row['path']!r}) must not be named twice")
-        recordings[data_folder / path] = _Recording(row["label"], split)
+        recordings[data_folder / path] = _Recording(row["label"], split and split_of(split))
+        if split is not None:
+            splits.add(split)
+    if splits:
+        check_splits(f"`split` in {table}", splits)
     return recordings
 
 
-def _check_classes(recordings: Mapping[Path, _Recording], sound: Mapping[Path, _Recording]) -> None:
-    labels = {recording.label for recording in sound.values()}
-    lost = {recording.label for recording in recordings.values()} - labels
-    if lost:
-        raise InputError(f"every class must have a sound recording, all are bad of {', '.join(sorted(lost))}")
-    if len(labels) < 2:
-        raise InputError(f"there must be recordings of at least 2 classes, there is {', '.join(labels) or 'none'}")
-
-
-def _choose(recordings: Mapping[Path, _Recording], valid_share: float, test_share: float, seed: int) -> dict[Path, str]:
-    """File → split: the one that is given, else the same shares of every class at random."""
-    splits = {file: recording.split for file, recording in recordings.items() if recording.split is not None}
+def _choose(recordings: Mapping[Path, _Recording], shares: Mapping[str, float], seed: int) -> dict[Path, str]:
+    """File → split: the one that is given; of the others a share of every class at random, the rest for training."""
+    splits = {file: recording.split or "train" for file, recording in recordings.items()}
     by_label: dict[str, list[Path]] = {}
-    for file, recording in sorted(recordings.items()):
-        if recording.split is None:
-            by_label.setdefault(recording.label, []).append(file)
+    for file, split in sorted(splits.items()):
+        if split == "train":
+            by_label.setdefault(recordings[file].label, []).append(file)
     generator = np.random.default_rng(seed)
     for label, files in sorted(by_label.items()):
-        tests, valids = (max(1, round(len(files) * share)) for share in (test_share, valid_share))
-        if tests + valids >= len(files):
-            raise InputError(
-                f"class {label!r} (={len(files)} files) must have more than the {tests} for the test and {valids} for "
-                "validation"
-            )
+        parts = [split for split, share in shares.items() for _ in range(max(1, round(len(files) * share)))]
+        if len(parts) >= len(files):
+            wanted = " and ".join(f"{parts.count(split)} for {split}" for split in shares)
+            raise InputError(f"class {label!r} (={len(files)} files for training) must have more than {wanted}")
         shuffled = [files[index] for index in generator.permutation(len(files))]
-        for position, file in enumerate(shuffled):
-            splits[file] = "test" if position < tests else "valid" if position < tests + valids else "train"
+        splits.update(zip(shuffled, parts, strict=False))
     return splits
 
 

@@ -83,7 +83,10 @@ def prepare_esc(
 
     if len(files) != 40 * subset:
         logger.warning("%s has %d recordings, ESC-%d has %d", data_folder, len(files), subset, 40 * subset)
-    audio = check_audio(files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE)
+    categories = {file: row["category"] for file, row in files.items()}
+    audio = check_audio(
+        files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE, labels=categories
+    )
     split_of = {fold: "test", fold % len(FOLDS) + 1: "valid"}
     items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
     for file, item in audio.items():

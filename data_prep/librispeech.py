@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
 from seqstride.text_files import read_text
 
@@ -113,7 +114,7 @@ def _utterances(data_folder: Path, parts: Sequence[str]) -> dict[Path, str]:
     found = {}
     for part in parts:
         folder = data_folder / part
-        files = sorted(folder.glob("*/*/*.flac"))
+        files = audio_in(folder, "*/*/*", "flac")
         if not files:
             raise InputError(
                 f"`data_folder` (={os.fspath(data_folder)!r}) must hold {part}/<speaker>/<chapter>/*.flac; there are "

@@ -1,7 +1,7 @@
 """Recordings of sentences in the format of LJSpeech: a table of texts, and a folder of audio files.
 
     metadata.csv        id|text, or id|text|normalised text; a line each, no quotes
-    wavs/<id>.<ext>     in any format that soundfile reads, at any rate
+    wavs/<id>.<ext>     in any format that `seqstride.decoding` reads, at any rate
 
 Source: K. Ito, L. Johnson, "The LJ Speech Dataset", 2017, https://keithito.com/LJ-Speech-Dataset (the format).
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
 from seqstride.text_files import read_text
 
@@ -111,7 +112,9 @@ def _sentences(table: Path) -> dict[Path, str]:
     """Recording → text, in the order of the table."""
     if not table.is_file():
         raise InputError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
-    recordings = {file.stem: file for file in sorted((table.parent / "wavs").glob("*")) if not file.is_dir()}
+    recordings: dict[str, list[Path]] = {}
+    for file in audio_in(table.parent / "wavs"):
+        recordings.setdefault(file.stem, []).append(file)
     found: dict[Path, str] = {}
     for number, line in enumerate(read_text(table).split("\n"), start=1):
         if not line.strip():
@@ -128,9 +131,13 @@ def _sentences(table: Path) -> dict[Path, str]:
             )
         if name not in recordings:
             raise InputError(f"{table}, line {number}: wavs/ must have a recording named {name}")
-        if recordings[name] in found:
+        if len(recordings[name]) > 1:
+            files = ", ".join(file.name for file in recordings[name])
+            raise InputError(f"{table}, line {number}: wavs/ must have one recording named {name}; it has {files}")
+        [file] = recordings[name]
+        if file in found:
             raise InputError(f"{table}, line {number}: {name} must not be there twice")
-        found[recordings[name]] = texts[-1].strip()
+        found[file] = texts[-1].strip()
     if not found:
         raise InputError(f"{table} must have at least one line")
     return found

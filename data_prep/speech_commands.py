@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
 from seqstride.text_files import read_text
 
@@ -102,7 +103,7 @@ def prepare_speech_commands(
             download_archive(_TEST_URL, data_folder / _TEST_SET, checksum=_TEST_SHA256)
     parts = _parts(data_folder)
     noise = _noise(data_folder) if task == 12 else []
-    test_set = sorted((data_folder / _TEST_SET).glob("*/*.wav")) if task == 12 else []
+    test_set = audio_in(data_folder / _TEST_SET, "*/*", "wav") if task == 12 else []
     files = [*parts, *noise, *test_set]
     fingerprint = {
         "layout": _LAYOUT,
@@ -118,7 +119,8 @@ def prepare_speech_commands(
 
     if len(parts) != _RECORDINGS:
         logger.warning("%s has %d recordings, the whole set has %d", data_folder, len(parts), _RECORDINGS)
-    audio = check_audio(files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE)
+    words = {file: file.parent.name for file in parts}
+    audio = check_audio(files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE, labels=words)
     items = {
         split: {_name(file): _labelled(file, audio) for file, part in parts.items() if part == split and file in audio}
         for split in SPLITS
@@ -134,13 +136,14 @@ def prepare_speech_commands(
 
 def _parts(data_folder: Path) -> dict[Path, str]:
     """Every recording of a word, those that a list names and that are missing too → its split."""
-    missing = [word for word in WORDS if not (data_folder / word).is_dir()]
+    found = {word: audio_in(data_folder / word, "*", "wav") for word in WORDS}
+    missing = [word for word in WORDS if not found[word]]
     if missing:
         raise InputError(
-            f"`data_folder` (={os.fspath(data_folder)!r}) must be the unpacked archive, with a folder for each of "
-            f"35 words; it lacks {', '.join(missing)} (`download`=True fills an empty folder)"
+            f"`data_folder` (={os.fspath(data_folder)!r}) must be the unpacked archive, with a folder of recordings "
+            f"for each of 35 words; it lacks {', '.join(missing)} (`download`=True fills an empty folder)"
         )
-    parts = {file: "train" for word in WORDS for file in sorted((data_folder / word).glob("*.wav"))}
+    parts = {file: "train" for files in found.values() for file in files}
     for split, name in _LISTS.items():
         if not (data_folder / name).is_file():
             raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {name}, the official split")
@@ -150,7 +153,7 @@ def _parts(data_folder: Path) -> dict[Path, str]:
 
 
 def _noise(data_folder: Path) -> list[Path]:
-    files = sorted((data_folder / _NOISE).glob("*.wav"))
+    files = audio_in(data_folder / _NOISE, "*", "wav")
     if not files:
         raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold {_NOISE}/*.wav for 12 classes")
     return files

@@ -15,6 +15,7 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
+from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
 
 from .audio import BadFiles, check_audio
@@ -28,7 +29,7 @@ SAMPLE_RATE = 8000
 
 _URL = "https://github.com/Jakobovski/free-spoken-digit-dataset/archive/v1.0.10.tar.gz"  # has no fixed checksum
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
-_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.wav")
+_NAME = re.compile(r"(?P<digit>\d)_(?P<speaker>[^_]+)_(?P<index>\d+)\.(?i:wav)")
 _RECORDINGS = 3000
 
 
@@ -81,7 +82,10 @@ def prepare_spoken_digits(
 
     if len(recordings) != _RECORDINGS:
         logger.warning("%s has %d recordings, the whole set has %d", data_folder, len(recordings), _RECORDINGS)
-    audio = check_audio(recordings, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE)
+    digits = {file: digit for file, (digit, _, _) in recordings.items()}
+    audio = check_audio(
+        recordings, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE, labels=digits
+    )
     valid_speaker = speakers[(speakers.index(split) + 1) % len(speakers)] if valid == "speaker" else None
     items: dict[str, dict[str, Any]] = {name: {} for name in SPLITS}
     for file, (digit, speaker, index) in recordings.items():
@@ -101,7 +105,7 @@ def _recordings(data_folder: Path) -> dict[Path, tuple[str, str, int]]:
     inside = data_folder / "recordings"
     folder = inside if inside.is_dir() else data_folder
     found, other = {}, []
-    for file in sorted(folder.glob("*.wav")):
+    for file in audio_in(folder, "*", "wav"):
         match = _NAME.fullmatch(file.name)
         if match:
             found[file] = (match["digit"], match["speaker"], int(match["index"]))

@@ -15,6 +15,7 @@ from seqstride.model_folder import check_model_folder
 from seqstride.nearest import near_matches
 from seqstride.options import HELP, joined, separated
 from seqstride.recordings_cli import add_recording_commands
+from seqstride.remarks import remarks
 from seqstride.screen import without_noise
 from seqstride.series_cli import add_series_commands
 from seqstride.whole_files import save_figure, whole_file
@@ -274,6 +275,7 @@ def _table(arguments: argparse.Namespace) -> None:
         print(results_table(read_records(folder), order=DOWNSAMPLERS))
 
 
+@remarks()
 def _strides(arguments: argparse.Namespace) -> int:
     from seqstride.audio_files import shown
     from seqstride.model import load_model

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -24,6 +25,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
 from seqstride.audio_files import part_of, with_root  # noqa: E402
 from seqstride.decoding import UNKNOWN, blocks, open_recording  # noqa: E402
+from seqstride.remarks import remark, remarks  # noqa: E402
 from seqstride.text_files import read_json  # noqa: E402
 
 FARTHEST_RATE = 100
@@ -79,6 +81,9 @@ def open_manifests(
             raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
         load = partial(load_audio, sample_rate)
         add_item(datasets[split], where, load, takes=["wav", "start", "stop"], provides="signal")
+    with remarks():
+        for dataset in datasets.values():
+            _remark_on_rates(dataset.data.values(), sample_rate)
     return datasets
 
 
@@ -138,6 +143,26 @@ def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) ->
                 f"{where}, item {name!r}: `{beyond}` (={item[beyond]}) must lie within the {lengths[path]} "
                 f"{'samples' if key == 'wav' else 'frames'} of {path!r}"
             )
+
+
+def _remark_on_rates(items: Iterable[Mapping[str, Any]], wanted: int | None) -> None:
+    """Remarks on recordings at low rates, by their `sample_rate`; where none is told, on the first by its header."""
+    items = [item for item in items if "wav" in item]
+    told = [(item["wav"], item["sample_rate"]) for item in items if isinstance(item.get("sample_rate"), int | float)]
+    if items and not told:
+        with suppress(InputError), open_recording(items[0]["wav"]) as audio:
+            told = [(items[0]["wav"], audio.samplerate)]
+    for path, rate in told:
+        _remark_on_rate(path, rate, wanted)
+
+
+def _remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
+    if wanted is not None and rate < wanted:
+        remark(
+            f"sampled at {rate} Hz, where {wanted} Hz are expected: the upper part of the spectrum stays empty "
+            f"(a model that is trained with --sample_rate {rate} fits)",
+            path,
+        )
 
 
 def _samples_in(recording: str) -> float:
@@ -227,6 +252,7 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
                 raise InputError(
                     f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz"
                 )
+            _remark_on_rate(path, rate, sample_rate)
             for block in blocks(audio, start, stop):
                 mono += block.mean(1).tobytes()
             _check_part(start, stop, len(mono) // 4)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from seqstride.errors import InputError
 from seqstride.model_folder import check_model_folder
+from seqstride.remarks import remarks
 from seqstride.whole_files import whole_file
 
 if TYPE_CHECKING:
@@ -147,6 +148,7 @@ def _work_through(
     return 2 if failed else 0
 
 
+@remarks()
 def _classify(arguments: argparse.Namespace) -> int:
     from seqstride.audio_files import shown
     from seqstride.classify import classify_files, table_columns, table_row
@@ -166,6 +168,7 @@ def _classify(arguments: argparse.Namespace) -> int:
     return _work_through(arguments, _recordings(arguments), results, table_columns(labels))
 
 
+@remarks()
 def _transcribe(arguments: argparse.Namespace) -> int:
     from seqstride.audio_files import shown
     from seqstride.distributed import device_of_rank
@@ -202,6 +205,7 @@ def _say(text: str, error: str | None) -> None:
         tqdm.write(f"seqstride: {error}", file=sys.stderr)
 
 
+@remarks()
 def _units(arguments: argparse.Namespace) -> int:
     from seqstride.audio_files import shown
     from seqstride.codes import UNIT_COLUMNS, code_files, load_coder, to_json, unit_rows
@@ -231,6 +235,7 @@ def _units(arguments: argparse.Namespace) -> int:
     return _work_through(arguments, recordings, results, UNIT_COLUMNS)
 
 
+@remarks()
 def _resynth(arguments: argparse.Namespace) -> None:
     import soundfile
 

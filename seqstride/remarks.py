@@ -28,7 +28,7 @@ def remark(text: str, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def remarks() -> Iterator[None]:
-    """Collects the remarks on what is read inside, and warns of each once, with their number and an example; also nested."""
+    """Around reading: each remark is said once at the end, with an example; of nested ones the outermost says all."""
     global _collected
     if _collected is not None:
         yield
