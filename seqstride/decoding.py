@@ -194,7 +194,7 @@ def _decoded(path: Path) -> Sound:
             decoder = AudioDecoder(file)
             samples = decoder.get_all_samples()
     except (RuntimeError, ValueError) as error:
-        reason = str(error).strip().split("\n")[0]
+        reason = str(error).strip().split("\n")[0].rpartition(".cpp:")[2].rpartition(", ")[2]
         raise InputError(f"torchcodec cannot decode it ({reason}); {advice}") from error
     promised = decoder.metadata.duration_seconds
     end = samples.pts_seconds + samples.duration_seconds
