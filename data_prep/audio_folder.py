@@ -100,8 +100,10 @@ def prepare_audio_folder(
     shares = {split: share for split, share in (("test", test_share), ("valid", valid_share)) if split not in given}
     splits = _choose(sound, shares, seed)
     if given and shares:
-        cut = ", ".join(f"{list(splits.values()).count(split)} for {split}" for split in shares)
-        logger.warning("no split is called %s: cut from the recordings for training, %s", " or ".join(shares), cut)
+        count = Counter(splits.values())
+        trained = count["train"] + sum(count[split] for split in shares)
+        cut = ", ".join(f"{count[split]} for {split}" for split in shares)
+        logger.warning("no split is called %s: of %d recordings for training, %s", " or ".join(shares), trained, cut)
     _check_labels(sound, splits)
     items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
     for file, item in audio.items():
