@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import torch
+from scipy.special import betaincinv
 from torch import Tensor
 
 
-def mixup(x: Tensor, lengths: Tensor, targets: Tensor, alpha: float) -> tuple[Tensor, Tensor, Tensor]:
+def mixup(
+    x: Tensor, lengths: Tensor, targets: Tensor, alpha: float, generator: torch.Generator | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     """Mixes every item with another one of the batch, inputs and labels with the same weight.
 
     A mixture is as long as the longer of its two items; past the end of the shorter one only the longer is heard.
@@ -16,6 +19,7 @@ def mixup(x: Tensor, lengths: Tensor, targets: Tensor, alpha: float) -> tuple[Te
         lengths: (B,) int64.
         targets: (B, classes), rows that sum to 1.
         alpha: the weight is drawn from Beta(alpha, alpha); small values mix little.
+        generator: on the CPU, of weights and partners; None: torch's global one.
 
     Returns:
         The mixed inputs, their lengths and their labels, in the same shapes.
@@ -28,9 +32,11 @@ def mixup(x: Tensor, lengths: Tensor, targets: Tensor, alpha: float) -> tuple[Te
     if not alpha > 0:
         raise ValueError(f"`alpha` (={alpha}) must be positive")
     # drawn on the CPU, so that a seed gives the same mixtures on every device
-    weight = torch.distributions.Beta(alpha, alpha).sample((len(x),)).to(x)
+    # by the inverse of its distribution function: torch's own Beta takes no generator
+    quantiles = torch.rand(len(x), dtype=torch.float64, generator=generator)
+    weight = torch.from_numpy(betaincinv(alpha, alpha, quantiles.numpy())).to(x)
     weight = torch.maximum(weight, 1 - weight)  # an item is at least half itself
-    partner = torch.randperm(len(x)).to(x.device)
+    partner = torch.randperm(len(x), generator=generator).to(x.device)
     mixed = torch.lerp(x[partner], x, weight[:, None, None])
     mixed_targets = torch.lerp(targets[partner], targets, weight[:, None])
     return mixed, torch.maximum(lengths, lengths[partner]), mixed_targets

@@ -135,8 +135,13 @@ def test_channels_are_found_by_their_names(fitted: Any) -> None:
     series, _ = waves(6, seed=2)
     swapped = [frame[["noise", "wave"]] for frame in series]
     np.testing.assert_array_equal(fitted.predict_proba(swapped), fitted.predict_proba(series))
-    other = [frame.set_axis(["a", "b"], axis=1) for frame in series]
-    np.testing.assert_array_equal(fitted.predict_proba(other), fitted.predict_proba(series))
+    # those of an array have no names
+    array = series[0].to_numpy().T[None]
+    np.testing.assert_array_equal(fitted.predict_proba(array), fitted.predict_proba(series[:1]))
+    with pytest.raises(
+        ValueError, match=r"series 0 with channels noise, level\) must have the channels .* wave, noise"
+    ):
+        fitted.predict([frame.set_axis(["noise", "level"], axis=1) for frame in series])
     with pytest.raises(ValueError, match=r"series 0 with channels wave\) must have the channels .* wave, noise"):
         fitted.predict([frame[["wave"]] for frame in series])
 
@@ -218,19 +223,21 @@ def test_predictions_do_not_depend_on_the_batch(fitted: Any, monkeypatch: pytest
 
 def test_training_batches_hold_every_item_once_and_similar_lengths_together() -> None:
     lengths = [1 + (7 * i) % 101 for i in range(101)]
-    batches = list(trainer.training_batches(lengths, 8))
+    generator = torch.Generator().manual_seed(0)
+    batches = list(trainer.training_batches(lengths, 8, generator))
     assert sorted(i for batch in batches for i in batch) == list(range(101))
     assert {len(batch) for batch in batches} <= {7, 8}
-    assert batches != list(trainer.training_batches(lengths, 8)), "every epoch has batches of its own"
+    assert batches != list(trainer.training_batches(lengths, 8, generator)), "every epoch has batches of its own"
     spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
     assert np.mean(spread) < 30, "batches drawn at random spread over some 80 frames"
 
 
 def test_a_window_of_a_series_is_a_part_of_it() -> None:
     items = [torch.arange(2 * length).reshape(2, length) for length in (40, 40, 80, 1)]
+    generator = torch.Generator().manual_seed(0)
     shares, starts = set(), set()
     for _ in range(60):
-        parts = trainer.crop(items, 0.5)
+        parts = trainer.crop(items, 0.5, generator)
         for item, part in zip(items, parts, strict=True):
             start = int(part[0, 0])
             assert torch.equal(part, item[:, start : start + part.shape[1]])
@@ -243,16 +250,16 @@ def test_a_window_of_a_series_is_a_part_of_it() -> None:
     assert min(shares) == 0.5
     assert max(shares) == 1.0
     assert len(starts) > 10, "windows are anywhere"
-    assert all(part is item for part, item in zip(trainer.crop(items, 1.0), items, strict=True))
+    assert all(part is item for part, item in zip(trainer.crop(items, 1.0, generator), items, strict=True))
 
 
 def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     series, labels = waves(12, seed=0)
     seen = []
 
-    def keep(items: Any, least: float) -> Any:
+    def keep(items: Any, least: float, generator: torch.Generator) -> Any:
         seen.append(least)
-        return crop(items, least)
+        return crop(items, least, generator)
 
     crop = trainer.crop
     monkeypatch.setattr(trainer, "crop", keep)
@@ -398,12 +405,13 @@ def test_early_stopping_restores_the_best_epoch(monkeypatch: pytest.MonkeyPatch)
 
 def test_the_validation_part_takes_its_share_of_every_class() -> None:
     labels = torch.tensor([0] * 10 + [1] * 5 + [2])
-    chosen, held_out = trainer.split(labels, 16, 0.2)
+    generator = torch.Generator().manual_seed(0)
+    chosen, held_out = trainer.split(labels, 16, 0.2, generator)
     assert sorted(chosen + held_out) == list(range(16))
     assert labels[held_out].tolist() == [0, 0, 1]
-    assert trainer.split(labels, 16, 0.2)[1] != held_out, "it is drawn"
-    assert trainer.split(labels, 16, 0.0)[1] == []
-    assert len(trainer.split(None, 16, 0.5)[1]) == 8
+    assert trainer.split(labels, 16, 0.2, generator)[1] != held_out, "it is drawn"
+    assert trainer.split(labels, 16, 0.0, generator)[1] == []
+    assert len(trainer.split(None, 16, 0.5, generator)[1]) == 8
 
 
 def test_class_weights_shift_the_decision() -> None:
@@ -440,8 +448,12 @@ def test_a_warm_start_goes_on_from_the_last_weights() -> None:
         estimator.fit(series, np.where(labels == "fast", "other", labels))
 
     estimator = ss.SeqStrideClassifier(**still).fit(series, labels)
-    with pytest.raises(ValueError, match=r"`X` \(with 1 channels\) must have 2 channels, as before"):
+    with pytest.raises(ValueError, match=r"`X` \(series 0 with channels wave\) must have the channels of the fitted"):
         estimator.fit([frame[["wave"]] for frame in series], labels)
+    wanted = estimator.predict_proba(series)
+    estimator.fit([frame[["noise", "wave"]] for frame in series], labels)
+    assert estimator.channel_names_ == ["wave", "noise"], "channels are found by their names"
+    np.testing.assert_allclose(estimator.predict_proba(series), wanted, atol=0.1)
     cold = ss.SeqStrideClassifier(**{**still, "warm_start": False}).fit(series, labels)
     weight = cold.model_.network.heads[0].linear.weight.clone()
     cold.set_params(random_state=7).fit(series, labels)
@@ -470,23 +482,26 @@ def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"n_epochs": 0}, r"`n_epochs` \(=0\) must be at least 1"),
-        ({"batch_size": 0}, r"`batch_size` \(=0\) must be at least 1"),
-        ({"lr": -1.0}, r"`lr` \(=-1.0\) must be finite and not negative"),
-        ({"dropout": 1.0}, r"`dropout` \(=1.0\) must be at least 0 and below 1"),
-        ({"validation_fraction": 1.0}, r"`validation_fraction` \(=1.0\) must be at least 0 and below 1"),
+        ({"n_epochs": 0}, r"`n_epochs` \(=0\) must be an integer of at least 1"),
+        ({"batch_size": 0}, r"`batch_size` \(=0\) must be an integer of at least 1"),
+        ({"lr": -1.0}, r"`lr` \(=-1.0\) must be a number, finite and not negative"),
+        ({"dropout": 1.0}, r"`dropout` \(=1.0\) must be a number, at least 0 and below 1"),
+        ({"validation_fraction": 1.0}, r"`validation_fraction` \(=1.0\) must be a number, at least 0 and below 1"),
         ({"harmonics": -1}, r"`harmonics` \(=-1\) must be an integer of at least 0"),
         ({"harmonics": 2.5}, r"`harmonics` \(=2.5\) must be an integer of at least 0"),
         ({"channels": 7}, r"`channels` \(=\[7, 7\]\) must be multiples of the 2 groups"),
         ({"normalise": "none"}, r"`normalise` \(='none'\) must be one of training, series, both"),
-        ({"downsampler": "magic"}, r"`key` \(='magic'\) must be one of strided"),
+        ({"downsampler": "magic"}, r"`downsampler` \(='magic'\) must be one of strided"),
         ({"strides": (2, 2), "channels": (8,)}, r"`strides` \(=\(2, 2\)\) must have one entry for each of the 1"),
         ({"strides": "random"}, r"`channels` \(=8\) must list the channels of every block where `strides` is 'random'"),
         ({"kernel_size": 4}, r"`kernel_size` \(=4\) must be odd"),
-        ({"input_kernel_size": 0}, r"`input_kernel_size` \(=0\) must be odd and at least 1"),
+        ({"input_kernel_size": 0}, r"`input_kernel_size` \(=0\) must be an integer of at least 1"),
         ({"pool": "sum"}, r"`pool` \(='sum'\) must be one of mean, max, softmax"),
-        ({"crop": 0.0}, r"`crop` \(=0.0\) must be above 0 and at most 1"),
-        ({"downsampler": "average", "lr": 1e30}, r"training diverged in epoch 2: `lr` \(=1e\+30\) must be smaller"),
+        ({"crop": 0.0}, r"`crop` \(=0.0\) must be a number, above 0 and at most 1"),
+        (
+            {"downsampler": "average", "lr": 1e30},
+            r"training diverged in epoch 2: of `lr` \(=1e\+30\), .* one must be smaller",
+        ),
     ],
 )
 def test_wrong_arguments_are_named(changes: dict[str, Any], message: str) -> None:
@@ -610,7 +625,7 @@ def test_regression_finds_the_level_of_a_series() -> None:
     copy = pickle.loads(pickle.dumps(estimator))
     np.testing.assert_array_equal(copy.predict(series), estimator.predict(series))
     assert estimator.plan(series[:2]).input_lengths.tolist() == [len(frame) for frame in series[:2]]
-    with pytest.raises(ValueError, match=r"`y` \(with a value that is missing or infinite\) must be finite"):
+    with pytest.raises(ValueError, match=r"`y` \(inf at position 1\) must be finite"):
         estimator.fit(series[:2], np.array([1.0, np.inf]))
 
 

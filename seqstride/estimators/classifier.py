@@ -7,13 +7,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.utils import compute_class_weight
 from sktime.classification.base import BaseClassifier
 from torch import nn
 
 from seqstride.errors import InputError
+from seqstride.estimators.cpu_threads import cpu_threads
+from seqstride.estimators.labels import check_labels, class_weights
 from seqstride.estimators.network import resolve_device
 from seqstride.estimators.series import SeriesEstimator
+from seqstride.estimators.settings import integer
 
 
 class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
@@ -21,12 +23,17 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
 
     A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. It reads values and
     their ranks among the training values. Every block of the encoder downsamples; linear layers read its features,
-    pooled over time. Missing values inside a series are interpolated linearly, those at its ends take the nearest
-    value, and a channel that a series lacks altogether takes its mean over the training series. The time index is not
-    read: frames count as evenly spaced.
+    pooled over time.
+
+    Missing values inside a series are interpolated linearly, those at its ends take the nearest value, and a channel
+    that a series lacks altogether takes its mean over the training series. The longest channel of a series decides its
+    length. The time index tells in which order frames come and which of several channels belong together; apart from
+    that they count as evenly spaced. Channels with names are found by them, in whatever order they come. Series and
+    labels belong together by their positions.
 
     Batches hold series of similar lengths; what is predicted for a series depends on no other series. With an integer
-    `random_state` two fits on the same machine give the same predictions.
+    `random_state` two fits on the same machine give the same predictions, in threads and processes side by side, too:
+    random numbers come from a generator of the estimator's own, and torch's global one is neither read nor moved.
 
     Args:
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
@@ -59,6 +66,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         class_weight: weights of the classes in the loss, label → weight; "balanced": inverse to their numbers.
         warm_start: whether `fit` goes on from the weights of the last one. `set_params` forgets them, as it does with
             every estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
+        n_threads: CPU threads of `fit` and of predictions, while they run. Networks of this size gain little from more
+            than one and lose much where others use the cores, too: on two busy cores a fit to BasicMotions took 4 s of
+            CPU time with one, and 33 s with two.
         device: of torch, such as "cuda"; "auto": a GPU where there is one. A fitted estimator lies on the CPU.
         random_state: seed.
         verbose: whether to show a progress bar.
@@ -107,6 +117,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         patience: int = 30,
         class_weight: Mapping[Any, float] | str | None = None,
         warm_start: bool = False,
+        n_threads: int = 1,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -133,6 +144,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         self.patience = patience
         self.class_weight = class_weight
         self.warm_start = warm_start
+        self.n_threads = n_threads
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -149,22 +161,20 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
         )
 
-    def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideClassifier:
-        indices = torch.from_numpy(np.searchsorted(self.classes_, y))
-        targets = nn.functional.one_hot(indices, len(self.classes_)).float()
-        weight = None
-        if self.class_weight is not None:
-            weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
-        self._train(X, targets, classes=True, weight=weight)
-        return self
+    def _check_targets(self, y: Any) -> Any:
+        return check_labels(y)
 
-    def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
-        super()._check_earlier(earlier)
-        if not np.array_equal(earlier["classes_"], self.classes_):
+    def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideClassifier:
+        earlier = self._earlier_fit()
+        if earlier is not None and not np.array_equal(earlier["classes_"], self.classes_):
             raise InputError(
                 f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
                 "before, for a warm start"
             )
+        indices = torch.from_numpy(np.searchsorted(self.classes_, y))
+        targets = nn.functional.one_hot(indices, len(self.classes_)).float()
+        self._train(X, targets, classes=True, weight=class_weights(self.class_weight, self.classes_, y))
+        return self
 
     def transform(self, X: Any) -> np.ndarray:
         """The encoder's features of every series, pooled over time: (N, C'), what the last layers read.
@@ -173,9 +183,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             X: series, in any of sktime's panel types.
         """
         model = self._network()
-        items = self._items(self._check_convert_X_for_predict(X))
-        return model.embed(items, resolve_device(self.device)).numpy()
+        with cpu_threads(integer("n_threads", self.n_threads)):
+            items = self._items(self._check_convert_X_for_predict(X))
+            return model.embed(items, resolve_device(self.device)).numpy()
 
     def _predict_proba(self, X: Sequence[Any]) -> np.ndarray:
-        outputs = self.model_.predict(self._items(X), resolve_device(self.device))
-        return outputs.double().softmax(1).numpy()
+        return self._outputs(X).double().softmax(1).numpy()

@@ -49,10 +49,20 @@ class Network(nn.Module):
         """What the heads' linear layers read: (B, C)."""
         return torch.cat([head.embed(part, encoded.lengths) for head, part in self._parts(encoded)], 1)
 
-    def forward(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Encoded]:
-        """(B, C, T), (B,) int64 → outputs of the G groups (B, G, K), and what the encoder returned."""
+    def forward(
+        self, x: Tensor, lengths: Tensor, keep: Sequence[Tensor | None] | None = None
+    ) -> tuple[Tensor, Encoded]:
+        """(B, C, T), (B,) int64 → outputs of the G groups (B, G, K), and what the encoder returned.
+
+        `keep` are the factors of dropout for what the linear layer of each group reads, (B, C / G): torch's own dropout
+        draws from the global generator.
+        """
         encoded = self.encode(x, lengths)
-        return torch.stack([head(part, encoded.lengths) for head, part in self._parts(encoded)], 1), encoded
+        outputs = []
+        for (head, part), factors in zip(self._parts(encoded), keep or [None] * len(self.heads), strict=True):
+            pooled = head.embed(part, encoded.lengths)
+            outputs.append(head.linear(pooled if factors is None else pooled * factors))
+        return torch.stack(outputs, 1), encoded
 
     def _parts(self, encoded: Encoded) -> Iterable[tuple[PooledClassifier, Tensor]]:
         return zip(self.heads, encoded.features.chunk(len(self.heads), dim=1), strict=True)  # type: ignore[arg-type]
@@ -63,15 +73,18 @@ def strides(network: Network) -> list[float]:
     return [float(torch.as_tensor(layer.stride).detach()) for layer in network.encoder.downsamplers]
 
 
-def resolve_device(device: str) -> torch.device:
+def resolve_device(device: str | torch.device) -> torch.device:
     """The device that a name stands for; "auto" is a GPU where CUDA has one, and the CPU else.
 
     Raises:
         InputError: there is no such device on this machine.
     """
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device_of_rank(device))
+    if not isinstance(device, str | torch.device):
+        raise InputError(f"`device` (={device!r}) must be 'auto', or a device by torch's name for it, such as 'cpu'")
+    name = str(device)
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device_of_rank(name))
 
 
 def pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
@@ -110,6 +123,10 @@ def run_batches(network: Network, step: Step, items: Sequence[Tensor]) -> Tensor
     return torch.stack([rows[index] for index in range(len(items))])
 
 
+def _too_far(index: int) -> InputError:
+    return InputError(f"`X` (item {index}) must not have values so far from those that were fitted")
+
+
 class Model:
     """A network with the normalisation before it, as an estimator keeps them: on the CPU, whatever it was trained on.
 
@@ -132,12 +149,19 @@ class Model:
         prepared = [self.norm(item) for item in items]
         for index, item in enumerate(prepared):
             if not bool(item.isfinite().all()):
-                raise InputError(f"`X` (item {index}) must not have values so far from those that were fitted")
+                raise _too_far(index)
         return prepared
 
     def predict(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
-        """The outputs of every item: (N, K), on the CPU."""
-        return run_batches(self._on(device), outputs_of, self.prepare(items))
+        """The outputs of every item: (N, K), on the CPU.
+
+        Raises:
+            ValueError: as `prepare`.
+        """
+        outputs = run_batches(self._on(device), outputs_of, self.prepare(items))
+        for index in (~outputs.isfinite().all(1)).nonzero().flatten().tolist():
+            raise _too_far(index)
+        return outputs
 
     def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
         """The pooled features of every item, which the head's linear layer reads: (N, C'), on the CPU."""

@@ -49,7 +49,10 @@ class SeriesNorm(nn.Module):
         """Takes the statistics of the observed channels of the training series."""
         values = torch.cat(list(items), dim=1)
         means = values.nanmean(1).nan_to_num(0.0)
-        self.training_set.fit([_where_missing(item, means) for item in items])
+        try:
+            self.training_set.fit([_where_missing(item, means) for item in items])
+        except ValueError as error:
+            raise InputError(str(error).replace("`items`", "`X`")) from error
         if self.ranks.harmonics > 0:
             values = _where_missing(values, means)
             moves = values.amax(1) - values.amin(1) > LAST_DIGITS * values.abs().amax(1)

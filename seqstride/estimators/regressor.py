@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ import torch
 from sktime.regression.base import BaseRegressor
 
 from seqstride.errors import InputError
-from seqstride.estimators.network import resolve_device
+from seqstride.estimators.labels import check_numbers
 from seqstride.estimators.series import SeriesEstimator
 
 
@@ -26,7 +27,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
             harmonics: the network, as there.
         n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: its training, as there.
         validation_fraction: share of the series that is held out of the training, as there.
-        patience, warm_start, device, random_state, verbose: as there.
+        patience, warm_start, n_threads, device, random_state, verbose: as there.
 
     Attributes:
         strides_, initial_strides_: stride of every block after training, and before.
@@ -66,6 +67,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         validation_fraction: float = 0.0,
         patience: int = 30,
         warm_start: bool = False,
+        n_threads: int = 1,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -91,6 +93,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.warm_start = warm_start
+        self.n_threads = n_threads
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -107,14 +110,20 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
             input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
         )
 
+    def _check_targets(self, y: Any) -> Any:
+        return check_numbers(y)
+
     def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideRegressor:
         values = torch.from_numpy(np.asarray(y, dtype=np.float64))
-        if not bool(values.isfinite().all()):
-            raise InputError("`y` (with a value that is missing or infinite) must be finite")
-        self._mean, self._std = float(values.mean()), float(values.std(unbiased=False)) or 1.0
+        earlier = self._earlier_fit()
+        if earlier is None:
+            self._mean, self._std = float(values.mean()), float(values.std(unbiased=False)) or 1.0
+            if not (math.isfinite(self._mean) and math.isfinite(self._std)):
+                raise InputError("`y` must not have values so large that their variance is not finite")
+        else:  # the weights of a warm start know this scale
+            self._mean, self._std = earlier["_mean"], earlier["_std"]
         self._train(X, ((values - self._mean) / self._std).float()[:, None], classes=False)
         return self
 
     def _predict(self, X: Sequence[Any]) -> np.ndarray:
-        outputs = self.model_.predict(self._items(X), resolve_device(self.device))[:, 0].double()
-        return (outputs * self._std + self._mean).numpy()
+        return (self._outputs(X)[:, 0].double() * self._std + self._mean).numpy()

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from sklearn.utils import check_random_state
 from sktime.base import BasePanelMixin
 from torch import Tensor
 
 from seqstride.encoders.encoded import Encoded
 from seqstride.errors import InputError
+from seqstride.estimators.cpu_threads import cpu_threads
 from seqstride.estimators.network import Model, resolve_device, strides
+from seqstride.estimators.panels import as_frames, nameless, numbers, warn_of_other_order
 from seqstride.estimators.preparation import SeriesNorm, interpolate
-from seqstride.estimators.trainer import Settings, seeded, train
+from seqstride.estimators.randomness import own_generator
+from seqstride.estimators.settings import Settings, integer
+from seqstride.estimators.state import unchanged_on_failure
+from seqstride.estimators.trainer import train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,28 +55,57 @@ class SeriesEstimator(BasePanelMixin):
         Raises:
             ValueError: arguments or data are wrong; the message names them.
         """
-        # sktime's `fit` forgets everything but hyperparameters and what has two underscores in its name
-        self.__earlier = vars(self).copy() if self.warm_start and hasattr(self, "model_") else None
-        searched = vars(self).get("_parent_callback_ctx")
-        try:
-            return super().fit(X, y)
-        finally:
+        if y is None:
+            raise InputError("`y` (=None) must have a label or a value for every series")
+        with unchanged_on_failure(self) as before:
+            warn_of_other_order(X, y)
+            y = self._check_targets(y)
+            # sktime's `fit` forgets everything but hyperparameters and what has two underscores in its name
+            self.__earlier = before if self.warm_start and "model_" in before else None
+            super().fit(X, y)
+            if self.__earlier is not None and not hasattr(self, "model_"):
+                raise InputError("`y` (of one class, or with several columns) must be as before, for a warm start")
             del self.__earlier
-            if searched is not None:  # scikit-learn's searches put it there, and delete it themselves
-                self._parent_callback_ctx = searched
+        if "_parent_callback_ctx" in before:  # scikit-learn's searches put it there, and delete it themselves
+            self._parent_callback_ctx = before["_parent_callback_ctx"]
+        return self
+
+    def _check_targets(self, y: Any) -> Any:
+        """`y`, of which nothing is missing.
+
+        Raises:
+            ValueError: something is.
+        """
+        raise NotImplementedError
+
+    def _earlier_fit(self) -> Mapping[str, Any] | None:
+        """The attributes after the fit from which a warm start goes on; None for another start."""
+        return self.__earlier
+
+    def _internal_convert(self, X: Any, y: Any = None) -> Any:
+        """sktime's hook for every container of series, before it looks at it."""
+        if isinstance(X, list | tuple) and len(X) == 0:
+            raise InputError("`X` (with no series) must have at least one")
+        return super()._internal_convert(as_frames(X), y)
 
     def _train(self, frames: Sequence[Any], targets: Tensor, *, classes: bool, weight: Tensor | None = None) -> None:
         settings, device, earlier = Settings.of(self), resolve_device(self.device), self.__earlier
-        self.channel_names_ = [str(name) for name in frames[0].columns]
-        items = self._items(frames)
-        with seeded(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))):
+        harmonics = integer("harmonics", self.harmonics, least=0)
+        # channels of a warm start are found by their names, as in a prediction
+        self.channel_names_ = earlier["channel_names_"] if earlier else [str(name) for name in frames[0].columns]
+        if not self.channel_names_ or len(set(self.channel_names_)) < len(self.channel_names_):
+            shown = ", ".join(self.channel_names_) or "no channels"
+            raise InputError(f"`X` (with {shown}) must have channels, whose names all differ")
+        generator = own_generator(self.random_state)
+        with cpu_threads(settings.n_threads):
+            items = self._items(frames)
             if earlier is None:
-                norm = SeriesNorm(len(self.channel_names_), self.normalise, self.harmonics)
+                norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
                 norm.fit(items)
-                model = Model(norm, settings.network(norm.groups, targets.shape[1]))
+                model = Model(norm, settings.network(norm.groups, targets.shape[1], generator))
             else:
-                model = earlier["model_"]
-                self._check_earlier(earlier)
+                # a copy, so that a training that fails leaves the earlier weights
+                model = copy.deepcopy(earlier["model_"])
             self.initial_strides_ = strides(model.network)
             self.history_ = train(
                 model.network,
@@ -79,6 +113,7 @@ class SeriesEstimator(BasePanelMixin):
                 targets,
                 settings,
                 classes=classes,
+                generator=generator,
                 weight=weight,
                 device=device,
                 verbose=self.verbose,
@@ -86,38 +121,43 @@ class SeriesEstimator(BasePanelMixin):
         self.model_ = model
         self.strides_ = strides(model.network)
 
-    def _check_earlier(self, earlier: Mapping[str, Any]) -> None:
-        before, now = len(earlier["channel_names_"]), len(self.channel_names_)
-        if before != now:
-            raise InputError(f"`X` (with {now} channels) must have {before} channels, as before, for a warm start")
-
     def _items(self, frames: Sequence[Any]) -> list[Tensor]:
         """Data frames (T, C) → series (C, T), gaps interpolated."""
         return [torch.from_numpy(interpolate(values)) for values in self._values(frames)]
 
     def _values(self, frames: Sequence[Any]) -> list[np.ndarray]:
-        """Data frames (T, C) → arrays (C, T), channels in the order of the training series where they have its names.
+        """Data frames (T, C) → arrays (C, T), channels in the order of the training series.
+
+        Channels have names in the containers of pandas, and are found by them. Those of an array have none, and come in
+        the same order.
 
         Raises:
-            ValueError: a series has no frames, another number of channels, or infinite values.
+            ValueError: a series has no frames, other channels, or values that are infinite or no numbers.
         """
+        wanted = self.channel_names_
         arrays = []
         for index, frame in enumerate(frames):
             names = [str(name) for name in frame.columns]
-            if len(names) != len(self.channel_names_):
+            by_position = nameless(names) or nameless(wanted)
+            if len(names) != len(wanted) or (set(names) != set(wanted) and not by_position):
                 raise InputError(
                     f"`X` (series {index} with channels {', '.join(names)}) must have the channels of the fitted "
-                    f"series: {', '.join(self.channel_names_)}"
+                    f"series: {', '.join(wanted)}"
                 )
-            values = frame.to_numpy(dtype=np.float64).T
-            if names != self.channel_names_ and set(names) == set(self.channel_names_):
-                values = values[[names.index(name) for name in self.channel_names_]]
+            values = numbers(frame, index).T
+            if names != wanted and set(names) == set(wanted):
+                values = values[[names.index(name) for name in wanted]]
             if values.shape[1] == 0:
                 raise InputError(f"`X` (series {index} without frames) must have at least one frame in every series")
             if np.isinf(values).any():
                 raise InputError(f"`X` (series {index} with an infinite value) must have finite or missing values")
             arrays.append(values)
         return arrays
+
+    def _outputs(self, frames: Sequence[Any]) -> Tensor:
+        """What the network says about every series: (N, K)."""
+        with cpu_threads(integer("n_threads", self.n_threads)):
+            return self.model_.predict(self._items(frames), resolve_device(self.device))
 
     def _network(self) -> Model:
         self.check_is_fitted()
@@ -138,7 +178,8 @@ class SeriesEstimator(BasePanelMixin):
             strides, `.times()` (N, L) the input frames that the output frames stand for.
         """
         model = self._network()
-        return model.encode(self._items(self._check_convert_X_for_predict(X)))
+        with cpu_threads(integer("n_threads", self.n_threads)):
+            return model.encode(self._items(self._check_convert_X_for_predict(X)))
 
     def plot_strides(self, X: Any, *, titles: Sequence[str] | None = None, frame_rate: float | None = None) -> Figure:
         """Draws series with the bounds of the output frames, and below them the local stride at every frame.
@@ -153,9 +194,9 @@ class SeriesEstimator(BasePanelMixin):
         """
         from seqstride.plot import plot_series
 
-        model = self._network()
+        self._network()
         frames = self._check_convert_X_for_predict(X)
-        encoded = model.encode(self._items(frames))
+        encoded = self.plan(frames)
         if titles is None:
             titles = [f"series {index}, predicted: {label}" for index, label in enumerate(self._predict(frames))]
         return plot_series(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import torch
 from sklearn.base import BaseEstimator, ClassifierMixin, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils import check_random_state, compute_class_weight
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
@@ -16,8 +17,14 @@ from torch import Tensor, nn
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.errors import InputError
+from seqstride.estimators.cpu_threads import cpu_threads
+from seqstride.estimators.labels import check_labels, class_weights
 from seqstride.estimators.network import Model, resolve_device, strides
-from seqstride.estimators.trainer import Settings, seeded, train
+from seqstride.estimators.panels import other_than_numbers, warn_of_other_order
+from seqstride.estimators.randomness import DrawnFrom, own_generator
+from seqstride.estimators.settings import Settings, integer
+from seqstride.estimators.state import unchanged_on_failure
+from seqstride.estimators.trainer import train
 
 ORDERS = ("given", "correlation")
 
@@ -67,7 +74,10 @@ class RowNorm(nn.Module):
         """Takes the statistics of the columns, and their order."""
         rows = torch.cat(list(items))
         rows = torch.where(rows.isnan(), rows.nanmean(0).nan_to_num(0.0), rows)
-        self.training_set.fit([rows.T])
+        try:
+            self.training_set.fit([rows.T])
+        except ValueError as error:
+            raise InputError(str(error).replace("`items`", "`X`")) from error
         if self.order == "correlation":
             self.positions.copy_(torch.from_numpy(correlation_order(rows.numpy())))
 
@@ -105,7 +115,8 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
     `column_order="correlation"` bring columns together that correlate. A missing value counts as the mean of its
     column; infinite ones are refused. For columns without any order other models of tables are the better start.
 
-    With an integer `random_state` two fits on the same machine give the same predictions.
+    With an integer `random_state` two fits on the same machine give the same predictions, as in `SeqStrideClassifier`.
+    Columns of a data frame must have the names and the order of the fit.
 
     Args:
         column_order: "given", or "correlation": neighbours correlate in the training rows.
@@ -114,7 +125,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         n_epochs, batch_size, lr, stride_lr, weight_decay, mixup_alpha, complexity_weight: its training, as there.
         validation_fraction, patience, class_weight: as there.
         warm_start: whether `fit` goes on from the weights of the last one.
-        device, random_state, verbose: as in `SeqStrideClassifier`.
+        n_threads, device, random_state, verbose: as in `SeqStrideClassifier`.
 
     Attributes:
         classes_: labels, sorted, in the order of the probabilities.
@@ -153,6 +164,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         patience: int = 30,
         class_weight: Mapping[Any, float] | str | None = None,
         warm_start: bool = False,
+        n_threads: int = 1,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
@@ -175,6 +187,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         self.patience = patience
         self.class_weight = class_weight
         self.warm_start = warm_start
+        self.n_threads = n_threads
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -199,31 +212,37 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         Raises:
             ValueError: arguments or data are wrong; the message names them.
         """
-        earlier = vars(self).copy() if self.warm_start and hasattr(self, "model_") else None
-        settings, device = Settings.of(self), resolve_device(self.device)
+        with unchanged_on_failure(self) as before:
+            self._train(X, y, before if self.warm_start and "model_" in before else None)
+        return self
+
+    def _train(self, X: Any, y: Any, earlier: Mapping[str, Any] | None) -> None:
+        settings, device, generator = Settings.of(self), resolve_device(self.device), own_generator(self.random_state)
+        _check_columns(X)
+        warn_of_other_order(X, y)
+        y = None if y is None else check_labels(y)  # scikit-learn has words of its own for None
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", reset=earlier is None)
         check_classification_targets(y)
-        classes, indices = np.unique(y, return_inverse=True)
-        if earlier is not None and not np.array_equal(earlier["classes_"], classes):
+        self.classes_, indices = np.unique(y, return_inverse=True)
+        if earlier is not None and not np.array_equal(earlier["classes_"], self.classes_):
             raise InputError(
-                f"`y` (classes {classes.tolist()}) must have the classes {earlier['classes_'].tolist()}, as before, "
-                "for a warm start"
+                f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
+                "before, for a warm start"
             )
-        self.classes_ = classes
         targets = nn.functional.one_hot(torch.from_numpy(indices), len(self.classes_)).float()
-        weight = None
-        if self.class_weight is not None:
-            weight = torch.from_numpy(compute_class_weight(self.class_weight, classes=self.classes_, y=y)).float()
+        weight = class_weights(self.class_weight, self.classes_, y)
         items = _items(X)
-        with seeded(int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max))):
+        with cpu_threads(settings.n_threads):
             if earlier is None:
                 norm = RowNorm(X.shape[1], self.column_order)
                 norm.fit(items)
-                width = self.channels if isinstance(self.channels, int) else self.channels[0]
-                embedding = ColumnEmbedding(X.shape[1], width)
-                model = Model(norm, settings.network([width], len(self.classes_), embedding))
+                with DrawnFrom(generator):
+                    embedding = ColumnEmbedding(X.shape[1], settings.channels[0])
+                network = settings.network([settings.channels[0]], len(self.classes_), generator, embedding)
+                model = Model(norm, network)
             else:
-                model = earlier["model_"]
+                # a copy, so that a training that fails leaves the earlier weights
+                model = copy.deepcopy(earlier["model_"])
             self.initial_strides_ = strides(model.network)
             self.history_ = train(
                 model.network,
@@ -231,6 +250,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
                 targets,
                 settings,
                 classes=True,
+                generator=generator,
                 weight=weight,
                 device=device,
                 verbose=self.verbose,
@@ -238,12 +258,12 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         self.model_ = model
         self.strides_ = strides(model.network)
         self.column_order_ = model.norm.positions.numpy()  # type: ignore[operator]
-        return self
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (N, K) of the classes, in the order of `classes_`."""
         items = self._read(X)
-        return self.model_.predict(items, resolve_device(self.device)).double().softmax(1).numpy()
+        with cpu_threads(integer("n_threads", self.n_threads)):
+            return self.model_.predict(items, resolve_device(self.device)).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
         """The most probable label of every row: (N,)."""
@@ -253,7 +273,8 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
     def transform(self, X: Any) -> np.ndarray:
         """The encoder's features of every row, pooled over the columns: (N, C), what the last layer reads."""
         items = self._read(X)
-        return self.model_.embed(items, resolve_device(self.device)).numpy()
+        with cpu_threads(integer("n_threads", self.n_threads)):
+            return self.model_.embed(items, resolve_device(self.device)).numpy()
 
     def plan(self, X: Any) -> Encoded:
         """Where the columns of every row went: what the encoder returned for all rows as one batch.
@@ -261,7 +282,8 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         Its input frames are the columns in the order of `column_order_`.
         """
         items = self._read(X)
-        return self.model_.encode(items)
+        with cpu_threads(integer("n_threads", self.n_threads)):
+            return self.model_.encode(items)
 
     @property
     def _n_features_out(self) -> int:
@@ -270,9 +292,25 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
 
     def _read(self, X: Any) -> list[Tensor]:
         check_is_fitted(self)
+        _check_columns(X)
         return _items(validate_data(self, X, dtype=np.float64, ensure_all_finite="allow-nan", reset=False))
 
 
 def _items(X: np.ndarray) -> list[Tensor]:
     """Rows (N, T) → N items (1, T)."""
     return list(torch.tensor(X)[:, None])
+
+
+def _check_columns(X: Any) -> None:
+    """The columns of a data frame are numbers; scikit-learn reads text as numbers where it can, and dates as such.
+
+    Raises:
+        ValueError: one is not; the message names it.
+    """
+    for name, column in X.items() if isinstance(X, pd.DataFrame) else ():
+        other = other_than_numbers(column)
+        if other is not None:
+            raise InputError(
+                f"`X` (column {name!r}, {other}) must hold numbers: encode it, such as by "
+                "sklearn.preprocessing.OneHotEncoder, or leave it out"
+            )

@@ -11,18 +11,15 @@ import copy
 import math
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, fields
-from numbers import Integral
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 import seqstride as ss
-from seqstride.encoders.heads import PooledClassifier
 from seqstride.errors import InputError
 from seqstride.estimators.network import Network, outputs_of, pad, run_batches, strides
+from seqstride.estimators.settings import Settings
 from seqstride.mixup import mixup
 from seqstride.screen import EpochTable
 
@@ -38,85 +35,6 @@ LENGTHS = 8
 MAX_GRAD_NORM = 5.0
 
 
-@dataclass(frozen=True)
-class Settings:
-    """The network and its training: the estimators' arguments of the same names.
-
-    Raises:
-        ValueError: naming argument, value and rule.
-    """
-
-    downsampler: str
-    strides: Any
-    channels: Any
-    kernel_size: int
-    downsampler_options: dict[str, Any] | None
-    dropout: float
-    n_epochs: int
-    batch_size: int
-    lr: float
-    stride_lr: float
-    weight_decay: float
-    mixup_alpha: float
-    complexity_weight: float
-    validation_fraction: float
-    patience: int
-    input_kernel_size: int = 1
-    pool: str = "mean"
-    crop: float = 1.0
-
-    def __post_init__(self) -> None:
-        for name in ("n_epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise InputError(f"`{name}` (={getattr(self, name)}) must be at least 1")
-        for name in ("lr", "stride_lr", "weight_decay", "mixup_alpha", "complexity_weight"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise InputError(f"`{name}` (={getattr(self, name)}) must be finite and not negative")
-        for name in ("dropout", "validation_fraction"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InputError(f"`{name}` (={getattr(self, name)}) must be at least 0 and below 1")
-        if not 0 < self.crop <= 1:
-            raise InputError(f"`crop` (={self.crop}) must be above 0 and at most 1")
-        if isinstance(self.channels, Integral) and isinstance(self.strides, str):
-            rule = f"must list the channels of every block where `strides` is {self.strides!r}"
-            raise InputError(f"`channels` (={self.channels}) {rule}")
-
-    @classmethod
-    def of(cls, estimator: Any) -> Settings:
-        """Those of an estimator; one of rows of a table has no `input_kernel_size`, `pool` and `crop`."""
-        given = vars(estimator)
-        return cls(**{field.name: given[field.name] for field in fields(cls) if field.name in given})
-
-    def network(self, groups: Sequence[int], outputs: int, embedding: nn.Module | None = None) -> Network:
-        """An untrained network for items whose channels come in such groups, behind the embedding if there is one."""
-        channels = [self.channels] * len(self.strides) if isinstance(self.channels, Integral) else self.channels
-        encoder = ss.ResNet1d(
-            groups,
-            channels=[int(width) for width in channels],
-            strides=self.strides,
-            downsampler=self.downsampler,
-            downsampler_options=self.downsampler_options,
-            kernel_size=self.kernel_size,
-            input_kernel_size=self.input_kernel_size,
-        )
-        # side by side, groups whose pooled features hardly vary would learn later than the others
-        heads = [
-            PooledClassifier(
-                encoder.out_channels // len(groups), outputs, self.dropout, self.pool, normalise=len(groups) > 1
-            )
-            for _ in groups
-        ]
-        return Network(encoder, heads, embedding)
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """Torch's random numbers start from `seed` inside, and go on outside as if nothing had happened."""
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        yield
-
-
 def train(
     network: Network,
     items: Sequence[Tensor],
@@ -124,11 +42,12 @@ def train(
     settings: Settings,
     *,
     classes: bool,
+    generator: torch.Generator,
     weight: Tensor | None = None,
     device: torch.device,
     verbose: bool = False,
 ) -> list[dict[str, Any]]:
-    """Trains a network in place; its random numbers are torch's, so call it inside `seeded`.
+    """Trains a network in place.
 
     AdamW with the groups of `seqstride.parameter_groups`, learning rates along half a cosine to 0. The loss is
 
@@ -143,6 +62,7 @@ def train(
         targets: (N, K), rows that sum to 1 for classes, numbers of variance 1 for regression.
         settings: of the estimator.
         classes: whether targets are classes.
+        generator: on the CPU; all random numbers are drawn from it.
         weight: (K,), of each class in the loss, or None.
         device: where to train.
         verbose: show a progress bar.
@@ -151,9 +71,10 @@ def train(
         One record for each epoch.
 
     Raises:
-        ValueError: the loss is not finite any more.
+        ValueError: the loss or a weight is not finite any more, or that of the validation part was in no epoch.
     """
-    chosen, held_out = split(targets.argmax(1) if classes else None, len(items), settings.validation_fraction)
+    labels = targets.argmax(1) if classes else None
+    chosen, held_out = split(labels, len(items), settings.validation_fraction, generator)
     size = min(settings.batch_size, max(LEAST_ITEMS, len(chosen) // LEAST_STEPS))
     steps = math.ceil(len(chosen) / size)
     network.to(device)
@@ -164,19 +85,19 @@ def train(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / (steps * settings.n_epochs)))
     )
     history: list[dict[str, Any]] = []
-    best, best_weights = math.inf, None
+    best, best_epoch, best_weights = math.inf, 0, None
     table = EpochTable(settings.n_epochs, network.encoder.downsamplers)
     for epoch in _epochs(settings.n_epochs, history, verbose):
         start, start_cpu, lr = time.monotonic(), time.process_time(), optimizer.param_groups[0]["lr"]
         network.train()
         count = _Count(classes)
-        for batch in training_batches([items[i].shape[1] for i in chosen], size):
+        for batch in training_batches([items[i].shape[1] for i in chosen], size, generator):
             indices = [chosen[i] for i in batch]
-            parts = crop([items[i] for i in indices], settings.crop)
+            parts = crop([items[i] for i in indices], settings.crop, generator)
             x, lengths, y = (part.to(device) for part in (*pad(parts), targets[indices]))
             if settings.mixup_alpha > 0:
-                x, lengths, y = mixup(x, lengths, y, settings.mixup_alpha)
-            outputs, encoded = network(x, lengths)
+                x, lengths, y = mixup(x, lengths, y, settings.mixup_alpha, generator)
+            outputs, encoded = network(x, lengths, dropout(network, len(x), settings.dropout, generator))
             # every group of channels has its own loss
             loss = _loss(outputs.flatten(0, 1), y.repeat_interleave(outputs.shape[1], 0), weight, classes)
             count.add(outputs.mean(1), y, loss)
@@ -185,14 +106,12 @@ def train(
                 loss = loss + settings.complexity_weight * ss.complexity(network.encoder)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
+            norm = nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)
+            if not math.isfinite(float(loss.detach())) or not math.isfinite(float(norm)):
+                raise _diverged(f"in epoch {epoch}", settings)
             optimizer.step()
             schedule.step()
         record: dict[str, Any] = {"epoch": epoch, "train": count.means()}
-        if not math.isfinite(record["train"]["loss"]):
-            raise InputError(
-                f"training diverged in epoch {epoch}: `lr` (={settings.lr}) must be smaller for these data"
-            )
         if held_out:
             outputs = run_batches(network, outputs_of, [items[i] for i in held_out]).to(device)
             y = targets[held_out].to(device)
@@ -208,18 +127,28 @@ def train(
         history.append(record)
         table.add(record, best=bool(held_out) and record["valid"]["loss"] < best)
         if held_out:
+            # one that is not finite is never the best
             if record["valid"]["loss"] < best:
-                best, best_weights = record["valid"]["loss"], copy.deepcopy(network.state_dict())
-                best_epoch = epoch
+                best, best_epoch, best_weights = record["valid"]["loss"], epoch, copy.deepcopy(network.state_dict())
             elif epoch - best_epoch >= settings.patience:
                 break
-    if best_weights is not None:
+    if held_out:
+        if best_weights is None:
+            raise InputError(
+                "the loss of the validation part was finite in no epoch: `X` must not have values so far from the "
+                f"others, or `lr` (={settings.lr:g}) must be smaller"
+            )
         network.load_state_dict(best_weights)
+    # the last step is in no loss
+    if not all(bool(value.isfinite().all()) for value in network.state_dict().values()):
+        raise _diverged("in the last step", settings)
     network.cpu().eval()
     return history
 
 
-def split(labels: Tensor | None, count: int, fraction: float) -> tuple[list[int], list[int]]:
+def split(
+    labels: Tensor | None, count: int, fraction: float, generator: torch.Generator
+) -> tuple[list[int], list[int]]:
     """The indices of the training and of the validation part, drawn at random.
 
     Args:
@@ -227,27 +156,29 @@ def split(labels: Tensor | None, count: int, fraction: float) -> tuple[list[int]
             item in the training part.
         count: N.
         fraction: of the validation part.
+        generator: of the draw.
     """
     whole = torch.arange(count)
     groups = [whole] if labels is None else [whole[labels == label] for label in labels.unique()]
     held_out = []
     for group in groups:
-        held_out += group[torch.randperm(len(group))][: min(round(fraction * len(group)), len(group) - 1)].tolist()
+        order = torch.randperm(len(group), generator=generator)
+        held_out += group[order][: min(round(fraction * len(group)), len(group) - 1)].tolist()
     return sorted(set(range(count)) - set(held_out)), sorted(held_out)
 
 
-def training_batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
+def training_batches(lengths: Sequence[int], size: int, generator: torch.Generator) -> Iterator[list[int]]:
     """Batches of indices in random order, of `size` or almost; items of a batch are of similar lengths."""
     count = math.ceil(len(lengths) / size)
-    order = torch.randperm(len(lengths)).tolist()
+    order = torch.randperm(len(lengths), generator=generator).tolist()
     pools = [order[start : start + POOL * size] for start in range(0, len(order), POOL * size)]
     flat = torch.tensor([i for pool in pools for i in sorted(pool, key=lengths.__getitem__)])
     batches = flat.tensor_split(count)
-    for index in torch.randperm(count).tolist():
+    for index in torch.randperm(count, generator=generator).tolist():
         yield batches[index].tolist()
 
 
-def crop(items: Sequence[Tensor], least: float) -> list[Tensor]:
+def crop(items: Sequence[Tensor], least: float, generator: torch.Generator) -> list[Tensor]:
     """A part of each item (C, T), anywhere in it: of all the same share, drawn between `least` and 1, or a little less.
 
     One share for a whole batch keeps items of equal lengths equal, which are faster than padded ones. Lengths are
@@ -256,15 +187,33 @@ def crop(items: Sequence[Tensor], least: float) -> list[Tensor]:
     """
     if least == 1:
         return list(items)
-    share = least + (1 - least) * int(torch.randint(SHARES, ())) / (SHARES - 1)
+    share = least + (1 - least) * int(torch.randint(SHARES, (), generator=generator)) / (SHARES - 1)
     parts = []
     for item in items:
         length = max(1, round(share * item.shape[1]))
         step = max(1, 2 ** (length.bit_length() - 1) // LENGTHS)
         length = length // step * step
-        start = int(torch.randint(item.shape[1] - length + 1, ()))
+        start = int(torch.randint(item.shape[1] - length + 1, (), generator=generator))
         parts.append(item[:, start : start + length])
     return parts
+
+
+def dropout(network: Network, batch: int, share: float, generator: torch.Generator) -> list[Tensor] | None:
+    """Factors for what the network's linear layers read, (B, C) for each: 0 for that share of them, drawn at random,
+    and 1 / (1 − share) for the others. None: nothing is dropped."""
+    if share == 0:
+        return None
+    # drawn on the CPU, so that a seed drops the same on every device
+    device = next(network.parameters()).device
+    widths = [head.linear.in_features for head in network.heads]  # type: ignore[union-attr]
+    kept = [torch.empty(batch, width).bernoulli_(1 - share, generator=generator) for width in widths]  # type: ignore[arg-type]
+    return [(factors / (1 - share)).to(device) for factors in kept]
+
+
+def _diverged(when: str, settings: Settings) -> InputError:
+    names = ("lr", "stride_lr", "weight_decay", "complexity_weight")
+    shown = ", ".join(f"`{name}` (={getattr(settings, name):g})" for name in names)
+    return InputError(f"training diverged {when}: of {shown} one must be smaller for these data")
 
 
 class _Count:

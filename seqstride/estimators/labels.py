@@ -1,0 +1,120 @@
+"""What estimators are to learn, checked before anything else: labels of classes, and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from numbers import Number, Real
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from sklearn.utils import compute_class_weight
+from torch import Tensor
+
+from seqstride.errors import InputError
+
+
+def check_labels(y: Any) -> Any:
+    """Labels, as they were given: a list or a container of pandas as an array, a table of several columns as it is.
+
+    Raises:
+        ValueError: a label is missing, or they are not of one kind; naming the position.
+    """
+    return _checked(y, _labels)
+
+
+def check_numbers(y: Any) -> Any:
+    """Numbers, as they were given: a list or a container of pandas as an array, a table of several columns as it is.
+
+    Raises:
+        ValueError: one is missing, infinite or no number; naming the position.
+    """
+    return _checked(y, _numbers)
+
+
+def class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> Tensor | None:
+    """The weights of the classes in the loss, (K,), as scikit-learn reads `class_weight`; None for none.
+
+    Raises:
+        ValueError: it is none of these, names other labels, or a weight is not positive.
+    """
+    if given is None:
+        return None
+    try:
+        weights = np.asarray(compute_class_weight(given, classes=classes, y=y), dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise InputError(
+            f"`class_weight` (={given!r}) must be 'balanced', a dict of labels, or None: {error}"
+        ) from error
+    # a batch of weights that are all 0 has no mean loss
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
+        raise InputError(f"`class_weight` (={given!r}) must have weights that are positive and finite")
+    return torch.from_numpy(weights).float()
+
+
+def _checked(y: Any, check: Callable[[Any, str], np.ndarray]) -> Any:
+    """`check` of every column of `y`."""
+    if isinstance(y, pd.DataFrame):
+        columns = [check(y.iloc[:, column], f" of column {name!r}") for column, name in enumerate(y.columns)]
+        return columns[0] if len(columns) == 1 else y
+    if isinstance(y, np.ndarray) and y.ndim == 2:
+        for column in range(y.shape[1]):
+            check(y[:, column], f" of column {column}" if y.shape[1] > 1 else "")
+        return y
+    if isinstance(y, list | tuple) and not any(isinstance(entry, list | tuple | dict | np.ndarray) for entry in y):
+        values = np.empty(len(y), dtype=object)
+        values[:] = y
+        checked = check(values, "")
+        return np.array(list(y)) if checked.dtype == object else checked
+    if isinstance(y, pd.Series | pd.Index | pd.api.extensions.ExtensionArray) or (
+        isinstance(y, np.ndarray) and y.ndim == 1
+    ):
+        return check(y, "")
+    return y  # a container that sktime or scikit-learn knows, or else refuses
+
+
+def _labels(y: Any, where: str) -> np.ndarray:
+    values = _present(y, where, "a label for every item")
+    if values.dtype != object:
+        return values
+    kinds = [_kind(value) for value in values]
+    for index, kind in enumerate(kinds):
+        if kind != kinds[0]:
+            first, other = _shown(values[0]), _shown(values[index])
+            raise InputError(
+                f"`y` ({first} at position 0 and {other} at position {index}{where}) must have labels of one kind, "
+                "such as text or numbers"
+            )
+    # numbers in an array of objects are numbers
+    return np.array(values.tolist()) if kinds and kinds[0] in ("number", "bool") else values
+
+
+def _numbers(y: Any, where: str) -> np.ndarray:
+    values = _present(y, where, "a number for every item")
+    for index, value in enumerate(values):
+        if not isinstance(value, Real | np.bool_):
+            raise InputError(f"`y` ({_shown(value)} at position {index}{where}) must be numbers")
+        if not np.isfinite(float(value)):
+            raise InputError(f"`y` ({value} at position {index}{where}) must be finite")
+    return np.array(values.tolist()) if values.dtype == object else values
+
+
+def _present(y: Any, where: str, rule: str) -> np.ndarray:
+    missing = np.flatnonzero(np.asarray(pd.isna(y)))
+    if len(missing):
+        value = y.iloc[missing[0]] if isinstance(y, pd.Series) else y[missing[0]]
+        raise InputError(f"`y` ({value} at position {missing[0]}{where}) must have {rule}")
+    return np.asarray(y.to_numpy() if isinstance(y, pd.Series | pd.Index) else y)
+
+
+def _kind(label: Any) -> str:
+    if isinstance(label, str):
+        return "text"
+    if isinstance(label, bool | np.bool_):
+        return "bool"
+    return "number" if isinstance(label, Number) else type(label).__name__
+
+
+def _shown(value: Any) -> str:
+    return repr(value.item() if isinstance(value, np.generic) else value)
