@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torch._compile import _disable_dynamo
 
 from seqstride.layers.base import Downsampler
-from seqstride.lengths import Frames
+from seqstride.lengths import Frames, float64_on
 from seqstride.masks import Transform, Window, check_smoothness, check_stride, clamp_inward, fixed_ramps, ramps, window
 from seqstride.plan import IdentityPlan, Plan, SpectralPlan
 
@@ -42,19 +42,28 @@ class LearntStride(Downsampler):
             raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
         self.length_multiple = length_multiple
         self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
-        # the stride as a number, where it cannot change: nothing has to be read from the device
-        self._fixed_stride: float | None = None if learnable else float(self.stride_parameter)
+        # the parameter as a number, where it does not learn: while nobody writes to it, a GPU has nothing to read
+        self._fixed_stride: float | None = None
+        self._fixed_version = (0, 0)
+        if not learnable:
+            self._fix()
 
     @property
     def stride(self) -> Tensor:  # type: ignore[override]
         """The current stride, a 0-d tensor, at least 1; differentiable (the parameter is `stride_parameter`)."""
+        self._fixed()  # compiled code follows, too
         one = torch.ones_like(self.stride_parameter)
         return clamp_inward(self.stride_parameter, one, one * torch.inf)
 
     def freeze(self) -> Self:
-        """Fixes the stride, and so the output length, at its present value: no gradient, no read from the device."""
+        """Fixes the stride, and so the output length: no gradient, and nothing is read from a GPU for a plan.
+
+        The parameter stays the stride: a state dict that is loaded and an update in place (weights averaged over
+        training, an optimiser) change plans and `stride` together. Two writes are not seen: through `.data` on a GPU,
+        and by code that `torch.compile` has made; after those call `freeze` again. An exported graph never changes.
+        """
         self.stride_parameter.requires_grad_(False)
-        self._fixed_stride = float(self.stride_parameter)
+        self._fix()
         return self
 
     def unfreeze(self) -> Self:
@@ -66,10 +75,10 @@ class LearntStride(Downsampler):
 
     def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
         """As `Downsampler.plan`. While the stride learns, torch.compile leaves this out: it depends on the stride."""
-        learning = self._fixed_stride is None
-        return (
-            _plan_eagerly(self, x, lengths) if learning and torch.compiler.is_compiling() else super().plan(x, lengths)
-        )
+        if self._fixed_stride is None and torch.compiler.is_compiling():
+            # made here: as a decorator it would import the whole compiler along with the package
+            return torch.compiler.disable(Downsampler.plan)(self, x, lengths)
+        return super().plan(x, lengths)
 
     def expected_length(self, frames: Tensor) -> Tensor:
         """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
@@ -90,11 +99,25 @@ class LearntStride(Downsampler):
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
-        if self._fixed_stride is not None:
-            self._fixed_stride = float(self.stride_parameter)
+        self._fixed()  # compiled code follows, too
+
+    def _fix(self) -> None:
+        number = float(self.stride_parameter)
+        if not math.isfinite(number):
+            raise ValueError(f"`stride` (={number}) must be finite")
+        self._fixed_stride, self._fixed_version = number, _version(self.stride_parameter)
+
+    def _fixed(self) -> float | None:
+        """The stride as a number where it is fixed, None where it learns."""
+        # a graph keeps the number that it was made with
+        if self._fixed_stride is not None and not torch.compiler.is_compiling():
+            read = self.stride_parameter.device.type == "cpu" or self.stride_parameter.is_inference()
+            if read or self._fixed_version != _version(self.stride_parameter):
+                self._fix()
+        return self._fixed_stride
 
     def _learnt_stride(self) -> Tensor | None:
-        return self.stride_parameter if self._fixed_stride is None else None
+        return self.stride_parameter if self._fixed() is None else None
 
     def _number(self, read: float) -> float:
         return read if self._fixed_stride is None else self._fixed_stride
@@ -120,14 +143,16 @@ class LearntStride(Downsampler):
         if self._is_identity:
             return IdentityPlan(frames, x)
         windows = [self._window(length, stride) for length in frames.host_input]
-        if self._fixed_stride is None or torch.compiler.is_compiling():  # a graph keeps its constants itself
+        if self._fixed_stride is None:
             ramp = ramps(self.stride_parameter, windows, self.transform)
+        elif torch.compiler.is_compiling():  # a graph keeps its constants itself
+            fixed = torch.tensor(self._fixed_stride, dtype=float64_on(x.device), device=x.device)
+            ramp = ramps(fixed, windows, self.transform)
         else:
             ramp = fixed_ramps(self._fixed_stride, tuple(windows), self.transform, x.device)
         return SpectralPlan(frames, windows, ramp, self.transform, x, official_gain=self.official_gain)
 
 
-# torch.compiler.disable would import the whole compiler along with the package; this waits for the first call
-@_disable_dynamo
-def _plan_eagerly(layer: LearntStride, x: Tensor, lengths: Tensor | None) -> Plan:
-    return Downsampler.plan(layer, x, lengths)
+def _version(parameter: Tensor) -> tuple[int, int]:
+    """What an update of a tensor changes, known without a read from its device."""
+    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version
