@@ -343,7 +343,8 @@ class DownsamplingBrain(ShownBrain):
             self._end_epoch(epoch, stats)
         else:
             self.test = stats
-            self.hparams.train_logger.log_stats({"epoch": "best"}, test_stats=in_percent(stats))
+            best = {"best_epoch": self.history.epochs[-1]["epoch"]} if self.history.epochs else {}
+            self.hparams.train_logger.log_stats(best, test_stats=in_percent(stats))
 
     def strides(self) -> list[float]:
         """The current stride of every block."""
@@ -355,7 +356,7 @@ class DownsamplingBrain(ShownBrain):
         return [torch.as_tensor(layer.stride).detach().item() for layer in layers]
 
     def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
-        strides = self.strides()
+        strides, across = self.strides(), self.frequency_strides()
         quantiles = torch.tensor([0.1, 0.9])
         spread = [torch.quantile(_few(torch.cat(block)).float(), quantiles).tolist() for block in self.local_strides]
         record = {
@@ -370,7 +371,12 @@ class DownsamplingBrain(ShownBrain):
         }
         self.history.epochs.append(record)
         self.hparams.train_logger.log_stats(
-            {"epoch": epoch, "lr": record["lr"], "strides": " ".join(f"{stride:.3f}" for stride in strides)},
+            {
+                "epoch": epoch,
+                "lr": record["lr"],
+                **_numbered("stride", strides),
+                **_numbered("frequency_stride", across),
+            },
             train_stats=in_percent(self.train_stats),
             valid_stats=in_percent(stats),
         )
@@ -381,6 +387,14 @@ class DownsamplingBrain(ShownBrain):
                 min_keys=[self.selection],
                 num_to_keep=self.checkpoints_kept,
             )
+
+
+def _numbered(name: str, strides: list[float]) -> dict[str, float]:
+    """One number per block: loggers such as TensorBoard's take nothing else."""
+    return {
+        f"{name}_{block}": int(stride) if stride.is_integer() else round(stride, 3)
+        for block, stride in enumerate(strides, 1)
+    }
 
 
 def _few(values: Tensor, limit: int = 1_000_000) -> Tensor:
