@@ -16,12 +16,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from seqstride.band import Band, band_adjoint, band_product
+from seqstride.derivatives import differentiable, refuse_second_derivative, widen_batches
 from seqstride.lengths import Frames, length_mask
 from seqstride.positions import nearest_output, sorted_positions
 
@@ -144,8 +145,8 @@ def _align_backward(
             dx = dx_part
         else:
             dx[items, :, :length] = dx_part
-        gram = (dz_part.transpose(1, 2) @ x_part).to(dtype)
-        dlogits = torch._softmax_backward_data(gram, weights, 2, dtype)
+        dlogits = (dz_part.transpose(1, 2) @ x_part).to(dtype).mul_(weights)  # of softmax: A ⊙ dA − A Σ_t A ⊙ dA
+        dlogits.addcmul_(weights, dlogits.sum(2, keepdim=True), value=-1)
         # Σ_l dO (l − p) with l counted from the middle: the two sums stay small against each other
         middle = rows // 2
         moments = torch.ones(2, rows, dtype=dtype, device=x.device)
@@ -174,16 +175,27 @@ def _align_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _align_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     with torch.autocast(dz.device.type, enabled=False):
-        dx, dp = _align_backward(dz, *ctx.saved_tensors, *ctx.rest)
+        dx, dp = _align_adjoint(dz, *ctx.saved_tensors, *ctx.rest)
     return dx, dp, None, None, None
 
 
-_align.register_autograd(_align_gradient, setup_context=_align_setup)
+def _nothing_to_keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    pass
+
+
+def _no_gradient(ctx: Any, *gradients: Tensor) -> NoReturn:
+    refuse_second_derivative("an alignment (AdaStride)")
+
+
+for operator in (_align, _align_backward):
+    widen_batches(operator)
+_differentiable_align = differentiable(_align, _align_setup, _align_gradient)
+_align_adjoint = differentiable(_align_backward, _nothing_to_keep, _no_gradient)
 
 
 def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
     """(B, C, T) → (B, C, L) by the exact alignment: `seqstride.functional.align` without its checks."""
-    z: Tensor = _align(x, positions, frames.host_input, frames.host_output, sigma_square)
+    z: Tensor = _differentiable_align(x, positions, frames.host_input, frames.host_output, sigma_square)
     return z
 
 
@@ -262,11 +274,14 @@ def _scatter_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     with torch.autocast(dz.device.type, enabled=False):
-        dx, dweights = _scatter_backward(dz, *ctx.saved_tensors, *ctx.rest)
+        dx, dweights = _scatter_adjoint(dz, *ctx.saved_tensors, *ctx.rest)
     return dx, dweights, None, None, None, None
 
 
-_scatter.register_autograd(_scatter_gradient, setup_context=_scatter_setup)
+for operator in (_scatter, _scatter_backward):
+    widen_batches(operator)
+_differentiable_scatter = differentiable(_scatter, _scatter_setup, _scatter_gradient)
+_scatter_adjoint = differentiable(_scatter_backward, _nothing_to_keep, _no_gradient)
 
 
 def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
@@ -285,5 +300,5 @@ def scatter_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: f
     """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks."""
     weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
     nearest = empty == "nearest"
-    z: Tensor = _scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)
+    z: Tensor = _differentiable_scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)
     return z

@@ -12,11 +12,14 @@ v is real, so V_{T−k} = conj(V_k), and as w_{T−k} = −i·conj(w_k) the uppe
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from seqstride.derivatives import differentiable
 
 
 @lru_cache(maxsize=64)
@@ -69,7 +72,7 @@ def cosine_synthesis(coefficients: Tensor, frames: int) -> Tensor:
     half = frames // 2 + 1
     twiddle, _, back = _tables(frames, coefficients.dtype, coefficients.device)
     low = min(count, half)
-    spectrum = torch.zeros(*coefficients.shape[:-1], low, dtype=twiddle.dtype, device=coefficients.device)
+    spectrum = coefficients.new_zeros(*coefficients.shape[:-1], low, dtype=twiddle.dtype)
     spectrum.real[...] = coefficients[..., :low]
     if count > frames - half + 1:  # X_{T−k} is among the given coefficients from this k on
         spectrum.imag[..., frames - count + 1 :] = -coefficients[..., frames - half + 1 :].flip(-1)
@@ -77,27 +80,22 @@ def cosine_synthesis(coefficients: Tensor, frames: int) -> Tensor:
     return _reordered(torch.fft.irfft(spectrum, n=frames, norm="forward"), back)
 
 
-class _Dct(torch.autograd.Function):
-    """The transform is orthogonal, so its gradient is its inverse."""
-
-    @staticmethod
-    def forward(ctx: Any, x: Tensor) -> Tensor:
-        return cosine_analysis(x, x.shape[-1]) * math.sqrt(x.shape[-1])
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Idct.apply(gradients[0])
+def _forth(x: Tensor) -> Tensor:
+    return cosine_analysis(x, x.shape[-1]) * math.sqrt(x.shape[-1])
 
 
-class _Idct(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, coefficients: Tensor) -> Tensor:
-        frames = coefficients.shape[-1]
-        return cosine_synthesis(coefficients, frames) * math.sqrt(1.0 / frames)
+def _back(coefficients: Tensor) -> Tensor:
+    frames = coefficients.shape[-1]
+    return cosine_synthesis(coefficients, frames) * math.sqrt(1.0 / frames)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        return _Dct.apply(gradients[0])
+
+def _nothing_to_keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    pass
+
+
+# The transform is orthogonal, so its gradient is its inverse.
+_dct: Callable[[Tensor], Tensor] = differentiable(_forth, _nothing_to_keep, lambda ctx, gradient: _idct(gradient))
+_idct: Callable[[Tensor], Tensor] = differentiable(_back, _nothing_to_keep, lambda ctx, gradient: _dct(gradient))
 
 
 def _check(name: str, x: Tensor) -> None:
@@ -124,7 +122,7 @@ def dct(x: Tensor) -> Tensor:
     Source: Makhoul 1980; the gradient is ours.
     """
     _check("x", x)
-    return _Dct.apply(x)
+    return _dct(x)
 
 
 def idct(coefficients: Tensor) -> Tensor:
@@ -134,4 +132,4 @@ def idct(coefficients: Tensor) -> Tensor:
         ValueError: a dtype other than float32 or float64, or an empty axis.
     """
     _check("coefficients", coefficients)
-    return _Idct.apply(coefficients)
+    return _idct(coefficients)

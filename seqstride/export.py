@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-import torch.fx.experimental._config
 from torch import Tensor, nn
 
 from seqstride.errors import InputError, MissingExtraError
@@ -146,14 +145,12 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
     signal = graph.signal(2, graph.longest, torch.Generator().manual_seed(0))
     batch, time = (torch.export.Dim(name, min=1) for name in ("batch", "time"))
     channels = {1: torch.export.Dim("channels", min=1)} if getattr(graph.model, "channels", 0) is None else {}
-    # as torch.onnx captures: sizes of 1 are sizes like any other
-    with torch.fx.experimental._config.patch(backed_size_oblivious=True):  # type: ignore[attr-defined]
-        program = torch.export.export(
-            WideGraph(graph),
-            (signal, lengths),
-            dynamic_shapes={"signal": {0: batch, **channels, graph.time_axis(): time}, "lengths": {0: batch}},
-            prefer_deferred_runtime_asserts_over_guards=True,
-        )
+    program = torch.export.export(
+        WideGraph(graph),
+        (signal, lengths),
+        dynamic_shapes={"signal": {0: batch, **channels, graph.time_axis(): time}, "lengths": {0: batch}},
+        prefer_deferred_runtime_asserts_over_guards=True,
+    )
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)  # the paths of this machine
     return program

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
+from seqstride.derivatives import differentiable
 from seqstride.layers.base import Downsampler
 from seqstride.lengths import absolute_lengths, relative_lengths
 
@@ -101,7 +101,7 @@ class FrontEnd(nn.Module):
         else:
             y, _, plans = self.subsampling(*to_channels_first(x, wav_lens))
         penalty = sum(plan.penalty for plan in plans)
-        features: Tensor = _Penalised.apply(y.transpose(1, 2), self.penalty_weight * penalty)
+        features: Tensor = _penalised(y.transpose(1, 2), self.penalty_weight * penalty)
         return features
 
     def output_lens(self, wav_lens: Tensor, frames: int) -> Tensor:
@@ -111,17 +111,16 @@ class FrontEnd(nn.Module):
         return relative_lengths(lengths, int(lengths.max()))
 
 
-class _Penalised(torch.autograd.Function):
-    """(y, penalty) → y, with the gradient of a loss that has the penalty added."""
+def _penalised_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.dtype = inputs[1].dtype
 
-    @staticmethod
-    def forward(ctx: Any, y: Tensor, penalty: Tensor) -> Tensor:
-        ctx.dtype = penalty.dtype
-        return y.view_as(y)
 
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
-        return gradient, gradient.new_ones((), dtype=ctx.dtype)
+_penalised = differentiable(
+    lambda y, penalty: y.view_as(y),
+    _penalised_setup,
+    lambda ctx, gradient: (gradient, gradient.new_ones((), dtype=ctx.dtype)),
+)
+"""(y, penalty) → y, with the gradient of a loss that has the penalty added."""
 
 
 class First(nn.Module):

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from seqstride.derivatives import differentiable
 from seqstride.lengths import float64_on
 
 Transform = Literal["dft", "dct"]
@@ -34,21 +35,22 @@ class Window(NamedTuple):
     smoothness: float  # R_eff, bins
 
 
-class _Inward(torch.autograd.Function):
-    """clamp(value, low, high) whose gradient also passes outside where descent would bring the value back."""
+def _clamp(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(value, high), low)
 
-    @staticmethod
-    def forward(ctx: Any, value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        ctx.save_for_backward(value, low, high)
-        return torch.maximum(torch.minimum(value, high), low)
 
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
-        value, low, high = ctx.saved_tensors
-        gradient = gradients[0]
-        # descent moves against the gradient: up where it is negative
-        blocked = ((value < low) & (gradient > 0)) | ((value > high) & (gradient < 0))
-        return gradient.masked_fill(blocked, 0.0).sum_to_size(value.shape), None, None
+def _clamp_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _clamp_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    value, low, high = ctx.saved_tensors
+    # descent moves against the gradient: up where it is negative
+    blocked = ((value < low) & (gradient > 0)) | ((value > high) & (gradient < 0))
+    return gradient.masked_fill(blocked, 0.0).sum_to_size(value.shape), None, None
+
+
+_inward = differentiable(_clamp, _clamp_setup, _clamp_gradient)
 
 
 def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -57,7 +59,8 @@ def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     The official DiffStride overwrites its parameter in forward so that it never sticks at a bound; this does the same
     for training without a write (ours). `value` broadcasts against `low` and `high`.
     """
-    return _Inward.apply(value, low, high)
+    clamped: Tensor = _inward(value, low, high)
+    return clamped
 
 
 def effective_smoothness(stride: float, frames: int, smoothness: float, relative: float | None) -> float:

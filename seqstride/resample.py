@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqstride.bases import SHORT, analysis_basis, synthesis_basis
 from seqstride.dct import cosine_analysis, cosine_synthesis
+from seqstride.derivatives import differentiable, refuse_second_derivative, widen_batches
 from seqstride.lengths import Frames, zero_padding
 from seqstride.masks import Window
 
@@ -145,18 +146,37 @@ def _(
 
 def _crop_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
     x, ramp, windows, _, *ctx.rest, _ = inputs
-    ctx.save_for_backward(output[1], ramp, windows)
     ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1], ramp, windows)
     ctx.width = x.shape[2]
 
 
 def _crop_gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
     with torch.autocast(dy.device.type, enabled=False):
-        dx, dramp = _crop_backward(dy, *ctx.saved_tensors, ctx.width, *ctx.rest)
+        dx, dramp = _adjoint(dy, *ctx.saved_tensors, ctx.width, *ctx.rest)
     return dx, dramp, None, None, None, None, None
 
 
-_crop.register_autograd(_crop_gradient, setup_context=_crop_setup)
+def _adjoint_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    dy, _, ramp, windows, _, *ctx.rest = inputs
+    ctx.save_for_backward(ramp, windows)
+    ctx.width = dy.shape[2]
+
+
+def _adjoint_gradient(ctx: Any, ddx: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    """For a ramp that does not learn the crop is linear, and the gradient of its adjoint the crop itself."""
+    if ctx.needs_input_grad[2]:
+        refuse_second_derivative("a stride that learns; those for the signal are there after `freeze()`")
+    ramp, windows = ctx.saved_tensors
+    with torch.autocast(ddx.device.type, enabled=False):
+        ddy, _ = _differentiable_crop(ddx, ramp, windows, ctx.width, *ctx.rest, False)
+    return ddy, None, None, None, None, None, None
+
+
+for operator in (_crop, _crop_backward):
+    widen_batches(operator)
+_differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient)
+_adjoint = differentiable(_crop_backward, _adjoint_setup, _adjoint_gradient)
 
 
 def spectral_crop(
@@ -177,7 +197,7 @@ def spectral_crop(
     """
     half = x.dtype in (torch.float16, torch.bfloat16)
     keep = ramp.requires_grad and torch.is_grad_enabled()
-    y: Tensor = _crop(x.float() if half else x, ramp, windows, width, transform, official_gain, keep)[0]
+    y: Tensor = _differentiable_crop(x.float() if half else x, ramp, windows, width, transform, official_gain, keep)[0]
     return y.to(x.dtype)
 
 

@@ -39,7 +39,7 @@ def assert_whole(scalars: dict[str, list[float]]) -> None:
     assert scalars["epoch"] == [1, 2]
     assert all(len(scalars[name]) == 2 and min(scalars[name]) >= 1 for name in STRIDES)
     assert len(scalars["loss/train"]) == len(scalars["loss/valid"]) == 2
-    assert len(scalars["accuracy/test"]) == 1
+    assert len(scalars["accuracy_percent/test"]) == 1
     assert scalars["best_epoch"][0] in (1, 2)
 
 

@@ -356,7 +356,7 @@ class DownsamplingBrain(ShownBrain):
         return [torch.as_tensor(layer.stride).detach().item() for layer in layers]
 
     def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
-        strides, across = self.strides(), self.frequency_strides()
+        strides, wide = self.strides(), self.frequency_strides()
         quantiles = torch.tensor([0.1, 0.9])
         spread = [torch.quantile(_few(torch.cat(block)).float(), quantiles).tolist() for block in self.local_strides]
         record = {
@@ -371,12 +371,7 @@ class DownsamplingBrain(ShownBrain):
         }
         self.history.epochs.append(record)
         self.hparams.train_logger.log_stats(
-            {
-                "epoch": epoch,
-                "lr": record["lr"],
-                **_numbered("stride", strides),
-                **_numbered("frequency_stride", across),
-            },
+            {"epoch": epoch, "lr": record["lr"], **_numbered("stride", strides), **_numbered("frequency_stride", wide)},
             train_stats=in_percent(self.train_stats),
             valid_stats=in_percent(stats),
         )

@@ -1,0 +1,89 @@
+"""Gradients that are written by hand: one way to attach them to a function, and what they do not have."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+
+def differentiable(
+    forward: Callable[..., Any], setup_context: Callable[..., None], backward: Callable[..., Any]
+) -> Callable[..., Any]:
+    """`forward` with the gradient `backward`, also under the transforms of `torch.func`.
+
+    Those ask for a `torch.autograd.Function` whose `setup_context` stands apart. To call such a one takes 50 µs longer
+    (torch 2.14), as long as a short transform, so it is taken only where they are at work.
+
+    Args:
+        forward: of positional arguments; an operator of `torch.library.custom_op` stays whole in compiled code.
+        setup_context: of the context, the arguments and what `forward` gave, as in `torch.autograd.Function`.
+        backward: of the context and the gradients of what `forward` gives; it must not write to them, and for second
+            derivatives calls what can be differentiated itself.
+
+    Returns:
+        A function of the same arguments. It has no forward-mode derivative: torch raises a NotImplementedError.
+    """
+
+    class Transformed(torch.autograd.Function):
+        generate_vmap_rule = True
+
+    class Plain(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx: Any, *arguments: Any) -> Any:
+            output = forward(*arguments)
+            setup_context(ctx, arguments, output)
+            return output
+
+    Transformed.forward = staticmethod(forward)  # type: ignore[method-assign]
+    Transformed.setup_context = staticmethod(setup_context)  # type: ignore[method-assign]
+    Transformed.backward = Plain.backward = staticmethod(backward)  # type: ignore[method-assign]
+
+    def apply(*arguments: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return Plain.apply(*arguments)
+        try:
+            return Plain.apply(*arguments)
+        except RuntimeError as error:  # torch refuses before it calls anything
+            if "functorch transforms" not in str(error):
+                raise
+        return Transformed.apply(*arguments)
+
+    return apply
+
+
+def widen_batches(operator: Any) -> None:
+    """Lets `torch.func.vmap` take a batch of batches for one: of an operator whose tensors and lists are of the items.
+
+    Args:
+        operator: of `torch.library.custom_op`; all its tensors, also those it gives, have the items on the first axis.
+    """
+
+    def widened(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, Any]:
+        def wide(argument: Any, dim: int | None) -> Any:
+            if isinstance(argument, list):
+                return argument * info.batch_size
+            if not isinstance(argument, Tensor):
+                return argument
+            batches = argument.expand(info.batch_size, *argument.shape) if dim is None else argument.movedim(dim, 0)
+            return batches.flatten(0, 1)
+
+        results = operator(*(wide(*pair) for pair in zip(arguments, in_dims, strict=True)))
+        single = isinstance(results, Tensor)
+        narrow = [
+            result.unflatten(0, (info.batch_size, result.shape[0] // info.batch_size))
+            for result in ([results] if single else results)
+        ]
+        return (narrow[0], 0) if single else (tuple(narrow), (0,) * len(narrow))
+
+    operator.register_vmap(widened)
+
+
+def refuse_second_derivative(of: str) -> NoReturn:
+    """Raises a RuntimeError, as torch does, where a second derivative is wanted that nobody has written.
+
+    Without it torch would take what a gradient was computed from for constants, and the second derivative for 0.
+    """
+    raise RuntimeError(f"second derivatives are not supported through {of}")
