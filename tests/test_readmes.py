@@ -147,7 +147,7 @@ def shell(readme: str, folder: Path) -> list[Block | Command]:
 
 def whole_commands(readme: str) -> list[Block]:
     """The commands with arguments that stand in sentences."""
-    return [span for span in spans(readme) if re.match(r"(seqstride \S+|pip|torchrun .*-m|python3?) \S", span.text)]
+    return [span for span in spans(readme) if re.match(r"(seqstride \S+|pip|torchrun .*(-m|\.py)|python3?) \S", span.text)]
 
 
 def check_all(block: Block, folder: Path) -> None:
