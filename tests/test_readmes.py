@@ -30,6 +30,7 @@ from torch.distributed.run import get_args_parser
 
 from seqstride.bench import Shape, default_methods
 from seqstride.cli import _parser, main
+from seqstride.options import read_command_line
 from seqstride.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
 
 HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
@@ -132,7 +133,7 @@ def built(file: Path, words: tuple[str, ...]) -> None:
     plain = merge_recipe(file)
     if "\ndata_folder:" in plain and "--data_folder" not in words:
         words = (*words, "--data_folder", "data")
-    _, _, overrides = speechbrain.parse_arguments([str(file), *words])
+    _, _, overrides = read_command_line([str(file), *words])
     build_recipe(merge_recipe(file, overrides), file)
 
 
@@ -147,7 +148,9 @@ def shell(readme: str, folder: Path) -> list[Block | Command]:
 
 def whole_commands(readme: str) -> list[Block]:
     """The commands with arguments that stand in sentences."""
-    return [span for span in spans(readme) if re.match(r"(seqstride \S+|pip|torchrun .*(-m|\.py)|python3?) \S", span.text)]
+    return [
+        span for span in spans(readme) if re.match(r"(seqstride \S+|pip|torchrun .*(-m|\.py)|python3?) \S", span.text)
+    ]
 
 
 def check_all(block: Block, folder: Path) -> None:
@@ -319,8 +322,11 @@ def smaller(command: Command) -> list[str]:
     options = {epochs: "1", **SMALL.get(f"{recipe.parent.name}/{recipe.name}", {})}
     words = [word for key, value in options.items() for word in (f"--{key}", value)]
     if arguments.command == "compare":
-        first = (arguments.methods or "strided").split(",")[:2]
-        return [*words, "--seeds", "0", "--methods", ",".join(first), "--jobs", "2", "--device", "cpu"]
+        options = {"--seeds": "0", "--jobs": "2", "--device": "cpu"}
+        options["--methods"] = f"{arguments.methods.split(',')[0]},adastride"
+        if arguments.folds == "all":
+            options["--folds"] = recipe_folds(recipe)[0]
+        return [*words, *(word for pair in options.items() for word in pair)]
     return [*words, "--device", "cpu", "--noprogressbar"]
 
 
