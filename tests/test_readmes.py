@@ -114,8 +114,9 @@ def check_seqstride(argv: list[str]) -> None:
         built(find_recipe_file(arguments.file), tuple(rest))
     elif arguments.command == "compare":
         folder = find_recipe_file(arguments.recipe)
-        for method in arguments.methods.split(",") if arguments.methods else ["train"]:
-            built(folder / "hparams" / f"{method}.yaml", tuple(rest))
+        first, *others = arguments.methods.split(",") if arguments.methods else ["train"]
+        built(folder / "hparams" / f"{first}.yaml", tuple(rest))
+        assert all((folder / "hparams" / f"{method}.yaml").is_file() for method in others), argv
         if arguments.folds and arguments.folds != "all":
             assert set(arguments.folds.split(",")) <= set(recipe_folds(folder)), argv
     else:
@@ -130,8 +131,7 @@ def check_seqstride(argv: list[str]) -> None:
 @cache
 def built(file: Path, words: tuple[str, ...]) -> None:
     """Merges and builds a recipe with what a command line changes."""
-    plain = merge_recipe(file)
-    if "\ndata_folder:" in plain and "--data_folder" not in words:
+    if "\ndata_folder:" in file.with_name("train.yaml").read_text(encoding="utf-8") and "--data_folder" not in words:
         words = (*words, "--data_folder", "data")
     _, _, overrides = read_command_line([str(file), *words])
     build_recipe(merge_recipe(file, overrides), file)
