@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from seqstride.errors import InputError
+from seqstride.estimators.ts_files import read_ts
 from seqstride.whole_files import whole_file
 
 from .manifest import SPLITS, forget, is_prepared, write_manifests
@@ -110,16 +111,19 @@ def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
 
 def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[np.ndarray, str]]:
     """The utterances of one official part, in order: (T, 12) float32 and the speaker's label."""
-    from sktime.datasets import load_from_tsfile, load_japanese_vowels
+    import sktime.datasets
 
     if data_folder is None:
-        table, speakers = load_japanese_vowels(split=part, return_type="nested_univ")
-    else:
-        table, speakers = load_from_tsfile(str(_ts_file(data_folder, part)), return_data_type="nested_univ")
-    utterances = [
-        np.stack([np.asarray(series, dtype=np.float32) for series in row], axis=1) for row in table.to_numpy()
-    ]
-    return list(zip(utterances, map(str, speakers), strict=True))
+        data_folder = Path(sktime.datasets.__file__).parent / "data" / "JapaneseVowels"
+    file = _ts_file(data_folder, part)
+    series, speakers = read_ts(file)
+    if speakers is None:
+        raise InputError(f"{os.fspath(file)!r} must have labels")
+    utterances = [frame.to_numpy(dtype=np.float32) for frame in series]
+    gaps = [index for index, utterance in enumerate(utterances) if np.isnan(utterance).any()]
+    if gaps:
+        raise InputError(f"{os.fspath(file)!r} must have a value in every frame; series {gaps[0]} lacks some")
+    return list(zip(utterances, speakers.tolist(), strict=True))
 
 
 def _choose_valid(speakers: list[str], per_speaker: int, seed: int) -> set[int]:

@@ -57,8 +57,8 @@ def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     """The line number and cells of every row of a CSV file with a header, in UTF-8.
 
     Raises:
-        ValueError: it is none, lacks one of `columns`, or a row has more or fewer cells than the header; names file and
-            line.
+        ValueError: it is none, lacks one of `columns`, has one twice, or a row has more or fewer cells than the header;
+            names file and line.
     """
     rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
     found = []
@@ -66,6 +66,10 @@ def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
         lacking = [column for column in columns if column not in (rows.fieldnames or ())]
         if lacking:
             raise InputError(f"{file} must have the columns {', '.join(columns)}; it lacks {', '.join(lacking)}")
+        if len(set(rows.fieldnames or ())) < len(rows.fieldnames or ()):
+            raise InputError(
+                f"{file} must have another name for every column; it has {', '.join(rows.fieldnames or ())}"
+            )
         for row in rows:
             if None in row or None in row.values():
                 raise InputError(f"{file}, line {rows.line_num}: it must have a cell for every column of the header")

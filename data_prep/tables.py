@@ -1,13 +1,15 @@
-"""Tables of numbers with a label in every row: scikit-learn's bundled sets, or a CSV file."""
+"""Tables of numbers with a label in every row: scikit-learn's bundled sets, or a file."""
 
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from seqstride.errors import InputError
+from seqstride.table_files import listed, numbers_of, read_table, texts_of
 
 BUNDLED = ("breast_cancer", "digits", "iris", "wine")
 
@@ -24,8 +26,9 @@ def load_table(
 
     Args:
         name: of a bundled set: breast_cancer, digits, iris or wine; not read where there is a `data_file`.
-        data_file: a CSV file with a header; empty cells are missing values.
-        label: its column with the labels; all others must hold numbers.
+        data_file: a CSV file with a header and commas, or a Parquet file; empty cells are missing values. A first
+            column without a name that counts the rows is left out.
+        label: its column with the labels, text as written; all others must hold numbers.
         test_share: of the rows in the test part.
         seed: which rows these are.
 
@@ -33,14 +36,18 @@ def load_table(
         "train" and "test" → rows, a data frame of numbers, and labels (N,).
 
     Raises:
-        ValueError: an unknown set, a missing column, a column without numbers, or a class that is too small to be cut.
+        ValueError: an unknown set, a missing column, a row without a label, a column without numbers, or a class that
+            is too small to be cut.
     """
     from sklearn.model_selection import train_test_split
 
-    rows, labels = _read_csv(data_file, label) if data_file is not None else _bundled(name)
-    train, test, train_labels, test_labels = train_test_split(
-        rows, labels, test_size=test_share, stratify=labels, random_state=seed
-    )
+    rows, labels = _read_file(data_file, label) if data_file is not None else _bundled(name)
+    try:
+        train, test, train_labels, test_labels = train_test_split(
+            rows, labels, test_size=test_share, stratify=labels, random_state=seed
+        )
+    except ValueError as error:
+        raise InputError(f"the table cannot be cut with `test_share` (={test_share!r}): {error}") from error
     return {"train": (train, train_labels), "test": (test, test_labels)}
 
 
@@ -53,14 +60,16 @@ def _bundled(name: str) -> tuple[Any, Any]:
     return bunch.data, bunch.target_names[bunch.target.to_numpy()].astype(str)
 
 
-def _read_csv(data_file: str | os.PathLike[str], label: str) -> tuple[Any, Any]:
+def _read_file(data_file: str | os.PathLike[str], label: str) -> tuple[Any, Any]:
     import pandas as pd
 
-    table = pd.read_csv(data_file)
-    if label not in table.columns:
-        raise InputError(f"`label` (={label!r}) must be a column of {os.fspath(data_file)!r}")
-    rows = table.drop(columns=label)
-    words = [str(name) for name in rows.columns if not pd.api.types.is_numeric_dtype(rows[name])]
-    if words:
-        raise InputError(f"`data_file` (={os.fspath(data_file)!r}) must hold numbers; not so in {', '.join(words)}")
-    return rows, np.array([str(value) for value in table[label]])
+    if not Path(data_file).is_file():
+        raise InputError(f"`data_file` (={os.fspath(data_file)!r}) must be a file")
+    table = read_table(data_file, [label])
+    if label not in table.names:
+        raise InputError(
+            f"`label` (={label!r}) must be a column of {os.fspath(data_file)!r}, which has {listed(table.names)}"
+        )
+    labels = np.array(texts_of(table, label, "a label"))
+    names = [name for name in table.names if name != label]
+    return pd.DataFrame(numbers_of(table, names), columns=names), labels

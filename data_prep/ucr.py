@@ -14,7 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from seqstride.errors import InputError
+from seqstride.errors import FileError, InputError
+from seqstride.estimators.ts_files import read_ts
 
 
 def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> dict[str, tuple[Any, Any]]:
@@ -25,21 +26,45 @@ def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> di
         data_folder: a folder with `<name>_TRAIN.ts` and `<name>_TEST.ts`; None: sktime's copy, or its download.
 
     Returns:
-        "train" and "test" → series, a data frame whose cells are series (sktime's `nested_univ`), and labels (N,).
+        "train" and "test" → series, a data frame whose cells are series (sktime's `nested_univ`), and labels (N,),
+        texts as written.
 
     Raises:
-        ValueError: `data_folder` lacks a file.
+        ValueError: `data_folder` lacks a file, or a file is no set of labelled series.
         OSError: the set cannot be downloaded.
     """
-    from sktime.datasets import load_from_tsfile, load_UCR_UEA_dataset
+    from sktime.datatypes import convert
 
+    folder = _folder(name) if data_folder is None else Path(data_folder)
     parts = {}
     for part in ("train", "test"):
-        if data_folder is None:
-            parts[part] = load_UCR_UEA_dataset(name, split=part, return_X_y=True, return_type="nested_univ")
-            continue
-        file = Path(data_folder) / f"{name}_{part.upper()}.ts"
+        file = _file(folder, name, part)
         if not file.is_file():
-            raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must hold the set; {file.name} is missing")
-        parts[part] = load_from_tsfile(str(file), return_data_type="nested_univ")
+            raise InputError(f"`data_folder` (={os.fspath(folder)!r}) must hold the set; {file.name} is missing")
+        series, labels = read_ts(file)
+        if labels is None:
+            raise InputError(f"{os.fspath(file)!r} must have labels")
+        parts[part] = convert(series, "df-list", "nested_univ"), labels
     return parts
+
+
+def _folder(name: str) -> Path:
+    """Where sktime has a set, after a download if need be."""
+    import sktime.datasets
+
+    home = Path(sktime.datasets.__file__).parent
+    folders = [home / where / name for where in ("data", "local_data")]
+    there = [folder for folder in folders if all(_file(folder, name, part).is_file() for part in ("train", "test"))]
+    if not there:
+        try:
+            sktime.datasets.load_UCR_UEA_dataset(name)
+        except Exception as error:  # of the network, and of sktime for names that no archive has
+            raise FileError(
+                f"`name` (={name!r}) must be a set of the archives, or `data_folder` hold it; sktime has none, and its "
+                f"download failed: {error}"
+            ) from error
+    return there[0] if there else folders[-1]
+
+
+def _file(folder: Path, name: str, part: str) -> Path:
+    return folder / f"{name}_{part.upper()}.ts"

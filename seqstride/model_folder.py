@@ -38,7 +38,8 @@ def _instead(folder: Path) -> str:
     if not folder.is_dir():
         return ": it is no folder"
     if (folder / "model.zip").is_file():
-        return ": what fit-series has fitted is for `seqstride predict-series`"
+        command = f"seqstride predict-series FILE --model {os.fspath(folder)} -o OUT"
+        return f": it is of fit-series, and `{command}` labels series with it"
     if (folder / "model.joblib").is_file():
         return ": this one is an estimator, for `joblib.load`"
     below = sorted(path.parent for path in [*folder.glob("*/model.json"), *folder.glob("*/*/model.json")])

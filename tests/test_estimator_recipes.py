@@ -9,6 +9,7 @@ from typing import Any
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 import sktime.datasets
 from hyperpyyaml import load_hyperpyyaml
@@ -17,6 +18,7 @@ from seqstride.data_prep.ucr import load_ucr
 
 import seqstride as ss
 from seqstride.cli import main
+from seqstride.errors import FileError, InputError
 from seqstride.recipe import list_recipes, merge_recipe, recipe_folds, recipes_folder
 from seqstride.results import REQUIRED, read_records
 from seqstride.tables import comparison_table, results_table
@@ -75,8 +77,73 @@ def test_a_table_of_ones_own(tmp_path: Path) -> None:
     assert sorted(np.unique(parts["test"][1])) == ["no", "yes"]
     with pytest.raises(ValueError, match=r"`label` \(='label'\) must be a column of .*own\.csv"):
         load_table("own", data_file=file)
-    with pytest.raises(ValueError, match=r"must hold numbers; not so in kind"):
+    with pytest.raises(ValueError, match=r"must have a label in every row, or no column `b`; row 4 has none"):
+        load_table("own", data_file=file, label="b")
+    with pytest.raises(ValueError, match=r"must hold numbers beside its labels; not so in kind: row 1 has 'no'"):
         load_table("own", data_file=file, label="a")
+
+
+def own_table(names: list[str], **columns: object) -> pd.DataFrame:
+    return pd.DataFrame({"a": np.arange(6.0), "label": [*names, *names, *names], **columns})
+
+
+@pytest.mark.parametrize("names", [["001", "1"], ["NA", "None"], ["null", "nan"], ["True", "1.0"], [" 1e3 ", "1000"]])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+def test_labels_of_rows_are_text_as_written(names: list[str], ending: str, tmp_path: Path) -> None:
+    file = tmp_path / f"own.{ending}"
+    table = own_table(names)
+    table.to_parquet(file) if ending == "parquet" else table.to_csv(file, encoding="utf-8-sig", lineterminator="\r\n")
+    parts = load_table("own", data_file=file, test_share=0.5)
+    for rows, labels in parts.values():
+        assert rows.columns.tolist() == ["a"], "the data frame's count is no column"
+        assert labels.tolist() == [names[int(a) % 2].strip() for a in rows["a"]]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("a,label\n1,x\n2,\n", "must have a label in every row, or no column `label`; row 2 has none"),
+        ("a;label\n1,5;x\n", "must have commas between its columns, not semicolons"),
+        ("a,a,label\n1,2,x\n", "must have another name for every column; a comes twice"),
+        (",a,label\n3,1,x\n4,2,y\n", "must have a name for every column; column 1 has none"),
+        ("a,label\n", "must have at least one row"),
+        ("a,Label\n1,x\n", "`label` (='label') must be a column of"),
+        ("a,label\n1,x\n2,x\n3,y\n", "cannot be cut with `test_share` (=0.3): The least populated class"),
+    ],
+)
+def test_wrong_tables_of_rows_are_named(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "own.csv").write_text(content)
+    with pytest.raises(InputError) as caught:
+        load_table("own", data_file=tmp_path / "own.csv")
+    assert message in str(caught.value)
+    with pytest.raises(InputError, match=r"`data_file` \(='.*absent\.csv'\) must be a file"):
+        load_table("own", data_file=tmp_path / "absent.csv")
+
+
+def test_sets_of_ones_own_keep_their_labels_and_their_longest_channel(tmp_path: Path) -> None:
+    header = "@problemName own\n@timeStamps false\n@univariate false\n@classLabel true Walking A a\n@data\n"
+    lines = "1,2,3:1,2,3,4,?:Walking\n1,2:3,4:A\n5:6,7:a\n"
+    for part, mark, end in (("TRAIN", "", "\n"), ("TEST", "\ufeff", "\r\n")):
+        (tmp_path / f"own_{part}.ts").write_bytes((mark + (header + lines).replace("\n", end)).encode())
+    for series, labels in load_ucr("own", tmp_path).values():
+        assert labels.tolist() == ["Walking", "A", "a"]
+        np.testing.assert_array_equal(series.iloc[0, 0], [1, 2, 3, np.nan, np.nan])
+        np.testing.assert_array_equal(series.iloc[0, 1], [1, 2, 3, 4, np.nan])
+        assert [len(cell) for cell in series.iloc[2]] == [2, 2]
+    (tmp_path / "own_TEST.ts").write_text(header.replace("true Walking A a", "false") + "1:2\n")
+    with pytest.raises(InputError, match=r"own_TEST\.ts' must have labels"):
+        load_ucr("own", tmp_path)
+
+
+def test_sets_that_sktime_ships_keep_their_labels_and_others_are_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sorted(set(load_ucr("BasicMotions")["test"][1])) == ["Badminton", "Running", "Standing", "Walking"]
+
+    def no_network(name: str) -> None:
+        raise RuntimeError("no network")
+
+    monkeypatch.setattr(sktime.datasets, "load_UCR_UEA_dataset", no_network)
+    with pytest.raises(FileError, match=r"`name` \(='NoSet'\) must be a set .*download failed: no network"):
+        load_ucr("NoSet")
 
 
 # Files

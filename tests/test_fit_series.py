@@ -1,4 +1,4 @@
-"""`seqstride fit-series`: files in, predictions and a report out."""
+"""`seqstride fit-series` and `predict-series`: files in, predictions and a report out."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 import sktime.datasets
 from sktime.base import load
 
+from seqstride import SeqStrideClassifier
 from seqstride.cli import main
 from seqstride.estimators.files import Columns, read_series
 
@@ -123,15 +124,162 @@ def test_columns_have_the_names_that_are_said_and_labels_may_be_unknown(tmp_path
     assert "labelled right" not in (out / "report.md").read_text(encoding="utf-8")
 
 
+def run(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
+    """What a command prints, on stdout or, if it fails, on stderr."""
+    capsys.readouterr()
+    assert main([*map(str, words)]) == code
+    printed = capsys.readouterr()
+    return printed.err if code else printed.out
+
+
+def rows_of(file: Path) -> list[dict[str, str]]:
+    with open(file, encoding="utf-8") as table:
+        return list(csv.DictReader(table))
+
+
+TINY = ("--epochs", 2, "--strides", 2, "--downsampler", "average")
+
+
+@pytest.fixture(scope="module")
+def fitted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What is left of long tables with odd names."""
+    folder = tmp_path_factory.mktemp("fitted")
+    for seed, name in enumerate(("train.csv", "test.parquet")):
+        table = long(seed).rename(columns={"series": "id", "label": "kind", "time": "hour"})
+        table = table.assign(id=table["id"].str.replace("s", "0"), level=[*range(len(table))])
+        table.to_parquet(folder / name) if name.endswith("parquet") else table.to_csv(folder / name, index=False)
+    names = ["--series", "id", "--label", "kind", "--time", "hour"]
+    words = ["fit-series", folder / "train.csv", folder / "test.parquet", "-o", folder / "mine", *names, *TINY]
+    assert main([*map(str, words)]) == 0
+    return folder
+
+
+def test_a_further_file_is_labelled_as_the_second_was(fitted: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    expected = rows_of(fitted / "mine" / "predictions.csv")
+    assert {row["series"] for row in expected} == {f"0{index}" for index in range(24)}
+    table = pd.read_parquet(fitted / "test.parquet")
+    table[["level", "kind", "hour", "wave", "id"]].to_csv(fitted / "new.csv", index=False)  # in another order
+    for file, output in (("new.csv", "a.csv"), ("test.parquet", "deep/b.csv")):
+        words = ["predict-series", fitted / file, "--model", fitted / "mine", "-o", fitted / output]
+        line = run(capsys, *words)
+        assert rows_of(fitted / output) == expected
+        right = 100 * np.mean([row["label"] == row["predicted"] for row in expected])
+        assert line.startswith(f"{fitted / output}: 24 series labelled (fast: ")
+        assert line.endswith(f"{right:.1f} % of 24 series are labelled right.\n")
+    table.drop(columns="kind").to_csv(fitted / "new.csv", index=False)
+    assert "labelled right" not in run(capsys, "predict-series", fitted / "new.csv", *words[2:])
+    assert rows_of(fitted / "deep/b.csv") == [{k: v for k, v in row.items() if k != "label"} for row in expected]
+
+
+def test_a_further_file_must_fit_the_model(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_parquet(fitted / "test.parquet")
+    for change, message in (
+        ({"wave": "waves"}, "must have the columns of the file that was fitted: it lacks wave; it also has waves"),
+        ({"id": "series"}, "must have the column `id` of `--series`"),
+        ({"hour": "time"}, "must have the column `hour` of `--time`"),
+    ):
+        table.rename(columns=change).to_csv(tmp_path / "new.csv", index=False)
+        words = ["predict-series", tmp_path / "new.csv", "--model", fitted / "mine", "-o", tmp_path / "out.csv"]
+        assert message in run(capsys, *words, code=2)
+    assert not (tmp_path / "out.csv").exists()
+
+
+@pytest.mark.parametrize("kind", ["wide", "archive"])
+def test_further_files_of_every_kind_are_labelled(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    if kind == "wide":
+        train, test, new = tmp_path / "train.csv", tmp_path / "test.csv", tmp_path / "new.csv"
+        wide(0).to_csv(train, index=False)
+        wide(1).to_csv(test, index=False)
+        wide(1).iloc[:, ::-1].to_csv(new)  # the columns turned, with the data frame's count
+    else:
+        header = HEADER.replace("@classLabel false", "@classLabel true Fast slow")
+        lines = [",".join(map(str, values)) + f":1,2:{label.replace('f', 'F')}\n" for label, values in waves(0)]
+        train = test = tmp_path / "train.ts"
+        train.write_text(header + "".join(lines))
+        new = tmp_path / "new.ts"
+        new.write_bytes(b"\xef\xbb\xbf" + (header + "".join(lines)).replace("\n", "\r\n").encode())
+    run(capsys, "fit-series", train, test, "-o", tmp_path / "mine", *TINY)
+    run(capsys, "predict-series", new, "--model", tmp_path / "mine", "-o", tmp_path / "new.out")
+    found = rows_of(tmp_path / "new.out")
+    assert found == rows_of(tmp_path / "mine" / "predictions.csv")
+    assert {row["label"] for row in found} == ({"fast", "slow"} if kind == "wide" else {"Fast", "slow"})
+
+
+@pytest.mark.parametrize("command", ["export", "classify x.wav", "transcribe x.wav", "units x.wav"])
+def test_other_commands_name_the_one_that_reads_the_folder(
+    command: str, fitted: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    error = run(capsys, *command.split(), "--model", fitted / "mine", code=2)
+    assert f"of fit-series, and `seqstride predict-series FILE --model {fitted / 'mine'} -o OUT` labels series" in error
+    assert len(error.splitlines()) == 1
+
+
+def test_folders_that_hold_no_fitted_series_are_named(
+    fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["predict-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
+    assert "must be the folder of `seqstride fit-series`; there is no model.zip" in run(capsys, *words, code=2)
+    (tmp_path / "model.zip").write_bytes((fitted / "mine" / "model.zip").read_bytes())
+    assert "there is no series.json" in run(capsys, *words, code=2)
+    said = (fitted / "mine" / "series.json").read_text()
+    for text, message in (
+        ("{", "must be JSON"),
+        ("{}", "does not say how series were read"),
+        (said.replace('"format": 1', '"format": 2'), "its format (=2) must be 1"),
+        (said.replace('"wave"', '"tide"'), "must be what was fitted with series.json beside it"),
+    ):
+        (tmp_path / "series.json").write_text(text)
+        assert message in run(capsys, *words, code=2)
+    (tmp_path / "series.json").write_text(said)
+    (tmp_path / "model.zip").write_bytes(b"no archive")
+    assert "model.zip' holds no fitted estimator" in run(capsys, *words, code=2)
+
+
+def test_labels_that_the_training_lacks_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    wide(0).to_csv(tmp_path / "train.csv", index=False)
+    other = wide(1)
+    other["label"] = other["label"].replace("fast", "Fast")
+    other.to_csv(tmp_path / "test.csv", index=False)
+    report = run(capsys, "fit-series", tmp_path / "train.csv", tmp_path / "test.csv", "-o", tmp_path, *TINY)
+    assert "12 series have labels that the fitted ones (fast, slow) lack: Fast." in report
+
+
+@pytest.mark.parametrize("count", [3, 11])
+def test_the_picture_has_a_series_of_every_class(
+    count: int, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn = []
+    plot = SeqStrideClassifier.plot_strides
+    monkeypatch.setattr(
+        SeqStrideClassifier,
+        "plot_strides",
+        lambda self, X, titles: (drawn.append(titles), plot(self, X, titles=titles))[1],
+    )
+    # sorted by class, as files of the archives are
+    rows = [{"label": f"c{index:02}", "t0": index, "t1": -index, "t2": 1} for index in range(count) for _ in range(5)]
+    pd.DataFrame(rows).to_csv(tmp_path / "train.csv", index=False)
+    pd.DataFrame(rows).drop(columns="label").to_csv(tmp_path / "bare.csv", index=False)
+    run(capsys, "fit-series", tmp_path / "train.csv", tmp_path / "train.csv", "-o", tmp_path, *TINY)
+    run(capsys, "fit-series", tmp_path / "train.csv", tmp_path / "bare.csv", "-o", tmp_path, *TINY)
+    predicted = [row["predicted"] for row in rows_of(tmp_path / "predictions.csv")]
+    shown = [0, 1, 2] if count == 3 else [0, 1, 3, 4, 6, 7, 9, 10]
+    assert drawn[0] == [f"class c{index:02}, series {5 * index}\npredicted {predicted[5 * index]}" for index in shown]
+    names = sorted(set(predicted))
+    if len(names) <= 8:
+        assert drawn[1] == [f"series {predicted.index(name)}\npredicted {name}" for name in names]
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
         ("a,b\n1,2\n", "must have labels"),
         ("a,label\n1,x\n2,x\n", "must have two different labels at least"),
-        ("a,label\nword,x\n2,y\n", "must hold numbers beside its labels; not so in a"),
+        ("a,label\nword,x\n2,y\n", "must hold numbers beside its labels; not so in a: row 1 has 'word'"),
         ("label\nx\ny\n", "must hold numbers beside its labels; not so in any column"),
         ("a,b,label\n1,2,x\n,,y\n", "must have a value in every series; row 2 has none"),
-        ("a,label\n1,\n2,y\n", "must have a label in every row, or no column `label`"),
+        ("a,label\n1,\n2,y\n", "must have a label in every row, or no column `label`; row 1 has none"),
         ("a,label\n", "must have at least one row"),
         ("series,a,label\n1,1,x\n1,2,y\n", "must have one label for each series; 1 has 2"),
     ],

@@ -1,22 +1,28 @@
-"""Series in files, for users who do not write Python: `seqstride fit-series TRAIN TEST`."""
+"""Series in files: `.ts`, and tables with a row for every series or for every frame."""
 
 from __future__ import annotations
 
-import csv
+import difflib
+import logging
 import os
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqstride.errors import InputError, MissingExtraError
-from seqstride.estimators.classifier import SeqStrideClassifier
-from seqstride.whole_files import save_figure, whole_file
+from seqstride.errors import InputError
+from seqstride.estimators.times import times_of
+from seqstride.estimators.ts_files import read_ts
+from seqstride.table_files import Table, listed, numbers_of, read_table, texts_of
+
+logger = logging.getLogger(__name__)
 
 ENDINGS = (".ts", ".csv", ".parquet")
+ROWS, FRAMES, TS = "row for every series", "row for every frame", ".ts"
+VALUE = "value"
+"""The channel of a table with a row for every series."""
 
 
 class Columns(NamedTuple):
@@ -27,6 +33,16 @@ class Columns(NamedTuple):
     time: str = "time"
 
 
+class Layout(NamedTuple):
+    """How a file holds its series; another one that goes with it must hold the same."""
+
+    kind: str
+    """`ROWS`, `FRAMES` or `TS`."""
+    channels: list[str]
+    frames: list[str]
+    """The columns of the values, in their order, of a table with a row for every series; else none."""
+
+
 class SeriesFile(NamedTuple):
     """The series of a file."""
 
@@ -35,203 +51,170 @@ class SeriesFile(NamedTuple):
     """Data frames (T, C)."""
     labels: np.ndarray | None
     """(N,) texts; None where the file has none."""
+    layout: Layout
 
 
-def fit_series(
-    train: str | os.PathLike[str],
-    test: str | os.PathLike[str],
-    output: str | os.PathLike[str],
-    classifier: SeqStrideClassifier,
-    columns: Columns | None = None,
-) -> str:
-    """Fits a classifier to the series of one file and labels those of another.
-
-    The output folder gets `predictions.csv` with the label of every series and the probabilities of all labels,
-    `report.md`, `strides.png` with a few series of the second file, and `model.zip`, the fitted estimator, which
-    `sktime.base.load` reads.
-
-    Args:
-        train: a file with labels.
-        test: a file with or without.
-        output: folder, made if missing.
-        classifier: not fitted yet.
-        columns: of tables; None: the usual names.
-
-    Returns:
-        The report, in Markdown.
-
-    Raises:
-        ValueError: a file is missing or cannot be read as series, or the second does not fit the first.
-    """
-    columns = columns or Columns()
-    fitted, scored = read_series(train, columns), read_series(test, columns)
-    if fitted.labels is None:
-        raise InputError(f"`train` (={os.fspath(train)!r}) must have labels")
-    if len(set(fitted.labels)) < 2:
-        raise InputError(f"`train` (={os.fspath(train)!r}) must have two different labels at least")
-    classifier.fit(fitted.series, fitted.labels)
-    probabilities = classifier.predict_proba(scored.series)
-    predictions = classifier.classes_[probabilities.argmax(1)]
-
-    output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    with whole_file(output / "predictions.csv") as part, open(part, "w", encoding="utf-8", newline="") as file:
-        rows = csv.writer(file)
-        known = [] if scored.labels is None else ["label"]
-        rows.writerow(["series", *known, "predicted", *(f"probability_{name}" for name in classifier.classes_)])
-        for index, (name, predicted) in enumerate(zip(scored.names, predictions, strict=True)):
-            label = [] if scored.labels is None else [scored.labels[index]]
-            rows.writerow([name, *label, predicted, *probabilities[index].round(6)])
-    titles = [f"{name}: {label}" for name, label in zip(scored.names[:4], predictions[:4], strict=True)]
-    save_figure(classifier.plot_strides(scored.series[:4], titles=titles), output / "strides.png")
-    classifier.save(str(output / "model"))
-    text = _report(Path(train), Path(test), fitted, scored, classifier, predictions)
-    with whole_file(output / "report.md") as part:
-        part.write_text(text + "\n", encoding="utf-8")
-    return text
-
-
-def read_series(path: str | os.PathLike[str], columns: Columns) -> SeriesFile:
+def read_series(
+    path: str | os.PathLike[str],
+    columns: Columns,
+    *,
+    like: Layout | None = None,
+    labelled: bool = False,
+) -> SeriesFile:
     """The series of a `.ts` file, or of a table (`.csv` with a header, `.parquet`).
 
     A table with a column `series` has a row for every frame: the series it belongs to, perhaps the `time` that orders
     its frames, the channels, and the label of the series. A table without has a row for every series: its values in
-    their order, and its label; empty cells at the end of a row are no frames. Empty cells elsewhere are missing values.
+    their order, and its label; empty cells at the end of a row are no frames. So has a table whose `series` are ids
+    that all stand once, of several columns and without a `time`. Empty cells elsewhere are missing values. Labels and
+    ids are texts, as they are written, without spaces around them. Rows are counted from 1, below the header.
+
+    Args:
+        path: of the file.
+        columns: what those of a table are called. A name that is not the usual one must be there, except for that of
+            the labels.
+        like: of the file that this one goes with. Its columns are taken by their names: in another order they are put
+            right, and all must be there, and no others.
+        labelled: whether it must have labels.
 
     Raises:
-        ValueError: there is no such file, or it is none of these.
+        InputError: there is no such file, it is none of these, does not go with the other one, lacks an id, a label or
+            a time in a row, has times that are neither numbers nor dates of ISO 8601, or a time twice in a series.
         ImportError: a `.parquet` file, and nothing that reads it.
     """
     path = Path(path)
-    if path.suffix not in ENDINGS:
+    if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{os.fspath(path)!r} must be a file of series: {', '.join(ENDINGS)}")
     if not path.is_file():
         raise InputError(f"there is no file {os.fspath(path)!r}")
-    with _reasons(path):
-        if path.suffix == ".ts":
-            return _read_ts(path)
-        table = _read_table(path)
-    if len(table) == 0:
-        raise InputError(f"{os.fspath(path)!r} must have at least one row")
-    if columns.label in table.columns and table[columns.label].isna().any():
-        raise InputError(f"{os.fspath(path)!r} must have a label in every row, or no column `{columns.label}`")
-    read = _from_frames if columns.series in table.columns else _from_rows
-    return read(table, columns, os.fspath(path))
+    if len(set(columns)) < len(columns):
+        raise InputError(f"`columns` (={tuple(columns)}) must have another name each")
+    if path.suffix.lower() == ".ts":
+        series, labels = read_ts(path)
+        names = [str(index) for index in range(len(series))]
+        found = SeriesFile(names, series, labels, Layout(TS, series[0].columns.tolist(), []))
+        if labelled and labels is None:
+            raise InputError(f"{os.fspath(path)!r} must have labels")
+    else:
+        table = read_table(path, columns)
+        _check_columns(table, columns)
+        if labelled and columns.label not in table.names:
+            raise InputError(f"{table.file} must have labels (`--label`): {_nearest(table, columns.label)}")
+        found = _from_table(table, columns, like)
+    return found if like is None else _matched(found, like, os.fspath(path))
 
 
-@contextmanager
-def _reasons(path: Path) -> Iterator[None]:
-    """Readers of files fail in many ways; each becomes a ValueError with the file's name."""
-    try:
-        yield
-    except ImportError:
-        raise
-    except Exception as error:
-        raise InputError(f"{os.fspath(path)!r} cannot be read as series: {error}") from error
+def _check_columns(table: Table, columns: Columns) -> None:
+    usual = Columns()
+    for field in ("series", "time"):
+        name = getattr(columns, field)
+        if name != getattr(usual, field) and name not in table.names:
+            raise InputError(f"{table.file} must have the column `{name}` of `--{field}`: {_nearest(table, name)}")
+    if columns.time in table.names and columns.series not in table.names:
+        raise InputError(
+            f"{table.file} must have a column of ids beside `{columns.time}`, the series that each frame belongs to: "
+            f"{_nearest(table, columns.series)} (`--series` gives its name)"
+        )
 
 
-def _read_ts(path: Path) -> SeriesFile:
-    from sktime.datasets import load_from_tsfile_to_dataframe
-    from sktime.datatypes import convert
-
-    loaded = load_from_tsfile_to_dataframe(str(path), return_separate_X_and_y=True)
-    nested, labels = loaded if isinstance(loaded, tuple) else (loaded, None)
-    series = convert(nested, "nested_univ", "df-list", "Panel")
-    if any(np.isinf(frame.to_numpy()).any() for frame in series):
-        raise InputError("it has infinite values")
-    return SeriesFile(
-        [str(index) for index in range(len(series))], series, None if labels is None else np.array(labels, dtype=str)
-    )
+def _nearest(table: Table, name: str) -> str:
+    """That a table has no such column, but which."""
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in table.names], 1)
+    hint = [other for other in table.names if near and other.lower() == near[0]]
+    return f"there is no column `{name}`{f', but `{hint[0]}`' if hint else ''}; it has {listed(table.names)}"
 
 
-def _read_table(path: Path) -> Any:
+def _from_table(table: Table, columns: Columns, like: Layout | None) -> SeriesFile:
+    labels = texts_of(table, columns.label, "a label") if columns.label in table.names else None
+    ids = texts_of(table, columns.series, "an id") if columns.series in table.names else None
+    values = [name for name in table.names if name not in columns]
+    if ids is None or _stand_once(ids, values, columns.time in table.names, like):
+        values = values if like is None or like.kind != ROWS else _in_order(table, values, like.frames)
+        return _from_rows(table, values, ids or table.row_names, labels)
+    values = values if like is None or like.kind != FRAMES else _in_order(table, values, like.channels)
+    if table.row_names is not None:
+        logger.warning("%s: the index of its data frame is left out; `%s` has the ids", table.file, columns.series)
+    return _from_frames(table, values, ids, labels, columns.time)
+
+
+def _stand_once(ids: Sequence[str], values: Sequence[str], timed: bool, like: Layout | None) -> bool:
+    """Whether ids name the rows of a table, each a series."""
+    if timed or len(values) < 2 or len(set(ids)) < len(ids):
+        return False
+    return like is None or like.kind == ROWS or (like.kind == TS and len(like.channels) == 1)
+
+
+def _in_order(table: Table, names: Sequence[str], wanted: list[str]) -> list[str]:
+    """The columns in the order of the other file, whatever theirs is."""
+    lacking = [name for name in wanted if name not in names]
+    more = [name for name in names if name not in wanted]
+    if lacking or more:
+        reasons = [f"it lacks {listed(lacking)}"] * bool(lacking) + [f"it also has {listed(more)}"] * bool(more)
+        raise InputError(f"{table.file} must have the columns of the file that was fitted: {'; '.join(reasons)}")
+    return wanted
+
+
+def _from_frames(
+    table: Table, channels: list[str], ids: Sequence[str], labels: Sequence[str] | None, time: str
+) -> SeriesFile:
+    """A row for every frame."""
     import pandas as pd
 
-    if path.suffix == ".csv":
-        with open(path, "rb") as file:
-            if any(b"\0" in line for line in file):
-                raise InputError("it is no text: it has zero bytes")
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more cells than the header
-            return pd.read_csv(path, index_col=False)
-    try:
-        return pd.read_parquet(path)
-    except ImportError as error:
-        raise MissingExtraError("`.parquet` files need pyarrow: pip install 'seqstride[parquet]'") from error
+    values = numbers_of(table, channels)
+    times = times_of(table, time) if time in table.names else None
+    rows_of: dict[str, list[int]] = {}
+    for row, name in enumerate(ids):
+        rows_of.setdefault(name, []).append(row)
+    series, own = [], []
+    for name, rows in rows_of.items():
+        if times is not None:
+            rows = [rows[place] for place in np.argsort(times[rows], kind="stable")]
+            for before, row in pairwise(rows):
+                if times[before] == times[row]:
+                    raise InputError(
+                        f"{table.file} must have one frame for each time of a series; rows {before + 1} and {row + 1} "
+                        f"of series {name!r} have the same in column {time!r}"
+                    )
+        if np.isnan(values[rows]).all():
+            raise InputError(f"{table.file} must have a value in every series; {name!r} has none")
+        series.append(pd.DataFrame(values[rows], columns=channels))
+        if labels is not None:
+            found = {labels[row]: row for row in sorted(rows, reverse=True)}
+            if len(found) > 1:
+                first, other = sorted(found.values())[:2]
+                raise InputError(
+                    f"{table.file} must have one label for each series; {name} has {len(found)}: {labels[first]!r} in "
+                    f"row {first + 1}, {labels[other]!r} in row {other + 1}"
+                )
+            own.append(labels[rows[0]])
+    return SeriesFile([*rows_of], series, None if labels is None else np.array(own), Layout(FRAMES, channels, []))
 
 
-def _from_frames(table: Any, columns: Columns, path: str) -> SeriesFile:
-    """A row for every frame."""
-    names, series, labels = [], [], []
-    labelled = columns.label in table.columns
-    channels = [name for name in table.columns if name not in columns]
-    _check_numbers(table[channels], path)
-    for name, rows in table.groupby(columns.series, sort=False):
-        if columns.time in table.columns:
-            rows = rows.sort_values(columns.time)
-        names.append(str(name))
-        series.append(rows[channels].astype(float).reset_index(drop=True))
-        if labelled:
-            found = rows[columns.label].unique()
-            if len(found) != 1:
-                raise InputError(f"{path!r} must have one label for each series; {name} has {len(found)}")
-            labels.append(str(found[0]))
-    return SeriesFile(names, series, np.array(labels) if labelled else None)
-
-
-def _from_rows(table: Any, columns: Columns, path: str) -> SeriesFile:
+def _from_rows(
+    table: Table, frames: list[str], names: Sequence[str] | None, labels: Sequence[str] | None
+) -> SeriesFile:
     """A row for every series."""
     import pandas as pd
 
-    labelled = columns.label in table.columns
-    values = table.drop(columns=columns.label) if labelled else table
-    _check_numbers(values, path)
     series = []
-    for index, row in enumerate(values.to_numpy(dtype=float)):
-        observed = np.flatnonzero(~np.isnan(row))
+    for row, values in enumerate(numbers_of(table, frames), start=1):
+        observed = np.flatnonzero(~np.isnan(values))
         if len(observed) == 0:
-            raise InputError(f"{path!r} must have a value in every series; row {index + 1} has none")
-        series.append(pd.DataFrame({"value": row[: observed[-1] + 1]}))
-    labels = np.array([str(label) for label in table[columns.label]]) if labelled else None
-    return SeriesFile([str(index) for index in range(len(series))], series, labels)
+            raise InputError(f"{table.file} must have a value in every series; row {row} has none")
+        series.append(pd.DataFrame({VALUE: values[: observed[-1] + 1]}))
+    names = [str(index) for index in range(len(series))] if names is None else list(names)
+    return SeriesFile(names, series, None if labels is None else np.array(labels), Layout(ROWS, [VALUE], frames))
 
 
-def _check_numbers(values: Any, path: str) -> None:
-    import pandas as pd
-
-    words = [str(name) for name in values.columns if not pd.api.types.is_numeric_dtype(values[name])]
-    if words or not len(values.columns):
-        raise InputError(f"{path!r} must hold numbers beside its labels; not so in {', '.join(words) or 'any column'}")
-    endless = [str(name) for name in values.columns if np.isinf(values[name].to_numpy(dtype=float)).any()]
-    if endless:
-        raise InputError(f"{path!r} must have finite or missing values; not so in {', '.join(endless)}")
-
-
-def _report(
-    train: Path, test: Path, fitted: SeriesFile, scored: SeriesFile, classifier: SeqStrideClassifier, predictions: Any
-) -> str:
-    lines = [f"# {test.name}, labelled by a network that was fitted to {train.name}", ""]
-    if scored.labels is not None:
-        right = int((predictions == scored.labels).sum())
-        lines += [f"**{100 * right / len(predictions):.1f} % of {len(predictions)} series are labelled right.**", ""]
-        names = sorted({*scored.labels, *classifier.classes_})
-        lines += [f"| label | series | {' | '.join(f'as {name}' for name in names)} |", "|---" * (2 + len(names)) + "|"]
-        for name in names:
-            mine = predictions[scored.labels == name]
-            lines.append(f"| {name} | {len(mine)} | {' | '.join(str(int((mine == other).sum())) for other in names)} |")
+def _matched(found: SeriesFile, like: Layout, path: str) -> SeriesFile:
+    """With the channels of the other file; one that has no name of its own takes that of the other's."""
+    own, wanted = found.layout.channels, like.channels
+    if len(own) == len(wanted) == 1:
+        series = [frame.set_axis(wanted, axis=1) for frame in found.series]
+    elif set(own) == set(wanted):
+        series = [frame[wanted] for frame in found.series]
     else:
-        lines += ["| label | series |", "|---|---|"]
-        lines += [f"| {name} | {int((predictions == name).sum())} |" for name in classifier.classes_]
-    lengths = [len(frame) for frame in fitted.series]
-    last = classifier.history_[-1]
-    lines += [
-        "",
-        f"Fitted to {len(lengths)} series of {len(classifier.channel_names_)} channels and {min(lengths)} to "
-        f"{max(lengths)} frames, in {sum(epoch['seconds'] for epoch in classifier.history_):.0f} s and "
-        f"{last['epoch']} epochs; accuracy in the last one {100 * last['train']['accuracy']:.1f} % (of mixtures of "
-        "series, unless mixup is off).",
-        "",
-        f"Method `{classifier.downsampler}`, strides {', '.join(f'{stride:.3g}' for stride in classifier.strides_)} "
-        f"input frames per output frame, seed {classifier.random_state}.",
-    ]
-    return "\n".join(lines)
+        raise InputError(
+            f"{path!r} must have the channels of the file that was fitted, {listed(wanted)}; it has {listed(own)}"
+        )
+    return found._replace(series=series)

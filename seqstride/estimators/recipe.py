@@ -21,6 +21,7 @@ import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
 from seqstride.errors import InputError
+from seqstride.estimators.labelling import one_of_every
 from seqstride.estimators.network import resolve_device
 from seqstride.failures import log_errors_in
 from seqstride.options import read_command_line
@@ -116,9 +117,13 @@ def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     from sklearn.model_selection import train_test_split
 
     rows, labels = parts["train"]
-    fitted, scored = train_test_split(
-        np.arange(len(labels)), test_size=hparams["valid_share"], stratify=labels, random_state=hparams["split_seed"]
-    )
+    share = hparams["valid_share"]
+    try:
+        fitted, scored = train_test_split(
+            np.arange(len(labels)), test_size=share, stratify=labels, random_state=hparams["split_seed"]
+        )
+    except ValueError as error:
+        raise InputError(f"the training part cannot be cut with `valid_share` (={share!r}): {error}") from error
     return (rows.iloc[fitted], labels[fitted]), (rows.iloc[scored], labels[scored])
 
 
@@ -167,8 +172,7 @@ def _save(model: Any, folder: Path, rows: Any, labels: Any) -> None:
     with whole_file(folder / "model.joblib") as part:
         joblib.dump(model, part)
     if hasattr(model, "plot_strides"):
-        classes = np.unique(labels)
-        chosen = classes[np.unique(np.linspace(0, len(classes) - 1, 4).round().astype(int))]
-        shown = rows.iloc[[int(np.flatnonzero(labels == name)[0]) for name in chosen]]
-        picture = model.plot_strides(shown, titles=[f"class {name}" for name in chosen])
+        chosen = one_of_every(labels)
+        titles = [f"class {labels[index]}, series {index}" for index in chosen]
+        picture = model.plot_strides(rows.iloc[chosen], titles=titles)
         save_figure(picture, folder / "strides.png")

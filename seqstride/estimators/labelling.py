@@ -1,0 +1,230 @@
+"""Series in files, for users who do not write Python: `seqstride fit-series` and `seqstride predict-series`."""
+
+from __future__ import annotations
+
+import csv
+import os
+import pickle
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import ZipFile
+
+import numpy as np
+
+from seqstride.errors import InputError
+from seqstride.estimators.classifier import SeqStrideClassifier
+from seqstride.estimators.files import Columns, Layout, SeriesFile, read_series
+from seqstride.results import write_record
+from seqstride.text_files import read_json
+from seqstride.whole_files import save_figure, whole_file
+
+FORMAT = 1
+MODEL, LAYOUT = "model.zip", "series.json"
+SHOWN = 8
+"""Series in a picture at most."""
+
+
+class Labelled(NamedTuple):
+    """What a classifier says of the series of a file."""
+
+    found: SeriesFile
+    classes: list[str]
+    probabilities: np.ndarray
+    """(N, K)."""
+    predictions: np.ndarray
+    """(N,) texts."""
+
+
+def fit_series(
+    train: str | os.PathLike[str],
+    test: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    classifier: SeqStrideClassifier,
+    columns: Columns | None = None,
+) -> str:
+    """Fits a classifier to the series of one file and labels those of another.
+
+    The output folder gets `predictions.csv` with the label of every series and the probabilities of all labels,
+    `report.md`, `strides.png` with a series of every class of the second file (8 at most), `model.zip`, the fitted
+    estimator, which `sktime.base.load` reads, and `series.json`, which says how the first file was read.
+
+    Args:
+        train: a file with labels.
+        test: a file with or without.
+        output: folder, made if missing.
+        classifier: not fitted yet.
+        columns: of tables; None: the usual names.
+
+    Returns:
+        The report, in Markdown.
+
+    Raises:
+        ValueError: a file is missing or cannot be read as series, or the second does not fit the first.
+    """
+    columns = columns or Columns()
+    fitted = read_series(train, columns, labelled=True)
+    if fitted.labels is None or len(set(fitted.labels)) < 2:
+        raise InputError(f"`train` (={os.fspath(train)!r}) must have two different labels at least")
+    scored = read_series(test, columns, like=fitted.layout)
+    classifier.fit(fitted.series, fitted.labels)
+    labelled = _labelled(classifier, scored)
+
+    output = Path(output)
+    output.mkdir(parents=True, exist_ok=True)
+    _write_predictions(output / "predictions.csv", labelled)
+    save_figure(_picture(classifier, labelled), output / "strides.png")
+    _save(output, classifier, columns, fitted.layout)
+    text = _report(Path(train), Path(test), fitted, labelled, classifier)
+    with whole_file(output / "report.md") as part:
+        part.write_text(text + "\n", encoding="utf-8")
+    return text
+
+
+def predict_series(
+    file: str | os.PathLike[str], model: str | os.PathLike[str], output: str | os.PathLike[str], device: str = "auto"
+) -> str:
+    """Labels the series of a file with the classifier that `fit_series` left.
+
+    Args:
+        file: series, with or without labels. Columns of a table have the names that `fit_series` was told.
+        model: the folder of `fit_series`. **Its `model.zip` is a pickle, which can run any code when it is loaded**:
+            only load folders of your own.
+        output: the table to write, with the columns of `predictions.csv`.
+        device: of torch; "auto": a GPU where there is one.
+
+    Returns:
+        What was done, in a line.
+
+    Raises:
+        ValueError: a file is missing or cannot be read as series, or its channels are not those of the fitted file.
+    """
+    classifier, columns, layout = _load(Path(model))
+    classifier.device = device
+    labelled = _labelled(classifier, read_series(file, columns, like=layout))
+    output = Path(output)
+    output.parent.mkdir(parents=True, exist_ok=True)
+    _write_predictions(output, labelled)
+    counts = ", ".join(f"{name}: {int((labelled.predictions == name).sum())}" for name in labelled.classes)
+    return " ".join(
+        [f"{os.fspath(output)}: {len(labelled.predictions)} series labelled ({counts}).", *_score(labelled)]
+    )
+
+
+def _labelled(classifier: SeqStrideClassifier, found: SeriesFile) -> Labelled:
+    probabilities = classifier.predict_proba(found.series)
+    return Labelled(
+        found, [*map(str, classifier.classes_)], probabilities, classifier.classes_[probabilities.argmax(1)]
+    )
+
+
+def _write_predictions(path: Path, labelled: Labelled) -> None:
+    labels = labelled.found.labels
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        known = [] if labels is None else ["label"]
+        rows.writerow(["series", *known, "predicted", *(f"probability_{name}" for name in labelled.classes)])
+        for index, (name, predicted) in enumerate(zip(labelled.found.names, labelled.predictions, strict=True)):
+            label = [] if labels is None else [labels[index]]
+            rows.writerow([name, *label, predicted, *labelled.probabilities[index].round(6)])
+
+
+def one_of_every(labels: np.ndarray) -> list[int]:
+    """Where the first item of every class stands; of more than `SHOWN` classes, of some from first to last."""
+    classes = np.unique(labels)
+    if len(classes) > SHOWN:
+        classes = classes[np.linspace(0, len(classes) - 1, SHOWN).round().astype(int)]
+    return [int(np.flatnonzero(labels == name)[0]) for name in classes]
+
+
+def _picture(classifier: SeqStrideClassifier, labelled: Labelled) -> Any:
+    """A series of every class; where the classes are not known, of those that are predicted."""
+    found, predictions = labelled.found, labelled.predictions
+    shown = one_of_every(predictions if found.labels is None else found.labels)
+    titles = []
+    for index in shown:
+        truth = "" if found.labels is None else f"class {_short(found.labels[index])}, "
+        titles.append(f"{truth}series {_short(found.names[index])}\npredicted {_short(predictions[index])}")
+    return classifier.plot_strides([found.series[index] for index in shown], titles=titles)
+
+
+def _short(name: str, letters: int = 14) -> str:
+    return name if len(name) <= letters else f"{name[: letters - 1]}…"
+
+
+def _save(folder: Path, classifier: SeqStrideClassifier, columns: Columns, layout: Layout) -> None:
+    """The estimator as `sktime.base.load` reads it (`save` would leave half a file), and how its file was read."""
+    with whole_file(folder / MODEL) as part, ZipFile(part, "w") as archive:
+        for name, content in (("_metadata", type(classifier)), ("_obj", classifier)):
+            archive.writestr(name, pickle.dumps(content))
+    write_record(folder / LAYOUT, {"format": FORMAT, "columns": columns._asdict(), "layout": layout._asdict()})
+
+
+def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
+    from sktime.base import load
+
+    for name in (MODEL, LAYOUT):
+        if not (folder / name).is_file():
+            raise InputError(
+                f"`model` (={os.fspath(folder)!r}) must be the folder of `seqstride fit-series`; there is no {name}"
+            )
+    try:
+        content = read_json(folder / LAYOUT)
+        if content["format"] != FORMAT:
+            raise InputError(f"its format (={content['format']!r}) must be {FORMAT}")
+        columns, layout = Columns(**content["columns"]), Layout(**content["layout"])
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"{os.fspath(folder / LAYOUT)!r} does not say how series were read: {error}") from error
+    try:
+        classifier = load(folder / MODEL)
+    except Exception as error:  # of zip files and of pickles, which fail in many ways
+        raise InputError(f"{os.fspath(folder / MODEL)!r} holds no fitted estimator: {error}") from error
+    if (
+        not isinstance(classifier, SeqStrideClassifier)
+        or getattr(classifier, "channel_names_", None) != layout.channels
+    ):
+        raise InputError(f"{os.fspath(folder / MODEL)!r} must be what was fitted with {LAYOUT} beside it")
+    return classifier, columns, layout
+
+
+def _score(labelled: Labelled) -> list[str]:
+    """How many labels are right, where they are known, and which ones the classifier cannot know."""
+    labels = labelled.found.labels
+    if labels is None:
+        return []
+    right = int((labelled.predictions == labels).sum())
+    lines = [f"{100 * right / len(labels):.1f} % of {len(labels)} series are labelled right."]
+    foreign = [name for name in np.unique(labels) if name not in labelled.classes]
+    if foreign:
+        count = int(np.isin(labels, foreign).sum())
+        known = ", ".join(labelled.classes)
+        lines.append(f"{count} series have labels that the fitted ones ({known}) lack: {', '.join(foreign)}.")
+    return lines
+
+
+def _report(train: Path, test: Path, fitted: SeriesFile, labelled: Labelled, classifier: SeqStrideClassifier) -> str:
+    lines = [f"# {test.name}, labelled by a network that was fitted to {train.name}", ""]
+    predictions, labels = labelled.predictions, labelled.found.labels
+    if labels is not None:
+        share, *foreign = _score(labelled)
+        lines += [f"**{share}**", *foreign, ""]
+        names = sorted({*labels, *labelled.classes})
+        lines += [f"| label | series | {' | '.join(f'as {name}' for name in names)} |", "|---" * (2 + len(names)) + "|"]
+        for name in names:
+            mine = predictions[labels == name]
+            lines.append(f"| {name} | {len(mine)} | {' | '.join(str(int((mine == other).sum())) for other in names)} |")
+    else:
+        lines += ["| label | series |", "|---|---|"]
+        lines += [f"| {name} | {int((predictions == name).sum())} |" for name in labelled.classes]
+    lengths = [len(frame) for frame in fitted.series]
+    last = classifier.history_[-1]
+    lines += [
+        "",
+        f"Fitted to {len(lengths)} series of {len(classifier.channel_names_)} channels and {min(lengths)} to "
+        f"{max(lengths)} frames, in {sum(epoch['seconds'] for epoch in classifier.history_):.0f} s and "
+        f"{last['epoch']} epochs; accuracy in the last one {100 * last['train']['accuracy']:.1f} % (of mixtures of "
+        "series, unless mixup is off).",
+        "",
+        f"Method `{classifier.downsampler}`, strides {', '.join(f'{stride:.3g}' for stride in classifier.strides_)} "
+        f"input frames per output frame, seed {classifier.random_state}.",
+    ]
+    return "\n".join(lines)
