@@ -34,6 +34,10 @@ Runs methods of a recipe with several seeds, on several folds if it has them, an
 Every run is a `seqstride train` of its own, to which all other arguments go: `--key value` overrides a key of the
 recipe. The folder gets runs/ with what each run leaves and prints, runs.json, table.md and comparison.png."""
 
+RECIPES_HELP = """\
+Prints for every recipe a file that `seqstride train` takes as it stands, from any folder, and the methods that may
+stand in the place of its name; `seqstride compare` and `seqstride table` take what comes before /hparams."""
+
 STRIDES_HELP = """\
 Draws recordings as a trained model hears them: waveform, spectrogram with the bounds of the output frames, local
 strides of every block and of the whole encoder, and learnt strides as masks over the modulation frequencies.
@@ -117,7 +121,7 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument("--resume", action="store_true", help="go on; finished runs are not run again")
     compare.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
 
-    add("recipes", _recipes, "list the recipes and their methods")
+    add("recipes", _recipes, "list the recipes and their methods", RECIPES_HELP)
 
     table = add("table", _table, "print the results of a recipe, a comparison, or the runs below a folder")
     table.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
@@ -253,8 +257,13 @@ def _compare(arguments: argparse.Namespace) -> None:
 def _recipes(arguments: argparse.Namespace) -> None:
     from seqstride.recipe import list_recipes
 
+    rows = []
     for recipe, methods in list_recipes().items():
-        print(f"{recipe}: {' '.join(methods)}")
+        first = "adastride" if "adastride" in methods else methods[0]
+        others = ", ".join(method for method in methods if method != first)
+        rows.append((f"recipes/{recipe}/hparams/{first}.yaml", f"or {others}" * bool(others)))
+    width = max(len(file) for file, _ in rows)
+    print("\n".join(f"{file:<{width}}  {others}".rstrip() for file, others in rows))
 
 
 def _table(arguments: argparse.Namespace) -> None:

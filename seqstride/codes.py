@@ -244,7 +244,7 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
 
 
 UNIT_COLUMNS = ["file", "start", "end", "codes", "error"]
-"""Those of the table of `seqstride units --csv`."""
+"""Those of the table of `seqstride units --csv`; `start` and `end` in s."""
 
 
 def unit_rows(model: Coder, name: str, coded: Coded | ValueError) -> list[list[object]]:

@@ -46,8 +46,8 @@ def draw_strides(
         model: one that reads recordings.
         source: an audio file, or a folder of them.
         output: the picture (PNG, PDF, SVG, …); for a folder that of the pictures, which are named as the recordings.
-        table: a CSV file with one row per input frame: `time_s`, for every block and the encoder stride and position,
-            and for a folder first `file`.
+        table: a CSV file with one row per input frame: `time` in s, of every block and the encoder stride
+            and position, and for a folder first `file`.
         page: an HTML file, for a folder the folder of the pages.
         seconds: of a picture at most, and of a page at first.
 
@@ -73,7 +73,7 @@ def draw_strides(
         rows = None
         if table is not None:
             rows = csv.writer(stack.enter_context(_create(Path(table))))
-            rows.writerow([*(["file"] if several else []), "time_s", *_columns(len(model.encoder.downsamplers))])
+            rows.writerow([*(["file"] if several else []), "time", *_columns(len(model.encoder.downsamplers))])
         for file, name in zip(files, names, strict=True):
             try:
                 waveform = load_audio(rate, file)
@@ -120,7 +120,7 @@ def _columns(blocks: int) -> list[str]:
 
 
 def _rows(view: View) -> Iterator[list[float]]:
-    """The table's rows from `time_s` on."""
+    """The table's rows from `time` on."""
     values = [values for _, stride, position in view.curves for values in (stride, position)]
     for row in zip(view.times, *values, strict=True):
         yield [round(float(value), 6) for value in row]

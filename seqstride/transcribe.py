@@ -189,8 +189,8 @@ def transcribe_files(
 
 
 def table_columns(timestamps: bool) -> list[str]:
-    """The columns of the table of `--csv`; with `timestamps` it has a row for every word."""
-    return ["file", "start", "stop", "word", "error"] if timestamps else ["file", "text", "error"]
+    """The columns of the table of `--csv`; with `timestamps` a row is a word, with `start` and `end` in s."""
+    return ["file", "start", "end", "word", "error"] if timestamps else ["file", "text", "error"]
 
 
 def table_rows(name: str, transcript: Transcript | ValueError, timestamps: bool) -> list[list[object]]:

@@ -11,7 +11,7 @@ import pytest
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.recipe import recipes_folder
+from seqstride.recipe import find_recipe_file, list_recipes, recipes_folder
 
 RECIPE = "JapaneseVowels/speaker_id"
 
@@ -35,10 +35,22 @@ def test_help_lists_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
         assert command in text
 
 
-def test_recipes_lists_every_method(capsys: pytest.CaptureFixture[str]) -> None:
+def test_recipes_lists_names_that_can_be_pasted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     assert main(["recipes"]) == 0
-    line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith(RECIPE))
-    assert set(line.split(": ")[1].split()) == set(ss.DOWNSAMPLERS)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) == len(list_recipes())
+    monkeypatch.chdir(tmp_path)
+    listed = {}
+    for line in lines:
+        file, others = line.split(maxsplit=1)
+        paths = [file, *(str(Path(file).with_stem(name)) for name in others.removeprefix("or ").split(", "))]
+        assert all(find_recipe_file(path).is_file() for path in paths)
+        folder = find_recipe_file(file.partition("/hparams")[0])
+        listed[folder.relative_to(recipes_folder()).as_posix()] = sorted(Path(path).stem for path in paths)
+    assert listed == list_recipes()
+    assert set(listed[RECIPE]) == set(ss.DOWNSAMPLERS)
 
 
 def test_table_prints_the_committed_results(capsys: pytest.CaptureFixture[str]) -> None:

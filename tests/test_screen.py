@@ -16,6 +16,7 @@ import pytest
 from speechbrain.utils.logger import setup_logging
 
 import seqstride as ss
+from seqstride import classify, codes, transcribe
 from seqstride.cli import main
 from seqstride.screen import LOG_CONFIG, NOISE, EpochTable, closing, in_percent, is_best, without_noise
 
@@ -211,6 +212,23 @@ def test_a_summary_has_what_a_task_measures(tmp_path: Path) -> None:
         "mean of the best 5, first of them 7 of 9, chosen on the validation part",
     ]
     assert lines[3:] == [f"results   {tmp_path / 'results.json'}", "next      seqstride transcribe"]
+
+
+# Tables
+
+
+def test_one_thing_has_one_name_in_all_tables() -> None:
+    tables = {
+        "classify": classify.table_columns(["digit"]),
+        "transcribe": transcribe.table_columns(timestamps=False),
+        "transcribe --timestamps": transcribe.table_columns(timestamps=True),
+        "units": codes.UNIT_COLUMNS,
+    }
+    for columns in tables.values():
+        assert (columns[0], columns[-1]) == ("file", "error")
+    assert tables["transcribe --timestamps"][1:-1] == ["start", "end", "word"]
+    assert tables["units"][1:-1] == ["start", "end", "codes"]
+    assert codes.Unit._fields[:2] == ("start", "end")  # of `units --json`
 
 
 # Warnings

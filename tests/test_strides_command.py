@@ -298,12 +298,12 @@ def test_a_file_gets_a_picture_a_table_and_a_page(
     view = view_recording(resnet("adastride", labels=WORDS), load_audio(8000, file), "five.wav")
     columns = rows(table)
     assert list(columns[0]) == [
-        "time_s",
+        "time",
         *(f"{name}_{what}" for name in ("block1", "block2", "encoder") for what in ("stride", "position")),
     ]
     assert len(columns) == len(view.times) == 41
     for name, values in {
-        "time_s": view.times,
+        "time": view.times,
         "block1_stride": view.blocks[0].stride,
         "block2_position": view.blocks[1].position,
         "encoder_stride": view.whole.stride,
