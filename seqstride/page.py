@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from seqstride.canvas import COLOURS, marks_hz
 from seqstride.errors import MissingExtraError
-from seqstride.plot import COLOURS
-from seqstride.view import View, describe_masks, marks_hz
+from seqstride.view import View, describe_masks
 
 CLASSES = 10  # of a label, at most
 DASHES = ("solid", "dash", "dot")  # the second and third round of the colours
@@ -60,7 +60,10 @@ def view_page(view: View, seconds: float) -> str:
     height = sum(size for size, *_ in rows) + GAP * (len(rows) - 1) + (TIME_AXIS + MASKS if masks else 0)
     figure = go.Figure()
     figure.update_layout(
-        title={"text": escape(view.title), "subtitle": {"text": "white lines: bounds of the output frames"}},
+        title={
+            "text": escape(view.title),
+            "subtitle": {"text": f"{view.frames}; white lines: bounds of the output frames"},
+        },
         template="plotly_white",
         height=height + TOP + BOTTOM,
         margin={"l": 90, "r": 190, "t": TOP, "b": BOTTOM},

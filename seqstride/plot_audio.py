@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqstride.audio_files import shown
-from seqstride.plot import COLOURS, FONT, figure_of, light_line, stride_axis
-from seqstride.view import Mask, View, describe_masks, marks_hz
+from seqstride.canvas import COLOURS, FONT, bound_widths, figure_of, hz_axis, light_line, stride_axis
+from seqstride.view import Mask, View, describe_masks
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 WIDTH = 12.0  # inches
-PANEL = 0.85 * WIDTH * 72  # points, about the width of the time axis
+PANEL = 0.85 * WIDTH  # inches, about the width of the time axis
 HEIGHTS = {"waveform": 0.8, "spectrogram": 2.6, "strides": 2.0, "masks": 1.7}
 AXES = {"time": "modulation frequency (Hz)", "frequency": "frequency along the bands (cycles per band)"}
 BRIGHTEST = 0.8  # of the colour map: white lines show on every cell
@@ -35,7 +35,7 @@ def plot_view(view: View) -> Figure:
     wave = figure.add_subplot(grid[0, 0])
     picture, strides = (figure.add_subplot(grid[row, 0], sharex=wave) for row in (1, 2))
     # a name is no formula, whatever dollar signs it has
-    figure.suptitle(shown(view.title), fontsize=FONT + 2, parse_math=False)
+    figure.suptitle(f"{shown(view.title)}\n{view.frames}", fontsize=FONT + 2, parse_math=False)
     _draw_wave(wave, view)
     image = _draw_picture(picture, view)
     figure.colorbar(image, cax=figure.add_subplot(grid[1, 1])).set_label("level (dB)", fontsize=FONT)
@@ -78,19 +78,10 @@ def _draw_picture(axis: Axes, view: View) -> Any:
         interpolation="nearest",
         cmap=ListedColormap(colormaps["magma"](np.linspace(0, BRIGHTEST, 256))),
     )
-    axis.vlines(view.bounds, -0.5, bands - 0.5, color="white", linewidth=_line_widths(view))
-    axis.set_yticks(*marks_hz(view.bands_hz))
-    axis.set_ylabel("frequency (Hz)", fontsize=FONT)
+    widths = bound_widths(view.bounds, view.stop - view.start, PANEL)
+    axis.vlines(view.bounds, -0.5, bands - 0.5, color="white", linewidth=widths)
+    hz_axis(axis, view.bands_hz, 0, HEIGHTS["spectrogram"])
     return image
-
-
-def _line_widths(view: View) -> np.ndarray:
-    """Of the bounds, in points: a sixth of the way to the nearest one at most, so that the cells between them show."""
-    if len(view.bounds) == 0:
-        return np.zeros(0)
-    gaps = np.concatenate([[np.inf], np.diff(view.bounds), [np.inf]])
-    nearest = np.minimum(gaps[1:], gaps[:-1]) / (view.stop - view.start) * PANEL
-    return np.clip(nearest / 6, 0.2, 1.4)
 
 
 def _draw_strides(axis: Axes, view: View) -> None:

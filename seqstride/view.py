@@ -24,7 +24,6 @@ from seqstride.model import Decision, SequenceClassifier, in_words, sample_rate_
 from seqstride.plan import Plan, SpectralPlan
 
 DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
-MARKS = (100, 250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000)  # Hz, for an axis even in mel
 DEPTH = 80.0  # dB below the loudest cell that a picture shows
 
 
@@ -125,6 +124,11 @@ class View:
         start, stop = max(self.start, 0.0), min(self.stop, self.duration)
         part = "" if stop - start == self.duration else f", {start:.2f} to {stop:.2f} of {self.duration:.2f} s"
         return f"{self.name}: {in_words(self.decisions)}{part}"
+
+    @property
+    def frames(self) -> str:
+        """Input and output frames of this part, "58 → 8 frames"."""
+        return f"{len(self.times)} → {len(self.output_times)} frames"
 
     def outline(self, points: int = 100_000) -> tuple[np.ndarray, np.ndarray]:
         """Times and values of a waveform of about so many points at most: of many samples, the extremes of stretches.
@@ -227,16 +231,6 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
         scores={label: _scores(model, label, encoded) for label in model.labels},
         masks=learnt_masks(model, encoded),
     )
-
-
-def marks_hz(bands_hz: np.ndarray) -> tuple[list[float], list[str]]:
-    """Round frequencies on an axis of bands: their places, counted in bands from 0, and their names.
-
-    Args:
-        bands_hz: (bands,) centres, ascending.
-    """
-    marks = [frequency for frequency in MARKS if bands_hz[0] <= frequency <= bands_hz[-1]]
-    return np.interp(marks, bands_hz, np.arange(len(bands_hz))).tolist(), [str(frequency) for frequency in marks]
 
 
 def describe_masks(masks: Sequence[Mask]) -> str:

@@ -24,12 +24,14 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import seqstride as ss
 from seqstride.augment import Tempo
+from seqstride.brains import asr
 from seqstride.brains.asr import CTCBrain, Prediction, average_states
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
 from seqstride.lobes import FrontEnd
+from seqstride.plot import plot_strides
 from seqstride.recipe import recipes_folder
 from seqstride.training import run_recipe
 from seqstride.transcribe import transcripts
@@ -484,8 +486,10 @@ def record(output: Path) -> dict:
 
 @pytest.mark.parametrize("method", ["strided", "adastride"])
 def test_a_toy_language_is_learnt_without_an_error(
-    method: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    method: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    drawn = []
+    monkeypatch.setattr(asr, "plot_strides", lambda *args, **words: drawn.append(words) or plot_strides(*args, **words))
     plain = "{min_augmentations: 0, max_augmentations: 0}"
     assert run(method, toy, tmp_path, number_of_epochs=14, fea_augment=plain) == 0
     result = record(tmp_path)
@@ -495,6 +499,13 @@ def test_a_toy_language_is_learnt_without_an_error(
     assert result["output_frames_per_second"] == pytest.approx(25, rel=0.05)
     assert "%WER 0.00" in (tmp_path / "wer.txt").read_text(encoding="utf-8")
     assert (tmp_path / "strides.png").stat().st_size > (tmp_path / "training.png").stat().st_size / 2 > 1000
+
+    # the picture shows what was said and what was written where; the screen, what to do next
+    (picture,) = drawn
+    for title, marks in zip(picture["titles"], picture["marks"], strict=True):
+        said, written = title.split("\n")
+        assert said.removeprefix("said: ") == written.removeprefix("written: ") == "".join(text for text, _ in marks)
+    assert capsys.readouterr().out.splitlines()[-1].startswith("next      seqstride transcribe ")
 
     # the saved model writes the same, and puts every word where it was said
     test = json.loads((tmp_path / "save" / "data" / "test.json").read_text())

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 import seqstride as ss
-from seqstride.plot import plot_strides, plot_training
+from seqstride.canvas import marks_hz
+from seqstride.plot import plot_series, plot_strides, plot_training
+from seqstride.plot_codes import Reconstruction, plot_codes
 
 
 def encode(key: str = "adastride") -> tuple[torch.Tensor, object]:
@@ -81,6 +85,109 @@ def test_training_curves_are_those_of_the_history() -> None:
     np.testing.assert_allclose(strides.lines[1].get_ydata(), [2.1, 2.2, 2.3, 2.4])
     assert "%" in accuracy.get_ylabel()
     assert {axis.get_xlabel() for axis in figure.axes} == {"epoch"}
+
+
+def test_epochs_of_a_reconstruction_have_no_nats() -> None:
+    parts = {"train": {"loss": 1.0, "L1": 4.0}, "valid": {"loss": 1.2, "L1": 5.0}}
+    loss, error, _ = plot_training([{**epoch, **parts} for epoch in epochs(2)]).axes
+    assert (loss.get_ylabel(), error.get_ylabel()) == ("loss", "log-mel L1 (dB)")
+
+
+# Many frames, long texts
+
+
+def overlaps(figure: Any) -> list[tuple[str, str]]:
+    """Titles that lie on one another or reach out of the figure."""
+    figure.canvas.draw()
+    boxes = {axis.title: axis.title.get_window_extent() for axis in figure.axes if axis.get_title()}
+    pairs = [(a.get_text(), b.get_text()) for a, b in combinations(boxes, 2) if boxes[a].overlaps(boxes[b])]
+    outside = [a.get_text() for a, box in boxes.items() if box.x0 < 0 or box.x1 > figure.bbox.x1]
+    return pairs + [(text, "") for text in outside]
+
+
+def sentences(frames: list[int], strides: tuple[int, ...] = (2, 2)) -> Any:
+    """Items of so many frames, encoded."""
+    encoder = ss.ResNet1d(4, channels=(4,) * len(strides), strides=strides, downsampler="average").eval()
+    x = torch.randn(len(frames), 4, max(frames))
+    with torch.no_grad():
+        return x, encoder(x, torch.tensor(frames))
+
+
+def test_sentences_are_seen_between_their_bounds_and_below_what_was_said() -> None:
+    x, encoded = sentences([530, 590, 301])
+    text = "BEDEUTSAM IST DAS VORKOMMEN DES SELTENEN SUMPF JOHANNISKRAUTS " * 4
+    titles = [f"said: {text}\nwritten: {text[:60]}", "said: a\nwritten:", "c"]
+    bands = np.array([120.0, 900.0, 2100.0, 6500.0])
+    marks = [[("A", 10.0), ("B", 200.0)], [], [("▁the", 5.0)]]
+    figure = plot_strides(x, encoded, titles=titles, frame_rate=100.0, bands_hz=bands, marks=marks)
+    assert not overlaps(figure)
+    pictures = [axis for axis in figure.axes if axis.images]
+    assert len(pictures) == 3
+    for picture, frames in zip(pictures, (530, 590, 301), strict=True):
+        (lines,) = picture.collections
+        pixels = picture.get_window_extent().width
+        drawn = sum(lines.get_linewidths()) / 72 * figure.dpi
+        assert len(lines.get_segments()) == -(-frames // 4) - 1
+        assert drawn < 0.25 * pixels, "the lines hide the picture"
+        assert picture.get_title().endswith(f"\n{frames} → {-(-frames // 4)} frames")
+        assert picture.get_ylabel() == "frequency (Hz)"
+    assert pictures[0].get_title().startswith("said: BEDEUTSAM IST")
+    assert " …" in pictures[0].get_title()
+    assert pictures[1].get_title().startswith("said: a\nwritten:\n")
+    names = [tick.get_text() for tick in pictures[0].get_yticklabels()]
+    assert len(names) > 3
+    np.testing.assert_allclose(pictures[0].get_yticks(), np.interp([float(name) for name in names], bands, range(1, 5)))
+    written = [[(text.get_text(), text.get_position()[0]) for text in picture.texts] for picture in pictures]
+    assert written == [[("A", 0.1), ("B", 2.0)], [], [("▁the", 0.05)]]
+
+
+def test_of_a_very_long_item_the_beginning_is_shown() -> None:
+    x, encoded = sentences([4000])
+    figure = plot_strides(x, encoded, titles=["long"], frame_rate=100.0)
+    picture, strides = figure.axes[:2]
+    assert picture.get_title() == "long\n4000 → 1000 frames; the first 5.99 of 40 s are shown"
+    assert picture.get_xlim() == strides.get_xlim() == pytest.approx((-0.005, 5.995))
+
+
+def test_series_of_many_classes_go_into_rows() -> None:
+    _, encoded = sentences([40] * 6)
+    names = [f"class {index}, with a long name" for index in range(6)]
+    figure = plot_series([np.ones((1, 40))] * 6, encoded, titles=names, channel_names=["value"])
+    assert not overlaps(figure)
+    titled = [axis.get_title().partition("\n")[0] for axis in figure.axes if axis.get_title()]
+    assert titled == names
+    assert len({round(axis.get_position().y0, 3) for axis in figure.axes}) == 4
+
+
+@pytest.mark.parametrize(("counts", "columns"), [([8, 14], 2), ([90, 130], 1)])
+def test_every_unit_has_its_code(counts: list[int], columns: int) -> None:
+    items = []
+    for index, count in enumerate(counts):
+        spectrogram = np.random.default_rng(index).normal(-40, 10, (3, 4 * count))
+        codes, edges = np.arange(2 * count).reshape(count, 2), np.arange(count + 1) * 0.04
+        items.append(Reconstruction(f"item {index}", spectrogram, spectrogram + 1, codes, edges.tolist()))
+    figure = plot_codes(items, frame_rate=100.0, bands_hz=np.array([90.0, 1100.0, 4200.0]))
+    assert not overlaps(figure)
+    panels = [axis for axis in figure.axes if axis.images and axis.texts]
+    assert len({round(axis.get_position().x0, 3) for axis in panels}) == columns
+    for axis, count in zip(panels, counts, strict=True):
+        assert axis.get_title().partition("\n")[2].startswith(f"{4 * count} → {count} frames, {count} different codes")
+        limit = axis.get_xlim()[1]
+        inside = [text for text in axis.texts if text.get_position()[0] < limit]
+        assert [text.get_text() for text in inside] == [f"{2 * n} {2 * n + 1}" for n in range(min(count, 110))]
+        (lines,) = axis.collections
+        assert sum(lines.get_linewidths()) / 72 * figure.dpi < 0.3 * axis.get_window_extent().width
+    assert figure.axes[0].get_ylabel() == "frequency (Hz)"
+    with pytest.raises(ValueError, match="`items`"):
+        plot_codes([], frame_rate=100.0)
+
+
+def test_marks_in_hz_do_not_crowd() -> None:
+    bands = np.geomspace(60, 7800, 80)
+    places, names = marks_hz(bands, apart=8)
+    assert set(names) < set(marks_hz(bands)[1])
+    assert min(np.diff(places)) >= 8
+    np.testing.assert_allclose(np.interp(places, np.arange(80), bands), [float(name) for name in names])
 
 
 def test_wrong_arguments_are_named() -> None:

@@ -20,11 +20,12 @@ import soundfile
 import torch
 from tiny_models import resnet, saved, spectrogram, tones
 
+from seqstride.canvas import marks_hz
 from seqstride.cli import main
 from seqstride.model import SequenceClassifier
 from seqstride.page import view_page
 from seqstride.plot_audio import plot_view
-from seqstride.view import View, marks_hz, view_recording
+from seqstride.view import View, view_recording
 
 WORDS = {"digit": ["0", "7"], "speaker": ["anna", "lucas", "<b>theo"]}
 
@@ -199,7 +200,7 @@ def test_the_picture_shows_the_view() -> None:
     view, _, _ = view_of(resnet("adastride"))
     figure = plot_view(view)
     wave, picture, strides, _ = figure.axes
-    assert figure.get_suptitle() == view.title
+    assert figure.get_suptitle() == f"{view.title}\n{len(view.times)} → {len(view.output_times)} frames"
     np.testing.assert_array_equal(wave.lines[0].get_xydata(), np.stack([view.sample_times, view.samples], 1))
     np.testing.assert_array_equal(picture.images[0].get_array(), view.spectrogram)
     np.testing.assert_allclose(picture.images[0].get_extent(), [-0.005, 0.605, -0.5, 11.5])

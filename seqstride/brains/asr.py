@@ -313,11 +313,11 @@ class CTCBrain(DownsamplingBrain):
                 stats.write_stats(file)
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
-        """`training.png`, the curves of the run, and `strides.png`, three items with what was written where."""
+        """`training.png`, the curves of the run, and `strides.png`: three items, what was said, what written where."""
         save_figure(plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]), folder / "training.png")
         dataset = datasets[self.hparams.score]
         names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
-        chosen = [names[round(share * (len(names) - 1))] for share in (0.1, 0.4, 0.7)]
+        chosen = list(dict.fromkeys(names[round(share * (len(names) - 1))] for share in (0.1, 0.4, 0.7)))
         items = [dataset.data[name] for name in chosen]
         batch = PaddedBatch([dataset[dataset.data_ids.index(name)] for name in chosen]).to(self.device)
         signal, relative = batch.signal
@@ -330,11 +330,15 @@ class CTCBrain(DownsamplingBrain):
         picture = plot_strides(
             x,
             encoded,
-            titles=[transcript.text for transcript in written],
+            titles=[
+                f"said: {' '.join(item[self.hparams.text].split())}\nwritten: {transcript.text}"
+                for item, transcript in zip(items, written, strict=True)
+            ],
             frame_rate=rate,
             feature_name=self.hparams.feature_name,
             value_name="value, normalised",
             marks=[[(token.text, token.time * rate) for token in transcript.tokens] for transcript in written],
+            bands_hz=self.bands_hz(items[0]),
         )
         save_figure(picture, folder / "strides.png")
 

@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -148,6 +149,10 @@ class DownsamplingBrain(ShownBrain):
     def frame_rate(self, item: dict[str, Any]) -> float:
         """Frames per second at the encoder's input, for an item of a manifest."""
         return float(self.modules["frontend"].frame_rate if "wav" in item else item["frame_rate"])
+
+    def bands_hz(self, item: dict[str, Any]) -> np.ndarray | None:
+        """Centres of the bands that the front end makes of an item of a manifest, Hz; None where it is features."""
+        return self.net("frontend").centres_hz().cpu().numpy() if "wav" in item else None
 
     def fit_normalisation(self, dataset: Any) -> None:
         """Fits `normalize` to the features of every item of the training part; every rank reads its share of them."""

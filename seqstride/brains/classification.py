@@ -163,6 +163,7 @@ class ClassificationBrain(DownsamplingBrain):
             frame_rate=self.frame_rate(items[0]),
             feature_name=self.hparams.feature_name,
             value_name="value, normalised",
+            bands_hz=self.bands_hz(items[0]),
         )
         save_figure(picture, folder / "strides.png")
 

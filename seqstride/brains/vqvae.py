@@ -243,7 +243,7 @@ class VQVAEBrain(DownsamplingBrain):
         save_figure(plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]), folder / "training.png")
         dataset = datasets[self.hparams.score]
         names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
-        chosen = [names[round(share * (len(names) - 1))] for share in (0.1, 0.5, 0.8)]
+        chosen = list(dict.fromkeys(names[round(share * (len(names) - 1))] for share in (0.1, 0.5, 0.8)))
         with torch.no_grad():
             x, lengths = self._front(PaddedBatch([dataset[dataset.data_ids.index(name)] for name in chosen]))
             prediction = self.reconstruct(x, lengths)
@@ -261,7 +261,9 @@ class VQVAEBrain(DownsamplingBrain):
             for item, (name, count) in enumerate(zip(chosen, prediction.encoded.lengths.tolist(), strict=True))
         ]
         spectrogram = self.net("frontend") if self.hparams.log_mel is None else self.hparams.log_mel
-        save_figure(plot_codes(items, frame_rate=spectrogram.frame_rate), folder / "units.png")
+        bands_hz = spectrogram.centres_hz().cpu().numpy()
+        picture = plot_codes(items, frame_rate=spectrogram.frame_rate, bands_hz=bands_hz)
+        save_figure(picture, folder / "units.png")
 
 
 def _can_be_probed(datasets: dict[str, Any], label: str, split: str) -> bool:
