@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from seqstride.errors import InputError
+from seqstride.errors import DownloadError, InputError
 from seqstride.whole_files import sync
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = N
         checksum: `"sha256:<hex>"` or `"md5:<hex>"` of the whole file; None takes what comes.
 
     Raises:
-        ConnectionError: the server refuses or the connection breaks.
+        DownloadError: the server refuses or the connection breaks.
         ValueError: the file has another checksum; what was downloaded is removed.
     """
     path = Path(path)
@@ -49,7 +49,7 @@ def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = N
         _receive(url, part)
     except (OSError, HTTPException) as error:
         kept = f"; {part.stat().st_size} bytes are kept, the next call goes on from there" if part.is_file() else ""
-        raise ConnectionError(f"{url} cannot be downloaded: {error}{kept}") from error
+        raise DownloadError(f"{url} cannot be downloaded: {error}{kept}") from error
     if checksum is not None:
         algorithm, expected = checksum.split(":")
         found = _digest(part, algorithm)
@@ -78,7 +78,7 @@ def download_archive(
 
     Raises:
         ValueError: the archive lacks `inner` or names files outside of itself, or see `download`.
-        ConnectionError: see `download`.
+        DownloadError: see `download`.
     """
     folder = Path(folder).absolute()
     if folder.exists() and any(folder.iterdir()):

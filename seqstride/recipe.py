@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -133,8 +133,8 @@ def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
 def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> str:
     """What a command line changes, as the YAML text that `merge_recipe` takes.
 
-    The values of keys that are texts in `train.yaml` are taken as they are; an empty one is null. All others are read
-    as YAML.
+    The values of keys that are texts in `train.yaml` are taken as they are; an empty one is null, or none at all where
+    one must be given. All others are read as YAML.
 
     Args:
         base: what `base_of` gives.
@@ -146,7 +146,8 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
     changes: dict[str, Any] = {}
     for key, value in options.items():
         if is_text(key, base):
-            changes[key] = quoted(value) if value else None
+            if value or tag_of(base[key]) != "!PLACEHOLDER":
+                changes[key] = quoted(value) if value else None
             continue
         origin = f"the command line: `--{key}` (={value!r})"
         tree = _read_yaml(f"{key}: {value}", origin)
@@ -193,6 +194,17 @@ def check_given(text: str, file: str | os.PathLike[str]) -> None:
             base = Path(file).with_name(BASE)
             comment = _comment_on(str(key), _read_text(base) if base.is_file() else text)
             raise InputError(f"`--{key}` must be given{f': {comment}' if comment else ''}")
+
+
+def check_parts(hparams: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Checks that a recipe has what a run cannot do without.
+
+    Raises:
+        InputError: a key is missing, or null.
+    """
+    for key in keys:
+        if hparams.get(key) is None:
+            raise InputError(f"`{key}` must be given in {BASE}, and must not be null")
 
 
 def _comment_on(key: str, text: str) -> str:
@@ -324,8 +336,13 @@ def _override(
                 _merge(tree[key], value, letters.get(key) or {}, base.get(key), base)
             else:
                 tree[key] = value
+        elif is_text(str(key), base):
+            tree[key] = _as_text(value, letters.get(key))
         else:
-            tree[key] = _as_text(value, letters.get(key)) if is_text(str(key), base) else value
+            made = str(tag_of(base.get(key)))
+            if made.startswith(("!new:", "!name:", "!apply:")) and value is not None and tag_of(value) is None:
+                raise InputError(f"{origin}: `{key}` (={value}) must be {made}, with arguments or another one")
+            tree[key] = value
 
 
 def _merge(

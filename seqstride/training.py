@@ -15,7 +15,7 @@ from seqstride.distributed import device_of_rank, leave_group, local_rank, ranks
 from seqstride.errors import InputError
 from seqstride.failures import log_errors_in
 from seqstride.options import read_command_line
-from seqstride.recipe import build_recipe, merge_recipe
+from seqstride.recipe import build_recipe, check_parts, merge_recipe
 from seqstride.results import versions, write_record
 from seqstride.screen import LOG_CONFIG, closing, opening, say, without_noise
 from seqstride.whole_files import whole_file
@@ -27,6 +27,12 @@ from speechbrain.utils.distributed import ddp_init_group, run_on_main  # noqa: E
 
 from seqstride.brains.base import DownsamplingBrain  # noqa: E402
 from seqstride.dataio import item_seconds  # noqa: E402
+
+NEEDED = (
+    *("recipe", "seed", "downsampler", "output_folder", "manifests", "score", "number_of_epochs", "lr", "complexity"),
+    *("modules", "opt_class", "epoch_counter", "checkpointer", "train_dataloader", "valid_dataloader", "train_logger"),
+)
+"""Keys that every recipe has."""
 
 
 @without_noise()
@@ -49,6 +55,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     run_opts = _join_group(run_opts)
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
+    check_parts(hparams, NEEDED)
     output = Path(hparams["output_folder"])
     log_errors_in(output)
     sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))

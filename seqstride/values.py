@@ -53,12 +53,15 @@ BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("stride_lr", "weight_decay", "mixup_alpha", "low_hz"), NOT_NEGATIVE),
     **dict.fromkeys(("penalty_weight", "commitment_weight", "complexity_weight", "complexity.weight"), NOT_NEGATIVE),
     **dict.fromkeys(("dropout", "intermediate", "validation_fraction"), SHARE),
+    **dict.fromkeys(("valid_share", "test_share"), Bounds(0, 1, low_belongs=False, high_belongs=False)),
     "crop": Bounds(0, 1, low_belongs=False),
     "window": Bounds(0, low_belongs=False, nullable=True),
     "sample_rate": Bounds(1, whole=True, nullable=True),
 }
 #: what may stand where the base has a list
 WORDS = {"strides": ("random",)}
+#: of which a value must be one
+CHOICES = {"complexity.kind": ("frames", "memory", "macs")}
 
 #: names of keys whose values are paths, whatever the base has there
 _PATH = re.compile(r"(^|_)(folder|file|path|root|dir|csv|manifest)$")
@@ -142,6 +145,8 @@ def _broken_rule(name: str, value: Any, model: Any) -> str | None:
     bounds = BOUNDS.get(name, BOUNDS.get(key))
     if bounds is not None and not isinstance(model, str | list | dict):
         return None if _within(value, bounds) else str(bounds)
+    if name in CHOICES:
+        return None if value in CHOICES[name] else f"one of {', '.join(CHOICES[name])}"
     if value is None or model is None:
         return None
     if isinstance(model, bool):

@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from seqstride.cli import main
-from seqstride.errors import FileError, InputError, MissingExtraError
+from seqstride.errors import DownloadError, FileError, InputError, MissingExtraError, made_as_asked
 from seqstride.failures import log_errors_in, run_command
 from seqstride.recipe import list_recipes, recipes_folder
 
@@ -36,7 +36,7 @@ def temporary(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("kind", [InputError, FileError, MissingExtraError])
+@pytest.mark.parametrize("kind", [InputError, FileError, MissingExtraError, DownloadError])
 def test_what_users_can_mend_is_one_line(
     kind: type[Exception], capsys: pytest.CaptureFixture[str], temporary: Path
 ) -> None:
@@ -183,3 +183,11 @@ def test_a_recipe_run_as_a_script_says_one_line(tmp_path: Path) -> None:
     assert done.stdout == ""
     assert "`widht` is not a key of train.yaml; near matches: width" in done.stderr.splitlines()[-1]
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("error", [TypeError("no such argument"), ValueError("too many"), OSError("not there")])
+def test_what_the_user_asked_for_and_is_refused_names_the_key(error: Exception) -> None:
+    with pytest.raises(InputError, match=f"`opt_class` cannot be used: {error}"), made_as_asked("opt_class"):
+        raise error
+    with pytest.raises(KeyError), made_as_asked("opt_class"):
+        raise KeyError

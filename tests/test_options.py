@@ -187,19 +187,32 @@ def test_every_recipe_takes_its_paths_literally() -> None:
         (VOWELS, "--test_only=yes", "`--test_only` (='yes') must have no value"),
         (VOWELS, "--log_config none", "`--log_config` (='none') must be a file"),
         (TABULAR, "--n_epochs 0", "`n_epochs` (=0) must be a whole number of at least 1"),
-        (TABULAR, "--test_share x", "`test_share` (='x') must be a number"),
+        (TABULAR, "--test_share x", "`test_share` (='x') must be a number above 0 and below 1"),
+        (TABULAR, "--test_share 7", "`test_share` (=7) must be a number above 0 and below 1"),
+        (TABULAR, "--model null", "`model` must be given in train.yaml, and must not be null"),
+        (VOWELS, "--modules null", "`modules` must be given in train.yaml, and must not be null"),
+        (VOWELS, "--complexity {kind: x}", "`complexity.kind` (='x') must be one of frames, memory, macs"),
+        (VOWELS, "--opt_class {betas: 3}", "must be !name:torch.optim.AdamW, with arguments or another one"),
+        (VOWELS, "--encoder {x: 3}", "cannot be built: "),
+        (VOWELS, "--downsampler maxx", "`key` (='maxx') must be one of strided, average"),
     ],
 )
 def test_wrong_values_are_one_line(
-    recipe: str, option: str, rule: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    recipe: str,
+    option: str,
+    rule: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     words = option.split(" ") if "{" not in option else option.split(" ", 1)
-    assert main(["train", f"recipes/{recipe}", "--output_folder", str(tmp_path / "out"), *words]) == 2
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", f"recipes/{recipe}", "--output_folder", "out", *words]) == 2
     line = capsys.readouterr().err
     assert line.count("\n") == 1
     assert line.startswith("seqstride: ")
     assert rule in line
-    assert not (tmp_path / "out").exists()
+    assert not list(tmp_path.glob("out/[!s]*"))
 
 
 def test_wrong_values_in_files_name_the_file(method: Path) -> None:
@@ -255,7 +268,9 @@ def test_help_is_shown_without_a_run(capsys: pytest.CaptureFixture[str]) -> None
     ("words", "parts"),
     [
         (["recipes/AN4/ASR/hparams/average.yaml"], ["`--data_folder` must be given: the folder that has etc/"]),
-        (["recipes/AudioFolder/classification/hparams/max.yaml"], ["`--data_folder` must be given: <label>/…, or"]),
+        (["recipes/AudioFolder/classification/hparams/max.yaml"], ["`--data_folder` must be given: "]),
+        (["recipes/AN4/ASR/hparams/average.yaml", "--data_folder="], ["`--data_folder` must be given: the folder"]),
+        (["recipes/Tabular/classification/hparams/max.yaml", "--output_folder="], ["`output_folder` must be given"]),
         (["recipes/Tabular/classification"], ["must be the file of a method", "hparams/<method>.yaml", "adastride"]),
         (["recipes/Tabular/classification/hparams"], ["must be the file of a method", "adastride"]),
         (["recipes/Tabular"], ["must be hparams/<method>.yaml of a recipe; it is a folder"]),
@@ -290,10 +305,10 @@ def test_a_comparison_follows_the_same_rules(tmp_path: Path, capsys: pytest.Capt
 
 
 def test_a_run_in_a_folder_with_an_odd_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The whole way: merged, built, trained, described, written."""
+    """The whole way: merged, built, trained on windows of features, described, written."""
     monkeypatch.chdir(tmp_path)
     name = "-run #2 <seed> {x} (1): *&%!'ü"
-    words = ["--device", "cpu", "--number_of_epochs", "1", "--width", "8", "--noprogressbar"]
+    words = ["--device", "cpu", "--number_of_epochs", "1", "--width", "8", "--window", "0.1", "--noprogressbar"]
     assert main(["train", f"recipes/{VOWELS}", *words, "--output_folder", name, "--feature_name", "001"]) == 0
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert json.loads((tmp_path / name / "model.json").read_text(encoding="utf-8"))["feature_name"] == "001"

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
-from seqstride.errors import InputError, MissingExtraError
+from seqstride.errors import InputError, MissingExtraError, made_as_asked
 from seqstride.lengths import absolute_lengths
 from seqstride.plot import plot_strides, plot_training
 from seqstride.units import BLANK, SPACE, Units, frames_needed, greedy_decode
@@ -98,7 +98,8 @@ class CTCBrain(DownsamplingBrain):
             mark = SPACE if self.units.kind == "words" else ""  # SpeechBrain takes these for the starts of words
             names = ["<blank>", *(mark + name for name in self.units.names)]
             try:
-                self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
+                with made_as_asked("beam_search"):
+                    self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
             except ImportError as error:
                 raise MissingExtraError(
                     f'`beam_search` with an n-gram model needs kenlm and pygtrie: pip install "seqstride[lm]" ({error})'
@@ -127,9 +128,10 @@ class CTCBrain(DownsamplingBrain):
         hparams["modules"]["output"] = nn.Linear(hparams["modules"]["encoder"].out_channels, len(units))
         hparams["checkpointer"].add_recoverable("output", hparams["modules"]["output"])
         if hparams["dynamic_batching"] is not None:
-            batches = DynamicBatchSampler(
-                datasets["train"], length_func=item_seconds, seed=hparams["seed"], **hparams["dynamic_batching"]
-            )
+            with made_as_asked("dynamic_batching"):
+                batches = DynamicBatchSampler(
+                    datasets["train"], length_func=item_seconds, seed=hparams["seed"], **hparams["dynamic_batching"]
+                )
             others = {key: value for key, value in hparams["train_dataloader"].items() if key not in OF_FIXED_BATCHES}
             hparams["train_batches"], hparams["train_dataloader"] = batches, {**others, "batch_sampler": batches}
         return datasets

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import seqstride as ss
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
-from seqstride.errors import InputError
+from seqstride.errors import InputError, made_as_asked
 from seqstride.lengths import absolute_lengths, length_mask, zero_padding
 from seqstride.screen import in_percent
 
@@ -158,7 +158,7 @@ class DownsamplingBrain(ShownBrain):
         """Fits `normalize` to the features of every item of the training part; every rank reads its share of them."""
         shared = range(rank(), len(dataset), ranks())
         bar = self.new_bar("statistics of the features", shared)
-        with dataset.output_keys_as(["signal"]):
+        with dataset.output_keys_as(["signal"]), made_as_asked("normalize"):
             self.modules["normalize"].fit(self._item_features(dataset[index]["signal"]) for index in bar)
 
     def _item_features(self, signal: Tensor) -> Tensor:
@@ -204,7 +204,8 @@ class DownsamplingBrain(ShownBrain):
             count = len(loader_kwargs.get("sampler") or loader_kwargs["batch_sampler"])
             if count <= ranks():
                 raise InputError(f"the training part must give more than {ranks()} processes something; it has {count}")
-        return super().make_dataloader(dataset, stage, ckpt_prefix, **loader_kwargs)
+        with made_as_asked("train_dataloader" if stage == sb.Stage.TRAIN else "valid_dataloader"):
+            return super().make_dataloader(dataset, stage, ckpt_prefix, **loader_kwargs)
 
     # Optimisation
 
@@ -220,7 +221,8 @@ class DownsamplingBrain(ShownBrain):
         )
         for group in groups:
             group["initial_lr"] = group["lr"]
-        self.optimizer = self.opt_class(groups)
+        with made_as_asked("opt_class"):
+            self.optimizer = self.opt_class(groups)
         self.optimizers_dict = {"opt_class": self.optimizer}
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("optimizer", self.optimizer)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.encoders.heads import Heads
+from seqstride.errors import made_as_asked
 from seqstride.lengths import absolute_lengths
 from seqstride.mixup import mixup
 from seqstride.model import describe, save_model
@@ -60,7 +61,10 @@ class ClassificationBrain(DownsamplingBrain):
             hparams["manifests"], hparams["labels"], hparams["sample_rate"], hparams["data_root"]
         )
         hparams["classes"] = classes
-        heads = {label: hparams["classifier"](classes=len(names)) for label, names in classes.items()}
+        item = next(iter(datasets["train"].data.values()))
+        hparams["signal_rate"] = hparams["sample_rate"] if "wav" in item else item["frame_rate"]
+        with made_as_asked("classifier"):
+            heads = {label: hparams["classifier"](classes=len(names)) for label, names in classes.items()}
         hparams["modules"]["classifier"] = Heads(heads)
         hparams["checkpointer"].add_recoverable("classifier", hparams["modules"]["classifier"])
         return datasets
@@ -77,7 +81,7 @@ class ClassificationBrain(DownsamplingBrain):
         targets = torch.cat(one_hot, dim=1).float()
         training, owners = stage == sb.Stage.TRAIN, None
         if self.hparams.window is not None:
-            size = round(self.hparams.window * self.hparams.sample_rate)
+            size = max(1, round(self.hparams.window * self.hparams.signal_rate))
             if training:
                 signal, lengths = random_windows(signal, lengths, size)
             else:

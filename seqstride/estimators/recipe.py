@@ -25,7 +25,7 @@ from seqstride.estimators.labelling import one_of_every
 from seqstride.estimators.network import resolve_device
 from seqstride.failures import log_errors_in
 from seqstride.options import read_command_line
-from seqstride.recipe import build_recipe, merge_recipe
+from seqstride.recipe import build_recipe, check_parts, merge_recipe
 from seqstride.results import versions, write_record
 from seqstride.screen import LOG_CONFIG, closing, command_line, opening, say, without_noise
 from seqstride.whole_files import save_figure, whole_file
@@ -61,6 +61,7 @@ def run_estimator(argv: Sequence[str]) -> None:
     device = resolve_device(run_opts.device or "auto")
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
+    check_parts(hparams, ("recipe", "seed", "fold", "downsampler", "output_folder", "data", "score", "model"))
     output = Path(hparams["output_folder"])
     log_errors_in(output)
     output.mkdir(parents=True, exist_ok=True)
