@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
 """For SpeechBrain's `create_experiment_directory`."""
 FILES = {
-    "results": ("results.json",),
-    "model": ("model.json", "model.ckpt", "model.joblib"),
+    "results": ("results.json", "table.md", "runs.json", "report.md"),
+    "model": ("model.json", "model.ckpt", "model.joblib", "model.zip", "series.json"),
     "pictures": ("*.png",),
     "details": ("predictions.csv", "wer.txt", "cer.txt"),
     "log": ("log.txt", "train_log.txt"),
@@ -187,6 +187,12 @@ def closing(record: Record, folder: Path, command: str) -> str:
         several = record.get("averaged_epochs", 1)
         mean = f"mean of the best {several}, first of them " if several > 1 else ""
         lines.append(f"{'epoch':<9} {mean}{record['epoch']} of {record['epochs']}, chosen on the validation part")
+    return "\n".join([*lines, where(folder, command)])
+
+
+def where(folder: Path, command: str) -> str:
+    """Where everything lies that a command left in a folder, and what can be done next."""
+    lines = []
     for what, patterns in FILES.items():
         found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
         if found:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 from seqstride.errors import InputError
+from seqstride.screen import command_line, where
 
 SERIES_HELP = """\
 Fits a classifier to the time series of one file, labels those of another, and reports how well that went:
@@ -75,7 +77,10 @@ def _fit_series(arguments: argparse.Namespace) -> None:
     if arguments.epochs is not None:
         classifier.set_params(n_epochs=arguments.epochs)
     columns = Columns(arguments.label, arguments.series, arguments.time)
-    print(fit_series(arguments.train, arguments.test, arguments.output, classifier, columns))
+    print(fit_series(arguments.train, arguments.test, arguments.output, classifier, columns), end="\n\n")
+    folder = Path(arguments.output)
+    again = command_line("predict-series", arguments.test, "--model", folder, "-o", folder / "again.csv")
+    print(where(folder, again))
 
 
 def _predict_series(arguments: argparse.Namespace) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -98,7 +99,14 @@ def test_labels_probabilities_a_report_a_picture_and_the_estimator_come_out(
         assert sum(shares.values()) == pytest.approx(1, abs=1e-5)
         assert max(shares, key=shares.__getitem__) == row["predicted"]
     report = (out / "report.md").read_text(encoding="utf-8")
-    assert report == capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert printed.startswith(f"{report}\n")
+    lines = dict(line.split(maxsplit=1) for line in printed.removeprefix(f"{report}\n").splitlines())
+    assert lines["results"] == str(out / "report.md")
+    assert lines["model"].split() == [str(out / "model.zip"), str(out / "series.json")]
+    assert lines["pictures"] == str(out / "strides.png")
+    assert main(shlex.split(lines["next"])[1:]) == 0
+    assert (out / "again.csv").read_text() == (out / "predictions.csv").read_text()
     assert f"**{100 * np.mean(right):.1f} % of 24 series are labelled right.**" in report
     assert "| fast | 12 | " in report
     assert "Method `adastride`, strides 2, 1.5 input frames per output frame, seed 1." in report
