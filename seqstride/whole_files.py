@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import re
 import secrets
 import stat
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -18,6 +21,11 @@ _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
 # Parts of what torch's writer says, a RuntimeError whatever the reason was.
 _TORCH_WRITER = ("inline_container", "iostream error", "Parent directory")
+
+# What matplotlib says of every single letter that its font does not have, and of scripts that it cannot set.
+_NO_LETTERS = re.compile(r"Glyph \d+ .*missing from|Matplotlib currently does not support .* natively")
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -56,7 +64,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a matplotlib figure in the format that the file's ending names.
+    """Writes a matplotlib figure in the format that the file's ending names; of letters that its font lacks it tells once.
 
     Raises:
         InputError: no picture has this ending.
@@ -66,8 +74,14 @@ def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
     ending = Path(path).suffix[1:].lower()
     if ending not in known:
         raise InputError(f"{os.fspath(path)!r} must end as a picture does: {', '.join(f'.{name}' for name in known)}")
-    with whole_file(path) as part:
+    with whole_file(path) as part, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
         figure.savefig(part, format=ending)
+    others = [warning for warning in caught if not _NO_LETTERS.match(str(warning.message))]
+    if len(others) < len(caught):
+        logger.warning("%s: the font of the pictures lacks letters, and boxes stand for them", os.fspath(path))
+    for warning in others:
+        warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def is_write_error(error: BaseException, path: Path) -> bool:

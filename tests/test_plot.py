@@ -16,6 +16,7 @@ import seqstride as ss
 from seqstride.canvas import marks_hz
 from seqstride.plot import plot_series, plot_strides, plot_training
 from seqstride.plot_codes import Reconstruction, plot_codes
+from seqstride.whole_files import save_figure
 
 
 def encode(key: str = "adastride") -> tuple[torch.Tensor, object]:
@@ -196,6 +197,16 @@ def test_wrong_arguments_are_named() -> None:
         plot_strides(x, encoded, titles=["a"])
     with pytest.raises(ValueError, match="`epochs`"):
         plot_training([])
+
+
+def test_letters_that_a_font_lacks_are_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    x, encoded = encode()
+    for title, lines in (("नमस्ते दुनिया", 1), ("Weißenburg", 0)):
+        caplog.clear()
+        save_figure(plot_strides(x, encoded, titles=[title] * 3), tmp_path / "strides.png")
+        found = [record.getMessage() for record in caplog.records if record.name.startswith("seqstride")]
+        assert len(found) == lines
+        assert all(text.endswith("the font of the pictures lacks letters, and boxes stand for them") for text in found)
 
 
 def test_no_global_state_is_touched() -> None:
