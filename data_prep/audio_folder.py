@@ -149,7 +149,9 @@ def _check_folders(classes: list[Path], labels: set[str], save_folder: Path) -> 
         else:
             endings = Counter(file.suffix or "no extension" for file in files_below(folder))
             files = ", ".join(f"{number} {ending}" for ending, number in endings.items())
-            reason = f"none of its files is one by its extension ({files})" if files else "it is empty"
+            reason = (
+                f"none of its files is one by its extension ({files})" if files else "it is empty, hidden files aside"
+            )
         raise InputError(f"class folder {os.fspath(folder)!r} must have a recording; {reason}")
 
 

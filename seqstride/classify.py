@@ -31,7 +31,7 @@ def classify_files(
 
     Args:
         model: one that reads recordings.
-        recordings: in any format that soundfile reads, at any rate.
+        recordings: in any format that `seqstride.decoding` reads, at any rate.
         batch_seconds: recordings are put together up to this duration, padding included; a longer one stands alone.
             Results do not depend on it, up to rounding.
 

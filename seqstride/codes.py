@@ -230,7 +230,7 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
     """The codes of each recording, in order; of those that cannot be read the error.
 
     Args:
-        recordings: in any format that soundfile reads, at any rate; one of them is in memory at a time.
+        recordings: in any format that `seqstride.decoding` reads, at any rate; one of them is in memory at a time.
     """
     device = next(model.parameters()).device
     for recording in recordings:

@@ -233,7 +233,7 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
 
     Args:
         sample_rate: Hz, of the result; the file is resampled where it has another.
-        path: any file that soundfile reads; channels are averaged.
+        path: any file that `seqstride.decoding` reads; channels are averaged.
         start, stop: first sample and the one behind the last, in samples of the file.
 
     Returns:

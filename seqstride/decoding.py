@@ -168,7 +168,8 @@ def _check_log(path: str | os.PathLike[str], audio: Any) -> None:
     for length, held in _HELD.findall(log):
         if int(held) < int(length) < _STREAMED:
             raise InputError(f"cut short: it holds {held} of {length} bytes of samples")
-    promised = max(map(int, _FRAMES.findall(log)), default=0)
+    frames = _FRAMES.search(log) if audio.format in ("AVR", "MPC2K", "RF64") else None
+    promised = int(frames[1]) if frames else 0
     if audio.frames < promised < _STREAMED:
         raise InputError(f"cut short: it holds {audio.frames} of {promised} samples")
     if "Seems to be a truncated file" in log:
@@ -184,17 +185,21 @@ def _decoded(path: Path) -> Sound:
     advice = f"convert it, such as with `ffmpeg -i old.{ending} new.wav`"
     try:
         from torchcodec.decoders import AudioDecoder
-    except (ImportError, OSError, RuntimeError) as error:  # RuntimeError: FFmpeg's libraries are missing
-        raise InputError(
-            f"{ending} needs torchcodec, which {'is not installed' if isinstance(error, ImportError) else 'fails'} "
-            f"(pip install 'seqstride[codecs]', and FFmpeg's libraries); or {advice}"
-        ) from error
-    try:
+
         with path.open("rb") as file:  # not the name, which FFmpeg might take for an address
             decoder = AudioDecoder(file)
             samples = decoder.get_all_samples()
+    except ImportError as error:
+        raise InputError(
+            f"{ending} needs torchcodec, which is not installed (pip install 'seqstride[codecs]', and FFmpeg's "
+            f"libraries); or {advice}"
+        ) from error
     except (RuntimeError, ValueError) as error:
         reason = str(error).strip().split("\n")[0].rpartition(".cpp:")[2].rpartition(", ")[2]
+        if "libtorchcodec" in reason:
+            raise InputError(
+                f"{ending} needs FFmpeg's libraries, which torchcodec does not find; or {advice}"
+            ) from error
         raise InputError(f"torchcodec cannot decode it ({reason}); {advice}") from error
     promised = decoder.metadata.duration_seconds
     end = samples.pts_seconds + samples.duration_seconds

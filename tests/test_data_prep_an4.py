@@ -78,6 +78,13 @@ def test_both_forms_of_the_audio_sample_by_sample(kind: str, tmp_path: Path) -> 
             assert item["words"] == WORDS[name.split("-")[0]]
 
 
+def test_audio_that_was_cut_is_named(tmp_path: Path) -> None:
+    file = release(tmp_path / "an4", "sph") / "wav" / "an4_clstk" / "mabc" / "an1-mabc-b.sph"
+    file.write_bytes(file.read_bytes()[:-1000])
+    with pytest.raises(ValueError, match=r"1 are not:\n  .*an1-mabc-b\.sph: cut short: it holds 3503 of 4003 samples"):
+        prepare_an4(tmp_path / "an4", tmp_path / "out", source="audio", valid_speakers=1)
+
+
 def test_the_choice_of_speakers_follows_the_seed(tmp_path: Path) -> None:
     source = release(tmp_path / "an4", "mfc")
     chosen = []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import struct
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -260,12 +262,25 @@ def test_what_ends_before_its_header_says_is_cut(kind: str, share: float, tmp_pa
 
 
 def test_what_only_torchcodec_reads_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "torchcodec", None)
+    monkeypatch.setitem(sys.modules, "torchcodec", None)
+    monkeypatch.delitem(sys.modules, "torchcodec.decoders", raising=False)
     (tmp_path / "a.M4A").write_bytes(b"\0\0\0\x20ftypM4A ")
     with pytest.raises(ValueError, match=r"m4a needs torchcodec, which is not installed") as error:
         load_audio(RATE, tmp_path / "a.M4A")
     for advice in ("pip install 'seqstride[codecs]'", "ffmpeg -i old.m4a new.wav"):
         assert advice in str(error.value)
+
+
+def test_missing_libraries_of_ffmpeg_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(file: object) -> None:
+        raise RuntimeError("Could not load libtorchcodec. Likely causes:\n 1. FFmpeg is not properly installed …")
+
+    monkeypatch.setitem(sys.modules, "torchcodec", ModuleType("torchcodec"))
+    monkeypatch.setitem(sys.modules, "torchcodec.decoders", ModuleType("torchcodec.decoders"))
+    monkeypatch.setattr(sys.modules["torchcodec.decoders"], "AudioDecoder", fails, raising=False)
+    (tmp_path / "a.aac").write_bytes(b"no sound")
+    with pytest.raises(ValueError, match="aac needs FFmpeg's libraries, which torchcodec does not find; or convert it"):
+        load_audio(RATE, tmp_path / "a.aac")
 
 
 def test_a_container_is_known_by_its_content(tmp_path: Path) -> None:

@@ -153,7 +153,7 @@ def test_a_class_that_cannot_be_read_is_named_with_the_way_out(layout: str, bad_
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ([], "it is empty"),
+        ([], "it is empty, hidden files aside"),
         (["a.txt", "b.txt", "u.wav~", ".hidden.wav"], "none of its files is one by its extension (2 .txt, 1 .wav~)"),
         (["deep/down/notes"], "none of its files is one by its extension (1 no extension)"),
     ],
