@@ -229,6 +229,8 @@ def test_folders_that_hold_no_fitted_series_are_named(
 ) -> None:
     words = ["predict-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
     assert "must be the folder of `seqstride fit-series`; there is no model.zip" in run(capsys, *words, code=2)
+    (tmp_path / "model.json").write_text("{}")
+    assert "its model.json is for `classify`, `transcribe` or `units`" in run(capsys, *words, code=2)
     (tmp_path / "model.zip").write_bytes((fitted / "mine" / "model.zip").read_bytes())
     assert "there is no series.json" in run(capsys, *words, code=2)
     said = (fitted / "mine" / "series.json").read_text()

@@ -292,10 +292,16 @@ def test_channels_are_found_by_their_names(tmp_path: Path) -> None:
         ("series,x,z\ns,1,2\ns,3,4\n", "it lacks y; it also has z"),
         ("series,x\ns,1\ns,3\n", "it lacks y"),
         ("series,x,y,note\ns,1,2,3\ns,3,4,5\n", "it also has note"),
-        ("x,y\n1,2\n", "must have the channels of the file that was fitted, x, y; it has value"),
+        ("id,x,y\n7,1,2\n7,3,4\n", "must have a row for every frame, as the file that was fitted: there is no column"),
     ):
         with pytest.raises(InputError, match=message):
             read(tmp_path, content, like=like)
+
+
+def test_an_id_of_another_name_does_not_make_rows_of_frames(tmp_path: Path) -> None:
+    like = read(tmp_path, "series,x\ns,1\ns,3\n").layout
+    with pytest.raises(InputError, match="must have a row for every frame, as the file that was fitted"):
+        read(tmp_path, "id,x\n7,1\n7,3\n", like=like)
 
 
 def test_single_frames_of_the_second_file_are_frames_where_those_of_the_first_are(tmp_path: Path) -> None:

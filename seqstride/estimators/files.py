@@ -15,6 +15,7 @@ import numpy as np
 from seqstride.errors import InputError
 from seqstride.estimators.times import times_of
 from seqstride.estimators.ts_files import read_ts
+from seqstride.nearest import near_paths
 from seqstride.table_files import Table, listed, numbers_of, read_table, texts_of
 
 logger = logging.getLogger(__name__)
@@ -86,7 +87,7 @@ def read_series(
     if path.suffix.lower() not in ENDINGS:
         raise InputError(f"{os.fspath(path)!r} must be a file of series: {', '.join(ENDINGS)}")
     if not path.is_file():
-        raise InputError(f"there is no file {os.fspath(path)!r}")
+        raise InputError(f"there is no file {os.fspath(path)!r}{near_paths(path)}")
     if len(set(columns)) < len(columns):
         raise InputError(f"`columns` (={tuple(columns)}) must have another name each")
     if path.suffix.lower() == ".ts":
@@ -97,19 +98,24 @@ def read_series(
             raise InputError(f"{os.fspath(path)!r} must have labels")
     else:
         table = read_table(path, columns)
-        _check_columns(table, columns)
+        _check_columns(table, columns, like)
         if labelled and columns.label not in table.names:
             raise InputError(f"{table.file} must have labels (`--label`): {_nearest(table, columns.label)}")
         found = _from_table(table, columns, like)
     return found if like is None else _matched(found, like, os.fspath(path))
 
 
-def _check_columns(table: Table, columns: Columns) -> None:
+def _check_columns(table: Table, columns: Columns, like: Layout | None) -> None:
     usual = Columns()
     for field in ("series", "time"):
         name = getattr(columns, field)
         if name != getattr(usual, field) and name not in table.names:
             raise InputError(f"{table.file} must have the column `{name}` of `--{field}`: {_nearest(table, name)}")
+    if like is not None and like.kind == FRAMES and columns.series not in table.names:
+        raise InputError(
+            f"{table.file} must have a row for every frame, as the file that was fitted: "
+            f"{_nearest(table, columns.series)}"
+        )
     if columns.time in table.names and columns.series not in table.names:
         raise InputError(
             f"{table.file} must have a column of ids beside `{columns.time}`, the series that each frame belongs to: "
@@ -119,7 +125,7 @@ def _check_columns(table: Table, columns: Columns) -> None:
 
 def _nearest(table: Table, name: str) -> str:
     """That a table has no such column, but which."""
-    near = difflib.get_close_matches(name.lower(), [other.lower() for other in table.names], 1)
+    near = difflib.get_close_matches(name.lower(), [other.lower() for other in table.names], 1, cutoff=0.7)
     hint = [other for other in table.names if near and other.lower() == near[0]]
     return f"there is no column `{name}`{f', but `{hint[0]}`' if hint else ''}; it has {listed(table.names)}"
 

@@ -164,8 +164,10 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
 
     for name in (MODEL, LAYOUT):
         if not (folder / name).is_file():
+            other = "; its model.json is for `classify`, `transcribe` or `units`"
             raise InputError(
                 f"`model` (={os.fspath(folder)!r}) must be the folder of `seqstride fit-series`; there is no {name}"
+                f"{other if (folder / 'model.json').is_file() else ''}"
             )
     try:
         content = read_json(folder / LAYOUT)
