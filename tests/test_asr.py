@@ -725,8 +725,8 @@ def test_what_is_wrong_is_one_line(
     search = "!name:speechbrain.decoders.ctc.CTCBeamSearcher {kenlm_model_path: words.arpa}"
     for overrides, message in (
         ({"selection": "accuracy"}, "`selection` (='accuracy') must be 'WER' or 'CER'"),
-        ({"average": 0}, "`average` (=0) must be at least 1"),
-        ({"intermediate": 1}, "`intermediate` (=1) must be at least 0 and below 1"),
+        ({"average": 0}, "`average` (=0) must be a whole number of at least 1"),
+        ({"intermediate": 1}, "`intermediate` (=1) must be a number of at least 0 and below 1"),
         ({"units": "phones"}, "`kind` (='phones') must be one of chars, words, pieces"),
         ({"text": "sentence"}, "`text` (='sentence') must be a key of every item with words; train: "),
         ({"beam_search": search}, "`beam_search` with an n-gram model needs kenlm and pygtrie"),

@@ -394,7 +394,7 @@ class DownsamplingBrain(ShownBrain):
 def _numbered(name: str, strides: list[float]) -> dict[str, float]:
     """One number per block: loggers such as TensorBoard's take nothing else."""
     return {
-        f"{name}_{block}": int(stride) if stride.is_integer() else round(stride, 3)
+        f"{name}_{block}": int(stride) if float(stride).is_integer() else round(stride, 3)
         for block, stride in enumerate(strides, 1)
     }
 
