@@ -64,7 +64,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a matplotlib figure in the format that the file's ending names; of letters that its font lacks it tells once.
+    """Writes a figure in the format that the file's ending names; of letters that its font lacks it tells once.
 
     Raises:
         InputError: no picture has this ending.
