@@ -154,7 +154,8 @@ def _costs(model: Any, rows: Any) -> dict[str, Any]:
     if not _is_ours(model):
         return {"epochs": 1, "parameters": None, "macs": None, "initial_strides": [], "strides": []}
     network = model.model_.network
-    frames = [len(cell) if hasattr(cell, "__len__") else rows.shape[1] for cell in rows.iloc[:, 0]]
+    # the longest channel of a series, or the columns of a table
+    frames = [max(len(cell) if hasattr(cell, "__len__") else len(row) for cell in row) for row in rows.to_numpy()]
     mean_length = max(1, round(sum(frames) / len(frames)))
     return {
         "epochs": len(model.history_),

@@ -90,8 +90,9 @@ def _strides(name: str, value: Any) -> str | list[float]:
     """A whole stride stays an integer, for the layers that take no other."""
     if isinstance(value, str) and value == "random":
         return str(value)
-    rule = f"`{name}` (={value!r}) must list a number of at least 1 for every block, or be 'random'"
     entries = _entries(value)
+    shown = entries if isinstance(value, np.ndarray) else value
+    rule = f"`{name}` (={shown!r}) must list a number of at least 1 for every block, or be 'random'"
     if not entries:
         raise InputError(rule)
     for entry in entries:
