@@ -112,7 +112,7 @@ SHARES = ["dropout", "validation_fraction", "crop"]
         *(("channels", value) for value in (True, 0, -4, 8.0, NAN, "many", None, [8, True], [8, 8.5], np.ones((2, 2)))),
         *(
             ("strides", value)
-            for value in (2, True, [2, True], [2, NAN], [2, 0.5], [], "two", [2, "2"], np.ones((1, 1)))
+            for value in (2, True, [2, True], [2, NAN], [2, 0.5], [], "two", [2, "2"], np.ones((2, 2)))
         ),
         *(("downsampler", value) for value in ("magic", None, 3, ["average"])),
         *(("downsampler_options", value) for value in (3, "smooth", {"smoothnes": 3})),

@@ -66,9 +66,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         class_weight: weights of the classes in the loss, label → weight; "balanced": inverse to their numbers.
         warm_start: whether `fit` goes on from the weights of the last one. `set_params` forgets them, as it does with
             every estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
-        n_threads: CPU threads of `fit` and of predictions, while they run. Networks of this size gain little from more
-            than one and lose much where others use the cores, too: on two busy cores a fit to BasicMotions took 4 s of
-            CPU time with one, and 33 s with two.
+        n_threads: CPU threads of `fit` and of predictions, while they run. Networks of this size lose by more than one:
+            20 epochs on BasicMotions took 3.8 s with one thread and 5.1 s with two on two free cores (8.9 s of CPU
+            time), and 9 s and more than 60 s on cores that others used, too.
         device: of torch, such as "cuda"; "auto": a GPU where there is one. A fitted estimator lies on the CPU.
         random_state: seed.
         verbose: whether to show a progress bar.
