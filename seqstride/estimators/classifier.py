@@ -11,11 +11,9 @@ from sktime.classification.base import BaseClassifier
 from torch import nn
 
 from seqstride.errors import InputError
-from seqstride.estimators.cpu_threads import cpu_threads
 from seqstride.estimators.labels import check_labels, class_weights
 from seqstride.estimators.network import resolve_device
 from seqstride.estimators.series import SeriesEstimator
-from seqstride.estimators.settings import integer
 
 
 class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
@@ -183,7 +181,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             X: series, in any of sktime's panel types.
         """
         model = self._network()
-        with cpu_threads(integer("n_threads", self.n_threads)):
+        with self._cpu_threads():
             items = self._items(self._check_convert_X_for_predict(X))
             return model.embed(items, resolve_device(self.device)).numpy()
 

@@ -14,8 +14,12 @@ _ONE_AT_A_TIME = Lock()
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Inside, this thread computes with `count` CPU threads; other threads, and this one afterwards, as before."""
-    before = torch.get_num_threads()
+    """Inside, this thread computes with `count` CPU threads; other threads, and this one afterwards, as before.
+
+    It should be entered before a thread's first work with torch, which decides what is "before" for it.
+    """
+    with _ONE_AT_A_TIME:
+        before = torch.get_num_threads()
     _set(count)
     try:
         yield

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class SeriesEstimator(BasePanelMixin):
         """
         if y is None:
             raise InputError("`y` (=None) must have a label or a value for every series")
-        with unchanged_on_failure(self) as before:
+        with unchanged_on_failure(self) as before, self._cpu_threads():
             warn_of_other_order(X, y)
             y = self._check_targets(y)
             # sktime's `fit` forgets everything but hyperparameters and what has two underscores in its name
@@ -97,27 +98,26 @@ class SeriesEstimator(BasePanelMixin):
             shown = ", ".join(self.channel_names_) or "no channels"
             raise InputError(f"`X` (with {shown}) must have channels, whose names all differ")
         generator = own_generator(self.random_state)
-        with cpu_threads(settings.n_threads):
-            items = self._items(frames)
-            if earlier is None:
-                norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
-                norm.fit(items)
-                model = Model(norm, settings.network(norm.groups, targets.shape[1], generator))
-            else:
-                # a copy, so that a training that fails leaves the earlier weights
-                model = copy.deepcopy(earlier["model_"])
-            self.initial_strides_ = strides(model.network)
-            self.history_ = train(
-                model.network,
-                model.prepare(items),
-                targets,
-                settings,
-                classes=classes,
-                generator=generator,
-                weight=weight,
-                device=device,
-                verbose=self.verbose,
-            )
+        items = self._items(frames)
+        if earlier is None:
+            norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
+            norm.fit(items)
+            model = Model(norm, settings.network(norm.groups, targets.shape[1], generator))
+        else:
+            # a copy, so that a training that fails leaves the earlier weights
+            model = copy.deepcopy(earlier["model_"])
+        self.initial_strides_ = strides(model.network)
+        self.history_ = train(
+            model.network,
+            model.prepare(items),
+            targets,
+            settings,
+            classes=classes,
+            generator=generator,
+            weight=weight,
+            device=device,
+            verbose=self.verbose,
+        )
         self.model_ = model
         self.strides_ = strides(model.network)
 
@@ -154,9 +154,12 @@ class SeriesEstimator(BasePanelMixin):
             arrays.append(values)
         return arrays
 
+    def _cpu_threads(self) -> AbstractContextManager[None]:
+        return cpu_threads(integer("n_threads", self.n_threads))
+
     def _outputs(self, frames: Sequence[Any]) -> Tensor:
         """What the network says about every series: (N, K)."""
-        with cpu_threads(integer("n_threads", self.n_threads)):
+        with self._cpu_threads():
             return self.model_.predict(self._items(frames), resolve_device(self.device))
 
     def _network(self) -> Model:
@@ -178,7 +181,7 @@ class SeriesEstimator(BasePanelMixin):
             strides, `.times()` (N, L) the input frames that the output frames stand for.
         """
         model = self._network()
-        with cpu_threads(integer("n_threads", self.n_threads)):
+        with self._cpu_threads():
             return model.encode(self._items(self._check_convert_X_for_predict(X)))
 
     def plot_strides(self, X: Any, *, titles: Sequence[str] | None = None, frame_rate: float | None = None) -> Figure:

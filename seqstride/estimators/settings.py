@@ -148,7 +148,6 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
     "complexity_weight": _rate,
     "validation_fraction": _share,
     "patience": integer,
-    "n_threads": integer,
 }
 
 
@@ -171,7 +170,6 @@ class Settings:
     complexity_weight: float
     validation_fraction: float
     patience: int
-    n_threads: int
     input_kernel_size: int = 1
     pool: str = "mean"
     crop: float = 1.0

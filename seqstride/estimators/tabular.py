@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -212,14 +213,14 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         Raises:
             ValueError: arguments or data are wrong; the message names them.
         """
-        with unchanged_on_failure(self) as before:
+        with unchanged_on_failure(self) as before, self._cpu_threads():
+            warn_of_other_order(X, y)
             self._train(X, y, before if self.warm_start and "model_" in before else None)
         return self
 
     def _train(self, X: Any, y: Any, earlier: Mapping[str, Any] | None) -> None:
         settings, device, generator = Settings.of(self), resolve_device(self.device), own_generator(self.random_state)
         _check_columns(X)
-        warn_of_other_order(X, y)
         y = None if y is None else check_labels(y)  # scikit-learn has words of its own for None
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", reset=earlier is None)
         check_classification_targets(y)
@@ -232,37 +233,36 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         targets = nn.functional.one_hot(torch.from_numpy(indices), len(self.classes_)).float()
         weight = class_weights(self.class_weight, self.classes_, y)
         items = _items(X)
-        with cpu_threads(settings.n_threads):
-            if earlier is None:
-                norm = RowNorm(X.shape[1], self.column_order)
-                norm.fit(items)
-                with DrawnFrom(generator):
-                    embedding = ColumnEmbedding(X.shape[1], settings.channels[0])
-                network = settings.network([settings.channels[0]], len(self.classes_), generator, embedding)
-                model = Model(norm, network)
-            else:
-                # a copy, so that a training that fails leaves the earlier weights
-                model = copy.deepcopy(earlier["model_"])
-            self.initial_strides_ = strides(model.network)
-            self.history_ = train(
-                model.network,
-                model.prepare(items),
-                targets,
-                settings,
-                classes=True,
-                generator=generator,
-                weight=weight,
-                device=device,
-                verbose=self.verbose,
-            )
+        if earlier is None:
+            norm = RowNorm(X.shape[1], self.column_order)
+            norm.fit(items)
+            with DrawnFrom(generator):
+                embedding = ColumnEmbedding(X.shape[1], settings.channels[0])
+            network = settings.network([settings.channels[0]], len(self.classes_), generator, embedding)
+            model = Model(norm, network)
+        else:
+            # a copy, so that a training that fails leaves the earlier weights
+            model = copy.deepcopy(earlier["model_"])
+        self.initial_strides_ = strides(model.network)
+        self.history_ = train(
+            model.network,
+            model.prepare(items),
+            targets,
+            settings,
+            classes=True,
+            generator=generator,
+            weight=weight,
+            device=device,
+            verbose=self.verbose,
+        )
         self.model_ = model
         self.strides_ = strides(model.network)
         self.column_order_ = model.norm.positions.numpy()  # type: ignore[operator]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Probabilities (N, K) of the classes, in the order of `classes_`."""
-        items = self._read(X)
-        with cpu_threads(integer("n_threads", self.n_threads)):
+        with self._cpu_threads():
+            items = self._read(X)
             return self.model_.predict(items, resolve_device(self.device)).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
@@ -272,8 +272,8 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
 
     def transform(self, X: Any) -> np.ndarray:
         """The encoder's features of every row, pooled over the columns: (N, C), what the last layer reads."""
-        items = self._read(X)
-        with cpu_threads(integer("n_threads", self.n_threads)):
+        with self._cpu_threads():
+            items = self._read(X)
             return self.model_.embed(items, resolve_device(self.device)).numpy()
 
     def plan(self, X: Any) -> Encoded:
@@ -281,14 +281,17 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
 
         Its input frames are the columns in the order of `column_order_`.
         """
-        items = self._read(X)
-        with cpu_threads(integer("n_threads", self.n_threads)):
+        with self._cpu_threads():
+            items = self._read(X)
             return self.model_.encode(items)
 
     @property
     def _n_features_out(self) -> int:
         """The columns of `transform`, which scikit-learn names."""
         return self.model_.network.encoder.out_channels
+
+    def _cpu_threads(self) -> AbstractContextManager[None]:
+        return cpu_threads(integer("n_threads", self.n_threads))
 
     def _read(self, X: Any) -> list[Tensor]:
         check_is_fitted(self)
