@@ -54,6 +54,7 @@ def an4(folder: Path) -> None:
 def series(folder: Path) -> None:
     wide(0).to_csv(folder / "train.csv", index=False)
     wide(1).to_csv(folder / "test.csv", index=False)
+    wide(2).drop(columns="label").to_csv(folder / "new.csv", index=False)
 
 
 def rows(folder: Path) -> None:

@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 from functools import cache
-from importlib.metadata import metadata
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -36,7 +36,8 @@ from seqstride.recipe import build_recipe, find_recipe_file, merge_recipe, recip
 HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
 README = "README.md"
 RECIPES = [readme for readme in readmes() if readme.startswith("recipes/")]
-EXTRAS = metadata("seqstride").get_all("Provides-Extra")
+PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+EXTRAS = re.findall(r"^(\w+) = ", PYPROJECT.split("[project.optional-dependencies]")[1].split("\n[")[0], re.MULTILINE)
 JAPANESE_VOWELS = "recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml"
 STANDS_FOR = {"FILE.yaml": JAPANESE_VOWELS, "my_recipe/hparams/adastride.yaml": JAPANESE_VOWELS}
 """Files that its reader makes, or puts into a command."""
@@ -54,6 +55,7 @@ PROMISED = {
         *("new.png", "new.html", "new.json", "new_again.wav", "my_model/hyperparams.yaml", "strides.png"),
         *(f"results/mine/{name}" for name in ("predictions.csv", "report.md", "strides.png", "model.zip")),
         *("my_model/model.onnx", "my_model/model.pt2", "results/my_recipe_adastride/1986/results.json"),
+        "predictions.csv",
     ],
 }
 """README → files that its text says are there in the end."""
@@ -92,7 +94,7 @@ def check(command: Command) -> None:
         assert install == "install", command
         assert flag in ("", "-e"), command
         where, extras = re.fullmatch(r"([^\[]+)(?:\[(.+)\])?", what).groups()
-        assert where in (".", "seqstride"), command
+        assert where in (".", "tensorboard"), command
         assert set((extras or "html").split(",")) <= set(EXTRAS), command
     elif argv[0] in ("cp", "mkdir"):
         assert argv[-1] == "my_recipe", command
@@ -274,6 +276,11 @@ def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
             assert list(home.glob(pattern)), f"{step}: {pattern}"
         elif kind(step) == "json":
             own_data(home / "my_data", json.loads(step.text))
+        elif "train_logger:" in step.text:
+            file = find_recipe_file(JAPANESE_VOWELS)
+            merged = merge_recipe(file, step.text)
+            if find_spec("tensorboard"):
+                build_recipe(merged, file)
         elif "recipe:" in step.text:
             change_keys(home / "my_recipe" / "hparams" / "train.yaml", step.text)
         else:
