@@ -13,16 +13,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from seqstride.derivatives import differentiable
+from seqstride.memory_cache import cached_by_size
 
 
-@lru_cache(maxsize=64)
+@cached_by_size(64)
 def _tables(frames: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
     """What a transform of T frames looks up: w_k times the orthonormal scale (T // 2 + 1,), complex, and two orders.
 

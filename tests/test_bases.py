@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from helpers import build
 
 from seqstride import bases
+from seqstride.memory_cache import cached_by_size
 from seqstride.resample import _analysis, _synthesis
 
 
@@ -55,7 +58,46 @@ def test_layers_do_not_notice(key, fast):
 
 
 @pytest.mark.parametrize("function", [bases.analysis_basis, bases.synthesis_basis])
-def test_bases_are_kept_but_not_without_bound(function):
-    first = function(16, "dct", torch.float32, torch.device("cpu"))
-    assert function(16, "dct", torch.float32, torch.device("cpu")) is first
-    assert function.cache_info().maxsize is not None
+def test_bases_of_all_short_lengths_are_kept(function):
+    """Batches of varied lengths go through all of them; half of the time was lost on making them again."""
+
+    def every():
+        return [
+            function(frames, "dct", torch.float32, torch.device("cpu")) for frames in range(1, bases.SHORT["dct"] + 1)
+        ]
+
+    for first, second in zip(every(), every(), strict=True):
+        assert first is second
+
+
+def test_a_cache_is_bounded_by_size():
+    made = []
+
+    @cached_by_size(1)
+    def table(count):
+        made.append(count)
+        return torch.zeros(count), torch.zeros(count)
+
+    quarter = (1 << 20) // 4 // 8
+    for count in [quarter, quarter - 1, quarter - 2, quarter - 3, quarter]:
+        assert table(count)[0].shape == (count,)
+    assert len(made) == 4
+    table(2 * quarter)  # throws out the two that are longest unused
+    for count in [2 * quarter, quarter, quarter - 3]:
+        table(count)
+    assert len(made) == 5
+    table(quarter - 1)
+    table(quarter - 2)
+    assert len(made) == 7
+    table(9 * quarter)  # larger than all that may be kept
+    table(9 * quarter)
+    assert len(made) == 9
+
+
+def test_a_cache_is_safe_among_threads():
+    table = cached_by_size(1)(lambda count: torch.full((count,), float(count)))
+    with ThreadPoolExecutor(8) as pool:
+        counts = [7000 * (1 + index % 13) for index in range(400)]
+        for count, found in zip(counts, pool.map(table, counts), strict=True):
+            assert found.shape == (count,)
+            assert found[-1] == count

@@ -1,0 +1,53 @@
+"""A cache of tensors that is bounded by their size, not by their number."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from functools import wraps
+from threading import Lock
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+Tensors = TypeVar("Tensors", bound=Tensor | tuple[Tensor, ...])
+
+
+def cached_by_size(megabytes: int) -> Callable[[Callable[..., Tensors]], Callable[..., Tensors]]:
+    """Keeps what a function gave for its arguments, at most so many megabytes in all; the longest unused goes first.
+
+    By number a cache is too small for short tables and too large for long ones: batches of varied lengths go through
+    hundreds of them in turn, and would throw out each before it is needed again. Nothing is kept in compiled code.
+    """
+
+    def cached(function: Callable[..., Tensors]) -> Callable[..., Tensors]:
+        kept: OrderedDict[Hashable, Tensors] = OrderedDict()
+        lock = Lock()
+        size = 0
+
+        @wraps(function)
+        def read(*key: Hashable) -> Tensors:
+            nonlocal size
+            if torch.compiler.is_compiling():
+                return function(*key)
+            with lock:
+                if key in kept:
+                    kept.move_to_end(key)
+                    return kept[key]
+            made = function(*key)
+            with lock:
+                if key not in kept:
+                    kept[key] = made
+                    size += _bytes(made)
+                while size > megabytes << 20:
+                    size -= _bytes(kept.popitem(last=False)[1])
+                return made
+
+        return read
+
+    return cached
+
+
+def _bytes(tensors: Tensor | tuple[Tensor, ...]) -> int:
+    return sum(tensor.nbytes for tensor in ((tensors,) if isinstance(tensors, Tensor) else tensors))
