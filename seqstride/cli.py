@@ -68,6 +68,8 @@ def _run(argv: Sequence[str]) -> int | None:
     if rest and not takes_keys:
         parser.error(f"unknown arguments: {' '.join(rest)}")
     arguments.rest = separated(rest)
+    if not takes_keys:
+        _use_threads(arguments.threads)
     with without_noise():
         code: int | None = arguments.run(arguments)
     return code
@@ -179,8 +181,18 @@ def _add(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         takes_keys=usage is not None,
     )
+    if usage is None:
+        command.add_argument("--threads", type=int, default=1, help="of the CPU (default 1; more seldom pay)")
     command.set_defaults(run=run)
     return command
+
+
+def _use_threads(count: int) -> None:
+    import torch
+
+    if count < 1:
+        raise InputError(f"`--threads` (={count}) must be a whole number of at least 1")
+    torch.set_num_threads(count)
 
 
 def _bench(arguments: argparse.Namespace) -> None:

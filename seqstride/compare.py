@@ -310,7 +310,7 @@ def _run_all(
     """Runs what is pending, `jobs` at a time, calls `done` with each run and why it failed, and shows the progress."""
     from tqdm import tqdm
 
-    environment = {**os.environ, "OMP_NUM_THREADS": str(max(1, _cores() // jobs))}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a run's key `threads` says more
     children = Children()
     failed = 0
     with (

@@ -71,6 +71,7 @@ def _fit_series(arguments: argparse.Namespace) -> None:
         arguments.downsampler,
         strides=[int(stride) if stride.is_integer() else stride for stride in strides],
         random_state=arguments.seed,
+        n_threads=arguments.threads,
         device=arguments.device,
         verbose=sys.stderr.isatty(),
     )

@@ -56,6 +56,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     check_parts(hparams, NEEDED)
+    torch.set_num_threads(hparams.get("threads", 1))
     output = Path(hparams["output_folder"])
     log_errors_in(output)
     sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))

@@ -62,6 +62,7 @@ def run_estimator(argv: Sequence[str]) -> None:
     text = merge_recipe(file, overrides)
     hparams = build_recipe(text, file)
     check_parts(hparams, ("recipe", "seed", "fold", "downsampler", "output_folder", "data", "score", "model"))
+    torch.set_num_threads(hparams.get("threads", 1))
     output = Path(hparams["output_folder"])
     log_errors_in(output)
     output.mkdir(parents=True, exist_ok=True)
