@@ -7,8 +7,9 @@ The folder of a comparison has
     table.md, comparison.png         what they say together
 
 A run is finished when `runs.json` has its record, or its `results.json` is there; `runs.json` says which arguments it
-was made with. So a comparison goes on from `runs.json` alone, which is small enough to be kept. The processes of the
-runs end with that of the comparison, however that one ends, so that the next one finds the folders to itself.
+was made with. So a comparison goes on from `runs.json` alone, which is small enough to be kept. Every run is told of
+the data of those that are finished, and refuses other data. The processes of the runs end with that of the comparison,
+however that one ends, so that the next one finds the folders to itself.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.layers import DOWNSAMPLERS
 from seqstride.processes import Children, sigterm_as_interrupt
+from seqstride.provenance import COMPARISON, comparison_data
 from seqstride.recipe import BASE, check_given, find_recipe_file, merge_recipe, recipe_folds
 from seqstride.results import Record, metric_of, read_record, spread_over, summarise, write_record
 from seqstride.tables import comparison_table
@@ -43,6 +45,8 @@ OWN = {
     "output_folder": "-o is the folder of all runs",
     "save_folder": "every run has its own",
     **dict.fromkeys(("debug_batches", "debug_epochs", "debug_persistently"), "a debug run leaves nothing to compare"),
+    "test_only": "a comparison trains its runs",
+    "overwrite": "another -o starts anew",
 }
 """What `seqstride train` takes, but not from a comparison, and why."""
 
@@ -142,8 +146,12 @@ def compare(
             failures[run] = f"{run}: {failure} ({output / run.folder / LOG})"
         write_record(output / SUMMARY, content())
 
+    def environment() -> dict[str, str]:
+        data = comparison_data((record, output / run.folder) for run, record in list(finished.items()))
+        return {**os.environ, "OMP_NUM_THREADS": "1", COMPARISON: data}  # a run's key `threads` says more
+
     write_record(output / SUMMARY, content())
-    _run_all(runs, [run for run in runs if run not in finished], output, overrides, jobs, done)
+    _run_all(runs, [run for run in runs if run not in finished], output, overrides, jobs, environment, done)
     text = report(content()) if finished else ""
     if finished:
         with whole_file(output / "table.md") as part:
@@ -305,12 +313,12 @@ def _run_all(
     output: Path,
     overrides: Sequence[str],
     jobs: int,
+    environment: Callable[[], dict[str, str]],
     done: Callable[[Run, str | None], None],
 ) -> None:
     """Runs what is pending, `jobs` at a time, calls `done` with each run and why it failed, and shows the progress."""
     from tqdm import tqdm
 
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}  # a run's key `threads` says more
     children = Children()
     failed = 0
     with (
@@ -336,7 +344,7 @@ def _run_all(
 
 
 def _train(
-    run: Run, output: Path, overrides: Sequence[str], children: Children, environment: dict[str, str]
+    run: Run, output: Path, overrides: Sequence[str], children: Children, environment: Callable[[], dict[str, str]]
 ) -> str | None:
     """One run; returns None, or why it failed: the last line of its log."""
     folder = output / run.folder
@@ -344,7 +352,7 @@ def _train(
     fold = [] if run.fold is None else ["--fold", run.fold]
     own = ["--seed", str(run.seed), *fold, "--output_folder", str(folder), "--noprogressbar"]
     command = [sys.executable, "-m", "seqstride._leash", "train", str(run.file), *own, *overrides]
-    code = children.run(command, folder / LOG, environment)
+    code = children.run(command, folder / LOG, environment())
     if code != 0:
         # it may have written its record and failed after that; a record stands for a run that is finished
         (folder / RECORD).unlink(missing_ok=True)

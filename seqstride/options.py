@@ -23,7 +23,12 @@ A path that does not exist is looked up among the recipes that come with the pac
 recipe: `--key value` overrides any key of its train.yaml. Paths and words are taken as they are; numbers, lists and
 mappings are read as YAML, in quotes where they have spaces: --strides "[2, 2, 2]". SpeechBrain's run options
 (--device cpu, --precision bf16, --test_only, …) work as usual, but for its --debug: a run that sees a few batches only
-is asked for with --debug_batches 2 or --debug_epochs 1, and its results go to debug/ in the output folder."""
+is asked for with --debug_batches 2 or --debug_epochs 1, and its results go to debug/ in the output folder.
+
+The output folder keeps what its run was made from. The same command goes on with a run that was stopped, and leaves one
+that is finished alone; a larger --number_of_epochs trains it further. Other settings, classes or data are refused:
+another --output_folder is theirs, or --overwrite, which begins anew and takes away what the other run has left, once
+everything about the new one has been checked. --test_only writes to test_only/ in the output folder."""
 
 _DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
 """Each of them asks for what SpeechBrain calls a debug run."""
@@ -69,7 +74,7 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
             chosen[key] = _converted(key, value if equals else None, kinds[key])
             continue
         if key not in keys:
-            near = near_matches(key, [*keys, *kinds])
+            near = near_matches(key, [*keys, *kinds, *_OWN_FLAGS[-1:]])
             raise InputError(f"the command line: `{key}` is not a key of {BASE}{near}")
         if not equals:
             raise InputError(f"the command line: `--{key}` must have a value: --{key} VALUE")
@@ -100,7 +105,7 @@ def joined(argv: Sequence[str]) -> list[str]:
     return words
 
 
-_OWN_FLAGS = ("", "help", "resume")
+_OWN_FLAGS = ("", "help", "resume", "overwrite")
 """Of `seqstride train` and `seqstride compare`."""
 
 

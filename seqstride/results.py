@@ -70,11 +70,17 @@ def read_record(path: str | os.PathLike[str]) -> Record:
 def read_records(folder: str | os.PathLike[str]) -> list[Record]:
     """The records of a recipe (`results/*.json`), or else of all runs below a folder (`**/results.json`).
 
+    What runs with `--test_only` or `--debug` leave below theirs is not of those.
+
     Raises:
         ValueError: there are none, or a file is not a record.
     """
     folder = Path(folder)
-    paths = sorted((folder / "results").glob("*.json")) or sorted(folder.glob("**/results.json"))
+    paths = sorted((folder / "results").glob("*.json")) or [
+        path
+        for path in sorted(folder.glob("**/results.json"))
+        if path == folder / "results.json" or path.parent.name not in ("test_only", "debug")
+    ]
     if not paths:
         raise InputError(f"`folder` (={os.fspath(folder)!r}) must hold results of runs (JSON); there are none")
     return [read_record(path) for path in paths]

@@ -136,6 +136,11 @@ class CTCBrain(DownsamplingBrain):
             hparams["train_batches"], hparams["train_dataloader"] = batches, {**others, "batch_sampler": batches}
         return datasets
 
+    @classmethod
+    def outputs(cls, hparams: dict[str, Any]) -> dict[str, list[str]]:
+        """The units."""
+        return {"units": hparams["unit_names"].names}
+
     # What CTC can align
 
     def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ class DownsamplingBrain(ShownBrain):
     Attributes:
         history: one record per epoch: losses, scores, strides, seconds.
         test: the scores of `evaluate`.
+        before_training: called by `fit` when everything has been checked, before anything is recovered or trained.
         selection: the score of the validation part that decides which epoch is kept; the lowest is best.
         checkpoints_kept: how many of the best epochs are kept, besides the newest.
         running: names of the attributes that `start_scores` sets and a training epoch counts in: a checkpoint inside an
@@ -75,6 +77,7 @@ class DownsamplingBrain(ShownBrain):
         self.generators: dict[str, Any] = {}  # their states in the middle of the epoch that is resumed
         self.step_items: list[str] = []  # ids of the batches since the last step
         self.loss_not_finite = False  # of one of them; in validation and test of any batch
+        self.before_training: Callable[[], None] = lambda: None
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("history", self.history)
             self.checkpointer.add_recoverable("progress", self.progress)
@@ -89,6 +92,11 @@ class DownsamplingBrain(ShownBrain):
             ValueError: a manifest is missing or wrong.
         """
         raise NotImplementedError
+
+    @classmethod
+    def outputs(cls, hparams: dict[str, Any]) -> dict[str, list[str]]:
+        """What the model's outputs stand for, in their order, after `load_data`: such as the classes of every label."""
+        return {}
 
     def start_scores(self, stage: sb.Stage) -> None:
         """Resets what a stage counts."""
@@ -210,7 +218,8 @@ class DownsamplingBrain(ShownBrain):
     # Optimisation
 
     def on_fit_start(self) -> None:
-        """As SpeechBrain's; then the table of the epochs begins."""
+        """As SpeechBrain's, behind `before_training`; then the table of the epochs begins."""
+        self.before_training()
         super().on_fit_start()
         self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 

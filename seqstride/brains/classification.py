@@ -69,6 +69,11 @@ class ClassificationBrain(DownsamplingBrain):
         hparams["checkpointer"].add_recoverable("classifier", hparams["modules"]["classifier"])
         return datasets
 
+    @classmethod
+    def outputs(cls, hparams: dict[str, Any]) -> dict[str, list[str]]:
+        """The classes of every label."""
+        return {f"classes of `{label}`": list(names) for label, names in hparams["classes"].items()}
+
     # One batch
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Prediction:

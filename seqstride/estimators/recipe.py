@@ -7,6 +7,8 @@ same options as the others.
 from __future__ import annotations
 
 import csv
+import hashlib
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -25,9 +27,22 @@ from seqstride.estimators.labelling import one_of_every
 from seqstride.estimators.network import resolve_device
 from seqstride.failures import log_errors_in
 from seqstride.options import read_command_line
+from seqstride.provenance import FREE, MadeFrom, check_comparison, data_origin, data_record
 from seqstride.recipe import build_recipe, check_parts, merge_recipe
 from seqstride.results import versions, write_record
+from seqstride.run_folder import (
+    OVERWRITE,
+    RECORD,
+    RunFolder,
+    begin,
+    begun_from,
+    check_data,
+    check_settings,
+    finished,
+    take_flag,
+)
 from seqstride.screen import LOG_CONFIG, closing, command_line, opening, say, without_noise
+from seqstride.settings import flat_settings
 from seqstride.whole_files import save_figure, whole_file
 
 require_torchaudio()
@@ -43,34 +58,50 @@ def run_estimator(argv: Sequence[str]) -> None:
     """Fits the recipe's `model` to the training part, scores it once, and leaves record, predictions and pictures.
 
     The output folder gets `results.json`, `predictions.csv`, `log.txt`, `train.yaml` with the merged hyperparameters,
-    and of an estimator of this package `model.joblib` and, for series, `strides.png`.
+    `made_from.json`, and of an estimator of this package `model.joblib` and, for series, `strides.png`. The same
+    command again says that the run is finished; what is not made from the same is refused, unless `--overwrite` is
+    given, see `seqstride.training.run_recipe`.
 
     Args:
-        argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`, and any
-            key of `train.yaml` as `--key value`.
+        argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`,
+            `--overwrite`, and any key of `train.yaml` as `--key value`.
 
     Raises:
-        ValueError: the recipe, an override or the data is wrong.
+        ValueError: the recipe, an override or the data is wrong, or the output folder holds another run.
     """
     if world_size() > 1:
         raise InputError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
+    overwrite, argv = take_flag(argv, OVERWRITE)
     file, run_opts, overrides = read_command_line(argv)
     foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
     if foreign:
         raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
     device = resolve_device(run_opts.device or "auto")
     text = merge_recipe(file, overrides)
+    folder, settings = RunFolder.of(text, file), flat_settings(text, file)
+    output = folder.output
+    _log_to(os.devnull if folder.has_run else output / "log.txt")
+    before = None if overwrite else begun_from(folder)
+    if before is not None:
+        check_settings(folder, before, settings, FREE)
     hparams = build_recipe(text, file)
     check_parts(hparams, ("recipe", "seed", "fold", "downsampler", "output_folder", "data", "score", "model"))
     torch.set_num_threads(hparams.get("threads", 1))
-    output = Path(hparams["output_folder"])
     log_errors_in(output)
-    output.mkdir(parents=True, exist_ok=True)
-    setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": str(output / "log.txt")}}}, "INFO")
-    with whole_file(output / "train.yaml") as part:
-        part.write_text(text, encoding="utf-8")
 
     (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
+    items = {"train": _items(rows, labels), hparams["score"]: _items(scored_rows, scored_labels)}
+    made = MadeFrom(settings, {"classes": np.unique(labels).astype(str).tolist()}, items)
+    data = data_record(data_origin(text, file), items)
+    if before is not None:
+        check_data(folder, before, made)
+    check_comparison(data, items)
+    message = finished(folder, settings) if before is not None else ""
+    if message:
+        print(message, flush=True)
+        return
+    begin(folder, before, made, text, overwrite)
+    _log_to(output / "log.txt")
     model = hparams["model"]
     say(opening(hparams, file, {"train": len(labels), hparams["score"]: len(scored_labels)}, type(model).__name__))
     if _is_ours(model):
@@ -93,6 +124,7 @@ def run_estimator(argv: Sequence[str]) -> None:
         "folds_are": "data sets",
         "scored": hparams["score"],
         "train_items": len(labels),
+        "data": data,
         "test_accuracy": accuracy,
         **_errors(scored_labels, predictions),
         **_costs(model, scored_rows),
@@ -102,8 +134,14 @@ def run_estimator(argv: Sequence[str]) -> None:
         "threads": torch.get_num_threads(),
         "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
     }
-    write_record(output / "results.json", record)
+    write_record(output / RECORD, record)
     say(closing(record, output, command_line("table", output)))
+
+
+def _log_to(file: str | os.PathLike[str]) -> None:
+    """Messages go to the screen and to a file, which is not that of a run that may have to be left alone."""
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.fspath(file)}}}, "INFO")
 
 
 def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
@@ -127,6 +165,20 @@ def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
     except ValueError as error:
         raise InputError(f"the training part cannot be cut with `valid_share` (={share!r}): {error}") from error
     return (rows.iloc[fitted], labels[fitted]), (rows.iloc[scored], labels[scored])
+
+
+def _items(rows: Any, labels: Any) -> dict[str, str]:
+    """Row → digest of its values and its label."""
+    names = rows.index if rows.index.is_unique else range(len(rows))
+    items = {}
+    for name, label, (_, row) in zip(names, labels, rows.iterrows(), strict=True):
+        found = hashlib.blake2b(str(label).encode(), digest_size=6)
+        for cell in row:
+            values = np.asarray(cell)
+            found.update(repr(values.shape).encode())
+            found.update(str(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes())
+        items[str(name)] = found.hexdigest()
+    return items
 
 
 def _is_ours(model: Any) -> bool:
