@@ -32,6 +32,7 @@ from seqstride.bench import Shape, default_methods
 from seqstride.cli import _parser, main
 from seqstride.options import read_command_line
 from seqstride.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
+from seqstride.run_folder import OVERWRITE
 
 HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
 README = "README.md"
@@ -189,7 +190,7 @@ def known_options(recipe: Path) -> set[str]:
     options = {option for command in subcommands().values() for option in command._option_string_actions}
     options |= {f"--{field}" for field in speechbrain.core.RunOptions.__dataclass_fields__}
     text = (ROOT / recipe / "hparams" / "train.yaml").read_text(encoding="utf-8")
-    return options | {f"--{key}" for key in re.findall(r"^(\w+):", text, re.MULTILINE)}
+    return options | {OVERWRITE} | {f"--{key}" for key in re.findall(r"^(\w+):", text, re.MULTILINE)}
 
 
 @pytest.mark.parametrize(
