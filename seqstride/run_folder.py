@@ -33,7 +33,7 @@ from seqstride.provenance import (
     setting_differences,
     write_made_from,
 )
-from seqstride.recipe import BASE
+from seqstride.recipe import BASE, check_given
 from seqstride.settings import flat_settings, resolved_values
 from seqstride.whole_files import whole_file
 
@@ -65,10 +65,20 @@ class RunFolder(NamedTuple):
 
     @classmethod
     def of(cls, recipe: str, file: str) -> RunFolder:
-        """Where a merged recipe sends a run; of `file`."""
+        """Where a merged recipe sends a run; of `file`.
+
+        Raises:
+            InputError: a key has no value yet, or one of the folders is no text.
+        """
+        check_given(recipe, file)
         places = resolved_values(recipe, ("output_folder", "save_folder"), file)
         if "output_folder" not in places:
             raise InputError(f"the recipe {file!r} must have the key `output_folder`")
+        for key, place in places.items():
+            if place is None:
+                raise InputError(f"`{key}` must be given in {BASE}, and must not be null")
+            if not isinstance(place, str):
+                raise InputError(f"`{key}` (={place!r}) must be the path of a folder; in YAML a number stands in quotes")
         output = Path(places["output_folder"])
         return cls(output, Path(places.get("save_folder", output / "save")))
 

@@ -23,10 +23,11 @@ from test_interruption import assert_same, final, forget_pip
 
 from seqstride.brains import ClassificationBrain
 from seqstride.cli import main
+from seqstride.errors import InputError
 from seqstride.processes import Children
 from seqstride.provenance import changed_settings, digest, item_differences, manifest_items, name_differences
 from seqstride.recipe import recipes_folder
-from seqstride.run_folder import kept_files
+from seqstride.run_folder import RunFolder, kept_files
 from seqstride.settings import flat_settings
 
 SMALL: dict[str, object] = {"number_of_epochs": 2, "width": 4, "device": "cpu"}
@@ -598,6 +599,21 @@ def test_estimators_follow_the_same_rules(tmp_path: Path, capsys: pytest.Capture
 
 
 # In words
+
+
+@pytest.mark.parametrize(
+    ("recipe", "message"),
+    [
+        ("data_folder: !PLACEHOLDER\noutput_folder: out", "`--data_folder` must be given"),
+        ("output_folder: null", "`output_folder` must be given in train.yaml, and must not be null"),
+        ("output_folder: out\nsave_folder:", "`save_folder` must be given in train.yaml"),
+        ("output_folder: 2024", "`output_folder` (=2024) must be the path of a folder"),
+        ("lr: 1", "must have the key `output_folder`"),
+    ],
+)
+def test_a_recipe_says_where_its_runs_go(recipe: str, message: str) -> None:
+    with pytest.raises(InputError, match=re.escape(message)):
+        RunFolder.of(recipe, "average.yaml")
 
 
 def test_settings_differ_where_they_were_changed_and_nowhere_else() -> None:
