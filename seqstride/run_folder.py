@@ -78,7 +78,9 @@ class RunFolder(NamedTuple):
             if place is None:
                 raise InputError(f"`{key}` must be given in {BASE}, and must not be null")
             if not isinstance(place, str):
-                raise InputError(f"`{key}` (={place!r}) must be the path of a folder; in YAML a number stands in quotes")
+                raise InputError(
+                    f"`{key}` (={place!r}) must be the path of a folder; in YAML a number stands in quotes"
+                )
         output = Path(places["output_folder"])
         return cls(output, Path(places.get("save_folder", output / "save")))
 
