@@ -80,13 +80,15 @@ def run_estimator(argv: Sequence[str]) -> None:
     text = merge_recipe(file, overrides)
     folder, settings = RunFolder.of(text, file), flat_settings(text, file)
     output = folder.output
-    _log_to(os.devnull if folder.has_run else output / "log.txt")
+    _log_to(os.devnull)
     before = None if overwrite else begun_from(folder)
     if before is not None:
         check_settings(folder, before, settings, FREE)
     hparams = build_recipe(text, file)
     check_parts(hparams, ("recipe", "seed", "fold", "downsampler", "output_folder", "data", "score", "model"))
     torch.set_num_threads(hparams.get("threads", 1))
+    if not folder.has_run:
+        _log_to(output / "log.txt")
     log_errors_in(output)
 
     (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
