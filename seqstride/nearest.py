@@ -18,7 +18,7 @@ def near_paths(path: str | os.PathLike[str]) -> str:
     """The same for a path that does not exist: names in the folder in which it would be."""
     path = Path(path)
     try:
-        names = os.listdir(path.parent)
+        names = [name for name in os.listdir(path.parent) if path.with_name(name).exists()]  # no link to nowhere
     except OSError:
         return ""
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)
