@@ -46,6 +46,6 @@ def _instead(folder: Path) -> str:
     if below:
         shown = ", ".join(repr(os.fspath(path)) for path in below[:_MOST])
         return f", but in {shown}{' and others' if len(below) > _MOST else ''}"
-    if (folder / "save").is_dir():
+    if any((folder / "save" / "checkpoints").glob("CKPT*")):
         return ": its run is not finished, and the same `seqstride train` resumes it"
     return ""

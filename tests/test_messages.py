@@ -65,7 +65,9 @@ def test_a_model_that_is_not_there(
     line = line_of(capsys, "classify", recording, "--model", model.parents[1])
     assert f"there is no model.json, but in {str(model)!r}" in line
     assert "it is no folder" in line_of(capsys, "classify", recording, "--model", recording)
-    (tmp_path / "run" / "save").mkdir(parents=True)
+    (tmp_path / "run" / "save" / "data").mkdir(parents=True)  # of a run that was refused before it began
+    assert "resumes" not in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
+    (tmp_path / "run" / "save" / "checkpoints" / "CKPT+1").mkdir(parents=True)
     assert "its run is not finished" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
     (tmp_path / "run" / "model.zip").touch()
     assert "`seqstride predict-series FILE" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
