@@ -92,7 +92,7 @@ def test_every_method_has_a_twin() -> None:
 def test_a_twin_computes_the_same(key: str) -> None:
     generator = random.Random(0)
     # scores are in single precision: machines sum them in different orders, and the last bits move every frame
-    tolerance = 2e-5 if key in ADAPTIVE else 5e-6
+    bounds, moved = ((1e-6, 1e-6), 2e-5) if key in ADAPTIVE else ((0, 1e-9), 5e-6)
     for options in [{}, {}, {}, *OPTIONS.get(key, [])]:
         for stride in strides(key):
             original = layer(key, stride, **options)
@@ -102,10 +102,10 @@ def test_a_twin_computes_the_same(key: str) -> None:
                 signal = x if given is not None else x.nan_to_num(0.5)
                 plan, traced = original.plan(signal, given), twin.plan(signal, given)
                 assert torch.equal(traced.lengths, plan.lengths)
-                torch.testing.assert_close(traced.positions, plan.positions, rtol=1e-6, atol=1e-6)
+                torch.testing.assert_close(traced.positions, plan.positions, rtol=bounds[0], atol=bounds[1])
                 expected, found = original.pool(signal, plan), twin.pool(signal, traced)
-                assert_same(found, expected, tolerance)
-                assert_same(traced(signal), plan(signal), tolerance)
+                assert_same(found, expected, moved)
+                assert_same(traced(signal), plan(signal), moved)
                 # whole strides go by the width of the batch
                 whole = key in INTEGER or not options.get("learnable", True)
                 assert found.shape == expected.shape or (whole and given is not None)

@@ -112,9 +112,9 @@ def test_a_full_disk_or_a_locked_folder_is_no_error_in_the_program(
     capsys: pytest.CaptureFixture[str], temporary: Path
 ) -> None:
     full = OSError(errno.ENOSPC, "No space left on device")
-    locked = PermissionError(errno.EACCES, "Permission denied", "/locked/x")
+    locked = PermissionError(errno.EACCES, "Permission denied", "/lock/x")
     assert [run_command(raising(error), []) for error in (full, locked)] == [2, 2]
-    assert capsys.readouterr().err == ("seqstride: No space left on device\nseqstride: '/locked/x': Permission denied\n")
+    assert capsys.readouterr().err == ("seqstride: No space left on device\nseqstride: '/lock/x': Permission denied\n")
     assert not list(temporary.iterdir())
 
 
