@@ -23,10 +23,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from seqstride.decoding import blocks, open_recording
 from seqstride.errors import InputError
-from seqstride.text_files import read_text
-from seqstride.whole_files import whole_file
+from seqstride.files.decoding import blocks, open_recording
+from seqstride.files.text_files import read_text
+from seqstride.files.whole_files import whole_file
 
 from .manifest import SPLITS, file_digest, forget, is_prepared, write_manifests
 

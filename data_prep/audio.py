@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from seqstride.decoding import blocks, open_recording
 from seqstride.errors import InputError
-from seqstride.remarks import remarks
+from seqstride.files.decoding import blocks, open_recording
+from seqstride.files.remarks import remarks
 
 from .manifest import write_json
 
@@ -36,7 +36,7 @@ def check_audio(
     was decoded, whatever the header says.
 
     Args:
-        files: audio files below `root`, in any format that `seqstride.decoding` reads.
+        files: audio files below `root`, in any format that `seqstride.files.decoding` reads.
         root: the folder that `{data_root}` stands for.
         save_folder: where `skipped.json` (path → reason) goes if files are left out.
         bad_files: "error" refuses them all at once; "skip" leaves them out, with a warning for each.

@@ -12,8 +12,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqstride.audio_files import files_below, is_audio
 from seqstride.errors import InputError
+from seqstride.files.audio_files import files_below, is_audio
 
 from .audio import BadFiles, check_audio
 from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
@@ -42,7 +42,7 @@ def prepare_audio_folder(
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `label`.
 
     The other keys of an item are those of `check_audio`; `{data_root}` stands for `data_folder`, and an item's id is
-    its path. Any rate, any number of channels, and any format that `seqstride.decoding` reads will do. A second call
+    its path. Any rate, any number of channels, and any format that `seqstride.files.decoding` reads will do. A second call
     with the same arguments and unchanged files (path, size, time) does nothing.
 
     Four layouts are understood: `data_folder/<label>/…`, with files at any depth; with folders for the splits,

@@ -16,7 +16,7 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from seqstride.errors import DownloadError, InputError
-from seqstride.whole_files import sync
+from seqstride.files.whole_files import sync
 
 logger = logging.getLogger(__name__)
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from seqstride.errors import InputError
 from seqstride.estimators.ts_files import read_ts
-from seqstride.whole_files import whole_file
+from seqstride.files.whole_files import whole_file
 
 from .manifest import SPLITS, forget, is_prepared, write_manifests
 

@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
-from seqstride.text_files import read_text
+from seqstride.files.audio_files import audio_in
+from seqstride.files.text_files import read_text
 
 from .audio import BadFiles, check_audio
 from .download import download_archive

@@ -1,7 +1,7 @@
 """Recordings of sentences in the format of LJSpeech: a table of texts, and a folder of audio files.
 
     metadata.csv        id|text, or id|text|normalised text; a line each, no quotes
-    wavs/<id>.<ext>     in any format that `seqstride.decoding` reads, at any rate
+    wavs/<id>.<ext>     in any format that `seqstride.files.decoding` reads, at any rate
 
 Source: K. Ito, L. Johnson, "The LJ Speech Dataset", 2017, https://keithito.com/LJ-Speech-Dataset (the format).
 """
@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
-from seqstride.text_files import read_text
+from seqstride.files.audio_files import audio_in
+from seqstride.files.text_files import read_text
 
 from .audio import BadFiles, check_audio
 from .manifest import SPLITS, file_digest, is_prepared, write_manifests

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
-from seqstride.text_files import read_text
-from seqstride.whole_files import whole_file
+from seqstride.files.text_files import read_text
+from seqstride.files.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ import re
 from pathlib import Path
 from typing import Any, Literal
 
-from seqstride.audio_files import audio_in
 from seqstride.errors import InputError
+from seqstride.files.audio_files import audio_in
 
 from .audio import BadFiles, check_audio
 from .download import download_archive

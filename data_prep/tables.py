@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from seqstride.errors import InputError
-from seqstride.table_files import listed, numbers_of, read_table, texts_of
+from seqstride.files.table_files import listed, numbers_of, read_table, texts_of
 
 BUNDLED = ("breast_cancer", "digits", "iris", "wine")
 

@@ -8,20 +8,24 @@ if (Path(__file__).parents[1] / "pyproject.toml").is_file():
     __path__.append(str(Path(__file__).parents[1]))
 
 from seqstride import functional
+from seqstride._moved import alias_moved_modules
+from seqstride._version import VERSION
+from seqstride.core.plan import Plan
 from seqstride.encoders import Encoded, ResNet1d, Spectrogram2d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
-from seqstride.layers.baselines import AvgPool1d, BlurPool1d, DCTPool1d, MaxPool1d, SpectralPool1d, StridedConv1d
-from seqstride.layers.dct_diffstride import DCTDiffStride1d
-from seqstride.layers.diffstride import DiffStride1d
+from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
+from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
 from seqstride.layers.phc import PHConv1d
+from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
 from seqstride.layers.separable2d import DCTDiffStride2d, DiffStride2d, Separable2d, make_downsampler2d
-from seqstride.penalties import Stage, complexity, macs, parameter_groups
-from seqstride.plan import Plan
-from seqstride.stream import Stream
+from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
+from seqstride.layers.stream import Stream
 
-__version__ = "0.1.0"
+__version__ = VERSION
+
+alias_moved_modules()
 
 __all__ = [
     "DOWNSAMPLERS",

@@ -5,13 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqstride.align import align_frames, scatter_frames
-from seqstride.dct import dct, idct
+from seqstride.core.align import align_frames, scatter_frames
+from seqstride.core.checks import check_signal, host_lengths
+from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.positions import gap_penalty_from_positions, positions_from_scores
+from seqstride.core.spectral import interpolate, pooling_ramps, pooling_windows, spectral_crop, window_table
+from seqstride.core.spectral_window import Window, spectral_mask
+from seqstride.core.transforms import dct, idct
 from seqstride.layers.adastride import check_alignment
-from seqstride.lengths import Frames, check_signal, host_lengths, length_mask
-from seqstride.masks import Window, spectral_mask
-from seqstride.positions import gap_penalty_from_positions, positions_from_scores
-from seqstride.resample import interpolate, pooling_ramps, pooling_windows, spectral_crop, window_table
 
 __all__ = [
     "align",

@@ -9,9 +9,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from seqstride.derivatives import differentiable
+from seqstride.core.derivatives import differentiable
+from seqstride.core.lengths import absolute_lengths, relative_lengths
 from seqstride.layers.base import Downsampler
-from seqstride.lengths import absolute_lengths, relative_lengths
 
 
 def to_channels_first(x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor]:
@@ -135,7 +135,7 @@ class Embedding(nn.Module):
     """What a trained classifier's linear layer reads, for SpeechBrain's `EncoderClassifier`.
 
     Args:
-        model: a `seqstride.model.SequenceClassifier`; of several labels, the first counts.
+        model: a `seqstride.models.classifier.SequenceClassifier`; of several labels, the first counts.
 
     Shapes: waveforms (B, S), wav_lens (B,) floats in (0, 1] → (B, 1, C').
     """

@@ -16,7 +16,7 @@ from torch.distributed import TCPStore
 TIMEOUT = 300.0
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["seqstride.training", "seqstride.brains.asr", "seqstride.classify"])
+_context.set_forkserver_preload(["seqstride.brains.run", "seqstride.brains.asr", "seqstride.cli.classify"])
 
 
 def start(work: Callable[..., Any], *arguments: Any, count: int = 2) -> list[tuple[Any, Connection]]:

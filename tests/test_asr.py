@@ -23,19 +23,19 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import seqstride as ss
-from seqstride.augment import Tempo
 from seqstride.brains import asr
 from seqstride.brains.asr import CTCBrain, Prediction, average_states
+from seqstride.brains.augment import Tempo
+from seqstride.brains.run import run_recipe
 from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
+from seqstride.experiments.recipe import recipes_folder
 from seqstride.lobes import FrontEnd
-from seqstride.plot import plot_strides
-from seqstride.recipe import recipes_folder
-from seqstride.training import run_recipe
-from seqstride.transcribe import transcripts
-from seqstride.units import Units, frames_needed, greedy_decode
+from seqstride.models.recogniser import transcripts
+from seqstride.models.tokens import Units, frames_needed, greedy_decode
+from seqstride.plots.strides import plot_strides
 
 RECIPE = recipes_folder() / "AN4" / "ASR" / "hparams"
 LENGTHS = torch.tensor([60, 41, 17, 1])

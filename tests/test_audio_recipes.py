@@ -14,7 +14,7 @@ from layouts import esc_layout, speech_commands_layout, spoken_digits_layout, wr
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.recipe import list_recipes, recipes_folder
+from seqstride.experiments.recipe import list_recipes, recipes_folder
 
 SMALL = {"number_of_epochs": 1, "width": 4, "device": "cpu"}
 SMALL_2D = {"number_of_epochs": 1, "width": 4, "channels": "[2, 2, 2, 2, 2, 4]", "device": "cpu"}

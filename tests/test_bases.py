@@ -9,8 +9,8 @@ import torch
 from helpers import build
 
 from seqstride import bases
-from seqstride.memory_cache import cached_by_size
-from seqstride.resample import _analysis, _synthesis
+from seqstride.core.memory_cache import cached_by_size
+from seqstride.core.spectral import _analysis, _synthesis
 
 
 @pytest.fixture
@@ -18,7 +18,7 @@ def fast(monkeypatch):
     """Fast transforms only, whatever the length."""
 
     def switch() -> None:
-        monkeypatch.setattr("seqstride.resample.SHORT", {"dft": 0, "dct": 0})
+        monkeypatch.setattr("seqstride.core.spectral.SHORT", {"dft": 0, "dct": 0})
 
     return switch
 

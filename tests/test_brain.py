@@ -14,10 +14,10 @@ from torch import nn
 import seqstride as ss
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.history import History
-from seqstride.dataio import labelled_signals
+from seqstride.brains.manifests import labelled_signals
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
+from seqstride.encoders.mixup import mixup
 from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_last
-from seqstride.mixup import mixup
 
 LENGTHS = torch.tensor([30, 17, 9, 24])
 FLOATS = (torch.float32, torch.float64)

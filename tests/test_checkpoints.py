@@ -9,7 +9,7 @@ import pytest
 import torch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 
-from seqstride.checkpoints import Checkpointer
+from seqstride.brains.checkpoints import Checkpointer
 
 
 class Killed(Exception):

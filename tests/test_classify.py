@@ -11,12 +11,12 @@ import soundfile
 import torch
 from tiny_models import resnet, saved, tones
 
-import seqstride.classify
-from seqstride.audio_files import Recording, find_recordings
-from seqstride.classify import classify_files
+import seqstride.cli.classify
 from seqstride.cli import main
-from seqstride.dataio import load_audio
-from seqstride.model import load_model
+from seqstride.cli.classify import classify_files
+from seqstride.files.audio_files import Recording, find_recordings
+from seqstride.files.loading import load_audio
+from seqstride.models.classifier import load_model
 
 LABELS = {"digit": ["0", "7"], "speaker": ["anna", "lucas", "theo"]}
 SECONDS = (0.3, 0.05, 1.0, 0.2, 0.6)
@@ -105,7 +105,7 @@ def test_batches_have_a_limited_duration(model: Path, recordings: Path, monkeypa
         sizes.clear()
         list(classify_files(classifier, whole_files(recordings), limit))
         assert sizes == expected
-    assert seqstride.classify.BATCH_SECONDS < 1000, "minutes, not hours"
+    assert seqstride.cli.classify.BATCH_SECONDS < 1000, "minutes, not hours"
 
 
 def test_the_command_prints_and_writes_every_label(

@@ -11,7 +11,7 @@ import pytest
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.recipe import find_recipe_file, list_recipes, recipes_folder
+from seqstride.experiments.recipe import find_recipe_file, list_recipes, recipes_folder
 
 RECIPE = "JapaneseVowels/speaker_id"
 
@@ -93,9 +93,7 @@ def test_wrong_usage_is_exit_code_2(argv: list[str], capsys: pytest.CaptureFixtu
 
 
 def test_it_runs_as_a_module() -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "seqstride.cli", "recipes"], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-m", "seqstride", "recipes"], capture_output=True, text=True, check=True)
     assert RECIPE in done.stdout
 
 
@@ -111,7 +109,7 @@ def test_a_torchaudio_that_does_not_load_is_explained(
         return really_import(name, package)
 
     monkeypatch.setattr(importlib, "import_module", broken)
-    monkeypatch.delitem(sys.modules, "seqstride.training", raising=False)
+    monkeypatch.delitem(sys.modules, "seqstride.brains.run", raising=False)
     monkeypatch.delitem(sys.modules, "seqstride.brains", raising=False)
     monkeypatch.delitem(sys.modules, "seqstride.brains.classification", raising=False)
     file = recipes_folder() / RECIPE / "hparams" / "max.yaml"

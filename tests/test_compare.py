@@ -20,12 +20,12 @@ from scipy.stats import ttest_rel
 
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
-from seqstride.compare import _method_files
-from seqstride.plot import plot_comparison
-from seqstride.processes import sigterm_as_interrupt
-from seqstride.recipe import recipes_folder
-from seqstride.results import metric_of, paired_difference, read_record, spread_over, summarise
-from seqstride.tables import comparison_table, results_table
+from seqstride.experiments.compare import _method_files
+from seqstride.experiments.pictures import plot_comparison
+from seqstride.experiments.processes import sigterm_as_interrupt
+from seqstride.experiments.recipe import recipes_folder
+from seqstride.experiments.records import metric_of, paired_difference, read_record, spread_over, summarise
+from seqstride.experiments.tables import comparison_table, results_table
 
 RECIPE = "recipes/JapaneseVowels/speaker_id"
 
@@ -35,8 +35,8 @@ import json, os, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 from seqstride.errors import FileError
-from seqstride.recipe import merge_recipe
-from seqstride.results import write_record
+from seqstride.experiments.recipe import merge_recipe
+from seqstride.experiments.records import write_record
 
 HERE = Path(__file__).parent
 
@@ -267,7 +267,7 @@ def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
     hold.touch()
     output = tmp_path / "out"
     argv = ["compare", str(fake), "--methods", "a,a_better", "--seeds", "0", "-o", str(output)]
-    command = [sys.executable, "-m", "seqstride.cli", *argv]
+    command = [sys.executable, "-m", "seqstride", *argv]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     held = output / "runs" / "a_better" / "0"
     errors = tmp_path / "errors"
@@ -310,7 +310,7 @@ def test_a_killed_comparison_takes_its_runs_along(fake: Path, tmp_path: Path) ->
     output = tmp_path / "out"
     argv = ["compare", str(fake), "--methods", "a,a_better", "--seeds", "0", "--jobs", "2", "-o", str(output)]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    with subprocess.Popen([sys.executable, "-m", "seqstride.cli", *argv], env=environment) as running:
+    with subprocess.Popen([sys.executable, "-m", "seqstride", *argv], env=environment) as running:
         until = time.monotonic() + 180
         while len(starts(output)) < 2:
             assert running.poll() is None

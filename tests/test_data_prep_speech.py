@@ -13,7 +13,7 @@ from seqstride.data_prep.librispeech import prepare_librispeech
 from seqstride.data_prep.ljspeech_format import plain_words, prepare_ljspeech_format
 
 from seqstride.cli import main
-from seqstride.recipe import recipes_folder
+from seqstride.experiments.recipe import recipes_folder
 
 FLAC = {"format": "FLAC"}
 WORDS = ["A MAN SAID TO THE UNIVERSE", "SIR I EXIST", "HOWEVER REPLIED THE UNIVERSE", "THE FACT HAS NOT CREATED IN ME"]

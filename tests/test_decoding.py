@@ -15,8 +15,9 @@ from hostile import wav_header
 from layouts import write
 from seqstride.data_prep.audio import check_audio
 
-from seqstride.audio_headers import mpeg_frames
-from seqstride.dataio import load_audio, open_manifests
+from seqstride.brains.manifests import open_manifests
+from seqstride.files.audio_headers import mpeg_frames
+from seqstride.files.loading import load_audio
 
 RATE = 16000
 SECONDS = 6

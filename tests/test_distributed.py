@@ -27,25 +27,25 @@ from tiny_models import resnet, saved, tones
 from torch import nn
 
 import seqstride as ss
-import seqstride.dataio
-from seqstride.audio_files import Recording, read_list
+import seqstride.brains.manifests
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.asr import CTCBrain
 from seqstride.brains.vqvae import VQVAEBrain
 from seqstride.cli import main
+from seqstride.cli.shards import write_in_shards
 from seqstride.distributed import rank
 from seqstride.distributed import ranks as group_size
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
+from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer
 from seqstride.errors import FileError
-from seqstride.lengths import MaskedBatchNorm1d
-from seqstride.model import SequenceClassifier
-from seqstride.recipe import recipes_folder
-from seqstride.reconstruction import MaskedL1
-from seqstride.shards import write_in_shards
-from seqstride.transcribe import Transcriber, save_transcriber
-from seqstride.units import Units
+from seqstride.experiments.recipe import recipes_folder
+from seqstride.files.audio_files import Recording, read_list
+from seqstride.models.classifier import SequenceClassifier
+from seqstride.models.recogniser import Transcriber, save_transcriber
+from seqstride.models.reconstruction import MaskedL1
+from seqstride.models.tokens import Units
 
 EXACT = {"rtol": 1e-9, "atol": 1e-10}
 """Of float64: what the order of the sums changes."""
@@ -469,7 +469,7 @@ def test_two_ranks_write_the_table_of_one(
     assert len({tuple(row.values())[1:4] for row in rows}) > 3
 
     # killed at the fourth recording that can be read, and gone on with by two processes
-    load, loaded = seqstride.dataio.load_audio, []
+    load, loaded = seqstride.files.loading.load_audio, []
 
     def killed(rate: int, path: str, *part: Any) -> torch.Tensor:
         loaded.append(path)

@@ -19,9 +19,9 @@ from seqstride.data_prep.ucr import load_ucr
 import seqstride as ss
 from seqstride.cli import main
 from seqstride.errors import FileError, InputError
-from seqstride.recipe import list_recipes, merge_recipe, recipe_folds, recipes_folder
-from seqstride.results import REQUIRED, read_records
-from seqstride.tables import comparison_table, results_table
+from seqstride.experiments.recipe import list_recipes, merge_recipe, recipe_folds, recipes_folder
+from seqstride.experiments.records import REQUIRED, read_records
+from seqstride.experiments.tables import comparison_table, results_table
 
 BASELINES = {"UCR": "minirocket", "Tabular": "forest"}
 TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3}

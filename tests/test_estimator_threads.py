@@ -17,9 +17,9 @@ from sklearn.model_selection import cross_val_predict
 from torch import nn
 
 import seqstride as ss
+from seqstride.encoders.mixup import mixup
 from seqstride.estimators.cpu_threads import cpu_threads
 from seqstride.estimators.randomness import DrawnFrom, own_generator
-from seqstride.mixup import mixup
 
 RANDOM: dict[str, Any] = {"channels": 8, "n_epochs": 2, "random_state": 0, "dropout": 0.3, "validation_fraction": 0.2}
 """Everything that draws, with `SERIES` and `ROWS`."""

@@ -19,15 +19,15 @@ from tiny_models import description, resnet, saved, spectrogram
 from torch import Tensor, nn
 
 import seqstride as ss
-import seqstride.export
-import seqstride.graphs
+import seqstride.export.graphs
+import seqstride.export.write
 from seqstride.cli import main
-from seqstride.codes import Coder, save_coder
 from seqstride.encoders.frontend import LogMel
-from seqstride.export import FORMATS, export_model, load_trained
-from seqstride.exportable import TWINS, exportable
-from seqstride.graphs import graph_of
-from seqstride.transcribe import Transcriber, save_transcriber
+from seqstride.export.exportable import TWINS, exportable
+from seqstride.export.graphs import graph_of
+from seqstride.export.write import FORMATS, export_model, load_trained
+from seqstride.models.recogniser import Transcriber, save_transcriber
+from seqstride.models.vqvae import Coder, save_coder
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "diffstride": [
@@ -481,7 +481,7 @@ def test_errors_of_exporters_are_told(step: str, told: str, tmp_path: Path, monk
     def refuse(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(seqstride.export, step, refuse)
+    monkeypatch.setattr(seqstride.export.write, step, refuse)
     with pytest.raises(ValueError, match=f"was not written, .*{told}.*: no such operator"):
         export_model(ss.AvgPool1d(2), tmp_path / "x.pt2", "exported-program")
     assert not list(tmp_path.iterdir())
@@ -512,7 +512,7 @@ def test_other_models_are_refused() -> None:
 
 @pytest.mark.parametrize("error", [3e-4, float("nan")])
 def test_a_file_that_differs_is_not_written(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqstride.graphs, "exportable", lambda model: _shifted(exportable(model), error))
+    monkeypatch.setattr(seqstride.export.graphs, "exportable", lambda model: _shifted(exportable(model), error))
     with pytest.raises(
         ValueError, match=r"x\.pt2' was not written: its outputs differ from the model's by (3\.0e-04|nan)"
     ):

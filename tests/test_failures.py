@@ -16,8 +16,8 @@ import torch
 
 from seqstride.cli import main
 from seqstride.errors import DownloadError, FileError, InputError, MissingExtraError, made_as_asked
+from seqstride.experiments.recipe import list_recipes, recipes_folder
 from seqstride.failures import log_errors_in, run_command
-from seqstride.recipe import list_recipes, recipes_folder
 
 
 def raising(error: BaseException) -> Callable[[Sequence[str]], int]:

@@ -13,7 +13,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from torch.testing import assert_close
 
 import seqstride as ss
-from seqstride.layers.learnt_stride import LearntStride
+from seqstride.layers.diffstride import LearntStride
 
 KINDS = {"diffstride": ss.DiffStride1d, "dct_diffstride": ss.DCTDiffStride1d}
 FRAMES = 400

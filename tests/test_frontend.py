@@ -8,7 +8,7 @@ import torch
 from tiny_models import tones
 
 from seqstride.encoders.frontend import FLOOR, LogMel
-from seqstride.windows import all_windows, mean_by_owner, random_windows
+from seqstride.models.windows import all_windows, mean_by_owner, random_windows
 
 # Log-mel frames
 

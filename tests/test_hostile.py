@@ -36,13 +36,14 @@ from seqstride.data_prep.audio_folder import prepare_audio_folder
 from seqstride.data_prep.manifest import file_digest
 from tiny_models import resnet, saved
 
-from seqstride.audio_files import shown
+from seqstride.brains.manifests import labelled_signals, open_manifests
 from seqstride.cli import main
-from seqstride.dataio import labelled_signals, load_audio, open_manifests
 from seqstride.encoders.frontend import LogMel
 from seqstride.estimators.files import Columns, read_series
-from seqstride.recipe import recipes_folder
-from seqstride.transcribe import Transcriber, save_transcriber
+from seqstride.experiments.recipe import recipes_folder
+from seqstride.files.audio_files import shown
+from seqstride.files.loading import load_audio
+from seqstride.models.recogniser import Transcriber, save_transcriber
 
 PATIENCE = 60  # s; the slowest takes a few, a hang takes for ever
 
@@ -173,7 +174,7 @@ def test_hours_are_resampled_in_pieces_as_they_would_be_at_once(
 ) -> None:
     soundfile.write(tmp_path / "x.wav", np.random.default_rng(0).uniform(-0.5, 0.5, 30_011), rate, subtype="FLOAT")
     whole = load_audio(wanted, tmp_path / "x.wav")
-    monkeypatch.setattr("seqstride.dataio.PIECE", 1000)
+    monkeypatch.setattr("seqstride.files.loading.PIECE", 1000)
     torch.testing.assert_close(load_audio(wanted, tmp_path / "x.wav"), whole, rtol=0, atol=1e-6)
 
 

@@ -190,7 +190,7 @@ def killed_at_random(file: str, output: Path, kills: int) -> int:
     """
     moments = random.Random(0)
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["seqstride.training", "seqstride.brains"])
+    context.set_forkserver_preload(["seqstride.brains.run", "seqstride.brains"])
     line = [*argv(file, output, number_of_epochs=5 * kills), "--ckpt_interval_steps", "1"]
     writing = 0
     for _ in range(kills):

@@ -12,10 +12,11 @@ import pytest
 import soundfile
 from tiny_models import resnet, saved, tones
 
-from seqstride.audio_files import read_list
+from seqstride.brains.manifests import labelled_signals, open_manifests
 from seqstride.cli import main
-from seqstride.dataio import labelled_signals, load_features, open_manifests
-from seqstride.text_files import read_json, read_text
+from seqstride.files.audio_files import read_list
+from seqstride.files.loading import load_features
+from seqstride.files.text_files import read_json, read_text
 
 RATE = 8000
 SAMPLES = 2400

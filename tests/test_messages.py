@@ -207,7 +207,7 @@ def test_too_little_memory_while_classifying(
     def full(*arguments: object) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
 
-    monkeypatch.setattr("seqstride.model.SequenceClassifier.decide", full)
+    monkeypatch.setattr("seqstride.models.classifier.SequenceClassifier.decide", full)
     line = line_of(capsys, "classify", recording, "--model", model, "--csv", tmp_path / "t.csv")
     assert "out of memory" in line
     assert "written" not in line

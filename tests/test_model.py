@@ -19,10 +19,10 @@ from speechbrain.inference.classifiers import EncoderClassifier
 from tiny_models import description, resnet, saved, spectrogram, tones
 
 from seqstride.brains import ClassificationBrain
-from seqstride.dataio import load_audio
-from seqstride.model import SequenceClassifier, load_model
-from seqstride.recipe import recipes_folder
-from seqstride.training import run_recipe
+from seqstride.brains.run import run_recipe
+from seqstride.experiments.recipe import recipes_folder
+from seqstride.files.loading import load_audio
+from seqstride.models.classifier import SequenceClassifier, load_model
 
 PLAIN = {"labels": "[digit]"}
 WINDOWED = {"labels": "[speaker, digit]", "window": 0.15}
@@ -161,7 +161,7 @@ def test_windows_in_groups_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None
     together = model(waves, lengths)["digit"]
     sizes, encode = [], model.encode
     monkeypatch.setattr(model, "encode", lambda x, n: sizes.append(len(x)) or encode(x, n))
-    monkeypatch.setattr("seqstride.model.FRAMES", 3 * 1600 + 1)
+    monkeypatch.setattr("seqstride.models.classifier.FRAMES", 3 * 1600 + 1)
     torch.testing.assert_close(model(waves, lengths)["digit"], together)
     assert sizes == [3, 3, 2]
 
@@ -240,7 +240,7 @@ def test_a_folder_without_a_model_is_named(folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("part", ["frontend", "normalize", "encoder", "head"])
 @pytest.mark.parametrize(
-    "name", ["os.system", "subprocess.Popen", "builtins.eval", "torch.load", "seqstride.bench.main", ""]
+    "name", ["os.system", "subprocess.Popen", "builtins.eval", "torch.load", "seqstride.experiments.bench.main", ""]
 )
 def test_other_classes_are_refused(folder: Path, part: str, name: str) -> None:
     marker = folder / "marker"

@@ -12,9 +12,8 @@ import pytest
 import speechbrain as sb
 
 from seqstride.cli import main
-from seqstride.literal import load_recipe, quoted, resolved, round_trip_yaml
-from seqstride.options import joined, read_command_line, separated
-from seqstride.recipe import (
+from seqstride.experiments.options import joined, read_command_line, separated
+from seqstride.experiments.recipe import (
     base_of,
     build_recipe,
     find_recipe_file,
@@ -23,6 +22,7 @@ from seqstride.recipe import (
     overrides_as_yaml,
     recipes_folder,
 )
+from seqstride.files.yaml_text import load_recipe, quoted, resolved, round_trip_yaml
 
 VOWELS = "JapaneseVowels/speaker_id/hparams/average.yaml"
 TABULAR = "Tabular/classification/hparams/average.yaml"

@@ -51,7 +51,7 @@ def test_the_readmes_example_runs(tmp_path: Path) -> None:
 
 
 LIST = """
-from seqstride.recipe import list_recipes
+from seqstride.experiments.recipe import list_recipes
 import seqstride.data_prep.japanese_vowels
 print(list_recipes())
 """

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seqstride.pieces import Piece, Timed, joined, piece_starts
+from seqstride.models.pieces import Piece, Timed, joined, piece_starts
 
 
 @given(length=st.integers(101, 2000), overlap=st.integers(0, 49))

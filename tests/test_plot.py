@@ -13,10 +13,11 @@ import pytest
 import torch
 
 import seqstride as ss
-from seqstride.canvas import marks_hz
-from seqstride.plot import plot_series, plot_strides, plot_training
-from seqstride.plot_codes import Reconstruction, plot_codes
-from seqstride.whole_files import save_figure
+from seqstride.files.whole_files import save_figure
+from seqstride.plots.canvas import marks_hz
+from seqstride.plots.codes import Reconstruction, plot_codes
+from seqstride.plots.runs import plot_training
+from seqstride.plots.strides import plot_series, plot_strides
 
 
 def encode(key: str = "adastride") -> tuple[torch.Tensor, object]:
@@ -210,5 +211,5 @@ def test_letters_that_a_font_lacks_are_one_line(tmp_path: Path, caplog: pytest.L
 
 
 def test_no_global_state_is_touched() -> None:
-    code = "import seqstride.plot as p; p.plot_training; import sys; assert 'matplotlib' not in sys.modules"
+    code = "import seqstride.plots.runs as p; p.plot_training; import sys; assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -7,8 +7,8 @@ import re
 import pytest
 from readmes import ROOT, readmes
 
-from seqstride.compare import read_comparison, report
-from seqstride.recipe import recipes_folder
+from seqstride.experiments.compare import read_comparison, report
+from seqstride.experiments.recipe import recipes_folder
 
 
 @pytest.mark.parametrize("readme", readmes())

@@ -28,11 +28,11 @@ from readmes import ROOT, Block, Command, blocks, commands, kind, readmes, spans
 from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
-from seqstride.bench import Shape, default_methods
-from seqstride.cli import _parser, main
-from seqstride.options import read_command_line
-from seqstride.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
-from seqstride.run_folder import OVERWRITE
+from seqstride.cli.command import _parser, main
+from seqstride.experiments.bench import Shape, default_methods
+from seqstride.experiments.options import read_command_line
+from seqstride.experiments.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
+from seqstride.experiments.run_folder import OVERWRITE
 
 HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
 README = "README.md"

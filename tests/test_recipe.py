@@ -15,9 +15,9 @@ from hyperpyyaml import load_hyperpyyaml
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.recipe import find_recipe_file, list_recipes, merge_recipe, recipes_folder
-from seqstride.results import read_records
-from seqstride.tables import results_table
+from seqstride.experiments.recipe import find_recipe_file, list_recipes, merge_recipe, recipes_folder
+from seqstride.experiments.records import read_records
+from seqstride.experiments.tables import results_table
 
 RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id"
 

@@ -11,11 +11,12 @@ import pytest
 from layouts import write
 from tiny_models import resnet, saved
 
+from seqstride.brains.manifests import open_manifests
 from seqstride.cli import main
-from seqstride.codes import Coder
-from seqstride.dataio import load_audio, open_manifests
-from seqstride.remarks import remark, remarks
-from seqstride.transcribe import Transcriber
+from seqstride.files.loading import load_audio
+from seqstride.files.remarks import remark, remarks
+from seqstride.models.recogniser import Transcriber
+from seqstride.models.vqvae import Coder
 
 LOW = (
     "recordings, such as {}: sampled at 4000 Hz, where 8000 Hz are expected: the upper part of the spectrum stays "
@@ -59,8 +60,8 @@ def coder() -> Coder:
 
 @pytest.fixture
 def model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr("seqstride.transcribe.load_transcriber", lambda *_: transcriber())
-    monkeypatch.setattr("seqstride.codes.load_coder", lambda *_: coder())
+    monkeypatch.setattr("seqstride.models.recogniser.load_transcriber", lambda *_: transcriber())
+    monkeypatch.setattr("seqstride.models.vqvae.load_coder", lambda *_: coder())
     return saved(resnet("average"), tmp_path / "model")
 
 

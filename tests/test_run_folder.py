@@ -24,11 +24,17 @@ from test_interruption import assert_same, final, forget_pip
 from seqstride.brains import ClassificationBrain
 from seqstride.cli import main
 from seqstride.errors import InputError
-from seqstride.processes import Children
-from seqstride.provenance import changed_settings, digest, item_differences, manifest_items, name_differences
-from seqstride.recipe import recipes_folder
-from seqstride.run_folder import RunFolder, kept_files
-from seqstride.settings import flat_settings
+from seqstride.experiments.processes import Children
+from seqstride.experiments.provenance import (
+    changed_settings,
+    digest,
+    item_differences,
+    manifest_items,
+    name_differences,
+)
+from seqstride.experiments.recipe import recipes_folder
+from seqstride.experiments.run_folder import RunFolder, kept_files
+from seqstride.experiments.settings import flat_settings
 
 SMALL: dict[str, object] = {"number_of_epochs": 2, "width": 4, "device": "cpu"}
 SPEECH: dict[str, object] = {
@@ -276,7 +282,7 @@ def test_what_a_killed_process_left_is_put_back(tmp_path: Path) -> None:
         (save / "data" / "more.json").write_text("new")
         (save / "new").write_text("new")
 
-    killed = "import os, sys, pathlib; from seqstride.run_folder import kept_files\n"
+    killed = "import os, sys, pathlib; from seqstride.experiments.run_folder import kept_files\n"
     killed += "with kept_files(pathlib.Path(sys.argv[1]), True): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", killed, str(save)]).returncode == 9
     prepare()

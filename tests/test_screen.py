@@ -18,7 +18,7 @@ from speechbrain.utils.logger import setup_logging
 import seqstride as ss
 from seqstride import classify, codes, transcribe
 from seqstride.cli import main
-from seqstride.screen import LOG_CONFIG, NOISE, EpochTable, closing, in_percent, is_best, without_noise
+from seqstride.experiments.screen import LOG_CONFIG, NOISE, EpochTable, closing, in_percent, is_best, without_noise
 
 VOWELS = "recipes/JapaneseVowels/speaker_id/hparams"
 FEW = 14
@@ -267,8 +267,8 @@ def test_noise_is_hidden_inside_only_and_nothing_else_is(caplog: pytest.LogCaptu
 def test_importing_hides_nothing() -> None:
     code = (
         "import seqstride, logging, warnings; before = list(warnings.filters);"
-        "import seqstride.screen, seqstride.plot, seqstride.training, seqstride.estimators.recipe;"
-        "loggers = [logging.getLogger(name) for name in seqstride.screen.NOISE];"
+        "import seqstride.experiments.screen, seqstride.plots.runs, seqstride.brains.run, seqstride.estimators.run;"
+        "loggers = [logging.getLogger(name) for name in seqstride.experiments.screen.NOISE];"
         "assert not any(logger.filters for logger in loggers);"
         "assert not logging.getLogger().handlers, logging.getLogger().handlers;"
         "assert not any('MiniRocket' in str(each) for each in warnings.filters)"

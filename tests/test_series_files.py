@@ -15,7 +15,7 @@ import pytest
 from seqstride.errors import InputError
 from seqstride.estimators.files import Columns, SeriesFile, read_series
 from seqstride.estimators.times import times_of
-from seqstride.table_files import Table
+from seqstride.files.table_files import Table
 
 ODD = ["001", "1", "1.0", "1e3", "True", "NA", "None", "null", "nan", "NaN", "a", "A", "ä b", "1,5", "-", "?"]
 TS = "@problemName x\n@timeStamps false\n@univariate {one}\n@classLabel {classes}\n@data\n"

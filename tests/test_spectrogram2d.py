@@ -12,7 +12,7 @@ from torch.testing import assert_close
 
 import seqstride as ss
 from seqstride.encoders.heads import PooledClassifier
-from seqstride.lengths import MaskedBatchNorm1d
+from seqstride.encoders.masked import MaskedBatchNorm1d
 
 every_key = pytest.mark.parametrize("key", KEYS)
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}

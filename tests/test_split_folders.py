@@ -16,8 +16,8 @@ from seqstride.data_prep.speech_commands import prepare_speech_commands
 from seqstride.data_prep.split_folders import split_of
 from seqstride.data_prep.spoken_digits import prepare_spoken_digits
 
-from seqstride.audio_files import find_recordings, is_audio
 from seqstride.errors import InputError
+from seqstride.files.audio_files import find_recordings, is_audio
 
 SPLITS = ("train", "valid", "test")
 

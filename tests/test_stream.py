@@ -23,7 +23,7 @@ from torch.testing import assert_close
 import seqstride as ss
 import seqstride.functional as F
 from seqstride.encoders.frontend import LogMel
-from seqstride.pace import MEMORY, Pace
+from seqstride.layers.pace import MEMORY, Pace
 
 STREAMING = (*INTEGER, *ADAPTIVE)
 DRIFT = 60.0
@@ -168,7 +168,7 @@ def test_an_item_of_a_batch_is_the_item_alone(key):
 
 
 def expected_positions(scores, stride):
-    """The formulas of `seqstride.pace` with the mean as it is, for scores that do not overflow."""
+    """The formulas of `seqstride.layers.pace` with the mean as it is, for scores that do not overflow."""
     a, m, u, p = np.exp(scores), 0.0, 0.0, [0.0]
     for t in range(1, len(scores)):
         alpha = 1 / min(t, MEMORY)
@@ -213,7 +213,7 @@ def test_positions_know_neither_the_level_of_the_scores_nor_the_first_one():
 
 
 def check_bounds(scores, stride, drift=DRIFT):
-    """The promises of `seqstride.pace` for any scores."""
+    """The promises of `seqstride.layers.pace` for any scores."""
     p = np.array(Pace(stride, drift).place(scores))
     steps, ahead = np.diff(p), stride * p - np.arange(len(p))
     assert np.isfinite(p).all()

@@ -20,12 +20,12 @@ import soundfile
 import torch
 from tiny_models import resnet, saved, spectrogram, tones
 
-from seqstride.canvas import marks_hz
 from seqstride.cli import main
-from seqstride.model import SequenceClassifier
-from seqstride.page import view_page
-from seqstride.plot_audio import plot_view
-from seqstride.view import View, view_recording
+from seqstride.models.classifier import SequenceClassifier
+from seqstride.plots.canvas import marks_hz
+from seqstride.plots.page import view_page
+from seqstride.plots.recording import plot_view
+from seqstride.plots.view import View, view_recording
 
 WORDS = {"digit": ["0", "7"], "speaker": ["anna", "lucas", "<b>theo"]}
 
@@ -294,7 +294,7 @@ def test_a_file_gets_a_picture_a_table_and_a_page(
     assert imread(picture)[..., :3].std() > 0.1
     assert page.stat().st_size > 1_000_000, "plotly is inside"
 
-    from seqstride.dataio import load_audio
+    from seqstride.files.loading import load_audio
 
     view = view_recording(resnet("adastride", labels=WORDS), load_audio(8000, file), "five.wav")
     columns = rows(table)

@@ -11,7 +11,7 @@ import yaml
 from test_recipe import train
 
 from seqstride.cli import main
-from seqstride.recipe import recipes_folder
+from seqstride.experiments.recipe import recipes_folder
 
 RECIPES = sorted(recipes_folder().glob("*/*/hparams/train.yaml"))
 

@@ -18,20 +18,20 @@ from tiny_models import tones
 from torch.testing import assert_close
 
 import seqstride as ss
+from seqstride.brains.probe import code_shares, probe_accuracy
 from seqstride.brains.vqvae import VQVAEBrain
 from seqstride.cli import main
-from seqstride.codes import Coded, from_json, load_coder, to_json, unit_edges
+from seqstride.core.lengths import Frames
+from seqstride.core.plan import DurationPlan
+from seqstride.core.positions import frame_counts
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
-from seqstride.griffin_lim import waveform_of
-from seqstride.lengths import Frames
-from seqstride.plan import DurationPlan
-from seqstride.positions import frame_counts
-from seqstride.probe import code_shares, probe_accuracy
-from seqstride.recipe import list_recipes, recipes_folder
-from seqstride.reconstruction import MaskedL1, SpectralL1, entropy, undo_norm
+from seqstride.experiments.recipe import list_recipes, recipes_folder
+from seqstride.models.griffin_lim import waveform_of
+from seqstride.models.reconstruction import MaskedL1, SpectralL1, entropy, undo_norm
+from seqstride.models.vqvae import Coded, from_json, load_coder, to_json, unit_edges
 
 LENGTHS = torch.tensor([37, 20, 5, 1])
 OPTIONS = {"kmeans_init": True, "decay": 0.8, "threshold_ema_dead_code": 1.0, "rotation_trick": False}

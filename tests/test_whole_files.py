@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from seqstride.checkpoints import Checkpointer
+from seqstride.brains.checkpoints import Checkpointer
 from seqstride.errors import FileError, InputError
-from seqstride.plot import plot_training
-from seqstride.whole_files import save_figure, whole_file
+from seqstride.files.whole_files import save_figure, whole_file
+from seqstride.plots.runs import plot_training
 
 
 @contextmanager

@@ -5,13 +5,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from seqstride.model import SequenceClassifier, save_model
+from seqstride.models.classifier import SequenceClassifier, save_model
 
 DIGITS = {"digit": ["0", "7"]}
 
 
 def description(encoder, arguments, labels=None, sample_rate=8000, window=None, pool="mean", bands=12):
-    """What `seqstride.model.describe` would give."""
+    """What `seqstride.models.classifier.describe` would give."""
     frontend = {
         "class": "seqstride.encoders.frontend.LogMel",
         "arguments": {"sample_rate": sample_rate, "bands": bands},

@@ -16,11 +16,12 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
+from seqstride.core.lengths import absolute_lengths
 from seqstride.errors import InputError, MissingExtraError, made_as_asked
-from seqstride.lengths import absolute_lengths
-from seqstride.plot import plot_strides, plot_training
-from seqstride.units import BLANK, SPACE, Units, frames_needed, greedy_decode
-from seqstride.whole_files import save_figure, whole_file
+from seqstride.files.whole_files import save_figure, whole_file
+from seqstride.models.tokens import BLANK, SPACE, Units, frames_needed, greedy_decode
+from seqstride.plots.runs import plot_training
+from seqstride.plots.strides import plot_strides
 
 require_torchaudio()
 
@@ -31,8 +32,8 @@ from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
 from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
-from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
-from seqstride.transcribe import describe_transcriber, save_transcriber, transcripts  # noqa: E402
+from seqstride.brains.manifests import item_seconds, open_manifests  # noqa: E402
+from seqstride.models.recogniser import describe_transcriber, save_transcriber, transcripts  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -305,7 +306,7 @@ class CTCBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """The recogniser, in the form of `seqstride.transcribe`, and `wer.txt` and `cer.txt`, the alignments."""
+        """The recogniser, in the form of `seqstride.models.recogniser`, and `wer.txt` and `cer.txt`, the alignments."""
         item = next(iter(datasets["train"].data.values()))
         description = describe_transcriber(
             recipe,

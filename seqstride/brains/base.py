@@ -14,12 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-import seqstride as ss
 from seqstride._compat import require_torchaudio
+from seqstride.core.lengths import absolute_lengths, length_mask, zero_padding
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.errors import InputError, made_as_asked
-from seqstride.lengths import absolute_lengths, length_mask, zero_padding
-from seqstride.screen import in_percent
+from seqstride.experiments.screen import in_percent
+from seqstride.layers.complexity import complexity, parameter_groups
 
 require_torchaudio()
 
@@ -182,7 +182,7 @@ class DownsamplingBrain(ShownBrain):
         loss = loss + share * self.hparams.penalty_weight * encoded.penalty
         price = self.hparams.complexity
         if price["weight"] > 0:
-            loss = loss + price["weight"] * ss.complexity(self.encoder, kind=price["kind"], length=price["length"])
+            loss = loss + price["weight"] * complexity(self.encoder, kind=price["kind"], length=price["length"])
         if stage == sb.Stage.VALID:
             for block, plan in zip(self.local_strides, encoded.plans, strict=True):
                 strides = plan.strides()
@@ -225,7 +225,7 @@ class DownsamplingBrain(ShownBrain):
 
     def init_optimizers(self) -> None:
         """One optimiser whose groups `seqstride.parameter_groups` makes."""
-        groups = ss.parameter_groups(
+        groups = parameter_groups(
             self.modules, self.hparams.lr, self.hparams.weight_decay, stride_lr=self.hparams.stride_lr
         )
         for group in groups:

@@ -10,21 +10,22 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
+from seqstride.core.lengths import absolute_lengths
 from seqstride.encoders.heads import Heads
+from seqstride.encoders.mixup import mixup
 from seqstride.errors import made_as_asked
-from seqstride.lengths import absolute_lengths
-from seqstride.mixup import mixup
-from seqstride.model import describe, save_model
-from seqstride.plot import plot_strides, plot_training
-from seqstride.whole_files import save_figure
-from seqstride.windows import all_windows, mean_by_owner, random_windows
+from seqstride.files.whole_files import save_figure
+from seqstride.models.classifier import describe, save_model
+from seqstride.models.windows import all_windows, mean_by_owner, random_windows
+from seqstride.plots.runs import plot_training
+from seqstride.plots.strides import plot_strides
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
-from seqstride.dataio import item_seconds, labelled_signals  # noqa: E402
+from seqstride.brains.manifests import item_seconds, labelled_signals  # noqa: E402
 
 
 class Prediction(NamedTuple):
@@ -140,7 +141,7 @@ class ClassificationBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """The classifier, in the form of `seqstride.model`."""
+        """The classifier, in the form of `seqstride.models.classifier`."""
         item = next(iter(datasets["train"].data.values()))
         description = describe(
             recipe,

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from seqstride._compat import require_torchaudio
-from seqstride.screen import EpochTable, command_line, is_best, progress, say
+from seqstride.experiments.screen import EpochTable, command_line, is_best, progress, say
 
 require_torchaudio()
 

@@ -12,26 +12,26 @@ from torch import Tensor
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
-from seqstride.codes import describe_coder, save_coder, unit_edges
+from seqstride.brains.probe import code_shares, probe_accuracy
+from seqstride.core.lengths import absolute_lengths
+from seqstride.core.plan import PositionPlan
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.vqvae import Quantized, decode_vectors, duration_plan
 from seqstride.errors import InputError
-from seqstride.lengths import absolute_lengths
-from seqstride.plan import PositionPlan
-from seqstride.plot import plot_training
-from seqstride.plot_codes import Reconstruction, plot_codes
-from seqstride.probe import code_shares, probe_accuracy
-from seqstride.reconstruction import entropy, undo_norm
-from seqstride.view import DECIBEL
-from seqstride.whole_files import save_figure
-from seqstride.windows import random_windows
+from seqstride.files.whole_files import save_figure
+from seqstride.models.reconstruction import entropy, undo_norm
+from seqstride.models.vqvae import describe_coder, save_coder, unit_edges
+from seqstride.models.windows import random_windows
+from seqstride.plots.codes import Reconstruction, plot_codes
+from seqstride.plots.runs import plot_training
+from seqstride.plots.view import DECIBEL
 
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
-from seqstride.dataio import item_seconds, open_manifests  # noqa: E402
+from seqstride.brains.manifests import item_seconds, open_manifests  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class VQVAEBrain(DownsamplingBrain):
     Hyperparameters read beyond those of `DownsamplingBrain`: `reconstruction` (a module: reconstruction, target,
     lengths → loss), `log_mel` (a `LogMel` where the front end is none), `commitment_weight`, `window` (seconds or null:
     training hears a random window of every recording), `probes` (label → the split on which a linear probe for it is
-    scored; it is fitted to the training part, see `seqstride.probe`; left out, with a warning, where that part cannot
+    scored; it is fitted to the training part, see `seqstride.brains.probe`; left out, with a warning, where that part cannot
     know the labels, such as those of speakers who are held out).
     """
 
@@ -234,7 +234,7 @@ class VQVAEBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """The trained model, in the form of `seqstride.codes`."""
+        """The trained model, in the form of `seqstride.models.vqvae`."""
         description = describe_coder(recipe, sample_rate=self.hparams.sample_rate)
         save_coder(folder, description, {name: self.net(name) for name in self.modules})
 

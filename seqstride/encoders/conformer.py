@@ -13,11 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
+from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
 from seqstride.layers.base import Downsampler
-from seqstride.lengths import length_mask, zero_padding
-from seqstride.penalties import Stage
+from seqstride.layers.complexity import Stage
 
 require_torchaudio()
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from seqstride.lengths import Frames, length_mask
-from seqstride.plan import Plan
-from seqstride.positions import frame_counts, local_strides, read_at
+from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.plan import Plan
+from seqstride.core.positions import frame_counts, local_strides, read_at
 
 
 @dataclass

@@ -9,7 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqstride.lengths import check_lengths, length_mask, zero_padding
+from seqstride.core.checks import check_lengths
+from seqstride.core.lengths import length_mask, zero_padding
 
 # log of power: 1e-10 is 100 dB below white noise as strong as a full-scale square wave: about that of 16 bits
 FLOOR = 1e-10

@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seqstride.core.lengths import zero_padding
 from seqstride.distributed import of_all_ranks
-from seqstride.lengths import MaskedBatchNorm1d, masked_max, masked_mean, masked_softmax_mean, zero_padding
+from seqstride.encoders.masked import MaskedBatchNorm1d, masked_max, masked_mean, masked_softmax_mean
 
 
 class Moments(NamedTuple):
@@ -115,7 +116,7 @@ class PooledClassifier(nn.Module):
         channels: C.
         classes: number of classes.
         dropout: probability of dropping a pooled channel in training.
-        pool: "mean", "max", or "softmax": `seqstride.lengths.masked_softmax_mean`, whose sharpness each channel learns
+        pool: "mean", "max", or "softmax": `seqstride.encoders.masked.masked_softmax_mean`, whose sharpness each channel learns
             from 1 on. A feature of a texture becomes a mean, one of a rare event almost a maximum.
         normalise: normalise the pooled channels over the batch, so that one that hardly differs from item to item
             counts as much as the others.

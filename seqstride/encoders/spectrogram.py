@@ -8,14 +8,15 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from seqstride.core.checks import check_channels, check_lengths, check_signal
+from seqstride.core.lengths import zero_padding
+from seqstride.core.plan import Plan
 from seqstride.encoders.encoded import Encoded
-from seqstride.encoders.strides import initial_strides
+from seqstride.encoders.initial_strides import initial_strides
+from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.layers.base import Downsampler
-from seqstride.layers.baselines import check_channels
+from seqstride.layers.complexity import Stage
 from seqstride.layers.separable2d import Separable2d, make_downsampler2d
-from seqstride.lengths import MaskedBatchNorm1d, check_lengths, check_signal, zero_padding
-from seqstride.penalties import Stage
-from seqstride.plan import Plan
 
 STRIDES = ((2, 2), (2, 2), (1, 1), (2, 2), (1, 1), (2, 2))
 """Initial strides along time and frequency of the audio experiment of Riad et al."""

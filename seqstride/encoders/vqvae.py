@@ -19,13 +19,15 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from seqstride.core.checks import check_channels
+from seqstride.core.lengths import length_mask, zero_padding
+from seqstride.core.plan import DurationPlan
+from seqstride.core.positions import nearest_output
 from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.encoders.resnet import ResidualBlock
 from seqstride.errors import MissingExtraError
-from seqstride.layers.baselines import AvgPool1d, check_channels
-from seqstride.lengths import MaskedBatchNorm1d, length_mask, zero_padding
-from seqstride.plan import DurationPlan
-from seqstride.positions import nearest_output
+from seqstride.layers.pooling import AvgPool1d
 
 
 class Quantized(NamedTuple):

@@ -9,14 +9,15 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from seqstride.core.checks import check_channels, check_lengths
+from seqstride.core.lengths import zero_padding
+from seqstride.core.plan import DurationPlan
 from seqstride.encoders.encoded import Encoded
+from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.encoders.resnet import ResNet1d
 from seqstride.encoders.vqvae import ExpandDecoder, transposed
 from seqstride.layers.base import Downsampler
-from seqstride.layers.baselines import check_channels
-from seqstride.lengths import MaskedBatchNorm1d, check_lengths, zero_padding
-from seqstride.penalties import Stage
-from seqstride.plan import DurationPlan
+from seqstride.layers.complexity import Stage
 
 
 class Samples(nn.Module):

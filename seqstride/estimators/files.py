@@ -15,8 +15,8 @@ import numpy as np
 from seqstride.errors import InputError
 from seqstride.estimators.times import times_of
 from seqstride.estimators.ts_files import read_ts
+from seqstride.files.table_files import Table, listed, numbers_of, read_table, texts_of
 from seqstride.nearest import near_paths
-from seqstride.table_files import Table, listed, numbers_of, read_table, texts_of
 
 logger = logging.getLogger(__name__)
 

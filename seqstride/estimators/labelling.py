@@ -14,9 +14,9 @@ import numpy as np
 from seqstride.errors import InputError
 from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.estimators.files import Columns, Layout, SeriesFile, read_series
-from seqstride.results import write_record
-from seqstride.text_files import read_json
-from seqstride.whole_files import save_figure, whole_file
+from seqstride.experiments.records import write_record
+from seqstride.files.text_files import read_json
+from seqstride.files.whole_files import save_figure, whole_file
 
 FORMAT = 1
 MODEL, LAYOUT = "model.zip", "series.json"

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
-import seqstride as ss
 from seqstride.distributed import device_of_rank
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import PooledClassifier
+from seqstride.encoders.resnet import ResNet1d
 from seqstride.errors import InputError
 
 FRAMES = 1 << 16
@@ -31,7 +31,7 @@ class Network(nn.Module):
     """
 
     def __init__(
-        self, encoder: ss.ResNet1d, heads: Sequence[PooledClassifier], embedding: nn.Module | None = None
+        self, encoder: ResNet1d, heads: Sequence[PooledClassifier], embedding: nn.Module | None = None
     ) -> None:
         super().__init__()
         self.embedding, self.encoder, self.heads = embedding, encoder, nn.ModuleList(heads)

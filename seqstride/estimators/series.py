@@ -195,7 +195,7 @@ class SeriesEstimator(BasePanelMixin):
         Returns:
             A `matplotlib.figure.Figure`; save it with `figure.savefig("strides.png")`.
         """
-        from seqstride.plot import plot_series
+        from seqstride.plots.strides import plot_series
 
         self._network()
         frames = self._check_convert_X_for_predict(X)

@@ -15,12 +15,13 @@ import numpy as np
 import torch
 from torch import nn
 
-import seqstride as ss
 from seqstride.encoders.heads import PooledClassifier
-from seqstride.encoders.strides import initial_strides
+from seqstride.encoders.initial_strides import initial_strides
+from seqstride.encoders.resnet import ResNet1d
 from seqstride.errors import InputError
 from seqstride.estimators.network import Network
 from seqstride.estimators.randomness import DrawnFrom
+from seqstride.layers import DOWNSAMPLERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -69,8 +70,8 @@ def _window(name: str, value: Any) -> float:
 
 
 def _key(name: str, value: Any) -> str:
-    if not isinstance(value, str) or value not in ss.DOWNSAMPLERS:
-        raise InputError(f"`{name}` (={value!r}) must be one of {', '.join(ss.DOWNSAMPLERS)}")
+    if not isinstance(value, str) or value not in DOWNSAMPLERS:
+        raise InputError(f"`{name}` (={value!r}) must be one of {', '.join(DOWNSAMPLERS)}")
     return str(value)
 
 
@@ -202,7 +203,7 @@ class Settings:
         try:
             pairs = initial_strides(self.strides, len(self.channels), generator.initial_seed())
             with DrawnFrom(generator):
-                encoder = ss.ResNet1d(
+                encoder = ResNet1d(
                     groups,
                     channels=self.channels,
                     strides=[time for time, _ in pairs],

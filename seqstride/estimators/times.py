@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from seqstride.errors import InputError
-from seqstride.table_files import NUMBER, Table, texts_of
+from seqstride.files.table_files import NUMBER, Table, texts_of
 
 _DATE = re.compile(
     r"\d{4}-?\d{2}(-?\d{2}([T ]\d{2}(:?\d{2}(:?\d{2}([.,]\d+)?)?)?(?P<zone>\s?(Z|[+-]\d{2}(:?\d{2})?))?)?)?"

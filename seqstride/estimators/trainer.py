@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-import seqstride as ss
+from seqstride.encoders.mixup import mixup
 from seqstride.errors import InputError
 from seqstride.estimators.network import Network, outputs_of, pad, run_batches, strides
 from seqstride.estimators.settings import Settings
-from seqstride.mixup import mixup
-from seqstride.screen import EpochTable
+from seqstride.experiments.screen import EpochTable
+from seqstride.layers.complexity import complexity, parameter_groups
 
 LEAST_STEPS, LEAST_ITEMS = 6, 8
 """Optimiser steps that an epoch has at least, with so many items in each at least: small sets get small batches, but of
@@ -79,7 +79,7 @@ def train(
     steps = math.ceil(len(chosen) / size)
     network.to(device)
     weight = None if weight is None else weight.to(device)
-    groups = ss.parameter_groups(network, settings.lr, settings.weight_decay, settings.stride_lr)
+    groups = parameter_groups(network, settings.lr, settings.weight_decay, settings.stride_lr)
     optimizer = torch.optim.AdamW(groups, fused=True)
     schedule = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: 0.5 * (1 + math.cos(math.pi * step / (steps * settings.n_epochs)))
@@ -103,7 +103,7 @@ def train(
             count.add(outputs.mean(1), y, loss)
             loss = loss + encoded.penalty
             if settings.complexity_weight > 0:
-                loss = loss + settings.complexity_weight * ss.complexity(network.encoder)
+                loss = loss + settings.complexity_weight * complexity(network.encoder)
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             norm = nn.utils.clip_grad_norm_(network.parameters(), MAX_GRAD_NORM)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from seqstride.errors import InputError
-from seqstride.text_files import read_text
+from seqstride.files.text_files import read_text
 
 UNKNOWN = "?"
 """A value that is missing, or the label of a series whose class is not known."""

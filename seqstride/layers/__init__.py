@@ -7,9 +7,9 @@ from typing import Any
 
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
-from seqstride.layers.baselines import AvgPool1d, BlurPool1d, DCTPool1d, MaxPool1d, SpectralPool1d, StridedConv1d
-from seqstride.layers.dct_diffstride import DCTDiffStride1d
-from seqstride.layers.diffstride import DiffStride1d
+from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
+from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
+from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
 
 
 def _without_channels(layer: Callable[..., Downsampler]) -> Callable[..., Downsampler]:

@@ -6,14 +6,13 @@ from typing import Literal
 
 from torch import Tensor
 
+from seqstride.core.checks import check_channels, check_stride
+from seqstride.core.lengths import Frames, ceil_length
+from seqstride.core.plan import AlignPlan, Plan, ScatterPlan
+from seqstride.core.positions import gap_penalty_from_positions, positions_from_scores
 from seqstride.layers.base import Downsampler
-from seqstride.layers.baselines import check_channels
-from seqstride.lengths import Frames, ceil_length
-from seqstride.masks import check_stride
-from seqstride.plan import AlignPlan, Plan, ScatterPlan
-from seqstride.positions import gap_penalty_from_positions, positions_from_scores
-from seqstride.score import FrameScore
-from seqstride.stream import AdaStrideStream, Stream
+from seqstride.layers.frame_score import FrameScore
+from seqstride.layers.stream import AdaStrideStream, Stream
 
 
 class AdaStride1d(Downsampler):
@@ -71,8 +70,8 @@ class AdaStride1d(Downsampler):
         scores give the uniform stride t / s exactly. The result is that of `seqstride.functional.align` (or
         `scatter_align`) at the stream's positions, which are not those of the whole signal: on speech, scored by
         trained models, the logarithms of the local strides correlate with those of the whole signal by 0.96 to 0.99.
-        What is given up, and why the bound holds: `seqstride.pace`; when output frames are ready:
-        `seqstride.stream.AdaStrideStream`.
+        What is given up, and why the bound holds: `seqstride.layers.pace`; when output frames are ready:
+        `seqstride.layers.stream.AdaStrideStream`.
 
         Args:
             drift: D, input frames, at least 3: how far positions may run ahead of the line t / s, or fall behind. Any N
@@ -102,7 +101,7 @@ class AdaStride1d(Downsampler):
         return self.plan_at(p, frames, penalty, (x, source))
 
     def plan_at(self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]) -> Plan:
-        """The plan with these positions (B, T); arguments as in `seqstride.plan.PositionPlan`."""
+        """The plan with these positions (B, T); arguments as in `seqstride.core.plan.PositionPlan`."""
         if self.method == "matrix":
             return AlignPlan(frames, positions, penalty, source, self.sigma_square)
         return ScatterPlan(frames, positions, penalty, source, self.sigma_square, self.empty)

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from seqstride.lengths import Frames, check_lengths, check_signal, host_lengths
-from seqstride.plan import Plan
-from seqstride.stream import Stream
+from seqstride.core.checks import check_lengths, check_signal, host_lengths
+from seqstride.core.lengths import Frames
+from seqstride.core.plan import Plan
+from seqstride.layers.stream import Stream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -84,7 +85,7 @@ class Downsampler(nn.Module):
         """
         raise ValueError(
             f"`layer` (={self}) must have all of the signal and cannot stream: cut the signal into windows and run the "
-            "layer on each (seqstride.windows.all_windows cuts recordings), or use a layer that streams: strided, "
+            "layer on each (seqstride.models.windows.all_windows cuts recordings), or use a layer that streams: strided, "
             "average, max, blur, adastride or adastride_f"
         )
 

@@ -1,9 +1,157 @@
-"""DiffStride: the stride learnt through a soft low-pass in the Fourier domain."""
+"""DiffStride and DCT-DiffStride: a stride learnt through a soft low-pass window over a spectrum."""
 
 from __future__ import annotations
 
-from seqstride.layers.learnt_stride import LearntStride
-from seqstride.masks import Transform
+import math
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.core.checks import check_stride
+from seqstride.core.lengths import Frames, float64_on
+from seqstride.core.plan import IdentityPlan, Plan, SpectralPlan
+from seqstride.core.spectral_window import Transform, Window, check_smoothness, clamp_inward, fixed_ramps, ramps, window
+from seqstride.layers.base import Downsampler
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+
+class LearntStride(Downsampler):
+    """One learnt stride for all channels; see `DiffStride1d` and `DCTDiffStride1d`."""
+
+    transform: Transform
+    official_gain = False
+
+    def __init__(
+        self,
+        stride: float,
+        *,
+        smoothness: float = 4.0,
+        relative_smoothness: float | None = None,
+        learnable: bool = True,
+        length_multiple: int = 1,
+    ) -> None:
+        super().__init__()
+        stride = check_stride(stride)
+        check_smoothness(smoothness, relative_smoothness)
+        self.smoothness = float(smoothness)
+        self.relative_smoothness = None if relative_smoothness is None else float(relative_smoothness)
+        self.learnable = learnable
+        if length_multiple < 1:
+            raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
+        self.length_multiple = length_multiple
+        self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
+        # the parameter as a number, where it does not learn: while nobody writes to it, a GPU has nothing to read
+        self._fixed_stride: float | None = None
+        self._fixed_version = (0, 0)
+        if not learnable:
+            self._fix()
+
+    @property
+    def stride(self) -> Tensor:  # type: ignore[override]
+        """The current stride, a 0-d tensor, at least 1; differentiable (the parameter is `stride_parameter`)."""
+        self._fixed()  # compiled code follows, too
+        one = torch.ones_like(self.stride_parameter)
+        return clamp_inward(self.stride_parameter, one, one * torch.inf)
+
+    def freeze(self) -> Self:
+        """Fixes the stride, and so the output length: no gradient, and nothing is read from a GPU for a plan.
+
+        The parameter stays the stride: a state dict that is loaded and an update in place (weights averaged over
+        training, an optimiser) change plans and `stride` together. Two writes are not seen: through `.data` on a GPU,
+        and by code that `torch.compile` has made; after those call `freeze` again. An exported graph never changes.
+        """
+        self.stride_parameter.requires_grad_(False)
+        self._fix()
+        return self
+
+    def unfreeze(self) -> Self:
+        """Undoes `freeze`: the stride learns again, unless the layer was made with `learnable=False`."""
+        if self.learnable:
+            self.stride_parameter.requires_grad_(True)
+            self._fixed_stride = None
+        return self
+
+    def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
+        """As `Downsampler.plan`. While the stride learns, torch.compile leaves this out: it depends on the stride."""
+        if self._fixed_stride is None and torch.compiler.is_compiling():
+            # made here: as a decorator it would import the whole compiler along with the package
+            return torch.compiler.disable(Downsampler.plan)(self, x, lengths)
+        return super().plan(x, lengths)
+
+    def expected_length(self, frames: Tensor) -> Tensor:
+        """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
+        kept = frames / self.stride
+        width = torch.full_like(kept, self.smoothness)
+        if self.relative_smoothness is not None:
+            width = (self.relative_smoothness * kept.detach()).clamp(min=0.5)
+        width = torch.minimum(width, frames / 4)
+        return torch.minimum(frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * width)
+
+    def extra_repr(self) -> str:
+        smoothness = (
+            f"smoothness={self.smoothness:g}"
+            if self.relative_smoothness is None
+            else f"relative_smoothness={self.relative_smoothness:g}"
+        )
+        return f"{super().extra_repr()}, {smoothness}, learnable={self.learnable}"
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._fixed()  # compiled code follows, too
+
+    def _fix(self) -> None:
+        number = float(self.stride_parameter)
+        if not math.isfinite(number):
+            raise ValueError(f"`stride` (={number}) must be finite")
+        self._fixed_stride, self._fixed_version = number, _version(self.stride_parameter)
+
+    def _fixed(self) -> float | None:
+        """The stride as a number where it is fixed, None where it learns."""
+        # a graph keeps the number that it was made with
+        if self._fixed_stride is not None and not torch.compiler.is_compiling():
+            read = self.stride_parameter.device.type == "cpu" or self.stride_parameter.is_inference()
+            if read or self._fixed_version != _version(self.stride_parameter):
+                self._fix()
+        return self._fixed_stride
+
+    def _learnt_stride(self) -> Tensor | None:
+        return self.stride_parameter if self._fixed() is None else None
+
+    def _number(self, read: float) -> float:
+        return read if self._fixed_stride is None else self._fixed_stride
+
+    @property
+    def _is_identity(self) -> bool:
+        return not self.learnable and self._fixed_stride == 1
+
+    def _output_length(self, length: int, stride: float) -> int:
+        return length if self._is_identity else self._window(length, stride).output
+
+    def _window(self, length: int, stride: float) -> Window:
+        return window(
+            self._number(stride),
+            length,
+            smoothness=self.smoothness,
+            relative_smoothness=self.relative_smoothness,
+            transform=self.transform,
+            length_multiple=self.length_multiple,
+        )
+
+    def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        if self._is_identity:
+            return IdentityPlan(frames, x)
+        windows = [self._window(length, stride) for length in frames.host_input]
+        if self._fixed_stride is None:
+            ramp = ramps(self.stride_parameter, windows, self.transform)
+        elif torch.compiler.is_compiling():  # a graph keeps its constants itself
+            fixed = torch.tensor(self._fixed_stride, dtype=float64_on(x.device), device=x.device)
+            ramp = ramps(fixed, windows, self.transform)
+        else:
+            ramp = fixed_ramps(self._fixed_stride, tuple(windows), self.transform, x.device)
+        return SpectralPlan(frames, windows, ramp, self.transform, x, official_gain=self.official_gain)
 
 
 class DiffStride1d(LearntStride):
@@ -51,3 +199,32 @@ class DiffStride1d(LearntStride):
         if gain not in ("unit", "official"):
             raise ValueError(f"`gain` (={gain!r}) must be 'unit' or 'official'")
         self.official_gain = gain == "official"
+
+
+class DCTDiffStride1d(LearntStride):
+    """DiffStride over the orthonormal DCT-II: (B, C, T) → (B, C, L), L ≈ T / S + R, the stride S learnt.
+
+    An item of T frames keeps the coefficients k with mask_k = clamp((R + T/S − k) / R, 0, 1) > 0 and comes out with as
+    many frames, times √(L / T): unit gain at DC. The soft edge costs R frames, half of DiffStride's 2R; a mirrored
+    (not periodic) continuation leaves no jump between the last and the first frame.
+
+    Args:
+        stride: S at the start, real, ≥ 1; input frames per output frame. One for all channels.
+        smoothness: R, coefficients over which the mask falls from 1 to 0; at most T / 4 is used.
+        relative_smoothness: ρ; R = max(½, ρ·T / S) instead.
+        learnable: False keeps S; with S = 1 the layer is then the identity.
+        length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: ours after Riad et al., ICLR 2022; the published text on the cosine variant names the transform and no
+    detail.
+    """
+
+    transform: Transform = "dct"
+
+
+def _version(parameter: Tensor) -> tuple[int, int]:
+    """What an update of a tensor changes, known without a read from its device."""
+    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version

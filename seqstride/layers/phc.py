@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqstride.layers.baselines import check_channels
+from seqstride.core.checks import check_channels
 
 
 class PHConv1d(nn.Module):

@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from seqstride.core.lengths import zero_padding
+from seqstride.core.plan import Plan
 from seqstride.layers import make_downsampler
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
-from seqstride.layers.baselines import AvgPool1d, StridedConv1d
-from seqstride.layers.dct_diffstride import DCTDiffStride1d
-from seqstride.layers.diffstride import DiffStride1d
-from seqstride.layers.learnt_stride import LearntStride
-from seqstride.lengths import zero_padding
-from seqstride.plan import Plan
+from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d, LearntStride
+from seqstride.layers.pooling import AvgPool1d, StridedConv1d
 
 if TYPE_CHECKING:
     from typing_extensions import Self

@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 
 from seqstride.brains import ClassificationBrain
+from seqstride.brains.run import run_recipe
 from seqstride.failures import run_command
-from seqstride.training import run_recipe
 
 
 def main(argv: Sequence[str]) -> None:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
+from seqstride.brains.run import run_recipe
 from seqstride.brains.vqvae import VQVAEBrain
 from seqstride.failures import run_command
-from seqstride.training import run_recipe
 
 
 def main(argv: Sequence[str]) -> None:

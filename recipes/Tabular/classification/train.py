@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from seqstride.estimators.recipe import run_estimator
+from seqstride.estimators.run import run_estimator
 from seqstride.failures import run_command
 
 

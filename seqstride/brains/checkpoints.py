@@ -1,0 +1,86 @@
+"""Checkpoints that are whole or not there at all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from seqstride._compat import require_torchaudio
+
+require_torchaudio()
+
+from speechbrain.utils import checkpoints as sb  # noqa: E402
+from speechbrain.utils.distributed import if_main_process, run_on_main  # noqa: E402
+
+from seqstride.errors import FileError  # noqa: E402
+from seqstride.files.whole_files import is_write_error, sync  # noqa: E402
+
+
+class Checkpointer(sb.Checkpointer):
+    """SpeechBrain's `Checkpointer`, safe against a stop at any moment and a full disk; same arguments.
+
+    SpeechBrain takes a folder for a checkpoint if its file `CKPT.yaml` is there, and writes that file first. Here it
+    comes last, and lists the others, so that a folder that was stopped half-way through saving or deleting is known.
+    Making a checkpointer clears such folders away.
+    """
+
+    def __init__(self, checkpoints_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
+        super().__init__(checkpoints_dir, *args, **kwargs)
+        run_on_main(self._clear)
+
+    def save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
+        """As in SpeechBrain; the checkpoint counts from the moment that all its files are there.
+
+        Raises:
+            FileError: it cannot be written, such as on a full disk; what was written of it has been deleted, and the
+                checkpoints before it are as they were.
+        """
+        try:
+            checkpoint = super().save_checkpoint(*args, **kwargs)
+            if if_main_process():
+                description = checkpoint.path / sb.METAFNAME
+                for file in checkpoint.path.iterdir():
+                    sync(file)
+                os.replace(_part(description), description)
+                sync(checkpoint.path)
+                sync(checkpoint.path.parent)
+        except (OSError, RuntimeError) as error:
+            if if_main_process():
+                self._clear()
+            if not is_write_error(error, Path(self.checkpoints_dir)):
+                raise
+            free = shutil.disk_usage(self.checkpoints_dir).free
+            raise FileError(
+                f"no checkpoint could be written to {os.fspath(self.checkpoints_dir)!r}, where {free / 1e6:.1f} MB are "
+                f"free ({error}); those before it are as they were, and the same command resumes from them"
+            ) from error
+        return checkpoint
+
+    def save_and_keep_only(
+        self, *args: Any, importance_keys: Sequence[Callable[[Any], Any]] = (), **kwargs: Any
+    ) -> None:
+        """As in SpeechBrain, which appends to its default list of keys: it would grow from call to call."""
+        super().save_and_keep_only(*args, importance_keys=list(importance_keys), **kwargs)
+
+    def _save_checkpoint_metafile(
+        self, fpath: Path, meta_to_include: Mapping[str, Any] = {}, end_of_epoch: bool = True
+    ) -> Any:
+        listed = {**meta_to_include, "saved": sorted(self.recoverables)}
+        return super()._save_checkpoint_metafile(_part(fpath), listed, end_of_epoch)
+
+    def _clear(self) -> None:
+        folders = [folder for folder in Path(self.checkpoints_dir).glob(f"{sb.CKPT_PREFIX}*") if folder.is_dir()]
+        whole = {
+            checkpoint.path
+            for checkpoint in self.list_checkpoints()
+            if set(checkpoint.meta.get("saved", [])) <= set(checkpoint.paramfiles)
+        }
+        for folder in set(folders) - whole:
+            shutil.rmtree(folder)
+
+
+def _part(path: Path) -> Path:
+    return path.with_suffix(".part")

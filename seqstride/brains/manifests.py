@@ -1,0 +1,211 @@
+"""Manifests to SpeechBrain data sets: features as they are, recordings as mono waveforms at one rate."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from seqstride._compat import require_torchaudio
+from seqstride.errors import InputError
+
+require_torchaudio()
+
+from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
+
+from seqstride.files.audio_files import part_of, with_root  # noqa: E402
+from seqstride.files.decoding import UNKNOWN, open_recording  # noqa: E402
+from seqstride.files.loading import load_audio, load_features, remark_on_rate  # noqa: E402
+from seqstride.files.remarks import remarks  # noqa: E402
+from seqstride.files.text_files import read_json  # noqa: E402
+
+
+def open_manifests(
+    manifests: Mapping[str, str | os.PathLike[str]],
+    sample_rate: int | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+) -> dict[str, Any]:
+    """Data sets whose items have `signal`: a mono waveform (S,) at `sample_rate`, or features (T, C), float32.
+
+    Args:
+        manifests: split → SpeechBrain JSON manifest. An item has `wav`, an audio file, or `features`, a .npy file
+            (T, C); with `start` and `stop` in samples (or frames) of the file where it is only a part of it.
+        sample_rate: of the waveforms, Hz; recordings at other rates are resampled. None for features.
+        data_root: what `{data_root}` in the paths stands for; None: the manifest's folder.
+
+    Returns:
+        split → `DynamicItemDataset`.
+
+    Raises:
+        ValueError: a manifest is missing, empty or not one; an item lacks its file, or what its duration follows from;
+            or its `start` and `stop` are no samples of the file.
+
+    A path may lead anywhere: manifests of recordings that lie elsewhere are usual, and what they name is only read.
+    """
+    datasets = {}
+    for split, manifest in manifests.items():
+        if not Path(manifest).is_file():
+            raise InputError(f"`manifests` ({split}={os.fspath(manifest)!r}) must be a file; prepare the data first")
+        root = Path(manifest).parent if data_root is None else data_root
+        where = f"`manifests` ({split}={os.fspath(manifest)!r})"
+        try:
+            items = with_root(read_json(manifest), os.fspath(root))
+            if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
+                raise InputError("it must map ids to items, which are mappings, too")
+        except InputError as error:
+            raise InputError(f"{where} must be a SpeechBrain manifest: {error}") from error
+        if not items:
+            raise InputError(f"{where} must list at least one item")
+        key = "wav" if "wav" in next(iter(items.values())) else "features"
+        items = {name: _checked(f"{where}, item {name!r}", item, key) for name, item in items.items()}
+        _check_ends(where, items, key)
+        datasets[split] = DynamicItemDataset(items)
+        if key == "features":
+            add_item(datasets[split], where, load_features, takes=["features", "start", "stop"], provides="signal")
+            continue
+        if sample_rate is None:
+            raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
+        load = partial(load_audio, sample_rate)
+        add_item(datasets[split], where, load, takes=["wav", "start", "stop"], provides="signal")
+    with remarks():
+        for dataset in datasets.values():
+            _remark_on_rates(dataset.data.values(), sample_rate)
+    return datasets
+
+
+def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequence[str], provides: str) -> None:
+    """Adds what is computed for every item, under a key that no item of the manifest has.
+
+    In SpeechBrain a key of the manifest hides a computed item of the same name: training would see the manifest's.
+
+    Args:
+        dataset: a `DynamicItemDataset`.
+        where: the manifest, for the error.
+        function: of the keys `takes`.
+        provides: the key of its result.
+
+    Raises:
+        InputError: an item has that key.
+    """
+    for name, item in dataset.data.items():
+        if provides in item:
+            raise InputError(
+                f"{where}, item {name!r} must not have the key {provides!r}, which is computed here: rename it"
+            )
+    dataset.add_dynamic_item(function, takes=list(takes), provides=[provides])
+
+
+def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """An item with whole numbers for its `start` and `stop`."""
+    if "id" in item:
+        raise InputError(f"{where} must not have the key 'id', which SpeechBrain keeps for the item's name: rename it")
+    if not isinstance(item.get(key), str):
+        raise InputError(f"{where} must have the path `{key}`, as the first item has")
+    times = ["duration"] if "duration" in item else ["length", "frame_rate"]
+    if not all(isinstance(item.get(time), int | float) and 0 < item[time] < math.inf for time in times):
+        raise InputError(f"{where} must have its `duration` in seconds, or `length` in frames and `frame_rate`")
+    try:
+        start, stop = part_of(item)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from error
+    return {**item, "start": start, "stop": stop}
+
+
+def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) -> None:
+    """Parts of files must lie inside of them; headers are read of those only that items take parts of.
+
+    A file that cannot be opened, or whose header does not know its length, is left to whoever loads it.
+    """
+    lengths: dict[str, float] = {}
+    for name, item in items.items():
+        path, start, stop = item[key], item["start"], item["stop"]
+        if not start and stop is None:
+            continue
+        if path not in lengths:
+            lengths[path] = _samples_in(path) if key == "wav" else _frames_in(path)
+        beyond = "start" if start >= lengths[path] else "stop" if (stop or 0) > lengths[path] else None
+        if beyond:
+            raise InputError(
+                f"{where}, item {name!r}: `{beyond}` (={item[beyond]}) must lie within the {lengths[path]} "
+                f"{'samples' if key == 'wav' else 'frames'} of {path!r}"
+            )
+
+
+def _remark_on_rates(items: Iterable[Mapping[str, Any]], wanted: int | None) -> None:
+    """Remarks on recordings at low rates, by their `sample_rate`; where none is told, on the first by its header."""
+    items = [item for item in items if "wav" in item]
+    told = [(item["wav"], item["sample_rate"]) for item in items if isinstance(item.get("sample_rate"), int | float)]
+    if items and not told:
+        with suppress(InputError), open_recording(items[0]["wav"]) as audio:
+            told = [(items[0]["wav"], audio.samplerate)]
+    for path, rate in told:
+        remark_on_rate(path, rate, wanted)
+
+
+def _samples_in(recording: str) -> float:
+    """By its header; infinite where that is not known."""
+    try:
+        with open_recording(recording) as audio:
+            return audio.frames if 0 < audio.frames < UNKNOWN else math.inf
+    except InputError:
+        return math.inf
+
+
+def _frames_in(features: str) -> float:
+    """By its header; infinite where that is not known."""
+    try:
+        return len(np.lib.format.open_memmap(features, mode="r"))
+    except (OSError, ValueError, EOFError, TypeError):
+        return math.inf
+
+
+def labelled_signals(
+    manifests: Mapping[str, str | os.PathLike[str]],
+    labels: Sequence[str],
+    sample_rate: int | None = None,
+    data_root: str | os.PathLike[str] | None = None,
+) -> tuple[dict[str, Any], dict[str, list[str]]]:
+    """Data sets whose items are `signal` and, for every label, `target_<label>`, the class index.
+
+    Args:
+        manifests, sample_rate, data_root: as in `open_manifests`. The split `train` must be there: it defines the
+            classes.
+        labels: the manifests' keys that hold the labels.
+
+    Returns:
+        split → `DynamicItemDataset`, and label → the names of its classes, sorted.
+
+    Raises:
+        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part does not.
+    """
+    datasets = open_manifests(manifests, sample_rate, data_root)
+    classes: dict[str, list[str]] = {}
+    for label in labels:
+        for split, dataset in datasets.items():
+            lacking = [name for name, item in dataset.data.items() if not isinstance(item.get(label), str)]
+            if lacking:
+                raise InputError(
+                    f"`labels` (={label!r}) must be a key of every item, with a text; not so in {split}: {lacking[0]}"
+                )
+        classes[label] = sorted({item[label] for item in datasets["train"].data.values()})
+        indices = {name: index for index, name in enumerate(classes[label])}
+        for split, dataset in datasets.items():
+            unknown = {item[label] for item in dataset.data.values()} - set(indices)
+            if unknown:
+                raise InputError(f"`manifests` ({split}) has labels that train lacks: {', '.join(sorted(unknown))}")
+            where = f"`manifests` ({split}={os.fspath(manifests[split])!r})"
+            add_item(dataset, where, indices.__getitem__, takes=[label], provides=f"target_{label}")
+    for dataset in datasets.values():
+        dataset.set_output_keys(["id", "signal", *(f"target_{label}" for label in labels)])
+    return datasets, classes
+
+
+def item_seconds(item: Mapping[str, Any]) -> float:
+    """Duration of a manifest's item."""
+    return item["duration"] if "duration" in item else item["length"] / item["frame_rate"]

@@ -1,0 +1,361 @@
+"""A run of a recipe, from the command line to the pictures: what every `train.py` calls."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from seqstride._compat import require_torchaudio
+from seqstride.distributed import device_of_rank, leave_group, local_rank, rank, ranks, world_size
+from seqstride.errors import InputError
+from seqstride.experiments.options import read_command_line
+from seqstride.experiments.provenance import (
+    EPOCHS,
+    FREE,
+    SCORING,
+    MadeFrom,
+    check_comparison,
+    data_origin,
+    data_record,
+    data_settings,
+    manifest_items,
+)
+from seqstride.experiments.recipe import build_recipe, check_parts, merge_recipe
+from seqstride.experiments.records import versions, write_record
+from seqstride.experiments.run_folder import (
+    LEARNT_UNITS,
+    OVERWRITE,
+    RECORD,
+    SCORED,
+    TRIED,
+    Kept,
+    RunFolder,
+    begin,
+    begun_from,
+    check_data,
+    check_settings,
+    finished,
+    kept_files,
+    take_flag,
+    write_recipe,
+)
+from seqstride.experiments.screen import LOG_CONFIG, closing, opening, say, without_noise
+from seqstride.experiments.settings import flat_settings, with_values
+from seqstride.failures import log_errors_in
+from seqstride.layers.complexity import macs
+
+require_torchaudio()
+
+import speechbrain as sb  # noqa: E402
+from speechbrain.utils.distributed import ddp_init_group, run_on_main  # noqa: E402
+from speechbrain.utils.logger import setup_logging  # noqa: E402
+
+from seqstride.brains.base import DownsamplingBrain  # noqa: E402
+from seqstride.brains.manifests import item_seconds  # noqa: E402
+
+NEEDED = (
+    *("recipe", "seed", "downsampler", "output_folder", "manifests", "score", "number_of_epochs", "lr", "complexity"),
+    *("modules", "opt_class", "epoch_counter", "checkpointer", "train_dataloader", "valid_dataloader", "train_logger"),
+)
+"""Keys that every recipe has."""
+
+LEARNING_OPTIONS = ("max_grad_norm", "grad_accumulation_factor")
+"""SpeechBrain's run options that have a part in what is learnt, as hyperparameters have."""
+
+
+@without_noise()
+def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> None:
+    """Trains, scores the test set once with the best epoch of the validation part, and leaves results and pictures.
+
+    A run that was interrupted goes on from its last epoch, and one that is finished with a larger `number_of_epochs`
+    from where it ended; the same command again says that it is finished. What is not made from the same (settings,
+    classes or units, data) is refused, and every file of the folder stays as it was. With `--overwrite` it begins anew:
+    what was left there is taken away when everything about the new run has been checked. Under `torchrun` all ranks
+    train together.
+
+    The output folder gets `results.json`, the trained model, the pictures of the task, `train.yaml` with the merged
+    hyperparameters, `made_from.json`, and in `save/` the checkpoints. `--test_only` leaves all that it writes in
+    `test_only/` there, and a debug run in `debug/`.
+
+    Args:
+        brain_class: a subclass of `DownsamplingBrain`.
+        argv: the command line after the program's name: a recipe's YAML file, SpeechBrain's run options
+            (`--device cpu`, …), `--overwrite`, and any key of `train.yaml` as `--key value`.
+
+    Raises:
+        ValueError: the recipe, an override or the data is wrong, or the output folder holds another run.
+    """
+    asked = _read(argv)
+    had_run = asked.folder.has_run
+    with kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:
+        _run(brain_class, asked, had_run, kept)
+    leave_group()
+
+
+class _Asked(NamedTuple):
+    """What the command line asks for."""
+
+    file: str
+    text: str
+    """The merged recipe."""
+    settings: dict[str, Any]
+    run_opts: Any
+    folder: RunFolder
+    visit: str | None
+    """Where what it writes goes, in the folder, if it does not train the folder's run."""
+    overwrite: bool
+
+
+def _read(argv: Sequence[str]) -> _Asked:
+    overwrite, argv = take_flag(argv, OVERWRITE)
+    file, run_opts, overrides = read_command_line(argv)
+    run_opts = _join_group(run_opts)
+    text = with_values(merge_recipe(file, overrides), {key: run_opts[key] for key in run_opts.overridden_args})
+    folder = RunFolder.of(text, file)
+    visit = SCORED if run_opts.test_only else TRIED if run_opts.debug else None
+    if visit == TRIED and run_opts.debug_persistently:  # a run of its own, with checkpoints of its own
+        own = folder.output / TRIED
+        folder, visit = RunFolder(own, own / "save"), None
+        text = with_values(text, {"output_folder": str(folder.output), "save_folder": str(folder.save)})
+    elif visit is not None:
+        if overwrite:
+            raise InputError(
+                f"`{OVERWRITE}` begins a run anew: it must not be given with --test_only or for a debug run"
+            )
+        text = with_values(text, {"output_folder": str(folder.output / visit), "save_folder": str(folder.save)})
+    options = {key: run_opts[key] for key in LEARNING_OPTIONS if key in run_opts.overridden_args}
+    return _Asked(file, text, flat_settings(text, file) | options, run_opts, folder, visit, overwrite)
+
+
+def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kept: Kept) -> None:
+    """Checks, trains, scores and reports; what `kept` keeps is let go when training begins."""
+    folder, visit = asked.folder, asked.visit
+    run_on_main(_log_to_screen)
+    before = None if asked.overwrite or visit == TRIED else begun_from(folder)
+    if visit == SCORED and not folder.has_checkpoints:
+        raise InputError(f"`output_folder` (={str(folder.output)!r}) must hold a checkpoint for --test_only")
+    if before is not None:
+        free = FREE if visit is None else FREE | SCORING | data_settings(asked.settings)
+        check_settings(folder, before, asked.settings, free)
+    hparams = build_recipe(asked.text, asked.file)
+    check_parts(hparams, NEEDED)
+    torch.set_num_threads(hparams.get("threads", 1))
+    output = Path(hparams["output_folder"])
+    log_errors_in(output)
+    if not had_run:
+        _log_into(output)
+    manifests = hparams["manifests"]
+    if before is None:
+        run_on_main((folder.save / LEARNT_UNITS).unlink, kwargs={"missing_ok": True})
+    elif not before.items and all(Path(path).is_file() for path in manifests.values()):
+        before = before._replace(items=manifest_items(manifests))  # before they are prepared anew
+    if hparams["prepare"] is not None:
+        run_on_main(hparams["prepare"])
+    try:
+        datasets = brain_class.load_data(hparams)
+    except InputError:
+        if before is not None and visit is None:
+            _agreed(partial(_refuse_other_items, folder, before, manifests))
+        raise
+    if hparams["score"] not in datasets:
+        raise InputError(f"`score` (={hparams['score']!r}) must be one of the splits {', '.join(datasets)}")
+    made = MadeFrom(asked.settings, brain_class.outputs(hparams), manifest_items(manifests))
+    data = data_record(data_origin(asked.text, asked.file), made.items)
+
+    def check() -> str:
+        if before is not None:
+            check_data(folder, before, made, None if visit is None else ("train", "valid"))
+        if visit is None:
+            check_comparison(data, made.items)
+        return finished(folder, made.settings) if before is not None and visit is None else ""
+
+    message = _agreed(check)
+    if message:
+        run_on_main(print, [message], {"flush": True})
+        return
+    if had_run and visit is not None:
+        _log_into(output)
+
+    def start() -> None:
+        nonlocal made
+        if had_run:
+            _log_into(output)
+
+        def prepare() -> MadeFrom:
+            kept.let_go()
+            return begin(folder, before, made, asked.text, asked.overwrite)
+
+        made = run_on_main(prepare)
+
+    brain = brain_class(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=asked.run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    strides, parameters = ", ".join(f"{stride:g}" for stride in brain.strides()), _parameters(brain)
+    model = f"{parameters / 1000:.0f} k parameters, strides {strides}, on {brain.device}"
+    say(opening(hparams, asked.file, {split: len(dataset) for split, dataset in datasets.items()}, model))
+    if visit is None:
+        brain.before_training = start
+    brain.fit_normalisation(datasets["train"])
+    initial_strides = brain.strides(), brain.frequency_strides()
+    brain.fit(
+        hparams["epoch_counter"],
+        datasets["train"],
+        datasets["valid"],
+        train_loader_kwargs=hparams["train_dataloader"],
+        valid_loader_kwargs=hparams["valid_dataloader"],
+    )
+    if brain.test_only:
+        hparams["checkpointer"].recover_if_possible()
+    epochs = list(brain.history.epochs)  # evaluate recovers the best epoch, and the history up to it
+    scored = datasets[hparams["score"]]
+    brain.evaluate(scored, min_key=brain.selection, test_loader_kwargs=hparams["valid_dataloader"])
+    origin = {EPOCHS: hparams[EPOCHS], **({"extensions": made.extensions} if made.extensions else {}), "data": data}
+    run_on_main(_report, [output, brain, asked.text, epochs, datasets, initial_strides, origin])
+
+
+def _refuse_other_items(folder: RunFolder, before: MadeFrom, manifests: dict[str, str]) -> str:
+    """Says so where what is wrong with manifests is, first of all, that they are those of another run."""
+    try:
+        items = manifest_items(manifests)
+    except (OSError, ValueError, AttributeError):
+        return ""  # they are none
+    check_data(folder, before, before._replace(items=items))
+    return ""
+
+
+def _agreed(check: Callable[[], str]) -> str:
+    """What the first rank finds, on all ranks.
+
+    Raises:
+        InputError: on all ranks.
+    """
+
+    def outcome() -> tuple[str, str]:
+        try:
+            return check(), ""
+        except InputError as error:
+            return "", str(error)
+
+    found, error = run_on_main(outcome)
+    if error:
+        raise InputError(error)
+    return found
+
+
+def _log_into(output: Path) -> None:
+    """Makes an output folder, whose `log.txt` gets all messages from here on."""
+    sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
+
+
+def _log_to_screen() -> None:
+    """As in a run, but to no file: it may be that of a run that is left alone."""
+    setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.devnull}}})
+
+
+def _join_group(run_opts: Any) -> Any:
+    """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs.
+
+    Returns:
+        The options with what was decided here; SpeechBrain's own cannot be changed.
+
+    Raises:
+        InputError: the machine lacks what the options need.
+    """
+    changes: dict[str, Any] = {}
+    if run_opts.device is not None:
+        changes["device"] = device_of_rank(run_opts.device)
+    gpu = torch.cuda.is_available() and (run_opts.device is None or run_opts.device.startswith("cuda"))
+    if not gpu and "distributed_backend" not in run_opts.overridden_args:
+        changes["distributed_backend"] = "gloo"
+    run_opts = replace(run_opts, **changes, overridden_args={*run_opts.overridden_args, *changes})
+    _check_machine(run_opts, gpu)
+    ddp_init_group(run_opts)
+    return run_opts
+
+
+def _check_machine(run_opts: Any, gpu: bool) -> None:
+    """What SpeechBrain finds out later.
+
+    Raises:
+        InputError: the machine lacks what the options need.
+    """
+    for name in ("precision", "eval_precision"):
+        if run_opts[name] == "fp16" and not gpu:
+            raise InputError(f"`--{name}` (='fp16') must be fp32 or bf16 on a CPU")
+    if run_opts.data_parallel_backend and (not gpu or world_size() > 1):
+        raise InputError("`--data_parallel_backend` must be for one process on a machine with GPUs; use torchrun")
+    if world_size() == 1:
+        return
+    backend, gpus = run_opts.distributed_backend, torch.cuda.device_count()
+    if backend == "nccl" and local_rank() >= gpus:
+        raise InputError(
+            f"`--distributed_backend` (='nccl') must have a GPU for every process, and torch finds {gpus}; "
+            "on CPUs it is gloo, with --device cpu"
+        )
+    if backend == "mpi" and not torch.distributed.is_mpi_available():
+        raise InputError("`--distributed_backend` (='mpi') must be nccl or gloo; this torch was built without MPI")
+
+
+def _report(
+    folder: Path,
+    brain: Any,
+    recipe: str,
+    epochs: list[dict[str, Any]],
+    datasets: dict[str, Any],
+    initial_strides: tuple[list[float], list[float]],
+    origin: dict[str, Any],
+) -> None:
+    """Writes the model, results and pictures."""
+    hparams = vars(brain.hparams)
+    best = brain.history.epochs[-1]
+    items = list(datasets[hparams["score"]].data.values())
+    across = brain.frequency_strides()
+    frames = sum(item_seconds(item) * brain.frame_rate(item) for item in items) / len(items)
+    mean_length = max(1, round(frames))
+    (folder / RECORD).unlink(missing_ok=True)  # it stands for a run that is finished, and for its weights
+    write_recipe(folder, recipe)
+    brain.save(folder, recipe, datasets)
+    record = {
+        "recipe": hparams["recipe"],
+        "method": hparams["downsampler"],
+        "options": dict(hparams["downsampler_options"]),
+        "seed": hparams["seed"],
+        **({"fold": hparams["fold"]} if hparams.get("fold") is not None else {}),
+        "scored": hparams["score"],
+        **brain.record(datasets),
+        **{f"valid_{key}": value for key, value in best["valid"].items()},
+        "epoch": best["epoch"],
+        "epochs": len(epochs),
+        **origin,
+        "parameters": _parameters(brain),
+        "macs": round(float(macs(brain.encoder, mean_length))),
+        "macs_input_frames": mean_length,
+        "initial_strides": initial_strides[0],
+        "strides": brain.strides(),
+        **({"initial_frequency_strides": initial_strides[1], "frequency_strides": across} if across else {}),
+        "local_strides": best["local_strides"],
+        "seconds": sum(epoch["seconds"] for epoch in epochs),
+        "cpu_seconds": sum(epoch["cpu_seconds"] for epoch in epochs),
+        "device": str(brain.device),
+        "threads": torch.get_num_threads(),
+        "processes": ranks(),
+        "versions": versions(),
+    }
+    brain.draw(folder, datasets, epochs)
+    write_record(folder / RECORD, record)  # last
+    say(closing(record, folder, brain.next_command(folder, items[0])))
+
+
+def _parameters(brain: Any) -> int:
+    return sum(parameter.numel() for parameter in brain.modules.parameters())

@@ -1,0 +1,304 @@
+"""AdaStride's two resamplers: every output frame reads the input frames whose positions lie near it.
+
+`align_frames` (the *matrix* method) weighs input frame t by softmax_t(−σ² (l − p_t)²). p is sorted, so with d_l the
+distance of output l to its nearest position every t with |l − p_t| > d_l + √(45 / σ²) has less than e⁻⁴⁵ of the
+nearest one's weight: nothing in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). Each output so
+needs one run of inputs, outputs inside long gaps included, and l ± (d_l + √(45 / σ²)) is monotone in l (d is
+1-Lipschitz): a banded matrix. In float32 e⁻²² of the nearest one's weight (3e-10) is nothing already.
+
+`scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame: a band one frame deep.
+
+Both are operators of their own, with the gradient by hand: how many entries a band has depends on the positions, and
+torch.compile can leave an operator whole where it would have to break its graph.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any, NoReturn
+
+import torch
+from torch import Tensor
+
+from seqstride.core.banded import Band, band_adjoint, band_product
+from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
+from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.positions import nearest_output, sorted_positions
+
+# −log of the weight, relative to the nearest position's, that is left out
+NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
+
+# A band of more entries than this share of the full matrix, and than this number, is not worth its indices: an entry
+# takes 40 bytes, and some 6 times as long as one of a full product.
+FULL, FEW = 1 / 8, 1 << 16
+
+# Items of equal lengths up to this many frames are full matrices, too: one batched product is sooner made than indices.
+SHORT = 256
+
+# Cells of full matrices that are computed at a time; a step takes some 40 bytes a cell.
+CELLS = 1 << 21
+
+
+def _working_dtype(x: Tensor) -> torch.dtype:
+    """Weights and products are float32 at least; a sparse product has no half precision everywhere."""
+    return torch.promote_types(x.dtype, torch.float32)
+
+
+def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dtype) -> tuple[Band, Tensor] | None:
+    """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) sorted, +inf in the padding.
+
+    None where full matrices are the faster way: for runs so long that they are also smaller, and short equal items.
+    """
+    if frames.width <= SHORT and len({*frames.host_input}) == 1:
+        return None
+    lengths = frames.input_lengths[:, None]
+    rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
+    # an item that is not finite has no positions to search: its runs are anything, its weights NaN
+    ordered = torch.where(p.isnan(), torch.arange(frames.width, device=p.device, dtype=p.dtype), p)
+    right = torch.searchsorted(ordered, rows)
+    p_left, p_right = (ordered.gather(1, t) for t in ((right - 1).clamp(min=0), torch.minimum(right, lengths - 1)))
+    nearest = torch.minimum((rows - p_left).abs(), (p_right - rows).abs())
+    reach = nearest + math.sqrt(NEGLIGIBLE[dtype] / sigma_square)
+    padding = ~length_mask(frames.lengths, frames.output_width)
+    first = torch.where(padding, lengths, torch.searchsorted(ordered, rows - reach))
+    behind = torch.minimum(torch.searchsorted(ordered, rows + reach, right=True), lengths)
+    entries = int(torch.where(padding, 0, behind - first).sum())
+    if entries > max(FEW, FULL * frames.cells):
+        return None
+    band = Band.of(first, torch.where(padding, lengths, behind), entries, frames.width)
+    # the largest logit, that of the nearest position, is taken off in double precision: in a long gap all squares are
+    # large and nearly equal
+    distance = rows.view(-1)[band.row] - p.view(-1)[band.place]
+    logits = (nearest.square().view(-1)[band.row] - distance.square_()) * sigma_square
+    e = logits.to(dtype).exp_()
+    return band, e / band.sum_rows(e)[band.row]
+
+
+def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype) -> Tensor:
+    """softmax_t(−σ² (l − p_t)²) of items of one length as full matrices: (N, T_b) → (N, L_b, T_b)."""
+    square = (torch.arange(rows, device=p.device, dtype=p.dtype)[:, None] - p[:, None]).square_()
+    return torch.softmax(square.sub_(square.amin(2, keepdim=True)).mul_(-sigma_square).to(dtype), dim=2)
+
+
+def _full_parts(frames: Frames) -> Iterator[tuple[slice | list[int], int, int]]:
+    """Items of the same lengths, as many at a time as have `CELLS` cells together (at least one): index, T_b, L_b."""
+    members: dict[tuple[int, int], list[int]] = {}
+    for item, size in enumerate(zip(frames.host_input, frames.host_output, strict=True)):
+        members.setdefault(size, []).append(item)
+    for (length, rows), items in members.items():
+        most = max(1, CELLS // (length * rows))
+        if len(members) == 1 and len(items) <= most:
+            yield slice(None), length, rows
+        else:
+            yield from ((items[i : i + most], length, rows) for i in range(0, len(items), most))
+
+
+@torch.library.custom_op("seqstride::align", mutates_args=())
+def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    p = sorted_positions(positions, frames.input_lengths)
+    dtype = _working_dtype(x)
+    found = _align_band(p, frames, sigma_square, dtype)
+    if found is not None:
+        return band_product(x, *found)
+    z = x.new_empty(*x.shape[:2], frames.output_width)
+    if min(host_output) < frames.output_width:
+        z.zero_()
+    for items, length, rows in _full_parts(frames):
+        weights = _full_weights(p[items, :length], rows, sigma_square, dtype).to(x.dtype)
+        part = x[items, :, :length] @ weights.transpose(1, 2)
+        if part.shape == z.shape:
+            return part
+        z[items, :, :rows] = part
+    return z
+
+
+@torch.library.custom_op("seqstride::align_backward", mutates_args=())
+def _align_backward(
+    dz: Tensor, x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float
+) -> tuple[Tensor, Tensor]:
+    """Gradients for x and the positions.
+
+    With A the weights (computed again: that costs less than keeping them) and dA = dzᵀx, the gradient of the logits is
+    dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t).
+    """
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    p = sorted_positions(positions, frames.input_lengths)
+    dtype = _working_dtype(x)
+    found = _align_band(p, frames, sigma_square, dtype)
+    if found is not None:
+        band, weights = found
+        dx, gram = band_adjoint(dz, x, band, weights)
+        pulled = weights * gram
+        dlogits = pulled - weights * band.sum_rows(pulled)[band.row]
+        distance = band.row % frames.output_width - p.view(-1)[band.place]
+        return dx, band.sum_columns(dlogits * distance, frames.width).mul_(2 * sigma_square)
+    dx, dp = torch.empty_like(x), torch.zeros_like(p)
+    if frames.padded:
+        dx.zero_()
+    for items, length, rows in _full_parts(frames):
+        weights = _full_weights(p[items, :length], rows, sigma_square, dtype)
+        dz_part, x_part = dz[items, :, :rows], x[items, :, :length]
+        dx_part = dz_part @ weights.to(x.dtype)
+        if dx_part.shape == x.shape:
+            dx = dx_part
+        else:
+            dx[items, :, :length] = dx_part
+        dlogits = (dz_part.transpose(1, 2) @ x_part).to(dtype).mul_(weights)  # of softmax: A ⊙ dA − A Σ_t A ⊙ dA
+        dlogits.addcmul_(weights, dlogits.sum(2, keepdim=True), value=-1)
+        # Σ_l dO (l − p) with l counted from the middle: the two sums stay small against each other
+        middle = rows // 2
+        moments = torch.ones(2, rows, dtype=dtype, device=x.device)
+        moments[0] = torch.arange(rows, device=x.device) - middle
+        first, zeroth = (moments @ dlogits).unbind(1)
+        dp[items, :length] = first - (p[items, :length] - middle) * zeroth
+    return dx, dp.mul_(2 * sigma_square)
+
+
+@_align.register_fake
+def _(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
+    return x.new_empty(*x.shape[:2], max(host_output))
+
+
+@_align_backward.register_fake
+def _(
+    dz: Tensor, x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(positions)
+
+
+def _align_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, positions, *ctx.rest = inputs
+    ctx.save_for_backward(x, positions)
+
+
+def _align_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+    with torch.autocast(dz.device.type, enabled=False):
+        dx, dp = _align_adjoint(dz, *ctx.saved_tensors, *ctx.rest)
+    return dx, dp, None, None, None
+
+
+def _nothing_to_keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    pass
+
+
+def _no_gradient(ctx: Any, *gradients: Tensor) -> NoReturn:
+    refuse_second_derivative("an alignment (AdaStride)")
+
+
+for operator in (_align, _align_backward):
+    widen_batches(operator)
+_differentiable_align = differentiable(_align, _align_setup, _align_gradient)
+_align_adjoint = differentiable(_align_backward, _nothing_to_keep, _no_gradient)
+
+
+def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
+    """(B, C, T) → (B, C, L) by the exact alignment: `seqstride.functional.align` without its checks."""
+    z: Tensor = _differentiable_align(x, positions, frames.host_input, frames.host_output, sigma_square)
+    return z
+
+
+def _scatter_band(positions: Tensor, frames: Frames, nearest: bool) -> tuple[Band, Tensor]:
+    """Runs of the frames that round to each output frame, and which rows (B·L,) copy the nearest frame instead."""
+    bins = nearest_output(positions, frames.lengths)
+    bins = bins.masked_fill(~length_mask(frames.input_lengths, frames.width), frames.output_width)
+    rows = torch.arange(frames.output_width, device=bins.device).expand(bins.shape[0], -1).contiguous()
+    first = torch.searchsorted(bins, rows)
+    behind = torch.searchsorted(bins, rows, right=True)
+    vacant = (first == behind) & length_mask(frames.lengths, frames.output_width) & nearest
+    # no frame rounds to a vacant row: the frames around it are first − 1 and first; the earlier on a tie
+    left, right = (first - 1).clamp(min=0), torch.minimum(first, frames.input_lengths[:, None] - 1)
+    p = positions.detach()
+    nearer_left = (rows - p.gather(1, left)).abs() <= (p.gather(1, right) - rows).abs()
+    source = torch.where(nearer_left, left, right)
+    first, behind = torch.where(vacant, source, first), torch.where(vacant, source + 1, behind)
+    return Band.of(first, behind, int((behind - first).sum()), frames.width), vacant.view(-1)
+
+
+def _scatter_values(weights: Tensor, band: Band, vacant: Tensor) -> Tensor:
+    """The entries (n,) of a scatter's matrix: a frame's weight in its row, 1 in the rows that copy a frame."""
+    return weights.view(-1)[band.place].masked_fill(vacant[band.row], 1.0)
+
+
+@torch.library.custom_op("seqstride::scatter", mutates_args=())
+def _scatter(
+    x: Tensor, weights: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], nearest: bool
+) -> Tensor:
+    """z_l = Σ_{t: d_t = l} w_t x_t; with `nearest`, frames that receive nothing copy the nearest input frame."""
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    band, vacant = _scatter_band(positions, frames, nearest)
+    return band_product(x, band, _scatter_values(weights, band, vacant))
+
+
+@torch.library.custom_op("seqstride::scatter_backward", mutates_args=())
+def _scatter_backward(
+    dz: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    positions: Tensor,
+    host_input: list[int],
+    host_output: list[int],
+    nearest: bool,
+) -> tuple[Tensor, Tensor]:
+    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    band, vacant = _scatter_band(positions, frames, nearest)
+    dx, gram = band_adjoint(dz, x, band, _scatter_values(weights, band, vacant))
+    return dx, band.sum_columns(gram.masked_fill(vacant[band.row], 0.0), frames.width)
+
+
+@_scatter.register_fake
+def _(
+    x: Tensor, weights: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], nearest: bool
+) -> Tensor:
+    return x.new_empty(*x.shape[:2], max(host_output))
+
+
+@_scatter_backward.register_fake
+def _(
+    dz: Tensor,
+    x: Tensor,
+    weights: Tensor,
+    positions: Tensor,
+    host_input: list[int],
+    host_output: list[int],
+    nearest: bool,
+) -> tuple[Tensor, Tensor]:
+    return torch.empty_like(x), torch.empty_like(weights)
+
+
+def _scatter_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    x, weights, positions, *ctx.rest = inputs
+    ctx.save_for_backward(x, weights, positions)
+
+
+def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
+    with torch.autocast(dz.device.type, enabled=False):
+        dx, dweights = _scatter_adjoint(dz, *ctx.saved_tensors, *ctx.rest)
+    return dx, dweights, None, None, None, None
+
+
+for operator in (_scatter, _scatter_backward):
+    widen_batches(operator)
+_differentiable_scatter = differentiable(_scatter, _scatter_setup, _scatter_gradient)
+_scatter_adjoint = differentiable(_scatter_backward, _nothing_to_keep, _no_gradient)
+
+
+def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
+    """Weight of every input frame in its output frame: softmax of −σ² (d_t − p_t)² over the frames of a bin; (B, T)."""
+    bins = nearest_output(positions, frames.lengths)
+    padding = ~length_mask(frames.input_lengths, frames.width)
+    logits = (-sigma_square * (bins - positions).square()).masked_fill(padding, -torch.inf)
+    table = logits.new_zeros(positions.shape[0], frames.output_width)
+    largest = table.scatter_reduce(1, bins, logits.detach(), "amax", include_self=False)
+    e = (logits - largest.gather(1, bins)).exp().masked_fill(padding, 0.0)
+    sums = table.scatter_add(1, bins, e).gather(1, bins)
+    return e / sums.masked_fill(padding, 1.0)
+
+
+def scatter_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, empty: str) -> Tensor:
+    """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks."""
+    weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
+    nearest = empty == "nearest"
+    z: Tensor = _differentiable_scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)
+    return z

@@ -1,0 +1,282 @@
+"""The plan: everything a layer decides about time, as one object between deciding and resampling.
+
+A layer makes a plan from a signal; the plan resamples any tensor on the same time axis (the features, the shortcut of a
+residual block), and tells where frames went. It holds tensors and a few host integers, never layers.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqstride.core.align import align_frames, scatter_frames
+from seqstride.core.checks import check_lengths, check_signal
+from seqstride.core.lengths import Frames, float64_on, zero_padding
+from seqstride.core.positions import (
+    frame_counts,
+    inverse_positions,
+    local_strides,
+    positions_from_durations,
+    uniform_positions,
+)
+from seqstride.core.spectral import interpolate, spectral_crop, window_table
+from seqstride.core.spectral_window import Transform, Window
+
+
+class Plan:
+    """What a layer decided about time for one batch; call it to resample a tensor.
+
+    Attributes:
+        input_lengths: (B,) int64, real input frames of each item.
+        lengths: (B,) int64, output frames of each item.
+        positions: (B, T), double precision where the device has it: the output coordinate of every input frame; 0 in
+            the padding.
+        penalty: 0-d tensor, to be added to the loss (AdaStride's gap penalty; 0 for the other methods).
+
+    Source: ours; the positions of AdaStride are the paper's vector positioning.
+    """
+
+    def __init__(self, frames: Frames, penalty: Tensor) -> None:
+        self.frames = frames
+        self.penalty = penalty
+
+    @property
+    def input_lengths(self) -> Tensor:
+        return self.frames.input_lengths
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.frames.lengths
+
+    @property
+    def positions(self) -> Tensor:
+        raise NotImplementedError
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """Resamples `x` along time: (B, C, T) → (B, C, L), any C; 0 behind an item's own output length.
+
+        Raises:
+            ValueError: `x` is not a floating-point (B, C, T) tensor with the plan's B and T.
+        """
+        check_signal(x)
+        batch = len(self.frames.host_input)
+        if x.shape[0] != batch or x.shape[2] != self.frames.width:
+            raise ValueError(
+                f"`x` (shape {tuple(x.shape)}) must have the batch size {batch} and the {self.frames.width} frames "
+                "of the signal the plan was made from"
+            )
+        return self.resample(x)
+
+    def resample(self, x: Tensor) -> Tensor:
+        """(B, C, T) → (B, C, L) for a checked `x`; each kind of plan has its own."""
+        raise NotImplementedError
+
+    def strides(self) -> Tensor:
+        """Local stride at every input frame, in input per output frames: (B, T), at most T_b, 0 in the padding."""
+        return local_strides(self.positions, self.input_lengths)
+
+    def durations(self) -> Tensor:
+        """How many input frames belong to every output frame: (B, L) int64; an item's durations sum to its length."""
+        return frame_counts(self.positions, self.frames)
+
+    def times(self) -> Tensor:
+        """The input frame index (fractional, in [0, T_b − 1]) an output frame stands for: (B, L), 0 in the padding."""
+        return inverse_positions(self.positions, self.frames)
+
+    def expand(self, z: Tensor) -> Tensor:
+        """The way back: every input frame reads z at its position by linear interpolation; (B, C, L) → (B, C, T).
+
+        Raises:
+            ValueError: `z` is not a floating-point (B, C, L) tensor with the plan's B and L.
+        """
+        check_signal(z)
+        batch, width = len(self.frames.host_output), self.frames.output_width
+        if z.shape[0] != batch or z.shape[2] != width:
+            raise ValueError(
+                f"`z` (shape {tuple(z.shape)}) must have the plan's batch size {batch} and {width} output frames"
+            )
+        return interpolate(z, self.positions, self.frames)
+
+    def matrix(self) -> Tensor:
+        """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time; for looking and testing, O(T·L) memory.
+
+        Raises:
+            ValueError: max pooling, which is not linear.
+        """
+        width = self.frames.width
+        dtype = self.positions.dtype
+        deltas = torch.eye(width, dtype=dtype, device=self.lengths.device).expand(len(self.frames.host_input), -1, -1)
+        return self.resample(deltas).transpose(1, 2)
+
+
+class UniformPlan(Plan):
+    """A plan with one stride per item: p_t = slope·t + offset."""
+
+    def __init__(self, frames: Frames, slope: list[float], offset: list[float], like: Tensor) -> None:
+        super().__init__(
+            frames, torch.zeros((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
+        )
+        dtype = float64_on(like.device)
+        self.slope = torch.tensor(slope, dtype=dtype, device=like.device)
+        self.offset = torch.tensor(offset, dtype=dtype, device=like.device)
+
+    @property
+    def positions(self) -> Tensor:
+        return uniform_positions(self.slope, self.offset, self.input_lengths, self.frames.width)
+
+
+class IdentityPlan(UniformPlan):
+    """Stride 1 that cannot change: frames stay where they are."""
+
+    def __init__(self, frames: Frames, like: Tensor) -> None:
+        batch = len(frames.host_input)
+        super().__init__(frames, [1.0] * batch, [0.0] * batch, like)
+
+    def resample(self, x: Tensor) -> Tensor:
+        width = self.frames.output_width
+        return zero_padding(x, self.input_lengths)[..., :width] if self.frames.padded else x
+
+
+class SpectralPlan(UniformPlan):
+    """Crop of a spectrum: DiffStride, DCT-DiffStride, spectral and cosine pooling.
+
+    The DFT's grid is periodic, sample 0 stays at 0: p_t = t·L/T. The DCT's is half-sample symmetric:
+    p_t = (t + ½)·L/T − ½.
+    """
+
+    def __init__(
+        self,
+        frames: Frames,
+        windows: list[Window],
+        ramp: Tensor,
+        transform: Transform,
+        like: Tensor,
+        *,
+        official_gain: bool = False,
+    ) -> None:
+        slope = [window.output / window.frames for window in windows]
+        offset = [0.0 if transform == "dft" else (value - 1) / 2 for value in slope]
+        super().__init__(frames, slope, offset, like)
+        self.windows, self.width = window_table(windows), frames.output_width
+        self.ramp, self.transform, self.official_gain = ramp, transform, official_gain
+
+    def resample(self, x: Tensor) -> Tensor:
+        with torch.autocast(x.device.type, enabled=False):
+            return spectral_crop(
+                x, self.ramp, self.windows, self.width, self.transform, official_gain=self.official_gain
+            )
+
+
+class PositionPlan(Plan):
+    """A plan whose positions were placed frame by frame (AdaStride).
+
+    Args:
+        source: the signal the positions were made from, and the same as it left the scores' node: gradients of the
+            resampled signal that go back through that node take those of the scores along.
+    """
+
+    def __init__(self, frames: Frames, positions: Tensor, penalty: Tensor, source: tuple[Tensor, Tensor]) -> None:
+        super().__init__(frames, penalty)
+        self._positions = positions
+        self._source = source if torch.is_grad_enabled() else None
+
+    @property
+    def positions(self) -> Tensor:
+        return self._positions
+
+    def resample(self, x: Tensor) -> Tensor:
+        if self._source is not None and x is self._source[0]:
+            x = self._source[1]
+        kind = x.device.type
+        if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+            x = x.to(torch.get_autocast_dtype(kind))
+        with torch.autocast(kind, enabled=False):
+            return self.align(x)
+
+    def align(self, x: Tensor) -> Tensor:
+        """(B, C, T) → (B, C, L) in the dtype of `x`; each method has its own."""
+        raise NotImplementedError
+
+
+class AlignPlan(PositionPlan):
+    """AdaStride, the matrix method: each output frame a softmax-weighted mean of the frames placed around it."""
+
+    def __init__(
+        self,
+        frames: Frames,
+        positions: Tensor,
+        penalty: Tensor,
+        source: tuple[Tensor, Tensor],
+        sigma_square: float,
+    ) -> None:
+        super().__init__(frames, positions, penalty, source)
+        self.sigma_square = sigma_square
+
+    def align(self, x: Tensor) -> Tensor:
+        return align_frames(x, self.positions, self.frames, self.sigma_square)
+
+
+class ScatterPlan(PositionPlan):
+    """AdaStride-F, the scatter method: each input frame goes to the output frame nearest to it."""
+
+    def __init__(
+        self,
+        frames: Frames,
+        positions: Tensor,
+        penalty: Tensor,
+        source: tuple[Tensor, Tensor],
+        sigma_square: float,
+        empty: str,
+    ) -> None:
+        super().__init__(frames, positions, penalty, source)
+        self.sigma_square, self.empty = sigma_square, empty
+
+    def align(self, x: Tensor) -> Tensor:
+        return scatter_frames(x, self.positions, self.frames, self.sigma_square, self.empty)
+
+
+class DurationPlan(Plan):
+    """What durations alone tell of a plan: enough for the way back, `expand`, and for all readings of time.
+
+    Args:
+        durations: (B, L) int64, at least one frame for every item, 0 behind its output length.
+        lengths: (B,) int64, output frames of each item.
+        positions: (B, T), those the durations were counted from. They get the gradients, straight through; None: there
+            are none.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: ours.
+    """
+
+    def __init__(self, durations: Tensor, lengths: Tensor, positions: Tensor | None = None) -> None:
+        if durations.ndim != 2 or durations.dtype != torch.int64:
+            raise ValueError(
+                f"`durations` ({durations.dtype}, {tuple(durations.shape)}) must be int64, of shape (B, L)"
+            )
+        check_lengths(lengths, len(durations))
+        most = durations.shape[1]
+        host_input: list[int] = []
+        host_output: list[int] = []
+        for *counts, output in torch.cat([durations, lengths[:, None]], 1).tolist():
+            if not 1 <= output <= most:
+                raise ValueError(f"`lengths` (={lengths.tolist()}) must be in 1 … {most}, the L of `durations`")
+            if min(counts) < 0 or sum(counts) < 1 or any(counts[output:]):
+                raise ValueError(
+                    f"`durations` (={counts}) must not be negative, at least one frame in all, and 0 behind the item's "
+                    f"{output} output frames"
+                )
+            host_input.append(sum(counts))
+            host_output.append(output)
+        width = max(host_input) if positions is None else positions.shape[1]
+        frames = Frames(durations.sum(1), lengths, host_input, host_output, width)
+        dtype = torch.float32 if positions is None else positions.dtype
+        super().__init__(frames, torch.zeros((), dtype=dtype, device=durations.device))
+        self._positions = positions_from_durations(durations, frames)
+        if positions is not None:
+            self._positions = self._positions + (positions - positions.detach())
+
+    @property
+    def positions(self) -> Tensor:
+        return self._positions

@@ -1,0 +1,142 @@
+"""Scores → monotone positions, and what positions say about time.
+
+Positions p (B, T) give every input frame its place on the line of output frames: frame t of item b goes to p_t, output
+frame l is read at l. They are kept in double precision (float32 is off by 6e-4 frames at T = 8192), are (B, T) only
+and so cost nothing. The padding holds 0.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from seqstride.core.lengths import Frames, float64_on, length_mask
+
+
+def positions_from_scores(scores: Tensor, output_lengths: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T) scores → (B, T) positions; the arithmetic of `positions`, without its checks.
+
+    p_t = (c_t − c_1) / (c_T − c_1) · (L − 1) with c the running sum of a = exp(score). c_1 = a_1 cancels, so a_1 is
+    set to 0 and the largest of the other scores is subtracted first: exp cannot overflow, and c_T is at least 1.
+    """
+    frames = scores.shape[1]
+    dtype = float64_on(scores.device)
+    real = length_mask(lengths, frames)
+    steps = real.clone()
+    steps[:, 0] = False  # a_1 := 0
+    s = scores.to(dtype).masked_fill(~steps, -torch.inf)
+    # an item of one frame has no step at all: its largest score is −inf and its sum 0
+    largest = s.detach().amax(1, keepdim=True).masked_fill(lengths[:, None] == 1, 0.0)
+    c = (s - largest).exp().cumsum(1)
+    total = c[:, -1:].masked_fill(lengths[:, None] == 1, 1.0)
+    p = c / total * (output_lengths[:, None] - 1).to(dtype)
+    return p.masked_fill(~real, 0.0)
+
+
+def gap_penalty_from_positions(positions: Tensor, lengths: Tensor) -> Tensor:
+    """(B, T) positions → 0-d penalty; the arithmetic of `gap_penalty`, without its checks."""
+    if positions.shape[1] == 1:
+        return positions.sum() * 0.0
+    excess = (positions[:, 1:] - positions[:, :-1] - 1).relu()
+    steps = length_mask(lengths - 1, positions.shape[1] - 1)
+    per_item = excess.masked_fill(~steps, 0.0).sum(1) / (lengths - 1).clamp(min=1)
+    return per_item.mean()
+
+
+def uniform_positions(slope: Tensor, offset: Tensor, lengths: Tensor, frames: int) -> Tensor:
+    """p_t = slope·t + offset on the real frames: (B,), (B,), (B,) → (B, T)."""
+    t = torch.arange(frames, device=slope.device, dtype=slope.dtype)
+    p = slope[:, None] * t + offset[:, None]
+    return p.masked_fill(~length_mask(lengths, frames), 0.0)
+
+
+def local_strides(positions: Tensor, lengths: Tensor) -> Tensor:
+    """Input frames per output frame at every input frame: 1 / (p_{t+1} − p_t), at most T_b.
+
+    The last frame repeats its neighbour; an item of one frame has stride 1. A frame's score acts on the step that leads
+    to it, so the stride at t reflects the score of t + 1. (B, T), (B,) → (B, T), 0 in the padding.
+    """
+    frames = positions.shape[1]
+    longest = lengths[:, None].to(positions.dtype)
+    if frames == 1:
+        return torch.ones_like(positions)
+    step = positions[:, 1:] - positions[:, :-1]
+    stride = torch.where(step > 0, 1.0 / step.clamp(min=torch.finfo(step.dtype).tiny), torch.inf)
+    stride = torch.minimum(stride, longest)
+    last = stride.gather(1, (lengths[:, None] - 2).clamp(min=0))
+    t = torch.arange(frames, device=positions.device)
+    stride = torch.cat([stride, stride[:, -1:]], dim=1)
+    stride = torch.where(t == lengths[:, None] - 1, last, stride)
+    stride = torch.where(lengths[:, None] == 1, 1.0, stride)
+    return stride.masked_fill(t >= lengths[:, None], 0.0)
+
+
+def nearest_output(positions: Tensor, output_lengths: Tensor) -> Tensor:
+    """The output frame every input frame belongs to: floor(p + ½), clipped to 0 … L − 1; (B, T) int64.
+
+    floor(p + ½), not round: rounding half to even gives bins of 2 1 3 1 3 frames on a uniform grid. The halves of such
+    a grid are exact up to about 1e-12 frames; 1e-9 keeps them together on the upper side.
+    """
+    d = (positions.detach() + 0.5 + 1e-9).floor().long()
+    return torch.minimum(d.clamp(min=0), output_lengths[:, None] - 1)
+
+
+def frame_counts(positions: Tensor, frames: Frames) -> Tensor:
+    """Durations: how many input frames belong to every output frame. (B, L) int64; rows sum to T_b."""
+    d = nearest_output(positions, frames.lengths)
+    counts = torch.zeros(positions.shape[0], frames.output_width, dtype=torch.int64, device=positions.device)
+    return counts.scatter_add_(1, d, length_mask(frames.input_lengths, frames.width).long())
+
+
+def positions_from_durations(durations: Tensor, frames: Frames) -> Tensor:
+    """Positions as durations alone tell them: those of output frame l evenly spread over l − ½ … l + ½.
+
+    `frame_counts` of the result gives the durations again. (B, L) int64 → (B, T), 0 in the padding. Source: ours.
+    """
+    dtype = float64_on(durations.device)
+    t = torch.arange(frames.width, device=durations.device).expand(len(durations), -1).contiguous()
+    ends = durations.cumsum(1)
+    # the first output frame that ends behind t: those without any input frames are passed over
+    owner = torch.minimum(torch.searchsorted(ends, t, right=True), frames.lengths[:, None] - 1)
+    duration = durations.gather(1, owner)
+    inside = (t - (ends.gather(1, owner) - duration)).to(dtype) + 0.5
+    p = owner - 0.5 + inside / duration.clamp(min=1)
+    return p.masked_fill(~length_mask(frames.input_lengths, frames.width), 0.0)
+
+
+def sorted_positions(positions: Tensor, lengths: Tensor) -> Tensor:
+    """Positions with +inf in the padding, so that every row is sorted and can be searched."""
+    return positions.detach().masked_fill(~length_mask(lengths, positions.shape[1]), torch.inf).contiguous()
+
+
+def inverse_positions(positions: Tensor, frames: Frames) -> Tensor:
+    """Times: the input frame index (fractional) that every output frame stands for.
+
+    p inverted by linear interpolation; the middle of a flat run that stands on the output frame; the first or last real
+    frame outside the range of p. (B, T) → (B, L), 0 in the padding.
+    """
+    p = sorted_positions(positions, frames.input_lengths)
+    width = frames.output_width
+    rows = torch.arange(width, device=p.device, dtype=p.dtype).expand(p.shape[0], width).contiguous()
+    first = torch.searchsorted(p, rows)  # the first t with p_t ≥ l
+    behind = torch.searchsorted(p, rows, right=True)  # the first t with p_t > l
+    before = (first - 1).clamp(min=0)
+    after = first.clamp(max=frames.width - 1)
+    p_before, p_after = p.gather(1, before), p.gather(1, after)
+    step = p_after - p_before
+    inside = (first > 0) & (first < frames.input_lengths[:, None])
+    fraction = torch.where(inside, (rows - p_before) / torch.where(inside, step, 1.0), 0.0)
+    times = torch.where(first < behind, (first + behind - 1).to(p.dtype) / 2, before + fraction)
+    return times.masked_fill(~length_mask(frames.lengths, width), 0.0)
+
+
+def read_at(values: Tensor, at: Tensor, lengths: Tensor) -> Tensor:
+    """Reads rows of values at fractional indices by linear interpolation, beyond the ends along the outermost segment.
+
+    (B, N) values of which `lengths` (B,) are real, (B, M) indices → (B, M).
+    """
+    last = (lengths[:, None] - 2).clamp(min=0)
+    lower = torch.minimum(at.detach().floor().long().clamp(min=0), last)
+    upper = torch.minimum(lower + 1, lengths[:, None] - 1)
+    below = values.gather(1, lower)
+    return below + (at - lower) * (values.gather(1, upper) - below)

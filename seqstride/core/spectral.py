@@ -1,0 +1,241 @@
+"""Resampling in the frequency domain, and the way back in time.
+
+`spectral_crop` is the one engine of the spectral families: transform, keep the lowest bins, weigh the ramp, inverse
+transform at the new length. Both transforms are scaled so that bin 0 is the mean, which makes the gain at DC one
+whatever the lengths ("forward" normalisation). The other resamplers are in `align.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
+from seqstride.core.lengths import Frames, zero_padding
+from seqstride.core.spectral_window import Window
+from seqstride.core.transforms import SHORT, analysis_basis, cosine_analysis, cosine_synthesis, synthesis_basis
+
+
+def _analysis(x: Tensor, count: int, transform: str) -> Tensor:
+    """(…, T) → (…, count): the lowest bins, bin 0 the mean."""
+    frames = x.shape[-1]
+    if frames <= SHORT[transform]:
+        basis = analysis_basis(frames, transform, x.dtype, x.device)
+        if transform == "dct":
+            return x @ basis[:, :count]
+        return torch.view_as_complex((x @ basis[:, : 2 * count]).unflatten(-1, (count, 2)))
+    if transform == "dct":
+        return cosine_analysis(x, count)
+    return torch.fft.rfft(x, norm="forward")[..., :count]
+
+
+def _synthesis(spectrum: Tensor, frames: int, transform: str) -> Tensor:
+    """(…, K) → (…, frames): inverse of `_analysis` at any length; missing bins are 0."""
+    if frames <= SHORT[transform]:
+        parts = spectrum if transform == "dct" else torch.view_as_real(spectrum).flatten(-2)
+        return parts @ synthesis_basis(frames, transform, parts.dtype, parts.device)[: parts.shape[-1]]
+    if transform == "dct":
+        return cosine_synthesis(spectrum, frames)
+    return torch.fft.irfft(spectrum, n=frames, norm="forward")
+
+
+def _groups(windows: Tensor) -> list[tuple[slice | list[int], list[int]]]:
+    """Items of the same window together, as an index into the batch: each length has a transform of its own."""
+    rows = windows.tolist()
+    members: dict[tuple[int, ...], list[int]] = {}
+    for item, row in enumerate(rows):
+        members.setdefault(tuple(row), []).append(item)
+    if len(members) == 1:
+        return [(slice(None), rows[0])]
+    return [(slice(i[0], i[0] + 1) if len(i) == 1 else i, list(row)) for row, i in members.items()]
+
+
+# The crop is an operator of its own, with its adjoint by hand. torch's own gradient of rfft is a complex transform of
+# full length, this one is the same two real transforms, and of the spectrum only the ramp has to be remembered;
+# torch.compile leaves the operator whole, which it must: windows depend on a learnt stride, and complex numbers are
+# not compiled.
+
+
+@torch.library.custom_op("seqstride::spectral_crop", mutates_args=())
+def _crop(
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    """(B, C, width) and, where it is to be kept for the gradient, the spectrum in the ramp (B, C, W)."""
+    groups = _groups(windows)
+    whole = len(groups) == 1
+    weights = ramp.to(x.dtype)
+    y = x.new_empty(0) if whole else x.new_zeros(*x.shape[:2], width)
+    tops = _top_spectra(x, ramp, transform) if keep else x.new_empty(0)
+    for items, (frames, flat, kept, output) in groups:
+        spectrum = _analysis(x[items, :, :frames], kept, transform)
+        top = spectrum[..., flat:]
+        if keep:
+            tops[items, :, : kept - flat] = top
+        top *= weights[items, None, : kept - flat]
+        part = _synthesis(spectrum, output, transform)
+        if official:
+            part *= frames / output
+        if whole:
+            return part, tops
+        y[items, :, :output] = part
+    return y, tops
+
+
+def _top_spectra(x: Tensor, ramp: Tensor, transform: str) -> Tensor:
+    """Zeros (B, C, W) for the spectra in the ramps."""
+    dtype = x.dtype if transform == "dct" else torch.complex128 if x.dtype == torch.float64 else torch.complex64
+    return x.new_zeros(*x.shape[:2], ramp.shape[1], dtype=dtype)
+
+
+@torch.library.custom_op("seqstride::spectral_crop_backward", mutates_args=())
+def _crop_backward(
+    dy: Tensor, tops: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool
+) -> tuple[Tensor, Tensor]:
+    """Gradients for x (B, C, width) and the ramp.
+
+    Forward, per item: X_n = (1/T) Σ_t x_t e^{−iθ_n t}; y_j = Re Σ_n w_n m_n X_n e^{2πi nj/L}, w_n = 1 at n = 0 and at
+    the Nyquist bin of L, else 2 (the DCT has w = 1). With G = analysis(dy) the adjoint is
+
+        dx = synthesis(m · Z) at T,    Z = (L/T)·G, halved at a bin that is Nyquist for L but not for T,
+        dm_n = T v_n Σ_C Re(X_n conj Z_n),    v_n as w_n but for T.
+    """
+    groups = _groups(windows)
+    weights = ramp.to(dy.dtype)
+    whole = len(groups) == 1 and groups[0][1][0] == width
+    dx = dy.new_empty(0) if whole else dy.new_zeros(*dy.shape[:2], width)
+    dramp = torch.zeros_like(ramp)
+    for items, (frames, flat, kept, output) in groups:
+        spectrum = _analysis(dy[items, :, :output], kept, transform)
+        spectrum *= 1.0 if official else output / frames
+        if transform == "dft" and 2 * (kept - 1) == output and output < frames:
+            spectrum[..., -1] *= 0.5
+        top = spectrum[..., flat:]
+        if tops.numel() and kept > flat:
+            product = (tops[items, :, : kept - flat] * top.conj()).real.sum(1, dtype=ramp.dtype) * frames
+            if transform == "dft":
+                product *= 2
+                if flat == 0:
+                    product[..., 0] *= 0.5
+                if 2 * (kept - 1) == frames:
+                    product[..., -1] *= 0.5
+            dramp[items, : kept - flat] = product
+        top *= weights[items, None, : kept - flat]
+        part = _synthesis(spectrum, frames, transform)
+        if whole:
+            return part, dramp
+        dx[items, :, :frames] = part
+    return dx, dramp
+
+
+@_crop.register_fake
+def _(
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    return x.new_empty(*x.shape[:2], width), _top_spectra(x, ramp, transform) if keep else x.new_empty(0)
+
+
+@_crop_backward.register_fake
+def _(
+    dy: Tensor, tops: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool
+) -> tuple[Tensor, Tensor]:
+    return dy.new_empty(*dy.shape[:2], width), torch.empty_like(ramp)
+
+
+def _crop_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, ramp, windows, _, *ctx.rest, _ = inputs
+    ctx.mark_non_differentiable(output[1])
+    ctx.save_for_backward(output[1], ramp, windows)
+    ctx.width = x.shape[2]
+
+
+def _crop_gradient(ctx: Any, dy: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    with torch.autocast(dy.device.type, enabled=False):
+        dx, dramp = _adjoint(dy, *ctx.saved_tensors, ctx.width, *ctx.rest)
+    return dx, dramp, None, None, None, None, None
+
+
+def _adjoint_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    dy, _, ramp, windows, _, *ctx.rest = inputs
+    ctx.save_for_backward(ramp, windows)
+    ctx.width = dy.shape[2]
+
+
+def _adjoint_gradient(ctx: Any, ddx: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
+    """For a ramp that does not learn the crop is linear, and the gradient of its adjoint the crop itself."""
+    if ctx.needs_input_grad[2]:
+        refuse_second_derivative("a stride that learns; those for the signal are there after `freeze()`")
+    ramp, windows = ctx.saved_tensors
+    with torch.autocast(ddx.device.type, enabled=False):
+        ddy, _ = _differentiable_crop(ddx, ramp, windows, ctx.width, *ctx.rest, False)
+    return ddy, None, None, None, None, None, None
+
+
+for operator in (_crop, _crop_backward):
+    widen_batches(operator)
+_differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient)
+_adjoint = differentiable(_crop_backward, _adjoint_setup, _adjoint_gradient)
+
+
+def spectral_crop(
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, *, official_gain: bool = False
+) -> Tensor:
+    """(B, C, T) → (B, C, width): keeps window b of the spectrum of item b and weighs its ramp.
+
+    Args:
+        x: (B, C, T) float32 or float64; half precision is computed in float32 and cast back.
+        ramp: (B, W) weights of the bins flat … kept − 1 of each item.
+        windows: (B, 4) int64 on the CPU, see `window_table`; that many leading frames are read, whatever stands behind.
+        width: the largest output length.
+        transform: "dft" or "dct".
+        official_gain: multiply by T / L as the official DiffStride does (its gain jumps whenever L steps).
+
+    Returns:
+        (B, C, width), 0 behind an item's own output length.
+    """
+    half = x.dtype in (torch.float16, torch.bfloat16)
+    keep = ramp.requires_grad and torch.is_grad_enabled()
+    y: Tensor = _differentiable_crop(x.float() if half else x, ramp, windows, width, transform, official_gain, keep)[0]
+    return y.to(x.dtype)
+
+
+def window_table(windows: list[Window]) -> Tensor:
+    """Windows as `spectral_crop` takes them: (B, 4) int64 on the CPU of frames, flat, kept, output."""
+    return torch.tensor([window[:4] for window in windows])
+
+
+def pooling_windows(lengths: list[int], output_lengths: list[int], transform: str) -> list[Window]:
+    """Windows that keep the lowest bins for the given output lengths (spectral pooling, Rippel et al. 2015).
+
+    For the DFT the top bin is the ramp: at even L < T it is the bin L/2, which `scipy.signal.resample` doubles, as both
+    e^{±iπj} of the longer signal fall into it.
+    """
+    if transform == "dct":
+        return [Window(t, n, n, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
+    return [Window(t, n // 2, n // 2 + 1, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
+
+
+def pooling_ramps(windows: list[Window], transform: str, like: Tensor) -> Tensor:
+    """The (B, W) weights of `pooling_windows` on the device of `like`: the doubled top bin, or nothing for the DCT."""
+    if transform == "dct":
+        return torch.empty(len(windows), 0, dtype=torch.float32, device=like.device)
+    doubled = [2.0 if w.output % 2 == 0 and w.output < w.frames else 1.0 for w in windows]
+    return torch.tensor(doubled, dtype=torch.float32, device=like.device)[:, None]
+
+
+def interpolate(z: Tensor, positions: Tensor, frames: Frames) -> Tensor:
+    """Each input frame reads z at its position by linear interpolation: (B, C, L), (B, T) → (B, C, T).
+
+    Positions are clipped to 0 … L_b − 1. Differentiable in z and in the positions. 0 in the padding.
+    """
+    last = (frames.lengths[:, None] - 1).to(positions.dtype)
+    p = torch.minimum(positions.clamp(min=0.0), last)
+    lower = torch.minimum(p.detach().floor(), (last - 1).clamp(min=0.0)).long()
+    upper = torch.minimum(lower + 1, frames.lengths[:, None] - 1)
+    fraction = (p - lower).to(z.dtype)[:, None]
+    shape = (z.shape[0], z.shape[1], frames.width)
+    below = z.gather(2, lower[:, None].expand(shape))
+    above = z.gather(2, upper[:, None].expand(shape))
+    y = torch.lerp(below, above, fraction)
+    return zero_padding(y, frames.input_lengths) if frames.padded else y

@@ -1,0 +1,173 @@
+"""Stride → soft spectral window (DiffStride and DCT-DiffStride).
+
+The window is 1 up to a threshold, falls linearly over R bins and is 0 beyond (Riad et al. 2022, §3 and the authors'
+code):
+
+    mask_n = clamp((R + threshold − n) / R, 0, 1),    threshold = T / (2S) + 1  (DFT),    T / S  (DCT, ours).
+
+Only the bins with mask > 0 are kept, and of those only the ramp, the bins above the threshold, has values other than 1
+and depends on S. So a window is three numbers, flat ≤ kept ≤ bins and the output length, that are decided on the host
+in double precision, and the ramp, a short tensor through which the gradient reaches S.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from seqstride.core.checks import check_stride
+from seqstride.core.derivatives import differentiable
+from seqstride.core.lengths import float64_on
+
+Transform = Literal["dft", "dct"]
+
+
+class Window(NamedTuple):
+    """The host's part of a window: what is kept of the spectrum of an item of `frames` frames."""
+
+    frames: int  # T
+    flat: int  # bins 0 … flat − 1 pass unchanged
+    kept: int  # bins flat … kept − 1 are the ramp; the rest is cropped
+    output: int  # L
+    smoothness: float  # R_eff, bins
+
+
+def _clamp(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    return torch.maximum(torch.minimum(value, high), low)
+
+
+def _clamp_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    ctx.save_for_backward(*inputs)
+
+
+def _clamp_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
+    value, low, high = ctx.saved_tensors
+    # descent moves against the gradient: up where it is negative
+    blocked = ((value < low) & (gradient > 0)) | ((value > high) & (gradient < 0))
+    return gradient.masked_fill(blocked, 0.0).sum_to_size(value.shape), None, None
+
+
+_inward = differentiable(_clamp, _clamp_setup, _clamp_gradient)
+
+
+def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    """clamp(value, low, high), low winning where they cross; at a bound the gradient passes when it points inwards.
+
+    The official DiffStride overwrites its parameter in forward so that it never sticks at a bound; this does the same
+    for training without a write (ours). `value` broadcasts against `low` and `high`.
+    """
+    clamped: Tensor = _inward(value, low, high)
+    return clamped
+
+
+def effective_smoothness(stride: float, frames: int, smoothness: float, relative: float | None) -> float:
+    """R_eff = min(R, T / 4) in bins; R = max(½, ρ·T / S) where a relative smoothness ρ is given (ours)."""
+    width = smoothness if relative is None else max(0.5, relative * frames / stride)
+    return min(width, frames / 4)
+
+
+def window(
+    stride: float,
+    frames: int,
+    *,
+    smoothness: float = 4.0,
+    relative_smoothness: float | None = None,
+    transform: Transform = "dft",
+    length_multiple: int = 1,
+) -> Window:
+    """What a stride keeps of an item of `frames` frames; the output is rounded up to a multiple, but not past T.
+
+    Further arguments as in `spectral_mask`.
+    """
+    width = effective_smoothness(stride, frames, smoothness, relative_smoothness)
+    low, high = frames / (frames - width), frames / 2
+    effective = max(min(stride, high), low)
+    if transform == "dft":
+        bins, threshold = frames // 2 + 1, frames / (2 * effective) + 1
+    else:
+        bins, threshold = frames, frames / effective
+    # 9 decimals, as for the lengths: the same bins are kept on every device
+    kept = min(bins, math.ceil(round(threshold + width, 9)))
+    flat = min(kept, math.floor(round(threshold, 9)) + 1)
+    output = kept if transform == "dct" else frames if kept == bins else min(2 * (kept - 1), frames)
+    output = min(-(-output // length_multiple) * length_multiple, frames)
+    return Window(frames, flat, kept, output, width)
+
+
+def ramps(stride: Tensor, windows: list[Window], transform: Transform) -> Tensor:
+    """The ramps of a batch of windows, differentiable in the stride.
+
+    Args:
+        stride: 0-d tensor.
+        windows: one for each item (B,), made from the same stride.
+
+    Returns:
+        (B, W) in double precision where the device has it, W the longest ramp; 0 behind the shorter ones.
+        Inside, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT).
+    """
+    dtype = float64_on(stride.device)
+    table = torch.tensor([[w.frames, w.flat, w.kept, w.smoothness] for w in windows], dtype=torch.float64)
+    frames, flat, kept, smoothness = table.to(device=stride.device, dtype=dtype).unbind(1)
+    effective = clamp_inward(stride.to(dtype), frames / (frames - smoothness), frames / 2)
+    threshold = frames / (2 * effective) + 1 if transform == "dft" else frames / effective
+    width = max(w.kept - w.flat for w in windows)
+    n = flat[:, None] + torch.arange(width, device=stride.device)
+    value = ((smoothness + threshold)[:, None] - n) / smoothness[:, None]
+    return value.clamp(0.0, 1.0).masked_fill(n >= kept[:, None], 0.0)
+
+
+@lru_cache(maxsize=256)
+def fixed_ramps(stride: float, windows: tuple[Window, ...], transform: Transform, device: torch.device) -> Tensor:
+    """The ramps of a stride that does not change, made once for a batch of the same lengths."""
+    with torch.inference_mode(False), torch.no_grad():
+        return ramps(torch.tensor(stride, dtype=float64_on(device), device=device), list(windows), transform)
+
+
+def check_smoothness(smoothness: float, relative_smoothness: float | None) -> None:
+    """Raises a ValueError naming argument, value and rule where a smoothness is not positive."""
+    if not smoothness > 0:
+        raise ValueError(f"`smoothness` (={smoothness}) must be positive (in bins)")
+    if relative_smoothness is not None and not relative_smoothness > 0:
+        raise ValueError(f"`relative_smoothness` (={relative_smoothness}) must be positive or None")
+
+
+def spectral_mask(
+    stride: Tensor | float,
+    length: int,
+    *,
+    smoothness: float = 4.0,
+    relative_smoothness: float | None = None,
+    transform: Transform = "dft",
+) -> Tensor:
+    """The soft low-pass mask over the bins that a stride keeps.
+
+    Args:
+        stride: S, 0-d tensor (the mask is differentiable in it) or a number; clamped to where the mask has a slope.
+        length: T, frames of the signal.
+        smoothness: R, bins over which the mask falls from 1 to 0.
+        relative_smoothness: ρ; R = max(½, ρ·T / S), without gradient through R.
+        transform: "dft" (mask over the bins of `torch.fft.rfft`) or "dct" (over the DCT coefficients).
+
+    Returns:
+        (K,): the mask of bins 0 … K − 1; all further bins are cropped.
+
+    Raises:
+        ValueError: a length below 1, a smoothness that is not positive, a stride that is not finite or below 1.
+
+    Source: Riad et al. 2022, §3; bounds and the DCT form are ours.
+    """
+    if length < 1:
+        raise ValueError(f"`length` (={length}) must be at least 1")
+    if transform not in ("dft", "dct"):
+        raise ValueError(f"`transform` (={transform!r}) must be 'dft' or 'dct'")
+    check_smoothness(smoothness, relative_smoothness)
+    value = stride if isinstance(stride, Tensor) else torch.tensor(stride, dtype=torch.float64)
+    number = check_stride(float(value.detach()))
+    kept = window(number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform)
+    ramp = ramps(value, [kept], transform)[0]
+    ramp = ramp.to(value.dtype if isinstance(stride, Tensor) else torch.get_default_dtype())
+    return torch.cat([ramp.new_ones(kept.flat), ramp])

@@ -1,0 +1,235 @@
+"""A run of a recipe whose model is an estimator, from the command line to the record: what its `train.py` calls.
+
+The estimators train in a loop of their own; SpeechBrain only reads the command line, so that these recipes take the
+same options as the others.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import sys
+import time
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from seqstride._compat import require_torchaudio
+from seqstride.distributed import world_size
+from seqstride.errors import InputError
+from seqstride.estimators.labelling import one_of_every
+from seqstride.estimators.network import resolve_device
+from seqstride.experiments.options import read_command_line
+from seqstride.experiments.provenance import FREE, MadeFrom, check_comparison, data_origin, data_record
+from seqstride.experiments.recipe import build_recipe, check_parts, merge_recipe
+from seqstride.experiments.records import versions, write_record
+from seqstride.experiments.run_folder import (
+    OVERWRITE,
+    RECORD,
+    RunFolder,
+    begin,
+    begun_from,
+    check_data,
+    check_settings,
+    finished,
+    take_flag,
+)
+from seqstride.experiments.screen import LOG_CONFIG, closing, command_line, opening, say, without_noise
+from seqstride.experiments.settings import flat_settings
+from seqstride.failures import log_errors_in
+from seqstride.files.whole_files import save_figure, whole_file
+from seqstride.layers.complexity import macs
+
+require_torchaudio()
+
+from speechbrain.utils.logger import setup_logging  # noqa: E402
+
+RUN_OPTIONS = ("device", "noprogressbar")
+"""SpeechBrain's run options that mean something here."""
+
+
+@without_noise()
+def run_estimator(argv: Sequence[str]) -> None:
+    """Fits the recipe's `model` to the training part, scores it once, and leaves record, predictions and pictures.
+
+    The output folder gets `results.json`, `predictions.csv`, `log.txt`, `train.yaml` with the merged hyperparameters,
+    `made_from.json`, and of an estimator of this package `model.joblib` and, for series, `strides.png`. The same
+    command again says that the run is finished; what is not made from the same is refused, unless `--overwrite` is
+    given, see `seqstride.brains.run.run_recipe`.
+
+    Args:
+        argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`,
+            `--overwrite`, and any key of `train.yaml` as `--key value`.
+
+    Raises:
+        ValueError: the recipe, an override or the data is wrong, or the output folder holds another run.
+    """
+    if world_size() > 1:
+        raise InputError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
+    overwrite, argv = take_flag(argv, OVERWRITE)
+    file, run_opts, overrides = read_command_line(argv)
+    foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
+    if foreign:
+        raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
+    device = resolve_device(run_opts.device or "auto")
+    text = merge_recipe(file, overrides)
+    folder, settings = RunFolder.of(text, file), flat_settings(text, file)
+    output = folder.output
+    _log_to(os.devnull)
+    before = None if overwrite else begun_from(folder)
+    if before is not None:
+        check_settings(folder, before, settings, FREE)
+    hparams = build_recipe(text, file)
+    check_parts(hparams, ("recipe", "seed", "fold", "downsampler", "output_folder", "data", "score", "model"))
+    torch.set_num_threads(hparams.get("threads", 1))
+    if not folder.has_run:
+        _log_to(output / "log.txt")
+    log_errors_in(output)
+
+    (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
+    items = {"train": _items(rows, labels), hparams["score"]: _items(scored_rows, scored_labels)}
+    made = MadeFrom(settings, {"classes": np.unique(labels).astype(str).tolist()}, items)
+    data = data_record(data_origin(text, file), items)
+    if before is not None:
+        check_data(folder, before, made)
+    check_comparison(data, items)
+    message = finished(folder, settings) if before is not None else ""
+    if message:
+        print(message, flush=True)
+        return
+    begin(folder, before, made, text, overwrite)
+    _log_to(output / "log.txt")
+    model = hparams["model"]
+    say(opening(hparams, file, {"train": len(labels), hparams["score"]: len(scored_labels)}, type(model).__name__))
+    if _is_ours(model):
+        model.verbose = not run_opts.noprogressbar and sys.stderr.isatty()
+        model.device = str(device)
+    start, start_cpu = time.monotonic(), time.process_time()
+    model.fit(rows, labels)
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
+    predictions = model.predict(scored_rows)
+    accuracy = float((predictions == scored_labels).mean())
+    _write_predictions(output / "predictions.csv", scored_labels, predictions)
+    if _is_ours(model):
+        _save(model, output, scored_rows, scored_labels)
+    record = {
+        "recipe": hparams["recipe"],
+        "method": hparams["downsampler"],
+        "options": dict(hparams["downsampler_options"]),
+        "seed": hparams["seed"],
+        "fold": hparams["fold"],
+        "folds_are": "data sets",
+        "scored": hparams["score"],
+        "train_items": len(labels),
+        "data": data,
+        "test_accuracy": accuracy,
+        **_errors(scored_labels, predictions),
+        **_costs(model, scored_rows),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+        "device": str(resolve_device(getattr(model, "device", "cpu"))),
+        "threads": torch.get_num_threads(),
+        "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
+    }
+    write_record(output / RECORD, record)
+    say(closing(record, output, command_line("table", output)))
+
+
+def _log_to(file: str | os.PathLike[str]) -> None:
+    """Messages go to the screen and to a file, which is not that of a run that may have to be left alone."""
+    Path(file).parent.mkdir(parents=True, exist_ok=True)
+    setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.fspath(file)}}}, "INFO")
+
+
+def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+    """What is fitted, and what is scored: the official parts, or two parts of the training part.
+
+    With `score: valid` the test part is not read.
+    """
+    if hparams["score"] not in ("test", "valid"):
+        raise InputError(f"`score` (={hparams['score']!r}) must be test or valid")
+    parts = hparams["data"]()
+    if hparams["score"] == "test":
+        return parts["train"], parts["test"]
+    from sklearn.model_selection import train_test_split
+
+    rows, labels = parts["train"]
+    share = hparams["valid_share"]
+    try:
+        fitted, scored = train_test_split(
+            np.arange(len(labels)), test_size=share, stratify=labels, random_state=hparams["split_seed"]
+        )
+    except ValueError as error:
+        raise InputError(f"the training part cannot be cut with `valid_share` (={share!r}): {error}") from error
+    return (rows.iloc[fitted], labels[fitted]), (rows.iloc[scored], labels[scored])
+
+
+def _items(rows: Any, labels: Any) -> dict[str, str]:
+    """Row → digest of its values and its label."""
+    names = rows.index if rows.index.is_unique else range(len(rows))
+    items = {}
+    for name, label, (_, row) in zip(names, labels, rows.iterrows(), strict=True):
+        found = hashlib.blake2b(str(label).encode(), digest_size=6)
+        for cell in row:
+            values = np.asarray(cell)
+            found.update(repr(values.shape).encode())
+            found.update(str(values.tolist()).encode() if values.dtype.kind == "O" else values.tobytes())
+        items[str(name)] = found.hexdigest()
+    return items
+
+
+def _is_ours(model: Any) -> bool:
+    return type(model).__module__.startswith("seqstride.")
+
+
+def _write_predictions(path: Path, labels: Sequence[Any], predictions: Sequence[Any]) -> None:
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["item", "label", "predicted"])
+        rows.writerows([index, *pair] for index, pair in enumerate(zip(labels, predictions, strict=True)))
+
+
+def _errors(labels: Any, predictions: Any) -> dict[str, Any]:
+    """The share of wrong predictions in every class, and the size of the classes."""
+    classes = np.unique(labels)
+    wrong = {str(name): float((predictions[labels == name] != name).mean()) for name in classes}
+    return {
+        "test_error_per_class": wrong,
+        "test_items_per_class": {str(name): int((labels == name).sum()) for name in classes},
+    }
+
+
+def _costs(model: Any, rows: Any) -> dict[str, Any]:
+    """Size, cost per item of mean length, strides and epochs; of another model than ours nothing is known."""
+    if not _is_ours(model):
+        return {"epochs": 1, "parameters": None, "macs": None, "initial_strides": [], "strides": []}
+    network = model.model_.network
+    # the longest channel of a series, or the columns of a table
+    frames = [max(len(cell) if hasattr(cell, "__len__") else len(row) for cell in row) for row in rows.to_numpy()]
+    mean_length = max(1, round(sum(frames) / len(frames)))
+    return {
+        "epochs": len(model.history_),
+        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "macs": round(macs(network.encoder, mean_length)),
+        "macs_input_frames": mean_length,
+        "initial_strides": model.initial_strides_,
+        "strides": model.strides_,
+    }
+
+
+def _save(model: Any, folder: Path, rows: Any, labels: Any) -> None:
+    """The fitted estimator and its picture."""
+    import joblib
+
+    with whole_file(folder / "model.joblib") as part:
+        joblib.dump(model, part)
+    if hasattr(model, "plot_strides"):
+        chosen = one_of_every(labels)
+        titles = [f"class {labels[index]}, series {index}" for index in chosen]
+        picture = model.plot_strides(rows.iloc[chosen], titles=titles)
+        save_figure(picture, folder / "strides.png")

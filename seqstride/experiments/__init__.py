@@ -1,0 +1,1 @@
+"""Recipes: read, run, recorded, compared and timed."""

@@ -1,0 +1,180 @@
+"""The command line of a recipe: its file, SpeechBrain's run options, and `--key value` for keys of its train.yaml."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seqstride._compat import require_torchaudio
+from seqstride.errors import InputError
+from seqstride.experiments.recipe import BASE, base_of, method_file, overrides_as_yaml
+from seqstride.experiments.values import check_number
+from seqstride.nearest import near_matches
+
+HELP = """\
+Trains a recipe's method, for example
+
+  seqstride train recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml
+
+A path that does not exist is looked up among the recipes that come with the package. What follows the file goes to the
+recipe: `--key value` overrides any key of its train.yaml. Paths and words are taken as they are; numbers, lists and
+mappings are read as YAML, in quotes where they have spaces: --strides "[2, 2, 2]". SpeechBrain's run options
+(--device cpu, --precision bf16, --test_only, …) work as usual, but for its --debug: a run that sees a few batches only
+is asked for with --debug_batches 2 or --debug_epochs 1, and its results go to debug/ in the output folder.
+
+The output folder keeps what its run was made from. The same command goes on with a run that was stopped, and leaves one
+that is finished alone; a larger --number_of_epochs trains it further. Other settings, classes or data are refused:
+another --output_folder is theirs, or --overwrite, which begins anew and takes away what the other run has left, once
+everything about the new one has been checked. --test_only writes to test_only/ in the output folder."""
+
+_DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
+"""Each of them asks for what SpeechBrain calls a debug run."""
+
+
+def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
+    """What SpeechBrain's `parse_arguments` gives, but with values that are taken as `train.yaml` has them.
+
+    Args:
+        argv: what follows the program's name.
+
+    Returns:
+        The recipe's file, SpeechBrain's run options, and the overrides as YAML text.
+
+    Raises:
+        InputError: an option is unknown, lacks its value, or has one of another kind.
+    """
+    from speechbrain.utils.run_opts import RunOptions
+
+    kinds = _run_options()
+    words = joined(argv)
+    if any(word in ("-h", "--help") for word in words):
+        print(HELP)
+        raise SystemExit(0)
+    files = [word for word in words if not word.startswith("--")]
+    if not files:
+        raise InputError("a file must be given: hparams/<method>.yaml of a recipe")
+    if len(files) > 1:
+        raise InputError(
+            f"the command line: {files[1]!r} follows no option; a value with spaces must stand in quotes, such as "
+            '--strides "[2, 2]"'
+        )
+    file = method_file(files[0])
+    base = base_of(file)
+    keys = [key for key in base if key[:2] != "__"]
+    chosen: dict[str, Any] = {}
+    changes: dict[str, str] = {}
+    for word in words:
+        if word == files[0]:
+            continue
+        key, equals, value = word.removeprefix("--").partition("=")
+        if key in kinds:
+            chosen[key] = _converted(key, value if equals else None, kinds[key])
+            continue
+        if key not in keys:
+            near = near_matches(key, [*keys, *kinds, *_OWN_FLAGS[-1:]])
+            raise InputError(f"the command line: `{key}` is not a key of {BASE}{near}")
+        if not equals:
+            raise InputError(f"the command line: `--{key}` must have a value: --{key} VALUE")
+        if key in changes:
+            raise InputError(f"the command line: `--{key}` must be given once")
+        changes[key] = value
+    if any(option in chosen for option in _DEBUG_RUN):
+        chosen["debug"] = True
+    _check_together(chosen)
+    run_opts = RunOptions(**chosen, param_file=str(file), overridden_args=set(chosen))
+    return str(file), run_opts, overrides_as_yaml(base, changes)
+
+
+def joined(argv: Sequence[str]) -> list[str]:
+    """The words of a command line with `--key value` as one, `--key=value`: so a value may look like an option."""
+    kinds = _run_options()
+    words, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        key = word.removeprefix("--")
+        if word.startswith("--") and "=" not in word and kinds.get(key) is not bool and key not in _OWN_FLAGS:
+            values: list[str] = []
+            while rest and not rest[0].startswith("--") and (not values or kinds.get(key) is list):
+                values.append(rest.pop(0))
+            if values:
+                word = f"{word}={' '.join(values)}"
+        words.append(word)
+    return words
+
+
+_OWN_FLAGS = ("", "help", "resume", "overwrite")
+"""Of `seqstride train` and `seqstride compare`."""
+
+
+def separated(words: Sequence[str]) -> list[str]:
+    """The other way round: `--key=value` as two words, unless they would not be joined again."""
+    kinds = _run_options()
+    parted = []
+    for word in words:
+        key, equals, value = word.partition("=")
+        joins = kinds.get(key.removeprefix("--")) is not bool and not value.startswith("--")
+        if word.startswith("--") and equals and joins:
+            parted += [key, value]
+        else:
+            parted.append(word)
+    return parted
+
+
+def _run_options() -> dict[str, Any]:
+    """SpeechBrain's run options on the command line: name → bool (a flag), int, float, str, list, or its choices."""
+    require_torchaudio()
+    from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
+
+    names = {*HELP_TEXTS, "jit_module_keys", "compile_module_keys"} - {"debug"}
+    return {name: _kind(hint) for name, hint in typing.get_type_hints(RunOptions).items() if name in names}
+
+
+def _kind(hint: Any) -> Any:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        (hint,) = (option for option in typing.get_args(hint) if option is not type(None))
+    if typing.get_origin(hint) is typing.Literal:
+        return typing.get_args(hint)
+    return typing.get_origin(hint) or hint
+
+
+def _converted(key: str, value: str | None, kind: Any) -> Any:
+    """The value of a run option.
+
+    Raises:
+        InputError: it has none, or is of another kind.
+    """
+    if kind is bool:
+        if value is not None:
+            raise InputError(f"`--{key}` (={value!r}) must have no value")
+        return True
+    if not value:
+        raise InputError(f"the command line: `--{key}` must have a value: --{key} VALUE")
+    if kind is list:
+        return value.replace(",", " ").split()
+    if isinstance(kind, tuple):
+        if value not in kind:
+            raise InputError(f"`--{key}` (={value!r}) must be one of {', '.join(kind)}")
+        return value
+    if kind in (int, float):
+        try:
+            number = kind(value)
+        except ValueError:
+            raise InputError(f"`--{key}` (={value!r}) must be a {'whole ' if kind is int else ''}number") from None
+        check_number(key, number)
+        return number
+    return value
+
+
+def _check_together(chosen: dict[str, Any]) -> None:
+    """Run options that exclude one another.
+
+    Raises:
+        InputError: two that do are given.
+    """
+    if chosen.get("ckpt_interval_minutes", 0) > 0 and chosen.get("ckpt_interval_steps", 0) > 0:
+        raise InputError("`--ckpt_interval_minutes` and `--ckpt_interval_steps` must not be given together")
+    if chosen.get("log_config") is not None and not Path(chosen["log_config"]).is_file():
+        raise InputError(f"`--log_config` (={chosen['log_config']!r}) must be a file")

@@ -1,0 +1,71 @@
+"""Child processes that end with their parent, and signals that end it."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+GRACE = 10.0
+"""Seconds between asking a process to stop and killing it."""
+
+
+class Children:
+    """The processes that are running; `stop` ends them, and none starts any more.
+
+    Each has a pipe for its standard input that nothing is written to: see `seqstride.cli.leash`.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen[bytes]] = set()
+        self._stopped = False
+
+    def run(self, command: Sequence[str], log: Path, environment: dict[str, str]) -> int:
+        """Runs a command, appending all that it prints to `log`; returns its exit code."""
+        with open(log, "ab") as file:
+            with self._lock:
+                if self._stopped:
+                    return -signal.SIGTERM
+                child = subprocess.Popen(
+                    command, stdin=subprocess.PIPE, stdout=file, stderr=subprocess.STDOUT, env=environment
+                )
+                self._running.add(child)
+            with child:
+                code = child.wait()
+        with self._lock:
+            self._running.remove(child)
+        return code
+
+    def stop(self) -> None:
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        for child in running:
+            child.terminate()
+        for child in running:
+            try:
+                child.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                child.kill()
+
+
+@contextmanager
+def sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM does what Ctrl-C does, where that can be arranged: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(signal_number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

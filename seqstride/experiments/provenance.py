@@ -1,0 +1,258 @@
+"""What a run was made from: its settings, the names of its outputs, and every item of its data.
+
+A run's folder keeps it as `made_from.json`, and a command that would go on in that folder must be made from the same;
+what may differ is in `FREE`. Manifests are compared by their content and not by their place: data that moved are the
+same data.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqstride.errors import InputError
+from seqstride.experiments.settings import resolved_values, with_values
+from seqstride.files.whole_files import whole_file
+
+FILE = "made_from.json"
+EPOCHS = "number_of_epochs"
+"""The setting that may grow."""
+FREE = frozenset(
+    [
+        *("output_folder", "save_folder", "data_folder", "data_root", "data_file", "csv"),  # places
+        *("manifests", "prepare", "data", "download", "folds"),  # what they give is compared itself
+        *("threads", "__set_threads", "device", "precision", "eval_precision", "distributed_backend"),
+        *("train_logger", "noprogressbar", "ckpt_interval_minutes", "ckpt_interval_steps"),
+        *(
+            f"{part}_dataloader.{option}"
+            for part in ("train", "valid")
+            for option in ("num_workers", "pin_memory", "prefetch_factor", "persistent_workers")
+        ),
+    ]
+)
+"""Settings that have no part in what is learnt; with all that is below them."""
+SCORING = frozenset(["score", "beam_search", "average", "probes", "valid_dataloader"])
+"""Settings that have a part only in how a trained model is scored."""
+PATHS = ("wav", "features")
+"""Keys of a manifest's item that are paths."""
+COMPARISON = "SEQSTRIDE_COMPARED_DATA"
+"""The environment variable by which `seqstride compare` tells its runs of the data of those that are finished."""
+MOST_SETTINGS, MOST_EXAMPLES, LONGEST = 5, 3, 60
+"""Of a message: settings, examples of a kind, and characters of a value."""
+
+Items = Mapping[str, Mapping[str, str]]
+"""Split → id → digest of the item's content."""
+
+
+class MadeFrom(NamedTuple):
+    """What a run was made from."""
+
+    settings: Mapping[str, Any]
+    """What `seqstride.experiments.recipe.flat_settings` gives, and run options that have a part in what is learnt."""
+    names: Mapping[str, Sequence[str]]
+    """What the outputs stand for: such as `classes of label` → theirs, in the order of the outputs."""
+    items: Items
+    extensions: Sequence[Mapping[str, int]] = ()
+    """Of each time that `number_of_epochs` grew: what it was, `from`, and how many were `trained` by then."""
+
+
+# Files
+
+
+def read_made_from(folder: Path) -> MadeFrom | None:
+    """What the run in a folder was made from; None if it does not say.
+
+    Raises:
+        InputError: its file is damaged.
+    """
+    path = folder / FILE
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return MadeFrom(**{key: content[key] for key in MadeFrom._fields})
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{os.fspath(path)!r} must say what the run was made from: {error!r}") from error
+
+
+def write_made_from(folder: Path, made: MadeFrom) -> None:
+    """Writes it, all or nothing."""
+    with whole_file(folder / FILE) as part:
+        part.write_text(json.dumps(made._asdict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def manifest_items(manifests: Mapping[str, str | os.PathLike[str]]) -> dict[str, dict[str, str]]:
+    """The items of every manifest, with digests of what it says of them; `{data_root}` is not followed.
+
+    Paths that do not begin with `{data_root}` count by the name of their file alone.
+    """
+    items = {}
+    for split, path in manifests.items():
+        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        items[split] = {
+            name: digest(
+                {
+                    key: _placeless(value) if key in PATHS and isinstance(value, str) else value
+                    for key, value in item.items()
+                }
+            )
+            for name, item in content.items()
+        }
+    return items
+
+
+def _placeless(path: str) -> str:
+    return path if path.startswith("{data_root}") else Path(path).name
+
+
+def digest(content: Any) -> str:
+    """Of plain JSON values; the order of keys does not matter."""
+    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
+
+
+# Differences
+
+
+def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
+    """The keys with which a run of the one may not go on with the other.
+
+    Args:
+        before, now: settings.
+        free: keys that do not count, with all that is below them.
+    """
+    keys = [key for key in dict.fromkeys([*before, *now]) if not _is_free(key, free)]
+    changed = [key for key in keys if (key in before) != (key in now) or before.get(key) != now.get(key)]
+    return [key for key in changed if not (key == EPOCHS and _grows(before.get(key), now.get(key)))]
+
+
+def setting_differences(before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[str]) -> list[str]:
+    """What settings were and are, in words; of `changed`, the keys."""
+    lines = [
+        f"`{key}` was {_shown(before, key)}, now {_shown(now, key)}" + " (it may only grow)" * (key == EPOCHS)
+        for key in changed[:MOST_SETTINGS]
+    ]
+    return lines + ([f"and {len(changed) - MOST_SETTINGS} more settings"] if len(changed) > MOST_SETTINGS else [])
+
+
+def name_differences(before: Mapping[str, Sequence[str]], now: Mapping[str, Sequence[str]]) -> list[str]:
+    """What outputs came and went, in words."""
+    lines = []
+    for kind in dict.fromkeys([*before, *now]):
+        old, new = before.get(kind, ()), now.get(kind, ())
+        came = [name for name in new if name not in set(old)]
+        went = [name for name in old if name not in set(new)]
+        if came or went:
+            parts = [f"{_examples(names)} {verb}" for names, verb in ((went, "went"), (came, "came")) if names]
+            lines.append(f"{kind}: {', '.join(parts)}")
+        elif list(old) != list(new):
+            lines.append(f"{kind}: they are in another order")
+    return lines
+
+
+def item_differences(before: Items, now: Items) -> list[str]:
+    """What items came, went and changed in every split, in words."""
+    lines = []
+    for split in dict.fromkeys([*before, *now]):
+        old, new = before.get(split, {}), now.get(split, {})
+        kinds = {
+            "went": [name for name in old if name not in new],
+            "came": [name for name in new if name not in old],
+            "changed": [name for name in old if name in new and old[name] != new[name]],
+        }
+        parts = [f"{len(names)} {verb} ({_examples(names, 1)})" for verb, names in kinds.items() if names]
+        if parts:
+            lines.append(f"{split}, of {len(old)} items: {', '.join(parts)}")
+    return lines
+
+
+def _is_free(key: str, free: Collection[str]) -> bool:
+    parts = key.split(".")
+    return any(".".join(parts[: count + 1]) in free for count in range(len(parts)))
+
+
+def _grows(before: Any, now: Any) -> bool:
+    return all(isinstance(value, int | float) for value in (before, now)) and now > before
+
+
+def _shown(settings: Mapping[str, Any], key: str) -> str:
+    if key not in settings:
+        return "not there"
+    value = settings[key]
+    text = value if isinstance(value, str) and value.startswith("!") else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}…"
+
+
+def _examples(names: Sequence[str], most: int = MOST_EXAMPLES) -> str:
+    shown = ", ".join(repr(name) for name in names[:most])
+    return shown if len(names) <= most else f"{shown}, …" if most == 1 else f"{shown} and {len(names) - most} more"
+
+
+# Data
+
+
+def data_settings(settings: Mapping[str, Any]) -> set[str]:
+    """The settings that only the preparation of the data refers to: they decide what is in the manifests."""
+    own: set[str] = set()
+    others: set[str] = set()
+    for key, value in settings.items():
+        top = key.split(".")[0]
+        if top not in ("output_folder", "save_folder"):
+            (own if top in ("prepare", "manifests", "data_root") else others).update(
+                re.findall(r"<([^<>\[\]]+)", json.dumps(value))
+            )
+    return own - others
+
+
+def data_origin(recipe: str, file: str) -> Any:
+    """How the data of a merged recipe are made: where it is the same, the data must be the same."""
+    placeless = with_values(recipe, {"output_folder": "", "save_folder": ""})
+    return resolved_values(placeless, ("prepare", "data", "manifests"), file)
+
+
+def data_record(origin: Any, items: Items) -> dict[str, str]:
+    """What a run's record says of its data: digests of how they were made, `origin`, and of what they are, `items`.
+
+    Args:
+        origin: plain JSON values; runs of which it is the same must have the same data.
+        items: of all splits.
+    """
+    return {"origin": digest(origin), "items": digest(items)}
+
+
+# The runs of a comparison
+
+
+def comparison_data(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> str:
+    """What `check_comparison` reads from the environment: the data of finished runs, records and folders."""
+    known = {
+        record["data"]["origin"]: [record["data"]["items"], os.fspath(folder)]
+        for record, folder in runs
+        if "data" in record
+    }
+    return json.dumps(known)
+
+
+def check_comparison(data: Mapping[str, str], items: Items) -> None:
+    """Refuses data that are not those of the finished runs of the comparison that this run belongs to, if to any.
+
+    Args:
+        data: what `data_record` gives.
+        items: of all splits.
+
+    Raises:
+        InputError: they differ; says in what, where the folder of the finished run is still there.
+    """
+    expected, folder = json.loads(os.environ.get(COMPARISON, "{}")).get(data["origin"], (None, ""))
+    if expected in (None, data["items"]):
+        return
+    made = read_made_from(Path(folder))
+    how = f": {'; '.join(item_differences(made.items, items))}" if made else ""
+    raise InputError(
+        f"the data are no longer those of the comparison's finished runs{how}. Put them back, or take another -o"
+    )

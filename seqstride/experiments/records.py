@@ -1,0 +1,251 @@
+"""The small JSON record that every run leaves, and what several of them say together."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Iterable, Sequence
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqstride.errors import InputError
+from seqstride.files.text_files import read_json
+from seqstride.files.whole_files import whole_file
+
+REQUIRED = (
+    *("recipe", "method", "seed", "parameters", "macs", "initial_strides", "strides"),
+    *("seconds", "epochs", "device", "versions"),
+)
+PARTS = {"test": "test", "valid": "validation"}
+ENOUGH_PAIRS = 3
+"""With two pairs the whole estimate of the differences' spread would rest on one degree of freedom."""
+
+Record = dict[str, Any]
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result depends on; of torch with its build."""
+    import torch
+
+    packages = {package: _version(package) for package in ("seqstride", "torchaudio", "speechbrain")}
+    return {"python": platform.python_version(), "torch": str(torch.__version__), **packages}
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:  # a bare checkout of seqstride is not installed
+        return "checkout"
+
+
+# Files
+
+
+def write_record(path: str | os.PathLike[str], record: Record) -> None:
+    """Writes a record, all of it or nothing."""
+    with whole_file(path) as part:
+        part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+
+
+def read_record(path: str | os.PathLike[str]) -> Record:
+    """The record in a file.
+
+    Raises:
+        ValueError: the file is not a record.
+    """
+    try:
+        record = read_json(path)
+        value = "metric" if "metric" in record else "test_accuracy"
+        missing = [key for key in (*REQUIRED, value) if key not in record]
+    except (ValueError, TypeError) as error:
+        raise InputError(f"{os.fspath(path)!r} is not a record: {error}") from error
+    if missing:
+        raise InputError(f"{os.fspath(path)!r} is not a record: it lacks {', '.join(missing)}")
+    return record
+
+
+def read_records(folder: str | os.PathLike[str]) -> list[Record]:
+    """The records of a recipe (`results/*.json`), or else of all runs below a folder (`**/results.json`).
+
+    What runs with `--test_only` or `--debug` leave below theirs is not of those.
+
+    Raises:
+        ValueError: there are none, or a file is not a record.
+    """
+    folder = Path(folder)
+    paths = sorted((folder / "results").glob("*.json")) or [
+        path
+        for path in sorted(folder.glob("**/results.json"))
+        if path == folder / "results.json" or path.parent.name not in ("test_only", "debug")
+    ]
+    if not paths:
+        raise InputError(f"`folder` (={os.fspath(folder)!r}) must hold results of runs (JSON); there are none")
+    return [read_record(path) for path in paths]
+
+
+# What runs say together
+
+
+class Metric(NamedTuple):
+    """What runs are compared by."""
+
+    name: str
+    """Such as `accuracy` or `WER`."""
+    unit: str
+    """Such as `%`; may be empty."""
+    lower_is_better: bool
+    scored: str
+    """The part of the data that was scored: `test` or `valid`."""
+
+    @property
+    def title(self) -> str:
+        """Such as `test accuracy, %`."""
+        return f"{PARTS[self.scored]} {self.name}" + (f", {self.unit}" if self.unit else "")
+
+    def number(self, value: float, sign: str = "") -> str:
+        """A value as a table shows it: percentages to a tenth, all else to three digits."""
+        return f"{value:{sign}.1f}" if self.unit == "%" else f"{value:{sign}.3g}"
+
+
+class Summary(NamedTuple):
+    """The runs of one method."""
+
+    method: str
+    values: list[float]
+    """The metric of every run."""
+    mean: float
+    spread: float | None
+    """The standard deviation over what `spread_over` says; None if there is one value only."""
+    macs: float | None
+    """None where a run does not know them."""
+
+
+class Difference(NamedTuple):
+    """How far the runs of one method are from those of another, run by run."""
+
+    mean: float
+    p: float | None
+    pairs: int
+
+
+def metric_of(records: Iterable[Record]) -> Metric:
+    """What all the records are about.
+
+    A record has `"metric": {"name", "value", "unit", "lower_is_better"}`, the value in the unit, or else it is about
+    its `"test_accuracy"`. `"scored": "valid"` says that either was measured on the validation part.
+
+    Raises:
+        ValueError: the records are about different things, or not of the same part of the data.
+    """
+    metrics = {_metric(record) for record in records}
+    if len(metrics) != 1:
+        titles = sorted(metric.title for metric in metrics)
+        raise InputError(
+            f"`records` (of {'; '.join(titles) or 'nothing'}) must all have the same metric and scored part"
+        )
+    return metrics.pop()
+
+
+def by_method(records: Iterable[Record], order: Iterable[str] = ()) -> dict[str, list[Record]]:
+    """The records of each method; methods as in `order`, others after them, sorted.
+
+    A method is what `label_of` gives.
+    """
+    groups: dict[str, list[Record]] = {}
+    for record in records:
+        groups.setdefault(label_of(record), []).append(record)
+    known = [method for method in order if method in groups]
+    return {method: groups[method] for method in known + sorted(set(groups) - set(known))}
+
+
+def spread_over(records: Sequence[Record]) -> str:
+    """What a ± is over: `seeds`, `folds`, or `seeds of the mean over folds`.
+
+    Folds differ in how hard they are, which says nothing about a method: where there are seeds as well, each seed's
+    folds are averaged first, and the ± is what another seed would change.
+    """
+    seeds, folds = ({record.get(key) for record in records} for key in ("seed", "fold"))
+    if len(folds) == 1:
+        return "seeds"
+    return "folds" if len(seeds) == 1 else "seeds of the mean over folds"
+
+
+def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summary]:
+    """Mean and spread of every method."""
+    over = spread_over(records)
+    summaries = []
+    for method, runs in by_method(records, order).items():
+        macs = known_mean([run["macs"] for run in runs])
+        summaries.append(Summary(method, [value_of(run) for run in runs], *mean_and_spread(runs, over), macs))
+    return summaries
+
+
+def mean_and_spread(runs: Sequence[Record], over: str) -> tuple[float, float | None]:
+    """Of the metric, over what `spread_over` says; the standard deviation of a single value is None."""
+    values = _samples(runs, over)
+    return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
+
+
+def _samples(runs: Sequence[Record], over: str) -> list[float]:
+    """One a run, or one a seed."""
+    if over != "seeds of the mean over folds":
+        return [value_of(run) for run in runs]
+    by_seed: dict[int, list[float]] = {}
+    for run in runs:
+        by_seed.setdefault(run["seed"], []).append(value_of(run))
+    return [statistics.mean(folds) for folds in by_seed.values()]
+
+
+def known_mean(values: Sequence[float | None]) -> float | None:
+    """None where one of them is not known."""
+    known = [value for value in values if value is not None]
+    return statistics.mean(known) if len(known) == len(values) else None
+
+
+def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Difference | None:
+    """The mean difference between runs of the same seed and fold, `runs` minus `reference`, and its p.
+
+    p is that of the two-sided paired t-test (`scipy.stats.ttest_rel`). Runs are dear, so pairs are few, and with n of
+    them Wilcoxon's signed-rank test cannot give a p below 2 / 2^n: nothing would be significant at 5 % with fewer than
+    six seeds, however clear it is. What the t-test assumes instead, normal differences, is near for figures that are
+    means over many items. Runs of the same fold are paired runs, but different folds share training data, and seeds of
+    one fold its test items; with folds p is therefore on the small side.
+
+    Returns:
+        None without a pair. p is None with fewer than `ENOUGH_PAIRS` of them, and where all differences are the same,
+        so that there is no spread to compare the mean with.
+    """
+    theirs = {(run["seed"], run.get("fold")): value_of(run) for run in reference}
+    mine = {(run["seed"], run.get("fold")): value_of(run) for run in runs}
+    pairs = [(mine[key], theirs[key]) for key in mine if key in theirs]
+    if not pairs:
+        return None
+    differences = [a - b for a, b in pairs]
+    scale = max(abs(value) for pair in pairs for value in pair)
+    p = None
+    if len(pairs) >= ENOUGH_PAIRS and max(differences) - min(differences) > 1e-9 * scale:
+        from scipy.stats import ttest_rel
+
+        p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
+    return Difference(statistics.mean(differences), p, len(pairs))
+
+
+def label_of(record: Record) -> str:
+    """Of the hyperparameters that were run, or else the layer."""
+    return str(record["label"] if "label" in record else record["method"])
+
+
+def _metric(record: Record) -> Metric:
+    scored = record.get("scored", "test")
+    if "metric" not in record:
+        return Metric("accuracy", "%", False, scored)
+    metric = record["metric"]
+    return Metric(metric["name"], metric["unit"], metric["lower_is_better"], scored)
+
+
+def value_of(record: Record) -> float:
+    """The metric of a run, in its unit."""
+    return float(record["metric"]["value"]) if "metric" in record else 100 * float(record["test_accuracy"])

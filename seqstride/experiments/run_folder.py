@@ -1,0 +1,347 @@
+"""The output folder of a run: whether it holds one already, whose it is, and what of it is taken away to begin anew.
+
+    made_from.json              what the run was made from, from the moment that training begins
+    save/checkpoints/           from the first epoch on
+    results.json, model, …      from the end on
+
+A command that finds a run goes on with it, or says that it is finished; where it would make another one of it, it is
+refused, and every file stays as it was.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqstride.distributed import rank
+from seqstride.errors import FileError, InputError
+from seqstride.experiments.provenance import (
+    EPOCHS,
+    FILE,
+    SCORING,
+    MadeFrom,
+    changed_settings,
+    item_differences,
+    name_differences,
+    read_made_from,
+    setting_differences,
+    write_made_from,
+)
+from seqstride.experiments.recipe import BASE, check_given
+from seqstride.experiments.settings import flat_settings, resolved_values
+from seqstride.files.whole_files import whole_file
+
+logger = logging.getLogger(__name__)
+
+OVERWRITE = "--overwrite"
+RECORD = "results.json"
+MODELS = ("model.ckpt", "model.joblib")
+LEFT = (
+    *(RECORD, BASE, "model.json", *MODELS, "hyperparams.yaml", "label_encoder.ckpt", "predictions.csv"),
+    *("training.png", "strides.png", "units.png", "wer.txt", "cer.txt", "train_log.txt"),
+    *("model.onnx", "model.pt2"),
+)
+"""What a run and the export of its model leave in its folder."""
+SCORED, TRIED = "test_only", "debug"
+"""Folders in a run's folder for what runs leave that do not train, or only a little."""
+CHECKPOINTS = "checkpoints"
+LEARNT_UNITS = "pieces.model"
+"""In `save`: units that were learnt from the texts before training."""
+_BEFORE = ".before"
+
+
+class RunFolder(NamedTuple):
+    """Where a run goes."""
+
+    output: Path
+    save: Path
+    """Of checkpoints and prepared data."""
+
+    @classmethod
+    def of(cls, recipe: str, file: str) -> RunFolder:
+        """Where a merged recipe sends a run; of `file`.
+
+        Raises:
+            InputError: a key has no value yet, or one of the folders is no text.
+        """
+        check_given(recipe, file)
+        places = resolved_values(recipe, ("output_folder", "save_folder"), file)
+        if "output_folder" not in places:
+            raise InputError(f"the recipe {file!r} must have the key `output_folder`")
+        for key, place in places.items():
+            if place is None:
+                raise InputError(f"`{key}` must be given in {BASE}, and must not be null")
+            if not isinstance(place, str):
+                raise InputError(
+                    f"`{key}` (={place!r}) must be the path of a folder; in YAML a number stands in quotes"
+                )
+        output = Path(places["output_folder"])
+        return cls(output, Path(places.get("save_folder", output / "save")))
+
+    @property
+    def has_checkpoints(self) -> bool:
+        """Whether there is one that is whole."""
+        return any((self.save / CHECKPOINTS).glob("CKPT*/CKPT.yaml"))
+
+    @property
+    def has_run(self) -> bool:
+        """Whether there are weights, or what was measured on some."""
+        return self.has_checkpoints or any((self.output / name).is_file() for name in (RECORD, *MODELS))
+
+
+def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
+    """Whether a command line has a flag, and the rest of it."""
+    return flag in argv, [word for word in argv if word != flag]
+
+
+# What is there
+
+
+def begun_from(folder: RunFolder) -> MadeFrom | None:
+    """What the run in a folder was made from; None without one.
+
+    Of a run of a version that did not keep it, what its `train.yaml` says, and neither names nor items.
+
+    Raises:
+        InputError: there is a run, and nothing that says what it was made from.
+    """
+    if not folder.has_run:
+        return None
+    made = read_made_from(folder.output)
+    if made is not None:
+        return made
+    recipe = folder.output / BASE
+    if not recipe.is_file():
+        raise InputError(
+            f"`output_folder` (={str(folder.output)!r}) holds a run, but no {FILE} or {BASE} that says what it was "
+            f"made from. {what_to_do()}"
+        )
+    if rank() == 0:
+        logger.warning(
+            "%s was made by a version that kept no %s: %s and the manifests there are what it is compared with",
+            *(folder.output, FILE, BASE),
+        )
+    return MadeFrom(flat_settings(recipe.read_text(encoding="utf-8"), str(recipe)), {}, {})
+
+
+def check_settings(folder: RunFolder, before: MadeFrom, settings: Mapping[str, Any], free: Collection[str]) -> None:
+    """Refuses settings with which the run in a folder cannot go on.
+
+    Raises:
+        InputError: names them, what they were and what they are.
+    """
+    changed = changed_settings(before.settings, settings, free)
+    if not changed:
+        return
+    scoring = all(key.split(".")[0] in SCORING for key in changed)
+    raise InputError(
+        _refusal(folder, setting_differences(before.settings, settings, changed))
+        + f", and --test_only scores its model so, in {SCORED}/" * scoring
+    )
+
+
+def check_data(folder: RunFolder, before: MadeFrom, now: MadeFrom, splits: Collection[str] | None = None) -> None:
+    """Refuses data with which the run in a folder cannot go on.
+
+    Args:
+        folder: of the run.
+        before, now: what it was made from and what is given now. Where nothing is known of before, nothing is compared.
+        splits: whose items must be the same; None: of all.
+
+    Raises:
+        InputError: names the outputs and items that came, went or changed.
+    """
+    old, new = (
+        {split: items for split, items in made.items.items() if splits is None or split in splits}
+        for made in (before, now)
+    )
+    differences = name_differences(before.names, now.names) if before.names else []
+    differences += item_differences(old, new) if before.items else []
+    if differences:
+        raise InputError(_refusal(folder, differences))
+
+
+def _refusal(folder: RunFolder, differences: Sequence[str]) -> str:
+    return f"`output_folder` (={str(folder.output)!r}) holds another run: {'; '.join(differences)}. {what_to_do()}"
+
+
+def what_to_do() -> str:
+    """Where a folder holds another run."""
+    return f"Another --output_folder leaves it alone, {OVERWRITE} begins anew here and takes its results and model away"
+
+
+def finished(folder: RunFolder, settings: Mapping[str, Any]) -> str:
+    """Says so where the run is finished with these settings; empty where there is something left to do.
+
+    Raises:
+        InputError: it is finished with fewer epochs, and there is no checkpoint to go on from.
+    """
+    try:
+        record = json.loads((folder.output / RECORD).read_text(encoding="utf-8"))
+        epochs = record.get(EPOCHS, record["epochs"])
+    except (OSError, ValueError, KeyError, AttributeError):  # not there, or nothing that could be relied on
+        return ""
+    if settings.get(EPOCHS, epochs) == epochs:
+        more = f"a larger --{EPOCHS} trains it further, " if EPOCHS in settings and folder.has_checkpoints else ""
+        return (
+            f"{folder.output} holds this run, finished: its results are in {folder.output / RECORD}. Nothing was done; "
+            f"{more}{OVERWRITE} begins anew"
+        )
+    if not folder.has_checkpoints:
+        raise InputError(
+            f"`output_folder` (={str(folder.output)!r}) holds a run of {epochs} epochs and no checkpoint to go on "
+            f"from. {what_to_do()}"
+        )
+    return ""
+
+
+# What becomes of it
+
+
+def begin(folder: RunFolder, before: MadeFrom | None, now: MadeFrom, recipe: str, overwrite: bool) -> MadeFrom:
+    """Makes the folder that of this run, just before training begins or goes on.
+
+    What was measured on older weights stays with them: `train.yaml` is written where there is no record yet.
+
+    Args:
+        folder: of the run.
+        before: what the run in it was made from; None without one.
+        now: what this run is made from.
+        recipe: the merged HyperPyYAML text.
+        overwrite: take away what another run has left.
+
+    Returns:
+        `now`, with all its extensions.
+    """
+    if overwrite and folder.has_run:
+        _take_away(folder)
+    elif before is not None:
+        now = now._replace(extensions=_extensions(folder, before, now))
+    folder.output.mkdir(parents=True, exist_ok=True)
+    if before != now or not (folder.output / FILE).is_file():
+        write_made_from(folder.output, now)
+    if not (folder.output / RECORD).is_file():
+        write_recipe(folder.output, recipe)
+    return now
+
+
+def write_recipe(folder: Path, recipe: str) -> None:
+    """Writes the merged recipe, all of it or nothing."""
+    with whole_file(folder / BASE) as part:
+        part.write_text(recipe, encoding="utf-8")
+
+
+def _extensions(folder: RunFolder, before: MadeFrom, now: MadeFrom) -> list[Mapping[str, int]]:
+    earlier, wanted = before.settings.get(EPOCHS), now.settings.get(EPOCHS)
+    if earlier == wanted:
+        return list(before.extensions)
+    histories = (folder.save / CHECKPOINTS).glob("CKPT*/history.ckpt")
+    trained = max((len(json.loads(path.read_text(encoding="utf-8"))) for path in histories), default=0)
+    return [*before.extensions, {"from": int(earlier or 0), "trained": trained}]
+
+
+def _take_away(folder: RunFolder) -> None:
+    """Records first, the file that says whose they are last, so that a stop in between leaves nothing to confuse."""
+    for place in (folder.output, folder.output / SCORED):
+        for name in LEFT:
+            (place / name).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody else's files are in it, or it is not there
+        (folder.output / SCORED).rmdir()
+    for checkpoint in (folder.save / CHECKPOINTS).glob("CKPT*"):
+        shutil.rmtree(checkpoint)
+    (folder.output / FILE).unlink(missing_ok=True)
+
+
+class Kept:
+    """A second copy of files, until it is let go."""
+
+    def __init__(self, copy: Path | None = None) -> None:
+        self.copy = copy
+
+    def let_go(self) -> None:
+        """The files stay as they are now."""
+        if self.copy is not None:
+            part = _unfinished(self.copy)
+            os.replace(self.copy, part)  # at once: half a copy must not be put back
+            shutil.rmtree(part)
+            self.copy = None
+
+
+@contextmanager
+def kept_files(folder: Path, wanted: bool) -> Iterator[Kept]:
+    """At the end all files in a folder, but for checkpoints, are what they were, unless they are let go inside.
+
+    A preparation writes its manifests before anything can be compared with them. What a process that was killed inside
+    has left is put back by the next one.
+
+    Args:
+        folder: such as `save`.
+        wanted: keep anything at all.
+    """
+    copy = folder / _BEFORE
+    if copy.is_dir():
+        _put_back(copy, folder)
+    if not wanted or not folder.is_dir():
+        yield Kept()
+        return
+    names = _names(folder)
+    try:
+        part = _unfinished(copy)
+        _remove(part)
+        part.mkdir()
+        for name in names:
+            if (folder / name).is_dir():
+                shutil.copytree(folder / name, part / name, copy_function=_second)
+            else:
+                _second(folder / name, part / name)
+        os.replace(part, copy)
+    except OSError as error:
+        raise FileError(f"the files in {str(folder)!r} could not be kept beside new ones: {error}") from error
+    kept = Kept(copy)
+    try:
+        yield kept
+    finally:
+        if kept.copy is not None:
+            for name in _names(folder) - names:
+                _remove(folder / name)
+            _put_back(copy, folder)
+
+
+def _unfinished(copy: Path) -> Path:
+    return copy.with_name(f"{_BEFORE}.part")
+
+
+def _names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir()} - {CHECKPOINTS, _BEFORE, f"{_BEFORE}.part"}
+
+
+def _put_back(copy: Path, folder: Path) -> None:
+    """One by one, so that it can be gone on with."""
+    for path in copy.iterdir():
+        _remove(folder / path.name)
+        os.replace(path, folder / path.name)
+    copy.rmdir()
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _second(source: str | Path, target: str | Path) -> None:
+    """A second name for a file, or a copy: of manifests, if there is room, as a preparation may write into them."""
+    ways: tuple[Callable[[Any, Any], Any], ...] = (os.link, shutil.copy2)
+    first, second = reversed(ways) if Path(source).suffix == ".json" else ways
+    try:
+        first(source, target)
+    except OSError:
+        Path(target).unlink(missing_ok=True)
+        second(source, target)

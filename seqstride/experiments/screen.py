@@ -1,0 +1,220 @@
+"""What a run shows: what is trained, a line for every epoch, and at the end what came of it and where everything lies.
+
+These lines are messages of the logger `seqstride.experiments.screen`. `log-config.yaml` puts them on the screen, with the warnings
+of anybody, and everything that is logged into `log.txt` of the output folder. Without a configuration of logging, in a
+program that uses the package, they are not shown.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import shlex
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from seqstride.distributed import rank
+from seqstride.experiments.records import Record, metric_of, value_of
+from seqstride.layers.diffstride import LearntStride
+
+logger = logging.getLogger(__name__)
+
+LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
+"""For SpeechBrain's `create_experiment_directory`."""
+FILES = {
+    "results": ("results.json", "table.md", "runs.json", "report.md"),
+    "model": ("model.json", "model.ckpt", "model.joblib", "model.zip", "series.json"),
+    "pictures": ("*.png",),
+    "details": ("predictions.csv", "wer.txt", "cer.txt"),
+    "log": ("log.txt", "train_log.txt"),
+}
+"""What a run may leave, and what that is."""
+NOISE = {
+    "speechbrain.utils.train_logger": ("torchvision is not available",),
+    "matplotlib.font_manager": ("Matplotlib is building the font cache",),
+    "matplotlib": ("mkdir -p failed for path", "Matplotlib created a temporary cache directory"),
+}
+"""Logger → how messages of it begin that say nothing about the run."""
+NOISY_WARNINGS = (
+    "X is (of equal length|univariate), consider using MiniRocket|"
+    "Data seen by SklearnClassifierPipeline instance has unequal length"
+)
+"""How a Python warning begins that says nothing: sktime's of the recipes' MiniRocket, which reads every length."""
+PARTS = {"train": "training", "valid": "validation"}
+NARROWEST = 8  # characters of a column
+
+
+@contextmanager
+def without_noise() -> Iterator[None]:
+    """Inside, messages of `NOISE` and `NOISY_WARNINGS` are not shown; all others of the same origin are."""
+    filters = {name: _not_starting_with(starts) for name, starts in NOISE.items()}
+    for name, each in filters.items():
+        logging.getLogger(name).addFilter(each)
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", NOISY_WARNINGS)
+            yield
+    finally:
+        for name, each in filters.items():
+            logging.getLogger(name).removeFilter(each)
+
+
+def _not_starting_with(starts: tuple[str, ...]) -> Any:
+    return lambda record: not record.getMessage().startswith(starts)
+
+
+def say(text: str) -> None:
+    """Shows lines on the screen, of several processes those of the first."""
+    if rank() == 0:
+        logger.info(text)
+
+
+def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], model: str) -> str:
+    """What is trained, on how many items, and where it goes.
+
+    Args:
+        hparams: of the recipe.
+        file: the method's file.
+        items: part of the data → how many items it has.
+        model: what else there is to say about the model; may be empty.
+    """
+    method = Path(file).stem if Path(file).stem != "train" else hparams["downsampler"]
+    fold = f", fold {hparams['fold']}" if hparams.get("fold") is not None else ""
+    rows = {
+        "training": f"{method} of {hparams['recipe']}{fold}, seed {hparams['seed']}",
+        "items": ", ".join(f"{count} {PARTS.get(part, part)}" for part, count in items.items()),
+        "model": model,
+        "output": hparams["output_folder"],
+    }
+    return "\n".join(f"{name:<9} {text}" for name, text in rows.items() if text)
+
+
+class EpochTable:
+    """A line for every epoch, under titles.
+
+    Losses are shown for training and validation, scores for validation, or for training where there is no validation;
+    shares (accuracies, the usage of a codebook) in percent. Counts are left to the log.
+
+    Args:
+        epochs: how many there are at most.
+        layers: that downsample; where one of them learns its stride, strides are shown.
+    """
+
+    def __init__(self, epochs: int, layers: Iterable[Any]) -> None:
+        self.epochs = epochs
+        self.learnt = any(isinstance(layer, LearntStride) and layer.stride_parameter.requires_grad for layer in layers)
+        self.widths: dict[str, int] = {}
+
+    def add(self, record: Mapping[str, Any], best: bool = False) -> None:
+        """Shows an epoch.
+
+        Args:
+            record: an entry of a history.
+            best: whether no epoch before was better.
+        """
+        cells = self._cells(record)
+        if not self.widths:
+            self.widths = {title: max(NARROWEST, len(title), len(cell)) for title, cell in cells.items()}
+            say(f"\n{self._line({title: title for title in cells})}{'  * best so far' * ('valid' in record)}")
+        say(self._line(cells) + " *" * best)
+
+    def _line(self, cells: Mapping[str, str]) -> str:
+        return "  ".join(f"{cells[title]:>{width}}" for title, width in self.widths.items())
+
+    def _cells(self, record: Mapping[str, Any]) -> dict[str, str]:
+        cells = {"epoch": f"{record['epoch']}/{self.epochs}", "train loss": f"{record['train']['loss']:.4f}"}
+        part = "train"
+        if "valid" in record:
+            part = "valid"
+            cells["valid loss"] = f"{record['valid']['loss']:.4f}"
+        for name, score in record[part].items():
+            if name != "loss" and isinstance(score, float):
+                cells[f"{part} {name}"] = shown(name, score)
+        if self.learnt:
+            cells["strides"] = " ".join(f"{stride:.2f}" for stride in record["strides"])
+        return {**cells, "seconds": f"{record['seconds']:.1f}"}
+
+
+def is_best(epochs: Sequence[Mapping[str, Any]], score: str) -> bool:
+    """Whether the last epoch has the lowest value of a validation score; of equal ones the newest counts."""
+    *before, last = [epoch["valid"][score] for epoch in epochs]
+    return math.isfinite(last) and last <= min(before, default=math.inf)
+
+
+def is_share(name: str) -> bool:
+    """Whether a score is a share of 1, to be shown in percent."""
+    return name.endswith(("accuracy", "usage"))
+
+
+def in_percent(scores: Mapping[str, float]) -> dict[str, float]:
+    """Scores with shares in percent: `accuracy` becomes `accuracy_percent`."""
+    named: dict[str, float] = {}
+    for name, value in scores.items():
+        if is_share(name):
+            percent = round(100 * value, 2)
+            # SpeechBrain's logger writes a float of 100 as 1.00e+02
+            named[f"{name}_percent"] = int(percent) if percent.is_integer() else percent
+        else:
+            named[name] = value
+    return named
+
+
+def shown(name: str, value: float) -> str:
+    """A score with its unit."""
+    if is_share(name):
+        return f"{100 * value:.1f} %"
+    return {"WER": f"{value:.1f} %", "CER": f"{value:.1f} %", "L1": f"{value:.2f} dB"}.get(name, f"{value:.4g}")
+
+
+def closing(record: Record, folder: Path, command: str) -> str:
+    """What came of a run, where it lies, and what can be done next.
+
+    Args:
+        record: of the run.
+        folder: where it is, with all else that the run left.
+        command: to try next.
+    """
+    metric = metric_of([record])
+    scores = [f"{metric.title.partition(',')[0]} {metric.number(value_of(record))} {metric.unit}".strip()]
+    for title, value in record.get("figures", {}).items():
+        name, _, unit = title.partition(",")
+        scores.append(f"{name} {value:.3g}{unit}")
+    lines = ["", ", ".join(scores)]
+    if "epoch" in record:
+        several = record.get("averaged_epochs", 1)
+        mean = f"mean of the best {several}, first of them " if several > 1 else ""
+        lines.append(f"{'epoch':<9} {mean}{record['epoch']} of {record['epochs']}, chosen on the validation part")
+    return "\n".join([*lines, where(folder, command)])
+
+
+def where(folder: Path, command: str) -> str:
+    """Where everything lies that a command left in a folder, and what can be done next."""
+    lines = []
+    for what, patterns in FILES.items():
+        found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
+        if found:
+            lines.append(f"{what:<9} {'  '.join(map(str, found))}")
+    return "\n".join([*lines, f"{'next':<9} {command}"])
+
+
+def command_line(*words: str | Path) -> str:
+    """A command of `seqstride` that can be pasted into a shell."""
+    return shlex.join(["seqstride", *map(str, words)])
+
+
+def progress(text: str, wanted: bool, items: Sequence[Any] | None = None, total: int | None = None) -> Any:
+    """A bar that leaves no line behind, on a terminal; elsewhere, and of all processes but the first, nothing.
+
+    Args:
+        text: what is in progress.
+        wanted: False: no bar anyway.
+        items: to go through.
+        total: without `items`, how often `update` will be called.
+    """
+    from tqdm import tqdm
+
+    hidden = None if wanted and rank() == 0 else True  # None: where there is no terminal
+    return tqdm(items, desc=text, total=total, dynamic_ncols=True, leave=False, disable=hidden)

@@ -1,0 +1,106 @@
+"""The settings of a merged recipe, read without building anything: flat, with references followed, or changed."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from io import StringIO
+from typing import Any
+
+from seqstride.errors import InputError
+from seqstride.experiments.values import tag_of
+from seqstride.files.yaml_text import quoted, resolved, round_trip_yaml
+
+
+def flat_settings(text: str, origin: str) -> dict[str, Any]:
+    """The keys and values of a merged recipe, those of mappings as `outer.inner`; plain JSON values.
+
+    References stay as they are written, so that a value that others refer to is one setting and not several. The tag of
+    a mapping, such as `!new:seqstride.ResNet1d`, is the value of its own key; before those of its content.
+
+    Args:
+        text: what `merge_recipe` gives.
+        origin: where it comes from, for errors.
+
+    Raises:
+        ValueError: it is no YAML mapping.
+    """
+    settings: dict[str, Any] = {}
+
+    def add(key: str, value: Any) -> None:
+        tag = _tag(value)
+        if not isinstance(value, dict) or (not value and not tag):
+            settings[key] = _plain(value)
+            return
+        if tag:
+            settings[key] = tag
+        for inner, content in value.items():
+            add(f"{key}.{inner}", content)
+
+    for key, value in _tree(text, origin).items():
+        add(str(key), value)
+    return settings
+
+
+def resolved_values(text: str, keys: Sequence[str], file: str | os.PathLike[str]) -> dict[str, Any]:
+    """Of these keys of a merged recipe those that are there, with their values, references followed; nothing is built.
+
+    Args:
+        text: what `merge_recipe` gives.
+        keys: of its top level.
+        file: the method's file, for errors.
+
+    Raises:
+        ValueError: a reference is wrong.
+    """
+    try:
+        tree = resolved(text)
+    except Exception as error:  # of HyperPyYAML
+        raise InputError(f"the recipe {os.fspath(file)!r} cannot be built: {error}") from error
+    return {key: _plain(tree[key]) for key in keys if key in tree}
+
+
+def with_values(text: str, values: Mapping[str, Any]) -> str:
+    """A merged recipe with other values of some of its keys, texts as they are; keys that it does not have stay out."""
+    tree = _tree(text, "the recipe")
+    tree.update(
+        {key: quoted(value) if isinstance(value, str) else value for key, value in values.items() if key in tree}
+    )
+    changed = StringIO()
+    round_trip_yaml().dump(tree, changed)
+    return changed.getvalue()
+
+
+def _tree(text: str, origin: str) -> dict[str, Any]:
+    from ruamel.yaml.error import YAMLError
+
+    try:
+        tree = round_trip_yaml().load(text)
+    except YAMLError as error:
+        raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(tree, dict):
+        raise InputError(f"{origin} must be a YAML mapping, `key: value`")
+    return tree
+
+
+def _tag(value: Any) -> str:
+    """Such as `!new:seqstride.ResNet1d` or `!ref`; empty without one."""
+    tag = tag_of(value) or ""
+    return tag if tag.startswith("!") else ""
+
+
+def _plain(value: Any) -> Any:
+    """A value of a YAML tree in plain JSON values; a tag stands before what it belongs to."""
+    tag = _tag(value)
+    if isinstance(value, dict):
+        return {**({"!": tag} if tag else {}), **{str(key): _plain(content) for key, content in value.items()}}
+    if isinstance(value, list):
+        return [*([tag] if tag else []), *map(_plain, value)]
+    if tag:  # a scalar, such as `!ref <seed>`
+        return f"{tag} {value.value}".strip()
+    if value is None or isinstance(value, bool):
+        return value
+    for kind in (int, float):
+        if isinstance(value, kind):
+            return kind(value)
+    return str(value)

@@ -1,0 +1,235 @@
+"""Models as functions of tensors, (signal, lengths) → outputs by name: what `seqstride.export.write` writes."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride._version import VERSION
+from seqstride.core.lengths import length_mask
+from seqstride.core.positions import nearest_output
+from seqstride.encoders.encoded import Encoded
+from seqstride.errors import InputError
+from seqstride.export.exportable import exportable
+from seqstride.layers.base import Downsampler
+from seqstride.models.classifier import SequenceClassifier
+
+CHANNELS = 3  # of the signals that a layer for any number of channels is checked with
+
+
+class Graph(nn.Module):
+    """A model as a function from (signal, lengths) to outputs by name.
+
+    Attributes:
+        longest: the largest length that it is checked with.
+    """
+
+    longest = 150
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model: Any = copy.deepcopy(model).eval()
+
+    def exportable(self) -> Graph:
+        """The same on the exportable copy of the model."""
+        return type(self)(exportable(self.model))
+
+    def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
+        """A random signal: (B, C, T)."""
+        channels = getattr(self.model, "bands", None) or getattr(self.model, "in_channels", None)
+        return torch.randn(batch, channels or self.model.channels or CHANNELS, longest, generator=generator)
+
+    def time_axis(self) -> int:
+        """Of the signal."""
+        return 2
+
+    def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
+        """The largest between another runtime's outputs and the model's."""
+        return largest_difference(found, self(signal, lengths))
+
+    def spare_frames(self) -> int:
+        """So many more leave every layer more than one frame."""
+        encoder = getattr(self.model, "encoder", self.model)
+        strides = [float(layer.stride) for layer in getattr(encoder, "downsamplers", [encoder])]
+        return 2 * math.prod(math.ceil(stride) for stride in strides)
+
+    def metadata(self) -> dict[str, Any]:
+        """What a user of the file has to know, in plain JSON values."""
+        return {"version": VERSION, "signal": "(batch, channels, frames)"}
+
+
+class LayerGraph(Graph):
+    """A downsampling layer."""
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        plan = self.model.plan(signal, lengths)
+        output = self.model.pool(signal, plan)
+        return {"output": output, "output_lengths": plan.lengths, "positions": plan.positions}
+
+
+class EncoderGraph(Graph):
+    """An encoder: what returns `Encoded`."""
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        encoded = self.model(signal, lengths)
+        return {"output": encoded.features, "output_lengths": encoded.lengths, "positions": encoded.positions}
+
+
+class TrainedGraph(Graph):
+    """A trained model, with what stands before its encoder."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        if self.model.frontend is not None:
+            self.longest = round(1.5 * self.model.sample_rate)
+
+    def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
+        """Noise (B, S), or features (B, T, C) as the training set had them."""
+        if self.model.frontend is not None:
+            return 0.1 * torch.randn(batch, longest, generator=generator)
+        mean, std = self.model.normalize.mean, self.model.normalize.std
+        return mean + std * torch.randn(batch, longest, len(mean), generator=generator)
+
+    def time_axis(self) -> int:
+        return 1
+
+    def metadata(self) -> dict[str, Any]:
+        description, rate = self.model.description, self.model.sample_rate
+        channels = len(self.model.normalize.mean)
+        features = f"{description['feature_name']} features (batch, frames, {channels})"
+        return {
+            "version": VERSION,
+            "signal": features if rate is None else f"waveforms (batch, samples) at {rate} Hz",
+            "sample_rate": rate,
+            "frame_rate": self.model.frame_rate,
+            **{key: description[key] for key in ("labels", "units") if key in description},
+        }
+
+
+class ClassifierGraph(TrainedGraph):
+    """A trained classifier."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model)
+        if self.model.window_size is not None:
+            self.longest = 3 * self.model.window_size
+
+    def spare_frames(self) -> int:
+        """None for windows, which are of one width."""
+        return super().spare_frames() if self.model.window_size is None else 0
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        return {f"log_probs_{label}": logits.log_softmax(1) for label, logits in self.model(signal, lengths).items()}
+
+
+class TranscriberGraph(TrainedGraph):
+    """A trained recogniser."""
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        log_probs, encoded = self.model(signal, lengths)
+        return {"log_probs": log_probs, "output_lengths": encoded.lengths, "positions": encoded.positions}
+
+
+class CoderGraph(TrainedGraph):
+    """A trained VQ-VAE, as far as its codes."""
+
+    def encoded(self, signal: Tensor, lengths: Tensor) -> Encoded:
+        """What the encoder makes of a signal."""
+        x, frames = self.model.frontend(signal, lengths)
+        encoded: Encoded = self.model.encoder(self.model.normalize(x, frames), frames)
+        return encoded
+
+    def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
+        """Of codes the largest `Quantizer.excess`; infinite where there are too many or too few."""
+        encoded = self.encoded(signal, lengths)
+        outputs = self.outputs(encoded)
+        expected = outputs.pop("codes")
+        codes, real = found["codes"][:, : expected.shape[1]], expected >= 0
+        if not torch.equal(codes >= 0, real):
+            return torch.tensor(math.inf).double()
+        frames = real[:, :, 0]
+        excess = self.model.quantizer.excess(encoded.features.transpose(1, 2)[frames], codes[frames])
+        return torch.maximum(excess.max(), largest_difference(found, outputs))
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        return self.outputs(self.encoded(signal, lengths))
+
+    def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
+        """Of what the encoder made of a signal."""
+        codes = self.model.quantizer(encoded.features, encoded.lengths).codes
+        units = nearest_output(encoded.positions, encoded.lengths)
+        real = length_mask(encoded.input_lengths, units.shape[1]).long()
+        durations = codes.new_zeros(codes.shape[:2]).scatter_add(1, units, real)
+        return {"codes": codes, "durations": durations, "output_lengths": encoded.lengths}
+
+    def metadata(self) -> dict[str, Any]:
+        rate, quantizer = self.model.sample_rate, self.model.quantizer
+        return {
+            "version": VERSION,
+            "signal": f"waveforms (batch, samples) at {rate} Hz",
+            "sample_rate": rate,
+            "frame_rate": self.model.frame_rate,
+            "codebooks": [quantizer.size] * quantizer.quantizers,
+        }
+
+
+def largest_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Tensor:
+    """The largest absolute one between outputs of the same names, 0-d; those found may be wider."""
+    differences = [
+        (found[name][tuple(slice(size) for size in value.shape)] - value).abs().max().double()
+        for name, value in expected.items()
+    ]
+    return torch.stack(differences).max()
+
+
+def graph_of(model: nn.Module) -> Graph:
+    """The model as a function of tensors.
+
+    Raises:
+        ValueError: it is none that can be exported.
+    """
+    if isinstance(model, Downsampler):
+        return LayerGraph(model)
+    if isinstance(model, SequenceClassifier):
+        return ClassifierGraph(model)
+    # by what they have: to import their classes takes seconds
+    if hasattr(model, "quantizer"):
+        return CoderGraph(model)
+    if hasattr(model, "units"):
+        return TranscriberGraph(model)
+    if hasattr(model, "downsamplers") and hasattr(model, "out_channels"):
+        return EncoderGraph(model)
+    raise InputError(
+        f"`model` (a {type(model).__name__}) must be a trained model, an encoder or a layer of this package; "
+        "`seqstride.export.exportable.exportable` prepares any other module for an exporter"
+    )
+
+
+class WideGraph(nn.Module):
+    """A graph that widens its signals by some padding, which has no influence.
+
+    A graph for any length must not ask whether a length is 1, but convolutions do. In a signal that is wide enough no
+    layer has a single frame left, and there is nothing to be asked.
+    """
+
+    def __init__(self, graph: Graph) -> None:
+        super().__init__()
+        self.inner = graph
+        self.axis, self.frames = graph.time_axis(), graph.spare_frames()
+        self.width = self.frames * getattr(getattr(graph.model, "frontend", None), "hop", 1)
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        # said first, or else broadcasting asks whether one of the two is 1
+        torch._check(lengths.shape[0] == signal.shape[0])
+        spare = torch.zeros_like(signal.narrow(self.axis, 0, 1)).expand(
+            [self.width if axis == self.axis else -1 for axis in range(signal.ndim)]
+        )
+        outputs: dict[str, Tensor] = self.inner(torch.cat([signal, spare], self.axis), lengths)
+        if self.frames and "positions" in outputs:
+            outputs["positions"] = outputs["positions"][:, : -self.frames]
+        return outputs

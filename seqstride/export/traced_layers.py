@@ -1,0 +1,346 @@
+"""Twins of the downsampling layers made of tensors alone, for `seqstride.export.exportable`.
+
+The layers read lengths on the host, group items of equal length and keep only what counts, so that their graphs would
+depend on the values of a batch. Here lengths stay tensors; spectra are products with matrices of cosines and sines that
+the graph makes from the lengths; AdaStride's alignment is the full matrix of its definition. The matrices take time and
+memory in proportion to T·L, where the layers' own ways grow with T.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from seqstride.core.align import scatter_weights
+from seqstride.core.checks import check_signal
+from seqstride.core.lengths import Frames, length_mask, zero_padding
+from seqstride.core.plan import Plan
+from seqstride.core.positions import nearest_output, positions_from_scores, uniform_positions
+from seqstride.core.spectral_window import Transform
+from seqstride.layers.adastride import AdaStride1d
+from seqstride.layers.base import Downsampler
+from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d, LearntStride
+from seqstride.layers.pooling import AvgPool1d, BlurPool1d, Kind, MaxPool1d, StridedConv1d, average_pool, blur_pool
+from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
+
+
+@dataclass(frozen=True)
+class TracedFrames(Frames):
+    """The time axis of a batch whose lengths nobody has read.
+
+    Attributes:
+        output_width: at least the output length of the longest item.
+        padded: whether lengths were given.
+    """
+
+    output_width: int = 0
+    padded: bool = True
+
+
+class TracedPlan(Plan):
+    """A plan of tensors alone.
+
+    Args:
+        frames: the time axis.
+        positions: (B, T).
+        apply: (B, C, T) with zeros in the padding → (B, C, L), with anything in the padding.
+    """
+
+    def __init__(self, frames: Frames, positions: Tensor, apply: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(frames, torch.zeros((), device=positions.device))
+        self._positions, self._apply = positions, apply
+
+    @property
+    def positions(self) -> Tensor:
+        return self._positions
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.resample(x)
+
+    def resample(self, x: Tensor) -> Tensor:
+        if not self.frames.padded:
+            return self._apply(x)
+        return zero_padding(self._apply(zero_padding(x, self.input_lengths)), self.lengths)
+
+
+class Traced(Downsampler):
+    """A layer whose plan is made of tensors alone."""
+
+    def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
+        """As `Downsampler.plan`, but that the values of the lengths are not checked."""
+        check_signal(x, self.channels)
+        batch, width = x.shape[0], x.shape[2]
+        # one length for all items, where none are given: they share their matrices
+        own = x.new_full((1,), width, dtype=torch.int64) if lengths is None else lengths.long()
+        outputs = self._outputs(own)
+        static = lengths is None and isinstance(width, int)
+        output_width = self._output_length(width, math.nan) if static else self._output_width(width, outputs)
+        frames = TracedFrames(
+            own.expand(batch), outputs.expand(batch), [], [], width, output_width, padded=lengths is not None
+        )
+        positions, apply = self._traced(x, own, outputs, frames)
+        return TracedPlan(frames, positions.expand(batch, width), apply)
+
+    def _outputs(self, lengths: Tensor) -> Tensor:
+        """Output lengths as `_output_length`, in tensors."""
+        raise NotImplementedError
+
+    def _output_width(self, width: int, outputs: Tensor) -> int:
+        """The width of the output of a batch of this width."""
+        return _largest(outputs)
+
+    def _traced(
+        self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        """Positions and resampling; `lengths` and `outputs` have one entry for each item, or one for all."""
+        raise NotImplementedError
+
+
+def _rounded(values: Tensor) -> Tensor:
+    """Double precision, rounded to 9 decimals, as in `seqstride.core.lengths.ceil_length`."""
+    return (values * 1e9).round() / 1e9
+
+
+def _double(value: float, like: Tensor) -> Tensor:
+    """A number in double precision, on the device of a tensor: exporters keep a bare one in single precision."""
+    return torch.tensor(value, dtype=torch.float64, device=like.device)
+
+
+def _largest(values: Tensor) -> int:
+    """The largest of these positive integers; to an exporter a symbol of its own, so that sizes stay short formulas."""
+    largest: int = values.max().item()  # type: ignore[assignment]
+    torch._check(largest >= 1)
+    return largest
+
+
+# Whole strides
+
+
+class TracedPooling(Traced):
+    """Pooling with a whole stride."""
+
+    kind: Kind
+    stride: int
+
+    def _outputs(self, lengths: Tensor) -> Tensor:
+        return (lengths + self.stride - 1) // self.stride
+
+    def _output_width(self, width: int, outputs: Tensor) -> int:
+        # as a convolution has it: of the width, not of the longest item
+        return (width + self.stride - 1) // self.stride
+
+    def _traced(
+        self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        s, kind, width, output_width = self.stride, self.kind, frames.width, frames.output_width
+        slope = torch.ones_like(lengths, dtype=torch.float64) / s
+        offset = torch.zeros_like(slope) if kind in ("strided", "blur") else 0.5 * slope - 0.5
+
+        def apply(x: Tensor) -> Tensor:
+            if kind == "average":
+                return average_pool(x, s, lengths, output_width)
+            if kind == "blur":
+                return blur_pool(x, s, lengths, output_width)
+            if kind == "strided":
+                return x[..., ::s]
+            x = x.masked_fill(~length_mask(lengths, width)[:, None], -math.inf)
+            return F.pad(x, (0, output_width * s - width), value=-math.inf).unflatten(2, (output_width, s)).amax(3)
+
+        return uniform_positions(slope, offset, lengths, width), apply
+
+
+class TracedAvgPool1d(TracedPooling, AvgPool1d):
+    """The twin of average pooling."""
+
+
+class TracedMaxPool1d(TracedPooling, MaxPool1d):
+    """The twin of max pooling."""
+
+
+class TracedBlurPool1d(TracedPooling, BlurPool1d):
+    """The twin of BlurPool."""
+
+
+class TracedStridedConv1d(TracedPooling, StridedConv1d):
+    """The twin of strided convolution."""
+
+    def pool(self, x: Tensor, plan: Plan) -> Tensor:
+        if not plan.frames.padded:
+            return self.conv(x)
+        return zero_padding(self.conv(zero_padding(x, plan.input_lengths)), plan.lengths)
+
+
+# Spectra
+
+
+def _waves(transform: Transform, points: int, bins: int, lengths: Tensor) -> Tensor:
+    """cos(πk(2t + 1) / 2T_b), (B, points, bins); for the DFT cos and sin of 2πkt / T_b, (B, points, 2·bins)."""
+    t, k = (torch.arange(count, dtype=torch.float64, device=lengths.device)[:, None] for count in (points, bins))
+    shift, period = (0.5, 2 * lengths) if transform == "dct" else (0.0, lengths)
+    turns = (t + shift) * k.T / period[:, None, None]
+    # whole turns are taken off in double precision
+    angle = ((turns - turns.round()) * _double(2 * math.pi, turns)).float()
+    return angle.cos() if transform == "dct" else torch.cat([angle.cos(), angle.sin()], dim=2)
+
+
+def _crop(
+    mask: Tensor, transform: Transform, lengths: Tensor, outputs: Tensor, frames: Frames, *, official: bool = False
+) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    """The crop of `seqstride.core.spectral.spectral_crop`: weights (B, K) of the lowest bins, 0 for those that are cropped.
+
+    With c_k and s_k the sums of x_t cos and x_t sin, y_j = (1/T) Σ_k w_k m_k (c_k cos(2πkj/L) + s_k sin(2πkj/L)).
+    """
+    bins = mask.shape[1]
+    k = torch.arange(bins, device=mask.device)
+    # a bin stands for its negative frequency, too, but for 0 and the Nyquist bin; the DCT's have the norm √2
+    single = (k == 0) | (2 * k == outputs[:, None]) if transform == "dft" else (k == 0).expand(mask.shape)
+    gain = mask * torch.where(single, 1.0, 2.0) / (outputs if official else lengths)[:, None]
+    gain = (gain if transform == "dct" else torch.cat([gain, gain], dim=1)).float()[:, None]
+    analysis = _waves(transform, frames.width, bins, lengths)
+    synthesis = _waves(transform, frames.output_width, bins, outputs).transpose(1, 2)
+
+    def apply(x: Tensor) -> Tensor:
+        spectrum = torch.bmm(x, analysis.expand(x.shape[0], -1, -1))
+        return torch.bmm(spectrum * gain, synthesis.expand(x.shape[0], -1, -1))
+
+    slope = outputs.double() / lengths
+    offset = torch.zeros_like(slope) if transform == "dft" else (slope - 1) / 2
+    return uniform_positions(slope, offset, lengths, frames.width), apply
+
+
+class TracedSpectralPooling(Traced):
+    """The lowest bins of a spectrum."""
+
+    transform: Transform
+    stride: float
+
+    def _outputs(self, lengths: Tensor) -> Tensor:
+        return _rounded(lengths / _double(self.stride, lengths)).floor().long().clamp(min=1)
+
+    def _traced(
+        self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        fourier = self.transform == "dft"
+        k = torch.arange(frames.output_width // 2 + 1 if fourier else frames.output_width, device=x.device)
+        if fourier:
+            # as in `seqstride.core.spectral.pooling_windows`
+            doubled = (2 * k == outputs[:, None]) & (outputs < lengths)[:, None]
+            mask = torch.where(2 * k <= outputs[:, None], torch.where(doubled, 2.0, 1.0), 0.0)
+        else:
+            mask = torch.where(k < outputs[:, None], 1.0, 0.0)
+        return _crop(mask, self.transform, lengths, outputs, frames)
+
+
+class TracedSpectralPool1d(TracedSpectralPooling, SpectralPool1d):
+    """The twin of spectral pooling."""
+
+
+class TracedDCTPool1d(TracedSpectralPooling, DCTPool1d):
+    """The twin of cosine pooling."""
+
+
+class TracedLearntStride(Traced, LearntStride):
+    """A stride that was learnt, at its present value."""
+
+    def _windows(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """`seqstride.core.spectral_window.window` in tensors: R_eff, the threshold, and the numbers of bins kept and of all, (B,)."""
+        frames, stride = lengths.double(), _double(self._number(math.nan), lengths)
+        smoothness = _double(self.smoothness, lengths)
+        if self.relative_smoothness is not None:
+            smoothness = (_double(self.relative_smoothness, lengths) * frames / stride).clamp(min=0.5)
+        smoothness = torch.minimum(smoothness, frames / 4)
+        effective = torch.maximum(torch.minimum(stride, frames / 2), frames / (frames - smoothness))
+        if self.transform == "dft":
+            bins, threshold = lengths // 2 + 1, frames / (2 * effective) + 1
+        else:
+            bins, threshold = lengths, frames / effective
+        kept = torch.minimum(bins, _rounded(threshold + smoothness).ceil().long())
+        return smoothness, threshold, kept, bins
+
+    def _outputs(self, lengths: Tensor) -> Tensor:
+        if self._is_identity:
+            return lengths
+        *_, kept, bins = self._windows(lengths)
+        output = kept if self.transform == "dct" else torch.where(kept == bins, lengths, 2 * (kept - 1))
+        m = self.length_multiple
+        return torch.minimum((output + m - 1) // m * m, lengths)
+
+    def _output_width(self, width: int, outputs: Tensor) -> int:
+        return width if self._is_identity else super()._output_width(width, outputs)
+
+    def _traced(
+        self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        if self._is_identity:
+            one = torch.ones_like(lengths, dtype=torch.float64)
+            return uniform_positions(one, 0 * one, lengths, frames.width), lambda x: x
+        smoothness, threshold, kept, _ = self._windows(lengths)
+        static = not frames.padded and isinstance(frames.width, int)
+        bins = self._window(frames.width, math.nan).kept if static else _largest(kept)
+        k = torch.arange(bins, device=x.device)
+        mask = ((smoothness + threshold)[:, None] - k) / smoothness[:, None]
+        mask = mask.clamp(0.0, 1.0).masked_fill(k >= kept[:, None], 0.0)
+        return _crop(mask, self.transform, lengths, outputs, frames, official=self.official_gain)
+
+
+class TracedDiffStride1d(TracedLearntStride, DiffStride1d):
+    """The twin of DiffStride."""
+
+
+class TracedDCTDiffStride1d(TracedLearntStride, DCTDiffStride1d):
+    """The twin of DCT-DiffStride."""
+
+
+# Alignments
+
+
+class TracedAdaStride1d(Traced, AdaStride1d):
+    """The twin of AdaStride and AdaStride-F."""
+
+    def _outputs(self, lengths: Tensor) -> Tensor:
+        return _rounded(lengths / _double(self.stride, lengths)).ceil().long()
+
+    def _traced(
+        self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+        scores = F.conv1d(zero_padding(x, frames.input_lengths), self.score.weight)[:, 0]
+        positions = positions_from_scores(scores, frames.lengths, frames.input_lengths)
+        if self.method == "matrix":
+            return positions, _alignment(positions, frames, self.sigma_square)
+        return positions, _scattering(positions, frames, self.sigma_square, self.empty)
+
+
+def _alignment(positions: Tensor, frames: Frames, sigma_square: float) -> Callable[[Tensor], Tensor]:
+    """softmax_t(−σ² (l − p_t)²) over the real frames as a matrix (B, T, L)."""
+    rows = torch.arange(frames.output_width, dtype=positions.dtype, device=positions.device)
+    square = (rows - positions[:, :, None]).square()
+    square = square.masked_fill(~length_mask(frames.input_lengths, frames.width)[:, :, None], math.inf)
+    # the nearest position's is taken off in double precision: in a long gap all squares are large and nearly equal
+    weights = ((square - square.amin(1, keepdim=True)) * _double(-sigma_square, square)).float().softmax(1)
+    return lambda x: torch.bmm(x, weights)
+
+
+def _scattering(positions: Tensor, frames: Frames, sigma_square: float, empty: str) -> Callable[[Tensor], Tensor]:
+    """`seqstride.core.align.scatter_frames`."""
+    bins = nearest_output(positions, frames.lengths)
+    weights = scatter_weights(positions, frames, sigma_square).float()
+    real = length_mask(frames.input_lengths, frames.width).long()
+    count = real.new_zeros(bins.shape[0], frames.output_width).scatter_add(1, bins, real)
+    # no frame rounds to a vacant row: the frames around it are first − 1 and first; the earlier on a tie
+    first = count.cumsum(1) - count
+    left, right = (first - 1).clamp(min=0), torch.minimum(first, frames.input_lengths[:, None] - 1)
+    rows = torch.arange(frames.output_width, device=bins.device)
+    nearer_left = (rows - positions.gather(1, left)).abs() <= (positions.gather(1, right) - rows).abs()
+    source, vacant = torch.where(nearer_left, left, right)[:, None], (count == 0)[:, None]
+
+    def apply(x: Tensor) -> Tensor:
+        z = x.new_zeros(x.shape[0], x.shape[1], frames.output_width)
+        z = z.scatter_add(2, bins[:, None].expand(x.shape), x * weights[:, None])
+        return torch.where(vacant, x.gather(2, source.expand(z.shape)), z) if empty == "nearest" else z
+
+    return apply

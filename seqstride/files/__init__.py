@@ -1,0 +1,1 @@
+"""Files that users give, and files that are whole or not there."""

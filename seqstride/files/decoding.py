@@ -1,0 +1,226 @@
+"""What is in audio files, block by block, checked, and to the end.
+
+libsndfile decodes; what it cannot (m4a, aac, wma, webm, …) torchcodec does, an extra, with FFmpeg's libraries. What a
+header says of the length is an estimate: where it is wrong the file is read to its end, with a remark, and a file that
+ends early is refused.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import soundfile
+
+from seqstride.errors import InputError
+from seqstride.files.audio_files import CODECS
+from seqstride.files.audio_headers import Headed, info_frame, mpeg_frames, ogg_is_ended, wav_samples
+from seqstride.files.remarks import remark
+from seqstride.nearest import near_paths
+
+LOUDEST = 1e9
+"""Samples are below: nothing that was recorded, in whatever unit, is as far from full scale, and powers stay finite."""
+UNKNOWN = 2**63 - 1
+"""The frames of a recording whose header does not tell."""
+
+_BLOCK = 1 << 16  # frames decoded at a time
+# libsndfile cuts a header's length to the file's and tells both in its log
+_HELD = re.compile(r"^\s*(?:data|SSND|BODY|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
+_FRAMES = re.compile(r"^\s*Frames\s*: (\d+)", re.MULTILINE)
+_STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
+_TRAILER = 4096  # bytes behind the samples that nobody misses
+_NO_LENGTH = "its header does not tell its length; it was read to the end of the file"
+_GUESSED = {"aac", "ac3"}  # streams without a container: FFmpeg estimates their length from the bit rate
+
+
+class Sound(NamedTuple):
+    """An open recording, to be read from front to back."""
+
+    samplerate: int
+    """Hz"""
+    channels: int
+    frames: int
+    """Samples of a channel that must be there, or `UNKNOWN`."""
+    seek: Callable[[int], Any]
+    """Goes to a sample, before anything is read."""
+    read: Callable[[int], np.ndarray]
+    """The next samples (N, channels), float32: so many, or those that are left."""
+
+
+@contextmanager
+def open_recording(path: str | os.PathLike[str]) -> Iterator[Sound]:
+    """Opens a regular file.
+
+    Raises:
+        ValueError: the reason why it cannot be read, without the file's name.
+    """
+    if not os.path.isfile(path):  # opening a pipe would wait for its writer
+        if os.path.exists(path):
+            raise InputError("it is not a regular file")
+        raise InputError(f"there is no such file{near_paths(path)}")
+    if not os.access(path, os.R_OK):
+        raise InputError("permission denied")
+    with ExitStack() as files:
+        try:
+            sound = _open(path, files)
+        except (soundfile.SoundFileError, OSError) as error:
+            raise InputError(f"cannot be opened: {_reason(error)}") from error
+        yield sound
+
+
+def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
+    """The samples of an open recording, checked: (N, channels) float32, full scale ±1.
+
+    Memory goes by what the file holds, not by what its header promises.
+
+    Args:
+        sound: what `open_recording` gives.
+        start, stop: first sample and the one behind the last; None: the end.
+
+    Raises:
+        ValueError: the reason why they cannot be decoded, without the file's name.
+    """
+    stop = sound.frames if stop is None else min(stop, sound.frames)
+    place = min(start, sound.frames)
+    try:
+        if place:
+            sound.seek(place)
+        while place < stop and len(block := sound.read(min(_BLOCK, stop - place))):
+            if not (np.abs(block) < LOUDEST).all():
+                raise InputError(f"not finite within samples {place} to {place + len(block)}, or {LOUDEST:g} and more")
+            yield block
+            place += len(block)
+    except soundfile.SoundFileError as error:
+        known = f" of {sound.frames}" if sound.frames < UNKNOWN else ""
+        raise InputError(f"cannot be decoded after {place}{known} samples: {_reason(error)}") from error
+    if place < stop and sound.frames < UNKNOWN:
+        raise InputError(f"cut short: {place} of {stop} samples can be decoded")
+
+
+class _SoundFile(soundfile.SoundFile):
+    """A sound file whose header need not know its length."""
+
+    def seekable(self) -> bool:
+        """Not then: soundfile looks for its place after every block where it can, which fails behind the last one."""
+        return self.frames < UNKNOWN and super().seekable()
+
+
+def _open(path: str | os.PathLike[str], files: ExitStack) -> Sound:
+    try:
+        # soundfile takes names that are no text as bytes
+        audio = files.enter_context(_SoundFile(os.fsencode(path) if os.name == "posix" else os.fspath(path)))
+    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
+    except (soundfile.SoundFileError, TypeError) as error:
+        if Path(path).suffix[1:].lower() in CODECS:
+            return _decoded(Path(path))
+        raise InputError(f"cannot be opened: {_reason(error)}") from error
+    frames = audio.frames
+    if audio.format in ("MP3", "OGG", "WAV", "WAVEX", "RF64", "NIST"):
+        with open(path, "rb") as file:
+            content = files.enter_context(mmap(file.fileno(), 0, access=ACCESS_READ))
+        audio, frames = _by_its_bytes(path, audio, content, files)
+    _check_log(path, audio)
+    return Sound(
+        audio.samplerate,
+        audio.channels,
+        frames,
+        audio.seek,
+        lambda count: audio.read(count, dtype="float32", always_2d=True),
+    )
+
+
+def _by_its_bytes(path: str | os.PathLike[str], audio: Any, content: mmap, files: ExitStack) -> tuple[Any, int]:
+    """The file, perhaps with another header, and its frames."""
+    if audio.format == "MP3" and (mpeg := mpeg_frames(content)):
+        # an Info frame may count itself; one that tells of more frames than there are speaks of a file that was cut
+        if mpeg.told is not None and mpeg.told >= mpeg.number:
+            return audio, audio.frames
+        if mpeg.damage is not None:
+            raise InputError(f"damaged: at byte {mpeg.damage} its frames break off, to go on later")
+        if mpeg.layer < 3:  # of a constant bit rate, so that libsndfile's estimate is not far below
+            return audio, mpeg.number * mpeg.samples
+        audio = files.enter_context(_SoundFile(Headed(info_frame(content, mpeg), content, mpeg.first)))
+    elif audio.format == "OGG":
+        if not ogg_is_ended(content):
+            remark("its stream has no mark of the end: perhaps there was more", path)
+    elif audio.format == "NIST":
+        told = re.search(rb"^sample_count -i (\d+)", content[:1024], re.MULTILINE)
+        if told and int(told[1]) > audio.frames:
+            raise InputError(f"cut short: it holds {audio.frames} of {int(told[1])} samples")
+    elif samples := wav_samples(content):
+        if samples.header:
+            audio = files.enter_context(_SoundFile(Headed(samples.header, content, len(samples.header))))
+            remark(_NO_LENGTH, path)
+        elif audio.frames and samples.behind > _TRAILER:
+            remark("behind the samples that its header tells of there are others, or no sound; they are not read", path)
+    return audio, audio.frames
+
+
+def _check_log(path: str | os.PathLike[str], audio: Any) -> None:
+    """What libsndfile says of lengths that contradict each other."""
+    log = audio.extra_info
+    for length, held in _HELD.findall(log):
+        if int(held) < int(length) < _STREAMED:
+            raise InputError(f"cut short: it holds {held} of {length} bytes of samples")
+    frames = _FRAMES.search(log) if audio.format in ("AVR", "MPC2K", "RF64") else None
+    promised = int(frames[1]) if frames else 0
+    if audio.frames < promised < _STREAMED:
+        raise InputError(f"cut short: it holds {audio.frames} of {promised} samples")
+    if "Seems to be a truncated file" in log:
+        raise InputError(f"cut short: it holds {audio.frames} samples, and its header tells of more")
+    streamed = any(int(length) >= _STREAMED or length == "0" for length, _ in _HELD.findall(log))
+    if streamed or audio.frames == UNKNOWN or re.search(r"^\s*Data Size\s*: -1$", log, re.MULTILINE):
+        remark(_NO_LENGTH, path)
+
+
+def _decoded(path: Path) -> Sound:
+    """A file that torchcodec decodes, whole: parts of it would not join."""
+    ending = path.suffix[1:].lower()
+    advice = f"convert it, such as with `ffmpeg -i old.{ending} new.wav`"
+    try:
+        from torchcodec.decoders import AudioDecoder
+
+        with path.open("rb") as file:  # not the name, which FFmpeg might take for an address
+            decoder = AudioDecoder(file)
+            samples = decoder.get_all_samples()
+    except ImportError as error:
+        raise InputError(
+            f"{ending} needs torchcodec, which is not installed (pip install 'seqstride[codecs]', and FFmpeg's "
+            f"libraries); or {advice}"
+        ) from error
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).strip().split("\n")[0].rpartition(".cpp:")[2].rpartition(", ")[2]
+        if "libtorchcodec" in reason:
+            raise InputError(
+                f"{ending} needs FFmpeg's libraries, which torchcodec does not find; or {advice}"
+            ) from error
+        raise InputError(f"torchcodec cannot decode it ({reason}); {advice}") from error
+    promised = decoder.metadata.duration_seconds
+    end = samples.pts_seconds + samples.duration_seconds
+    if promised is not None and ending not in _GUESSED and end < promised - 0.5:
+        raise InputError(f"cut short: it holds {end:.1f} of {promised:.1f} s")
+    waves = samples.data.T.numpy()
+    place = 0
+
+    def seek(sample: int) -> None:
+        nonlocal place
+        place = sample
+
+    def read(count: int) -> np.ndarray:
+        nonlocal place
+        block = waves[place : place + count]
+        place += len(block)
+        return block
+
+    return Sound(samples.sample_rate, waves.shape[1], len(waves), seek, read)
+
+
+def _reason(error: Exception) -> str:
+    """What libsndfile says, without the file's name."""
+    return str(getattr(error, "error_string", error))

@@ -1,0 +1,126 @@
+"""Recordings as mono waveforms at one rate, and features, as tensors."""
+
+from __future__ import annotations
+
+import os
+from fractions import Fraction
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seqstride.errors import InputError
+from seqstride.files.decoding import blocks, open_recording
+from seqstride.files.remarks import remark
+from seqstride.nearest import near_paths
+
+FARTHEST_RATE = 100
+"""How many times faster or slower than the wanted rate a recording may be sampled."""
+PIECE = 10_000_000  # samples that are resampled at once …
+REACH = 8  # … with the periods around them that filters reach: 6 zero crossings of the lower rate, and some
+
+
+def remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
+    """Remarks on a recording whose rate, in Hz, is below the wanted one; None wants none."""
+    if wanted is not None and rate < wanted:
+        remark(
+            f"sampled at {rate} Hz, where {wanted} Hz are expected: the upper part of the spectrum stays empty "
+            f"(a model that is trained with --sample_rate {rate} fits)",
+            path,
+        )
+
+
+def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
+    """Reads a recording, or a part of it, as a mono waveform.
+
+    Args:
+        sample_rate: Hz, of the result; the file is resampled where it has another.
+        path: any file that `seqstride.files.decoding` reads; channels are averaged.
+        start, stop: first sample and the one behind the last, in samples of the file.
+
+    Returns:
+        (S,) float32, full scale ±1.
+
+    Raises:
+        ValueError: the file cannot be read, is cut short, ends before `stop`, has no samples, some that are not finite,
+            or a rate that is far from `sample_rate`; its name is in the message.
+    """
+    path = os.fspath(path)
+    mono = bytearray()
+    try:
+        with open_recording(path) as audio:
+            rate = audio.samplerate
+            if not 1 / FARTHEST_RATE <= rate / sample_rate <= FARTHEST_RATE:
+                raise InputError(
+                    f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz"
+                )
+            remark_on_rate(path, rate, sample_rate)
+            for block in blocks(audio, start, stop):
+                mono += block.mean(1).tobytes()
+            _check_part(start, stop, len(mono) // 4)
+    except ValueError as error:
+        raise InputError(f"{path!r} cannot be read as audio: {error}") from error
+    if not mono:
+        raise InputError(f"{path!r} must have at least one sample")
+    return _resample(torch.frombuffer(mono, dtype=torch.float32), rate, sample_rate)
+
+
+def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
+    """From one rate to another, to a millionth or so where their ratio has large terms.
+
+    torchaudio tabulates a filter for every term: of 44101 to 16000 Hz it would take gigabytes. It takes several times
+    the memory of its input, too, so that hours are done in pieces, with as much on both sides as the filters reach.
+    """
+    if rate == wanted:
+        return waveform
+    from torchaudio.functional import resample
+
+    slow, fast = sorted((rate, wanted))
+    terms = Fraction(slow, fast).limit_denominator(2000)
+    # `before` samples become `behind`
+    before, behind = terms.as_integer_ratio() if rate < wanted else reversed(terms.as_integer_ratio())
+    size, reach = max(1, PIECE // before) * before, REACH * before
+    pieces = []
+    for start in range(0, len(waveform), size):
+        first = max(0, start - reach)
+        piece = resample(waveform[first : start + size + reach], before, behind)
+        pieces.append(piece[(start - first) // before * behind :][: size // before * behind])
+    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+
+def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
+    """Reads the features (T, C) of a .npy file, or a part of them, float32.
+
+    Args:
+        path: of the file.
+        start, stop: first frame and the one behind the last.
+
+    Raises:
+        ValueError: the file cannot be read, is not of that form, ends before `stop`, or has values that are not finite;
+            its name is in the message.
+    """
+    try:
+        if not os.path.isfile(path):
+            if os.path.exists(path):
+                raise InputError("it is not a regular file")
+            raise InputError(f"there is no such file{near_paths(path)}")
+        # mapped, so that a header cannot ask for more memory than the file has bytes
+        features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        if features.ndim != 2 or features.dtype.kind not in "fiu":
+            raise InputError("it must hold real numbers of shape (T, C)")
+        _check_part(start, stop, len(features[start:stop]))
+        with np.errstate(over="ignore"):
+            features = features[start:stop].astype(np.float32)
+        if not features.size or not np.isfinite(features).all():
+            raise InputError("it must hold at least one frame, and finite values only")
+    except (OSError, ValueError, EOFError) as error:
+        raise InputError(f"{os.fspath(path)!r} cannot be read as features (.npy): {error}") from error
+    return torch.from_numpy(features)
+
+
+def _check_part(start: int, stop: int | None, found: int) -> None:
+    """A part of a file must lie inside of it; `found` are the samples or frames that were there."""
+    if start and not found:
+        raise InputError(f"`start` (={start}) must be before its end")
+    if stop is not None and found < stop - start:
+        raise InputError(f"`stop` (={stop}) must be at most {start + found}, where it ends")

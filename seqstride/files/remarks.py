@@ -1,0 +1,43 @@
+"""What there is to say about recordings that can be used all the same: collected, and said once for all of them."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from seqstride.files.audio_files import shown
+
+logger = logging.getLogger(__name__)
+
+_collected: dict[str, tuple[int, str, str]] | None = None  # remark → number of recordings, the first and the last
+
+
+def remark(text: str, path: str | os.PathLike[str]) -> None:
+    """Notes something about a recording.
+
+    It is said where `remarks` collects, which preparations and commands do; not in a training, which reads every file
+    many times, in several processes.
+    """
+    if _collected is not None:
+        path = os.fspath(path)
+        number, first, last = _collected.get(text, (0, path, None))
+        _collected[text] = number + (path != last), first, path
+
+
+@contextmanager
+def remarks() -> Iterator[None]:
+    """Around reading: each remark is said once at the end, with an example; of nested ones the outermost says all."""
+    global _collected
+    if _collected is not None:
+        yield
+        return
+    _collected = {}
+    try:
+        yield
+    finally:
+        found, _collected = _collected, None
+        for text, (number, path, _) in found.items():
+            which = f"{number} recordings, such as {shown(path)}" if number > 1 else shown(path)
+            logger.warning("%s: %s", which, text)

@@ -1,0 +1,56 @@
+"""Pooling that keeps the lowest coefficients of a spectrum, at a fixed real stride."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from seqstride.core.checks import check_stride
+from seqstride.core.lengths import Frames, floor_length
+from seqstride.core.plan import Plan, SpectralPlan
+from seqstride.core.spectral import pooling_ramps, pooling_windows
+from seqstride.core.spectral_window import Transform
+from seqstride.layers.base import Downsampler
+
+
+class _RealStride(Downsampler):
+    """A fixed real stride with a crop of the spectrum; L = max(1, floor(T_b / s))."""
+
+    transform: Transform
+    stride: float
+
+    def __init__(self, stride: float) -> None:
+        super().__init__()
+        self.stride = check_stride(stride)
+
+    def _output_length(self, length: int, stride: float) -> int:
+        return floor_length(length, self.stride)
+
+    def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        windows = pooling_windows(frames.host_input, frames.host_output, self.transform)
+        return SpectralPlan(frames, windows, pooling_ramps(windows, self.transform, x), self.transform, x)
+
+
+class SpectralPool1d(_RealStride):
+    """Spectral pooling: keeps the lowest Fourier bins. (B, C, T) → (B, C, max(1, floor(T / s))).
+
+    Per item exactly `scipy.signal.resample(x, L)`.
+
+    Args:
+        stride: real, ≥ 1.
+
+    Raises:
+        ValueError: any other stride.
+
+    Source: Rippel, Snoek & Adams 2015, "Spectral representations for convolutional neural networks", §3.
+    """
+
+    transform: Transform = "dft"
+
+
+class DCTPool1d(_RealStride):
+    """Cosine pooling: keeps the lowest DCT-II coefficients, times √(L / T). (B, C, T) → (B, C, max(1, floor(T / s))).
+
+    Arguments as `SpectralPool1d`. Source: ours.
+    """
+
+    transform: Transform = "dct"

@@ -1,0 +1,275 @@
+"""Layers on a signal that arrives in chunks, for live use and for recordings of any length.
+
+A stream is made by `layer.stream()`. It keeps the frames that output frames to come can still read, and hands an output
+frame out as soon as no later input frame can change it. How: at every push it resamples what it keeps by the layer's
+own plan, as though the signal ended there, and hands out the settled part of the result. So there is no second
+resampler, and how the signal was cut into chunks makes no difference but that of rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from seqstride.core.align import NEGLIGIBLE
+from seqstride.core.checks import check_signal
+from seqstride.core.lengths import Frames, float64_on, length_mask
+from seqstride.core.plan import Plan
+from seqstride.layers.pace import Pace
+
+if TYPE_CHECKING:
+    from seqstride.layers.adastride import AdaStride1d
+    from seqstride.layers.base import Downsampler
+
+
+class Stream:
+    """A layer on a signal that arrives in chunks; all items of a batch arrive together. Made by `layer.stream()`.
+
+    `push` takes the next input frames and gives the output frames that have become ready, `finish` gives the rest. What
+    they give, joined along time, depends on the signal and not on how it was cut: positions are equal within 1e-9
+    output frames, the output within rounding of its dtype. For inference only: there are no gradients. All state is in
+    the stream, none in the layer, so one layer can serve many streams.
+
+    Attributes (those of the output, and `times` and `strides`, from the first push on):
+        layer: the layer.
+        input_frames: how many frames were pushed.
+        lengths: (B,) int64, output frames of each item handed out so far.
+        positions: (B, t), double precision where the device has it: the output coordinate of every frame of the last
+            chunk, counted from the start of the stream.
+    """
+
+    positions: Tensor
+    lengths: Tensor
+    _kept: Tensor  # (B, C, n), the last n frames
+    _last: Tensor  # (B, 1), the newest position
+    _last_stride: Tensor  # (B, 1), of the step that leads to it
+    _strides: Tensor
+    _times: Tensor
+
+    def __init__(self, layer: Downsampler) -> None:
+        self.layer = layer
+        self.input_frames = 0
+        self._finished = False
+        self._ready = 0  # output frames handed out; the same of every item until the end
+
+    @torch.no_grad()
+    def push(self, x: Tensor) -> Tensor:
+        """The next input frames (B, C, t), t ≥ 1 → the output frames that are ready now (B, C, l), l ≥ 0.
+
+        Items of a batch advance together: a frame is handed out when it is ready in all of them.
+
+        Raises:
+            ValueError: naming argument, value and rule, for a wrong shape, dtype or device, or after `finish`. The
+                stream is then as it was before.
+        """
+        check_signal(x, self.layer.channels)
+        self._check_open("push")
+        kept = x[..., :0] if self.input_frames == 0 else self._kept
+        if (x.shape[:2], x.dtype, x.device) != (kept.shape[:2], kept.dtype, kept.device):
+            raise ValueError(
+                f"`x` (shape {tuple(x.shape)}, {x.dtype}, {x.device}) must continue what was pushed before: "
+                f"{kept.shape[0]} items of {kept.shape[1]} channels, {kept.dtype}, {kept.device}"
+            )
+        positions = self._place(x)
+        self._measure_steps(positions)
+        self._kept = torch.cat([kept, x], 2)
+        self.input_frames += x.shape[2]
+        self.positions = positions
+        y = self._hand_out(self._settled())
+        self.lengths = torch.full((len(x),), self._ready, device=x.device)
+        # a copy of its own: a slice would keep all of a long chunk in memory
+        self._kept = self._kept[..., self._forget() :].clone()
+        return y
+
+    @torch.no_grad()
+    def finish(self) -> Tensor:
+        """Ends the signal → the remaining output frames (B, C, l), 0 behind an item's own last frame (`lengths`).
+
+        Raises:
+            ValueError: nothing was pushed, or the stream is finished already.
+        """
+        self._check_open("finish")
+        if self.input_frames == 0:
+            raise ValueError("`finish` must come after at least one `push`")
+        self.lengths = self._last_lengths()
+        y = self._hand_out(int(self.lengths.max()))
+        self._finished = True
+        self.positions = self.positions[:, :0]
+        self._strides = torch.ones_like(self._last) if self.input_frames == 1 else self._last_stride
+        self._kept = self._kept[..., :0].clone()
+        return y
+
+    def times(self) -> Tensor:
+        """The input frame index that each of the output frames handed out last stands for: (B, l), 0 in the padding."""
+        return self._times
+
+    def strides(self) -> Tensor:
+        """Local strides, in input per output frames, of the input frames whose following frame came last: (B, n).
+
+        A stride is known one frame later, 1 / (p_{t+1} − p_t): the first push tells one less than it has frames, and
+        `finish` the last one, which repeats its neighbour; joined along time they are those of `Plan.strides`, but
+        infinite where positions stand still.
+        """
+        return self._strides
+
+    def _check_open(self, what: str) -> None:
+        if self._finished:
+            raise ValueError(f"`{what}` must come before `finish`: make a new stream with `layer.stream()`")
+
+    def _measure_steps(self, positions: Tensor) -> None:
+        before = positions[:, :0] if self.input_frames == 0 else self._last
+        steps = torch.cat([before, positions], 1).diff()
+        self._strides = 1.0 / steps
+        self._last = positions[:, -1:]
+        if steps.shape[1]:
+            self._last_stride = self._strides[:, -1:]
+
+    def _hand_out(self, until: int) -> Tensor:
+        """Output frames up to `until` that were not handed out before; sets what `times` tells."""
+        if until <= self._ready:
+            self._times = self._last.new_empty(len(self._kept), 0)
+            return self._kept[..., :0].clone()
+        plan, row = self._plan()
+        rows = slice(self._ready - row, until - row)
+        start = self.input_frames - self._kept.shape[2]
+        real = length_mask(plan.lengths, plan.frames.output_width)
+        self._times = (plan.times() + start).masked_fill(~real, 0.0)[:, rows]
+        self._ready = until
+        return self.layer.pool(self._kept, plan)[..., rows].contiguous()
+
+    def _place(self, x: Tensor) -> Tensor:
+        """Positions (B, t) of a new chunk."""
+        raise NotImplementedError
+
+    def _plan(self) -> tuple[Plan, int]:
+        """The plan of what is kept as though the signal ended now, and the output frame that is its first."""
+        raise NotImplementedError
+
+    def _settled(self) -> int:
+        """How many output frames, from the start, no later input frame can change."""
+        raise NotImplementedError
+
+    def _forget(self) -> int:
+        """How many of the frames that are kept no output frame to come can read."""
+        raise NotImplementedError
+
+    def _last_lengths(self) -> Tensor:
+        """(B,) int64, output frames of each item if the signal ends now."""
+        raise NotImplementedError
+
+
+class PoolStream(Stream):
+    """A layer of fixed stride s whose output frame l reads the input frames l·s − before … l·s + behind.
+
+    The result is exactly that of the layer on the whole signal, the last partial window included; an output frame is
+    ready when frame l·s + behind is there. At most 2s + behind frames are kept.
+    """
+
+    def __init__(self, layer: Downsampler, stride: int, before: int, behind: int) -> None:
+        super().__init__(layer)
+        self._stride, self._behind = stride, behind
+        self._context = -(-before // stride)  # output frames that are computed once more, for what they read
+        self._row = 0  # the output frame that stands on the first frame that is kept
+
+    def _place(self, x: Tensor) -> Tensor:
+        return self.layer.plan(x).positions + self.input_frames / self._stride
+
+    def _plan(self) -> tuple[Plan, int]:
+        return self.layer.plan(self._kept), self._row
+
+    def _settled(self) -> int:
+        return max(0, (self.input_frames - 1 - self._behind) // self._stride + 1)
+
+    def _forget(self) -> int:
+        row = max(self._row, self._ready - self._context)
+        frames, self._row = (row - self._row) * self._stride, row
+        return frames
+
+    def _last_lengths(self) -> Tensor:
+        return self.layer.output_lengths(torch.full_like(self.lengths, self.input_frames))
+
+
+class AdaStrideStream(Stream):
+    """AdaStride with positions that do not need the end of the signal (`seqstride.layers.pace`).
+
+    Scores are those of the layer: they look at one frame each. What is put in place of the normalisation over the whole
+    signal, what it guarantees and what it gives up is told in `seqstride.layers.pace`.
+
+    Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
+    anything in it (see `seqstride.core.align`): p > l + d + reach, with d the distance of l to the nearest position and
+    reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input frames
+    after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the speech of
+    `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. No more frames than
+    twice that are kept.
+    """
+
+    layer: AdaStride1d
+
+    def __init__(self, layer: AdaStride1d, drift: float) -> None:
+        super().__init__(layer)
+        self._drift = drift
+        self._paces: list[Pace] = []
+        self._line = torch.empty(0)  # (B, n) float64 on the CPU: positions of the frames that are kept
+
+    def _place(self, x: Tensor) -> Tensor:
+        # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
+        scores = self.layer.score(x.to(float64_on(x.device)), [x.shape[2]] * len(x))[0].cpu()
+        broken = (~scores.isfinite()).any(0)
+        if broken.any():
+            frame = self.input_frames + int(broken.nonzero()[0])
+            raise ValueError(f"`x` must have finite scores: a value of frame {frame} of the stream is NaN or infinite")
+        if not self._paces:
+            self._paces = [Pace(self.layer.stride, self._drift) for _ in x]
+            self._line = torch.empty(len(x), 0, dtype=torch.float64)
+        placed = [pace.place(item) for pace, item in zip(self._paces, scores.tolist(), strict=True)]
+        positions = torch.tensor(placed, dtype=torch.float64)
+        self._line = torch.cat([self._line, positions], 1)
+        return positions.to(x.device, float64_on(x.device))
+
+    def _rows(self) -> list[int]:
+        """floor(p_T) + 1 of each item, rounded as in `seqstride.core.lengths.ceil_length`."""
+        return [math.floor(round(p, 9)) + 1 for p in self._line[:, -1].tolist()]
+
+    def _plan(self) -> tuple[Plan, int]:
+        # nothing may round to a frame before the first: the scatter method would move it there
+        row = min(self._ready, math.floor(float(self._line[:, 0].min())))
+        batch, _, width = self._kept.shape
+        device = self._kept.device
+        frames = Frames.on(device, [width] * batch, [rows - row for rows in self._rows()], width)
+        p = (self._line - row).to(device, float64_on(device))
+        return self.layer.plan_at(p, frames, p.new_zeros(()), (self._kept, self._kept)), row
+
+    def _reach(self) -> float:
+        if self.layer.method == "scatter":
+            return 1.0
+        return math.sqrt(NEGLIGIBLE[torch.promote_types(self._kept.dtype, torch.float32)] / self.layer.sigma_square)
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        """The distance of output frames (N,) to the nearest position of each item: (B, N)."""
+        p, rows = self._line, rows.to(torch.float64).expand(len(self._line), -1).contiguous()
+        right = torch.searchsorted(p, rows).clamp(max=p.shape[1] - 1)
+        left = (right - 1).clamp(min=0)
+        return torch.minimum((rows - p.gather(1, left)).abs(), (p.gather(1, right) - rows).abs())
+
+    def _settled(self) -> int:
+        reach, newest = self._reach(), self._line[:, -1:]
+        rows = torch.arange(self._ready, max(self._ready, math.ceil(float(newest.min()) - reach)))
+        if len(rows) == 0:
+            return self._ready
+        # l + d never falls, so the ready ones are the first of them
+        passed = rows + self._nearest(rows) + reach < newest
+        return self._ready + int(passed.sum(1).min())
+
+    def _forget(self) -> int:
+        # l − d never falls either: what the next output frame does not reach, no later one does. The frame before that
+        # stays: it may turn out to be the nearest, and `times` reads it.
+        lowest = self._ready - self._nearest(torch.tensor([self._ready])) - self._reach()
+        frames = max(0, int(torch.searchsorted(self._line, lowest).min()) - 1)
+        self._line = self._line[:, frames:].clone()
+        return frames
+
+    def _last_lengths(self) -> Tensor:
+        return torch.tensor(self._rows(), device=self.lengths.device)

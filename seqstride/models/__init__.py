@@ -1,0 +1,1 @@
+"""Trained models: each in a folder, and what it says about recordings."""

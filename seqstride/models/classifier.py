@@ -1,0 +1,291 @@
+"""Trained classifiers as files: a data-only description and the weights, and nothing that could run code.
+
+A results folder holds `model.json`, which names classes of this package and their arguments, and `model.ckpt`, a plain
+state dict. `load_model` builds what the description names from an allow-list and loads the weights with torch's
+`weights_only=True`, so that a folder from a stranger is data. `hyperparams.yaml` beside them lets SpeechBrain's
+`EncoderClassifier.from_hparams` load the same model; HyperPyYAML runs what a YAML file names, so this way is for
+folders of one's own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.encoders.frontend import LogMel
+from seqstride.encoders.heads import FeatureNorm, PooledClassifier
+from seqstride.encoders.resnet import ResNet1d
+from seqstride.encoders.spectrogram import Spectrogram2d
+from seqstride.errors import InputError
+from seqstride.files.whole_files import whole_file
+from seqstride.files.yaml_text import resolved
+from seqstride.models.description import (
+    CLASSIFICATION,
+    FORMAT,
+    build_module,
+    check_description,
+    module_entry,
+    read_model,
+    with_drawn_strides,
+    write_model,
+)
+from seqstride.models.windows import cut, mean_by_owner, window_starts
+
+FRAMES = 1 << 21
+"""Of windows that are encoded together at most, samples or feature frames."""
+
+#: what a description may name
+CLASSES: dict[str, type[nn.Module]] = {
+    "seqstride.ResNet1d": ResNet1d,
+    "seqstride.Spectrogram2d": Spectrogram2d,
+    "seqstride.encoders.frontend.LogMel": LogMel,
+    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
+    "seqstride.encoders.heads.PooledClassifier": PooledClassifier,
+}
+
+
+class Decision(NamedTuple):
+    """The most probable class of one label."""
+
+    name: str
+    probability: float
+
+
+class SequenceClassifier(nn.Module):
+    """A trained classifier from signal to class scores, in evaluation mode and without training's augmentation.
+
+    Args:
+        description: what `describe` gives.
+
+    Attributes:
+        labels: label → the names of its classes, in the order of the scores.
+        sample_rate: of the waveforms, Hz; None where the model reads features.
+        description: the argument.
+
+    Raises:
+        ValueError: the description names a class that is not allowed, or is not one.
+    """
+
+    task = CLASSIFICATION
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        check_description(description, self.task)
+        self.description = dict(description)
+        self.labels: dict[str, list[str]] = _labels(description["labels"])
+        self.sample_rate: int | None = description["sample_rate"]
+        modules: dict[str, Any] = {
+            name: build_module(name, entry, CLASSES) for name, entry in description["modules"].items()
+        }
+        self.frontend: Any = modules.get("frontend")
+        self.normalize: Any = modules["normalize"]
+        self.encoder: Any = modules["encoder"]
+        if self.window_size is not None and self.window_size < 1:
+            raise InputError(f"`window` (={description['window']}) must be at least one sample, or frame")
+        head = description["head"]
+        self.classifier = nn.ModuleDict(
+            {
+                label: build_module(
+                    "head", {**head, "arguments": {**head["arguments"], "classes": len(names)}}, CLASSES
+                )
+                for label, names in self.labels.items()
+            }
+        )
+        self.eval()
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames per second at the encoder's input."""
+        return float(self.description["frame_rate"] if self.frontend is None else self.frontend.frame_rate)
+
+    @property
+    def window_size(self) -> int | None:
+        """Samples, or frames of features, of the windows that the model was trained on; None for whole items."""
+        window = self.description["window"]
+        rate = self.frame_rate if self.sample_rate is None else self.sample_rate
+        return None if window is None else round(window * rate)
+
+    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder reads.
+
+        Args:
+            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
+            lengths: (B,) int64.
+
+        Returns:
+            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
+        """
+        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
+        return self.normalize(x, lengths), lengths
+
+    def encode(self, signal: Tensor, lengths: Tensor) -> Any:
+        """The encoder's `Encoded` of whole signals; arguments as in `features`."""
+        return self.encoder(*self.features(signal, lengths))
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Label → logits (B, classes), the mean over windows where the model was trained on windows.
+
+        Arguments as in `features`.
+        """
+        return {label: self.logits(label, vector) for label, vector in self.embed(signal, lengths).items()}
+
+    @torch.no_grad()
+    def decide(self, signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
+        """For every item, label → its most probable class; arguments as in `features`."""
+        items: list[dict[str, Decision]] = [{} for _ in range(len(signal))]
+        for label, logits in self(signal, lengths).items():
+            probabilities, indices = logits.softmax(1).max(1)
+            for item, probability, index in zip(items, probabilities.tolist(), indices.tolist(), strict=True):
+                item[label] = Decision(self.labels[label][index], probability)
+        return items
+
+    def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """Label → the vector (B, C') that its linear layer reads; arguments as in `features`."""
+        if self.window_size is None:
+            return self._pooled(signal, lengths)
+        size = min(self.window_size, signal.shape[1])
+        owners, starts = window_starts(lengths, size)
+        # some windows at a time: those of hours take more memory than the hours
+        groups = torch.arange(len(owners), device=owners.device).split(max(1, FRAMES // size))
+        parts = [
+            self._pooled(cut(signal, owners[group], starts[group], size), lengths.clamp(max=size)[owners[group]])
+            for group in groups
+        ]
+        # the layer is linear: it takes the mean of its inputs to the mean of its outputs
+        return {
+            label: mean_by_owner(torch.cat([part[label] for part in parts]), owners, len(signal)) for label in parts[0]
+        }
+
+    def _pooled(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        """As `embed`, without windows."""
+        encoded = self.encode(signal, lengths)
+        heads: dict[str, Any] = dict(self.classifier.items())
+        return {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
+
+    def logits(self, label: str, vector: Tensor) -> Tensor:
+        """The scores (B, classes) of one label from what `embed` gives for it."""
+        head: Any = self.classifier[label]
+        scores: Tensor = head.linear(vector)
+        return scores
+
+
+def describe(
+    recipe: str,
+    *,
+    labels: Mapping[str, Sequence[str]],
+    sample_rate: int | None,
+    frame_rate: float,
+    window: float | None,
+    feature_name: str,
+) -> dict[str, Any]:
+    """The description of a recipe's classifier: plain JSON values.
+
+    Args:
+        recipe: the merged HyperPyYAML text, with `modules` (`normalize`, `encoder`, perhaps `frontend`) and
+            `classifier`.
+        labels: label → names of its classes.
+        sample_rate: of waveforms, Hz; None for features.
+        frame_rate: frames per second at the encoder's input.
+        window: seconds or None, as in `ClassificationBrain`.
+        feature_name: what the channels of the features are.
+    """
+    tree = resolved(recipe)
+    return {
+        "format": FORMAT,
+        "labels": {label: list(names) for label, names in labels.items()},
+        "sample_rate": sample_rate,
+        "frame_rate": frame_rate,
+        "window": window,
+        "feature_name": feature_name,
+        "modules": {name: module_entry(node) for name, node in tree["modules"].items()},
+        "head": module_entry(tree["classifier"]),
+    }
+
+
+def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], modules: nn.ModuleDict) -> None:
+    """Writes `model.json`, `model.ckpt`, and for SpeechBrain `hyperparams.yaml` and `label_encoder.ckpt`.
+
+    Args:
+        folder: a results folder.
+        description: what `describe` gives.
+        modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
+    """
+    folder = Path(folder)
+    description = with_drawn_strides(description, modules["encoder"])
+    write_model(folder, description, modules)
+    with whole_file(folder / "hyperparams.yaml") as part:
+        part.write_text(_speechbrain(description), encoding="utf-8")
+    names = next(iter(description["labels"].values()))
+    lines = [f"{name!r} => {index}" for index, name in enumerate(names)]
+    with whole_file(folder / "label_encoder.ckpt") as part:
+        part.write_text("\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8")
+
+
+def sample_rate_of(model: SequenceClassifier) -> int:
+    """The rate, in Hz, of the waveforms that a model reads.
+
+    Raises:
+        ValueError: it reads features.
+    """
+    if model.sample_rate is None:
+        raise InputError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
+    return model.sample_rate
+
+
+def in_words(decisions: Mapping[str, Decision]) -> str:
+    """For a reader: "digit 5 (97.3 %), speaker theo (64.0 %)"."""
+    return ", ".join(f"{label} {name} ({100 * share:.1f} %)" for label, (name, share) in decisions.items())
+
+
+def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> SequenceClassifier:
+    """The trained classifier of a results folder, in evaluation mode.
+
+    Raises:
+        ValueError: the folder has no model, its description is wrong, or names what it must not.
+    """
+    return read_model(folder, SequenceClassifier).to(device)
+
+
+def _speechbrain(description: Mapping[str, Any]) -> str:
+    """HyperPyYAML for `EncoderClassifier`; JSON is YAML, too."""
+    classes = len(next(iter(description["labels"].values())))
+    rate = description["sample_rate"]
+    audio = f"""\
+audio_normalizer: !new:speechbrain.dataio.preprocess.AudioNormalizer
+    sample_rate: {rate}
+"""
+    return f"""\
+# For speechbrain.inference.classifiers.EncoderClassifier.from_hparams(source=<this folder>).
+# seqstride.models.classifier.load_model(<this folder>) loads the same model without running anything that a file names.
+model: !new:seqstride.models.classifier.SequenceClassifier
+    description: {json.dumps(description, ensure_ascii=False)}
+label_encoder: !new:speechbrain.dataio.encoder.CategoricalEncoder
+__expect: !apply:speechbrain.dataio.encoder.CategoricalEncoder.expect_len [!ref <label_encoder>, {classes}]
+{audio if rate is not None else ""}\
+modules:
+    compute_features: !new:torch.nn.Identity
+    mean_var_norm: !new:seqstride.lobes.First
+    embedding_model: !new:seqstride.lobes.Embedding
+        model: !ref <model>
+    classifier: !new:seqstride.lobes.LogProbabilities
+        model: !ref <model>
+pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+    loadables:
+        model: !ref <model>
+        label_encoder: !ref <label_encoder>
+"""
+
+
+def _labels(labels: Any) -> dict[str, list[str]]:
+    if not labels or not isinstance(labels, Mapping):
+        raise InputError(f"`labels` (={labels!r}) must map at least one label to the names of its classes")
+    for label, names in labels.items():
+        if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+            raise InputError(f"`labels` ({label}={names!r}) must list the names of the classes")
+    return {label: list(names) for label, names in labels.items()}

@@ -1,0 +1,302 @@
+"""Trained recognisers as files, and what they write, on the clock.
+
+The files are those of `seqstride.models.classifier`: `model.json`, data only, and `model.ckpt`.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.encoders.conformer import ConformerEncoder
+from seqstride.encoders.frontend import LogMel
+from seqstride.encoders.heads import FeatureNorm
+from seqstride.errors import InputError
+from seqstride.files.audio_files import Recording, naming
+from seqstride.files.loading import load_audio, load_features
+from seqstride.files.yaml_text import resolved
+from seqstride.models.batches import in_batches
+from seqstride.models.description import FORMAT, build_module, check_description, module_entry, read_model, write_model
+from seqstride.models.pieces import Piece, Timed, joined, piece_starts
+from seqstride.models.tokens import SPACE, Units, greedy_decode
+
+TRANSCRIPTION = "transcription"
+BATCH_SECONDS = 120.0  # of a padded batch
+PIECE_SECONDS = 30.0  # of the pieces in which longer recordings are read …
+OVERLAP_SECONDS = 6.0  # … and of what neighbours share
+
+#: what a description may name
+CLASSES: dict[str, type[nn.Module]] = {
+    "seqstride.encoders.conformer.ConformerEncoder": ConformerEncoder,
+    "seqstride.encoders.frontend.LogMel": LogMel,
+    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
+}
+
+
+class Token(NamedTuple):
+    """A unit, and when it was written."""
+
+    text: str
+    time: float
+    """s: what the output frame in which the unit is likeliest stands for."""
+
+
+class Word(NamedTuple):
+    """A word, from the beginning of the first frame that wrote a unit of it to the end of the last."""
+
+    text: str
+    start: float
+    """s"""
+    stop: float
+    """s"""
+
+
+class Transcript(NamedTuple):
+    """What was said in a recording."""
+
+    text: str
+    words: list[Word]
+    tokens: list[Token]
+
+
+class Transcriber(nn.Module):
+    """A trained CTC model from signal to text, in evaluation mode; it decodes greedily.
+
+    Args:
+        description: what `describe_transcriber` gives.
+
+    Attributes:
+        units: what it writes.
+        sample_rate: of the waveforms, Hz; None where the model reads features.
+        frame_rate: frames per second at the encoder's input.
+        description: the argument.
+
+    Raises:
+        ValueError: the description names a class that is not allowed, or is not one.
+    """
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        check_description(description, TRANSCRIPTION)
+        self.description = dict(description)
+        self.units = Units(description["units"]["kind"], description["units"]["names"])
+        self.sample_rate: int | None = description["sample_rate"]
+        self.frame_rate = float(description["frame_rate"])
+        modules: dict[str, Any] = {
+            name: build_module(name, entry, CLASSES) for name, entry in description["modules"].items()
+        }
+        self.frontend: Any = modules.get("frontend")
+        self.normalize: Any = modules["normalize"]
+        self.encoder: Any = modules["encoder"]
+        self.output = nn.Linear(self.encoder.out_channels, len(self.units))
+        self.eval()
+
+    @property
+    def signal_rate(self) -> float:
+        """Of what it reads: samples per second, or frames."""
+        return self.frame_rate if self.sample_rate is None else float(self.sample_rate)
+
+    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """What the encoder reads.
+
+        Args:
+            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
+            lengths: (B,) int64.
+
+        Returns:
+            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
+        """
+        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
+        return self.normalize(x, lengths), lengths
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
+        """Log probabilities (B, L, units), and the encoder's `Encoded`; arguments as in `features`."""
+        encoded = self.encoder(*self.features(signal, lengths))
+        logits = self.output(encoded.features.transpose(1, 2))
+        return logits.float().log_softmax(2), encoded
+
+    @torch.no_grad()
+    def transcribe(self, signal: Tensor, lengths: Tensor) -> list[Transcript]:
+        """The transcripts of a batch; arguments as in `features`. Attention takes memory with the longest's square."""
+        log_probs, encoded = self(signal, lengths)
+        return transcripts(self.units, log_probs, encoded, self.frame_rate)
+
+    @torch.no_grad()
+    def transcribe_long(self, signal: Tensor) -> Transcript:
+        """The transcript of one recording, of any duration: (S,) at `sample_rate`, or features (T, C).
+
+        Beyond 30 s it is read in pieces of 30 s, neighbours sharing at least 6 s, and memory stops growing.
+        """
+        rate = self.signal_rate
+        size, overlap = round(PIECE_SECONDS * rate), round(OVERLAP_SECONDS * rate)
+        if len(signal) <= size:
+            (transcript,) = self.transcribe(signal[None], torch.tensor([len(signal)], device=signal.device))
+            return transcript
+        pieces = []
+        for start in piece_starts(len(signal), size, overlap):
+            piece = signal[None, start : start + size]
+            log_probs, encoded = self(piece, torch.tensor([size], device=signal.device))
+            (tokens,) = timed_tokens(log_probs, encoded, self.frame_rate, start / rate)
+            pieces.append(Piece(start / rate, (start + size) / rate, tokens))
+        return _transcript(self.units, joined(pieces))
+
+    def read(self, file: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
+        """A recording (S,) at the model's rate; for a model that reads features, a .npy file (T, C).
+
+        Args:
+            file: its path.
+            start, stop: the first sample or frame of the file, and the one behind the last; None: the end.
+
+        Raises:
+            ValueError: the file cannot be read, or is not of that form.
+        """
+        if self.sample_rate is not None:
+            return load_audio(self.sample_rate, file, start, stop)
+        features, channels = load_features(file, start, stop), self.encoder.in_channels
+        if features.shape[1] != channels:
+            raise InputError(f"{os.fspath(file)!r} (shape {tuple(features.shape)}) must have shape (T, {channels})")
+        return features
+
+
+def transcribe_files(
+    model: Transcriber, recordings: Iterable[Recording], batch_seconds: float = BATCH_SECONDS
+) -> Iterator[tuple[Recording, Transcript | ValueError]]:
+    """Transcribes recordings, in their order; those that cannot be read get an error instead.
+
+    Args:
+        model: its recordings are audio files, or .npy files where it reads features.
+        recordings: one batch of them is in memory at a time; those of more than 30 s are read in pieces.
+        batch_seconds: recordings are put together up to this duration, padding included; a longer one stands alone.
+    """
+    device = next(model.parameters()).device
+
+    def read(recording: Recording) -> Tensor:
+        with naming(recording):
+            return model.read(recording.path, recording.start, recording.stop)
+
+    def decide(signal: Tensor, lengths: Tensor) -> list[Transcript]:
+        if int(lengths.max()) <= PIECE_SECONDS * model.signal_rate:
+            return model.transcribe(signal.to(device), lengths.to(device))
+        return [model.transcribe_long(item[:length].to(device)) for item, length in zip(signal, lengths, strict=True)]
+
+    return in_batches(recordings, read, decide, batch_seconds * model.signal_rate)
+
+
+def table_columns(timestamps: bool) -> list[str]:
+    """The columns of the table of `--csv`; with `timestamps` a row is a word, with `start` and `end` in s."""
+    return ["file", "start", "end", "word", "error"] if timestamps else ["file", "text", "error"]
+
+
+def table_rows(name: str, transcript: Transcript | ValueError, timestamps: bool) -> list[list[object]]:
+    """The rows of a recording; of one that cannot be read, or has no word, there is one."""
+    if isinstance(transcript, ValueError):
+        return [[name, *[""] * (3 if timestamps else 1), transcript]]
+    if not timestamps:
+        return [[name, transcript.text, ""]]
+    words: list[list[object]] = [
+        [name, f"{word.start:.2f}", f"{word.stop:.2f}", word.text, ""] for word in transcript.words
+    ]
+    return words or [[name, "", "", "", ""]]
+
+
+def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float) -> list[Transcript]:
+    """Greedy transcripts with times.
+
+    Args:
+        units: what the model writes.
+        log_probs: (B, L, units).
+        encoded: what the encoder returned for the batch.
+        frame_rate: frames per second at the encoder's input.
+    """
+    return [_transcript(units, tokens) for tokens in timed_tokens(log_probs, encoded, frame_rate)]
+
+
+def timed_tokens(log_probs: Tensor, encoded: Any, frame_rate: float, offset: float = 0.0) -> list[list[Timed]]:
+    """What is written in each item of a batch, and when; arguments as in `transcripts`.
+
+    Args:
+        offset: s, of the batch's first frame on the clock.
+    """
+    times = encoded.times().cpu().numpy() / frame_rate + offset
+    ends = encoded.input_lengths.cpu().numpy() / frame_rate + offset
+    tokens = []
+    for item, (indices, frames) in enumerate(greedy_decode(log_probs, encoded.lengths)):
+        middles = times[item, : int(encoded.lengths[item])].tolist()
+        # an output frame lasts from half-way to the one before to half-way to the one behind
+        edges = [offset, *((first + second) / 2 for first, second in pairwise(middles)), float(ends[item])]
+        tokens.append(
+            [
+                Timed(unit, middles[frame], edges[frame], edges[frame + 1])
+                for unit, frame in zip(indices, frames, strict=True)
+            ]
+        )
+    return tokens
+
+
+def _transcript(units: Units, timed: Sequence[Timed]) -> Transcript:
+    words: list[Word] = []
+    between = True  # two words
+    for unit, _, start, stop in timed:
+        name = units.names[unit - 1]
+        between |= units.kind == "words" or name[0] in (" ", SPACE)
+        text = name.strip(" " + SPACE)
+        if text and between:
+            words.append(Word(text, start, stop))
+            between = False
+        elif text:
+            words[-1] = Word(words[-1].text + text, words[-1].start, stop)
+    tokens = [Token(units.names[unit - 1], time) for unit, time, _, _ in timed]
+    return Transcript(units.decode([unit for unit, *_ in timed]), words, tokens)
+
+
+def describe_transcriber(
+    recipe: str, *, units: Units, sample_rate: int | None, frame_rate: float, feature_name: str
+) -> dict[str, Any]:
+    """The description of a recipe's recogniser: plain JSON values.
+
+    Args:
+        recipe: the merged HyperPyYAML text, with `modules` (`normalize`, `encoder`, `frontend`).
+        units: of the training part.
+        sample_rate: of waveforms, Hz; None for features, which need no front end.
+        frame_rate: frames per second at the encoder's input.
+        feature_name: what the channels of the features are.
+    """
+    nodes = resolved(recipe)["modules"]
+    return {
+        "format": FORMAT,
+        "task": TRANSCRIPTION,
+        "units": {"kind": units.kind, "names": units.names},
+        "sample_rate": sample_rate,
+        "frame_rate": frame_rate,
+        "feature_name": feature_name,
+        "modules": {
+            name: module_entry(node) for name, node in nodes.items() if name != "frontend" or sample_rate is not None
+        },
+    }
+
+
+def save_transcriber(folder: Path, description: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
+    """Writes `model.json` and `model.ckpt`.
+
+    Args:
+        folder: a results folder.
+        description: what `describe_transcriber` gives.
+        modules: the trained `normalize`, `encoder`, `output`, perhaps `frontend`.
+    """
+    kept = {name: module for name, module in modules.items() if name in description["modules"] or name == "output"}
+    write_model(folder, description, nn.ModuleDict(kept))
+
+
+def load_transcriber(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Transcriber:
+    """The trained recogniser of a results folder, in evaluation mode.
+
+    Raises:
+        ValueError: the folder has no model, its description is wrong, or names what it must not.
+    """
+    return read_model(folder, Transcriber).to(device)

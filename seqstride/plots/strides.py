@@ -1,0 +1,233 @@
+"""Pictures of where an encoder's output frames stand in its input: features or series, and the local strides."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from seqstride.errors import InputError
+from seqstride.plots.canvas import (
+    BOUND,
+    COLOURS,
+    FONT,
+    IMAGE,
+    array,
+    bound_widths,
+    figure_of,
+    hz_axis,
+    light_line,
+    look,
+    stride_axis,
+    time_unit,
+    write_on,
+)
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+MOST_COLUMNS = 4
+COLUMN = 2.7  # inches, of a panel where the items stand side by side
+# inches, of an output frame: items with many of them get wider panels. Lines hide more of a picture than of a line
+LEAST_OF_FEATURES, LEAST_OF_SERIES = 0.08, 0.04
+MOST_FRAMES = 150  # output frames of features that are shown
+HEIGHT = 1.6  # inches, about that of a panel of features
+LETTERS = 10  # of a title, per inch
+MOST_LINES = 2  # of one line of a title that is too long for its panel
+GAP = 0.2  # inches, between two columns
+
+
+class _Panels(NamedTuple):
+    """Of every item a panel with what it is, and one below it with its local strides; empty ones above."""
+
+    figure: Figure
+    columns: int
+    above: list[Axes]
+    below: list[Axes]
+    per_frame: float
+    """How much of the time axis one frame is."""
+    bounds: list[np.ndarray]
+    """For each item where another output frame begins, on the time axis."""
+    widths: list[np.ndarray]
+    """Of lines at the bounds, in points."""
+
+
+def plot_strides(
+    x: Tensor,
+    encoded: Any,
+    *,
+    titles: Sequence[str],
+    frame_rate: float | None = None,
+    feature_name: str = "channel",
+    value_name: str = "value",
+    marks: Sequence[Sequence[tuple[str, float]]] | None = None,
+    bands_hz: np.ndarray | None = None,
+) -> Figure:
+    """Draws, for each item, its features with the bounds of the output frames, and below them the local stride.
+
+    Up to four items stand side by side; the more output frames they have, the wider their panels are, and of an item
+    with very many only the beginning is shown.
+
+    Args:
+        x: (B, C, T), the features as they should be seen.
+        encoded: what an encoder returned for this batch.
+        titles: B names, one above each item; they may have several lines.
+        frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+        feature_name: what the C channels are.
+        value_name: what the colours are.
+        marks: for each item texts and where they stand, in input frames, to be written over its features.
+        bands_hz: (C,) the centres of the channels where they are bands of a spectrogram: the axis is marked in Hz.
+
+    Returns:
+        A figure with two panels for each item.
+
+    Raises:
+        ValueError: `titles` does not have one name per item.
+    """
+    panels = _stride_panels(encoded, titles, frame_rate, LEAST_OF_FEATURES, MOST_FRAMES)
+    lengths = encoded.input_lengths.tolist()
+    pictures = [item[:, :length] for item, length in zip(array(x), lengths, strict=True)]
+    low, high = np.quantile(np.concatenate([picture.ravel() for picture in pictures]), (0.01, 0.99))
+    for item, (axis, picture) in enumerate(zip(panels.above, pictures, strict=True)):
+        limits = axis.get_xlim()
+        edges = (-0.5 * panels.per_frame, (lengths[item] - 0.5) * panels.per_frame, 0.5, x.shape[1] + 0.5)
+        image = axis.imshow(picture, vmin=low, vmax=high, extent=edges, **IMAGE)
+        axis.vlines(panels.bounds[item], *edges[2:], color="white", linewidth=panels.widths[item])
+        axis.set_xlim(limits)
+        for text, frame in marks[item] if marks is not None else []:
+            write_on(axis, text, frame * panels.per_frame, edges[3])
+    if bands_hz is not None:
+        hz_axis(panels.above[0], bands_hz, 1, HEIGHT)
+    for axis in panels.above[:: panels.columns]:
+        axis.set_ylabel(feature_name if bands_hz is None else "frequency (Hz)", fontsize=FONT)
+    panels.figure.colorbar(image, ax=panels.above, pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)
+    _stride_legend(panels, light_line())
+    return panels.figure
+
+
+def plot_series(
+    series: Sequence[np.ndarray],
+    encoded: Any,
+    *,
+    titles: Sequence[str],
+    channel_names: Sequence[str],
+    frame_rate: float | None = None,
+) -> Figure:
+    """Draws, for each series, its channels as lines with the bounds of the output frames, and below them the strides.
+
+    A single channel has an axis of values; several stand above one another, each on a scale of its own, the same for
+    all series. Panels are those of `plot_strides`.
+
+    Args:
+        series: B arrays (C, T), as they should be seen; NaN leaves a gap.
+        encoded: what an encoder returned for them as a batch.
+        titles: B names, one above each series; they may have several lines.
+        channel_names: C names.
+        frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+
+    Returns:
+        A figure with two panels for each series.
+
+    Raises:
+        ValueError: `titles` does not have one name per series.
+    """
+    panels = _stride_panels(encoded, titles, frame_rate, LEAST_OF_SERIES, None)
+    values = np.concatenate(series, axis=1)
+    values = np.where(np.isnan(values).all(1, keepdims=True), 0.0, values)  # a channel that nobody observed
+    low, high = np.nanmin(values, 1, keepdims=True), np.nanmax(values, 1, keepdims=True)
+    count = len(channel_names)
+    for item, (axis, lines) in enumerate(zip(panels.above, series, strict=True)):
+        if count > 1:
+            # the first channel on top, as in a table; a tenth of each lane is free
+            scale = np.where(high > low, high - low, 1.0)
+            lines = 0.9 * ((lines - low) / scale - 0.5) + np.arange(count)[::-1, None]
+        for bound, width in zip(panels.bounds[item], panels.widths[item], strict=True):
+            axis.axvline(bound, zorder=0, **{**BOUND, "linewidth": min(width, BOUND["linewidth"])})
+        time = np.arange(lines.shape[1]) * panels.per_frame
+        for index, line in enumerate(lines):
+            # a line of one frame has no extent
+            axis.plot(
+                time, line, color=COLOURS[index % len(COLOURS)], linewidth=1.3, marker="." if len(line) == 1 else ""
+            )
+        if count == 1 and item % panels.columns == 0:
+            axis.set_ylabel(channel_names[0], fontsize=FONT, parse_math=False)
+    if count > 1:
+        panels.above[0].set_yticks(range(count)[::-1], channel_names, fontsize=FONT, parse_math=False)
+        panels.above[0].set_ylim(-0.6, count - 0.4)
+    from matplotlib.lines import Line2D
+
+    _stride_legend(panels, Line2D([], [], **BOUND))
+    return panels.figure
+
+
+def _stride_panels(
+    encoded: Any, titles: Sequence[str], frame_rate: float | None, least: float, most: int | None
+) -> _Panels:
+    """A figure with panels for every item, which give an output frame `least` inches, but show at most `most`."""
+    lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
+    if len(titles) != len(lengths):
+        raise InputError(f"`titles` (={list(titles)}) must have {len(lengths)} entries, one for each item")
+    unit, per_frame = time_unit(max(lengths), frame_rate)
+    curves = {f"block {block + 1}": array(strides) for block, strides in enumerate(encoded.block_strides())}
+    curves["whole encoder"] = array(encoded.strides())
+
+    whole = MOST_COLUMNS * COLUMN
+    columns = max(1, min(len(titles), MOST_COLUMNS, int(whole / least / max(output_lengths))))
+    dense = max(output_lengths) * least > COLUMN
+    inches = (whole - GAP * (columns - 1)) / columns if dense else COLUMN
+    rows = -(-len(titles) // columns)
+    figure = figure_of(width=max(7.0, 1.2 + columns * (inches + GAP)), height=5.0 + 4.1 * (rows - 1))
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(1.15, 1) * rows)
+    places = [(2 * (item // columns), item % columns) for item in range(rows * columns)]
+    above, below = [grid[row, column] for row, column in places], [grid[row + 1, column] for row, column in places]
+    for axis in (*above[len(titles) :], *below[len(titles) :]):
+        axis.remove()
+    panels = _Panels(figure, columns, above[: len(titles)], below[: len(titles)], per_frame, [], [])
+    for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
+        upper, lower = panels.above[item], panels.below[item]
+        upper.sharex(lower)
+        upper.tick_params(labelbottom=False)
+        for axis, others in ((upper, panels.above), (lower, panels.below)):
+            if item > 0:
+                axis.sharey(others[0])
+            axis.tick_params(labelleft=item % columns == 0)
+        bounds = (array(encoded.bounds(item)) - 0.5) * per_frame
+        edges = (-0.5 * per_frame, (length - 0.5) * per_frame)
+        cut = bounds[most - 1] if most is not None and len(bounds) >= most else edges[1]
+        panels.bounds.append(bounds)
+        panels.widths.append(bound_widths(bounds, cut - edges[0], inches))
+        frames = f"{length} → {output_lengths[item]} frames"
+        if cut < edges[1]:
+            frames += f"; the first {cut:.3g} of {edges[1]:.3g} {unit} are shown"
+        # a name is no formula, whatever dollar signs it has
+        lines = [part for line in title.split("\n") for part in _cut(line, inches)]
+        upper.set_title("\n".join([*lines, frames]), fontsize=FONT + 1, parse_math=False)
+        time = np.arange(length) * per_frame
+        for index, (name, strides) in enumerate(curves.items()):
+            markers = {"markevery": max(1, round((cut - edges[0]) / per_frame) // 20)}
+            style = {**look(index), **markers} if name != "whole encoder" else {"color": "black", "linewidth": 2.2}
+            lower.plot(time, strides[item, :length], label=name, **style)
+        lower.set_xlim(edges[0], cut)
+        lower.set_xlabel(f"time ({unit})", fontsize=FONT)
+        lower.grid(True, alpha=0.3)
+        if item % columns == 0:
+            lower.set_ylabel("local stride\n(input frames\nper output frame)", fontsize=FONT)
+    drawn = [strides[item, :length] for strides in curves.values() for item, length in enumerate(lengths)]
+    stride_axis(panels.below[0], np.concatenate(drawn))
+    return panels
+
+
+def _cut(line: str, inches: float) -> list[str]:
+    """A line of a title in as many lines as its panel takes; what is too long ends in dots."""
+    return wrap(line, int(LETTERS * inches), max_lines=MOST_LINES, placeholder=" …") or [""]
+
+
+def _stride_legend(panels: _Panels, bounds: Any) -> None:
+    """Below a figure; `bounds` is what the bounds of output frames look like."""
+    handles, names = panels.below[0].get_legend_handles_labels()
+    handles, names = [bounds, *handles], ["bounds of output frames", *names]
+    panels.figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=FONT)
