@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sktime.datasets
+from series import waves, wide
 from sktime.base import load
 
 from seqstride import SeqStrideClassifier
@@ -18,23 +19,6 @@ from seqstride.estimators.files import Columns, read_series
 
 HEADER = "@problemName bare\n@timeStamps false\n@univariate false\n@classLabel false\n@data\n"
 GUN_POINT = Path(sktime.datasets.__file__).parent / "data" / "GunPoint"
-
-
-def waves(seed: int, count: int = 24) -> list[tuple[str, np.ndarray]]:
-    """Label and values of slow and fast waves, 12 to 20 frames long."""
-    random = np.random.default_rng(seed)
-    series = []
-    for index in range(count):
-        label = ("fast", "slow")[index % 2]
-        time = np.arange(random.integers(12, 21))
-        series.append((label, np.sin(time * (1.2 if label == "fast" else 0.3) + random.uniform(0, 6))))
-    return series
-
-
-def wide(seed: int, **extra: object) -> pd.DataFrame:
-    """A row for every series."""
-    rows = [{"label": label, **{f"t{t}": value for t, value in enumerate(values)}} for label, values in waves(seed)]
-    return pd.DataFrame(rows).assign(**extra)
 
 
 def long(seed: int) -> pd.DataFrame:

@@ -251,14 +251,6 @@ def test_items_count_alike_where_ranks_have_different_numbers_of_them() -> None:
 RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id" / "hparams"
 
 
-def command(folder: Path, *words: object) -> int:
-    """`seqstride …`; each rank prints into a file of its own."""
-    with open(folder / f"printed_{rank()}", "w") as file:
-        for stream in (1, 2):
-            os.dup2(file.fileno(), stream)
-        return main([str(word) for word in words])
-
-
 def release(folder: Path) -> Path:
     """Noise of three speakers who say something, and of one to test them with."""
     generator = np.random.default_rng(0)
@@ -291,7 +283,7 @@ def test_a_run_of_two_ranks_is_that_of_one_with_the_same_batches(tmp_path: Path)
         return ["train", recipe / "hparams" / "diffstride.yaml", *flags, "--noprogressbar"]
 
     # 8 items: two steps of twice 2
-    assert ranks.run(command, tmp_path, *words("two", 2)) == [0, 0]
+    assert ranks.run(ranks.print_to_file, tmp_path, *words("two", 2)) == [0, 0]
     assert main([str(word) for word in words("one", 4)]) == 0
     two, one = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("two", "one"))
     assert (two["processes"], one["processes"]) == (2, 1)
@@ -316,7 +308,7 @@ def test_what_is_wrong_is_said_once(tmp_path: Path) -> None:
         (["--widht", 3], "`widht` is not a key of train.yaml"),  # all ranks find it
     ):
         start = time.monotonic()
-        assert ranks.run(command, tmp_path, "train", RECIPE / "max.yaml", *options, *changed) == [2, 2]
+        assert ranks.run(ranks.print_to_file, tmp_path, "train", RECIPE / "max.yaml", *options, *changed) == [2, 2]
         assert time.monotonic() - start < 60
         printed = (tmp_path / "printed_0").read_text() + (tmp_path / "printed_1").read_text()
         assert printed.count(message) == 1
@@ -483,7 +475,7 @@ def test_two_ranks_write_the_table_of_one(
             main(words("two.csv"))
     assert not (tmp_path / "two.csv").exists()
     assert len(list((tmp_path / "two.csv.parts").glob("0*[0-9]"))) == 4
-    assert ranks.run(command, tmp_path, *words("two.csv")) == [2, 0]
+    assert ranks.run(ranks.print_to_file, tmp_path, *words("two.csv")) == [2, 0]
     assert (tmp_path / "two.csv").read_bytes() == one
     assert not (tmp_path / "two.csv.parts").exists()
     assert (tmp_path / "printed_0").read_text() == f"seqstride: 1 of 6 cannot be read, see {tmp_path / 'two.csv'}\n"
@@ -506,6 +498,6 @@ def test_lists_are_read_and_several_processes_need_a_table(corpus: Path, tmp_pat
         with pytest.raises(ValueError, match=message):
             read_list(tmp_path / name)
     model = saved(resnet("average"), tmp_path / "model")
-    assert ranks.run(command, tmp_path, "classify", files[0], "--model", model) == [2, 2]
+    assert ranks.run(ranks.print_to_file, tmp_path, "classify", files[0], "--model", model) == [2, 2]
     printed = (tmp_path / "printed_0").read_text() + (tmp_path / "printed_1").read_text()
     assert printed.count("`--csv` must be given with several processes") == 1

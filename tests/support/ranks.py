@@ -9,9 +9,13 @@ import socket
 import traceback
 from collections.abc import Callable
 from multiprocessing.connection import Connection, wait
+from pathlib import Path
 from typing import Any
 
 from torch.distributed import TCPStore
+
+from seqstride.cli import main
+from seqstride.distributed import rank
 
 TIMEOUT = 300.0
 
@@ -29,9 +33,9 @@ def start(work: Callable[..., Any], *arguments: Any, count: int = 2) -> list[tup
         port = free.getsockname()[1]
     store = TCPStore("127.0.0.1", port, is_master=True, wait_for_workers=False)
     started = []
-    for rank in range(count):
+    for number in range(count):
         environment = {
-            **{"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(count)},
+            **{"RANK": str(number), "LOCAL_RANK": str(number), "WORLD_SIZE": str(count)},
             **{"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "TORCHELASTIC_USE_AGENT_STORE": "True"},
         }
         receiver, sender = _context.Pipe(duplex=False)
@@ -79,3 +83,11 @@ def _child(environment: dict[str, str], sender: Connection, work: Callable[..., 
     except BaseException:
         answer = False, traceback.format_exc()
     sender.send_bytes(pickle.dumps(answer))  # send would hand out tensors as files of a process that ends
+
+
+def print_to_file(folder: Path, *words: object) -> int:
+    """`seqstride …`; each rank prints into a file of its own."""
+    with open(folder / f"printed_{rank()}", "w") as file:
+        for stream in (1, 2):
+            os.dup2(file.fileno(), stream)
+        return main([str(word) for word in words])

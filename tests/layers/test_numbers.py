@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 import torch
+from brain import batch as labelled_batch
+from brain import make_brain
 from helpers import ADAPTIVE, INTEGER, KEYS, LEARNT, Batch, build
-from test_brain import batch as labelled_batch
-from test_brain import make_brain
 from torch import Tensor, nn
 
 import seqstride as ss

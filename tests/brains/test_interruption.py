@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import random
 import resource
@@ -14,10 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import speechbrain.utils.logger
 import torch
 import yaml
-from test_recipe import RECIPE, command
+from runs import RECIPE, assert_same, checkpoints, command, final, forget_pip
 
 from seqstride.brains import ClassificationBrain
 from seqstride.cli import main
@@ -64,53 +62,10 @@ def _no_pip() -> Iterator[None]:
         yield
 
 
-def forget_pip(patch: pytest.MonkeyPatch) -> None:
-    """A run asks pip for the version of every package, which takes longer than all the rest of these runs."""
-    patch.setattr(speechbrain.utils.logger, "get_environment_description", str)
-
-
 def argv(file: str, output: Path, *flags: str, **overrides: object) -> list[str]:
     """The command line of a small run."""
     line = command("", output, *flags, **{"width": 8, "number_of_epochs": 3, **overrides})
     return ["train", file, *line[2:]]
-
-
-def checkpoints(output: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
-    """The whole checkpoints of a run, oldest first, with their descriptions; and the folders that are none."""
-    whole, others = {}, []
-    for folder in (output / "save" / "checkpoints").glob("CKPT*"):
-        text = folder / "CKPT.yaml"
-        meta = yaml.safe_load(text.read_text()) if text.is_file() else None
-        if meta is not None and all((folder / f"{name}.ckpt").is_file() for name in meta["saved"]):
-            whole[folder] = meta
-        else:
-            others.append(folder)
-    return dict(sorted(whole.items(), key=lambda pair: pair[1]["unixtime"])), others
-
-
-def final(output: Path) -> dict[str, Any]:
-    """All that a finished run ends with, but what was measured by the clock."""
-    newest = list(checkpoints(output)[0])[-1]
-    state = {path.stem: torch.load(path) for path in (newest / "encoder.ckpt", newest / "optimizer.ckpt")}
-    epochs = json.loads((newest / "history.ckpt").read_text())
-    record = json.loads((output / "results.json").read_text())
-    for part in (*epochs, record):
-        assert part.pop("seconds") > 0
-        assert part.pop("cpu_seconds") > 0
-    model = torch.load(output / "model.ckpt")
-    return {**state, "brain": (newest / "brain.ckpt").read_text(), "epochs": epochs, "record": record, "model": model}
-
-
-def assert_same(found: Any, expected: Any, where: str = "") -> None:
-    """Equal to the last bit."""
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected), where
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), where
-        for key in expected:
-            assert_same(found[key], expected[key], f"{where}/{key}")
-    else:
-        assert found == expected, where
 
 
 @pytest.fixture(scope="module")

@@ -13,8 +13,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from conformers import encoder as conformer
 from helpers import ADAPTIVE, INTEGER, KEYS
-from test_asr import encoder as conformer
 from tiny_models import description, resnet, saved, spectrogram
 from torch import Tensor, nn
 

@@ -18,8 +18,7 @@ import numpy as np
 import pytest
 import ranks
 from layouts import write
-from test_distributed import command as print_to_file
-from test_interruption import assert_same, final, forget_pip
+from runs import assert_same, final, forget_pip
 
 from seqstride.brains import ClassificationBrain
 from seqstride.cli import main
@@ -452,7 +451,7 @@ def test_ranks_stop_together_with_one_message(place: Path) -> None:
     for changes, message in (({"lr": 0.1}, "`lr` was 0.002, now 0.1"), ({}, "classes of `label`: 'high' went")):
         start = time.monotonic()
         words = argv(place / "data", place / "run", **changes)
-        assert ranks.run(print_to_file, place, *words) == [2, 2]
+        assert ranks.run(ranks.print_to_file, place, *words) == [2, 2]
         assert time.monotonic() - start < 60
         printed = (place / "printed_0").read_text() + (place / "printed_1").read_text()
         assert printed.count(message) == 1

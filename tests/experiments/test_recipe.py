@@ -12,32 +12,18 @@ from typing import Any
 import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from runs import RECIPE, command, train
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.experiments.recipe import find_recipe_file, list_recipes, merge_recipe, recipes_folder
+from seqstride.experiments.recipe import find_recipe_file, list_recipes, merge_recipe
 from seqstride.experiments.records import read_records
 from seqstride.experiments.tables import results_table
-
-RECIPE = recipes_folder() / "JapaneseVowels" / "speaker_id"
 
 
 def load(path: Path, overrides: str = "") -> dict[str, Any]:
     """The hyperparameters as a run sees them."""
     return load_hyperpyyaml(merge_recipe(path, overrides))
-
-
-def command(method: str, output: Path, *flags: str, **overrides: object) -> list[str]:
-    """The command line of a run of the recipe."""
-    options = {"output_folder": output, "device": "cpu", **overrides}
-    argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    return ["train", str(RECIPE / "hparams" / f"{method}.yaml"), *argv, "--noprogressbar", *flags]
-
-
-def train(method: str, output: Path, **overrides: object) -> dict:
-    """Runs the recipe, and gives its record."""
-    assert main(command(method, output, **overrides)) == 0
-    return json.loads((output / "results.json").read_text())
 
 
 # Files
@@ -232,7 +218,7 @@ def test_torchrun_trains_on_two_processes(tmp_path: Path) -> None:
 def test_the_readmes_show_the_committed_records() -> None:
     table = results_table(read_records(RECIPE), order=ss.DOWNSAMPLERS)
     assert table in (RECIPE / "README.md").read_text(encoding="utf-8")
-    root = Path(__file__).resolve().parents[1]
+    root = Path(__file__).resolve().parents[2]
     assert table in (root / "README.md").read_text(encoding="utf-8")
 
 

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import seqstride as ss
-from seqstride import bench
 from seqstride.cli import main
+from seqstride.experiments import bench
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:torch.profiler.*")
 

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 import torch
+from brain import batch, make_brain
+from runs import command
 from speechbrain.utils.train_logger import FileTrainLogger, WandBLogger
-from test_brain import batch, make_brain
-from test_recipe import command
 
 from seqstride.cli import main
 

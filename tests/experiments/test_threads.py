@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
-from test_recipe import train
+from runs import train
 
 from seqstride.cli import main
 from seqstride.experiments.recipe import recipes_folder

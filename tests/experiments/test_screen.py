@@ -16,9 +16,10 @@ import pytest
 from speechbrain.utils.logger import setup_logging
 
 import seqstride as ss
-from seqstride import classify, codes, transcribe
-from seqstride.cli import main
+from seqstride.cli import classify, main
 from seqstride.experiments.screen import LOG_CONFIG, NOISE, EpochTable, closing, in_percent, is_best, without_noise
+from seqstride.models import recogniser as transcribe
+from seqstride.models import vqvae as codes
 
 VOWELS = "recipes/JapaneseVowels/speaker_id/hparams"
 FEW = 14

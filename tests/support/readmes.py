@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 PROGRAMS = ("seqstride", "python", "python3", "pip", "torchrun", ".", "cp", "mkdir")
 """What a command of a README may start with."""
 

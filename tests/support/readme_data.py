@@ -10,8 +10,8 @@ import pandas as pd
 import soundfile
 from an4_release import Spoken, write_release
 from layouts import esc_layout, speech_commands_layout
-from test_data_prep_speech import librispeech, sentences
-from test_fit_series import wide
+from series import wide
+from speech_layouts import librispeech, sentences
 from tiny_models import tones
 
 SPEAKERS = ("george", "jackson", "lucas", "nicolas", "theo", "yweweler")

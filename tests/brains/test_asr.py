@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from an4_release import Spoken, write_release
+from conformers import encoder
 from helpers import ADAPTIVE, KEYS
 from speechbrain.core import Stage
 from speechbrain.decoders.ctc import CTCBeamSearcher
@@ -39,16 +40,6 @@ from seqstride.plots.strides import plot_strides
 
 RECIPE = recipes_folder() / "AN4" / "ASR" / "hparams"
 LENGTHS = torch.tensor([60, 41, 17, 1])
-
-
-def encoder(key: str, strides: tuple[float, ...] = (3, 2)) -> ConformerEncoder:
-    """A small encoder whose scores, where it has them, are far from uniform."""
-    torch.manual_seed(0)
-    small = ConformerEncoder(5, 16, strides, key, layers=2, heads=4, feed_forward=24, kernel_size=7, dropout=0.0)
-    if key in ADAPTIVE:
-        for layer in small.downsamplers:
-            nn.init.normal_(layer.score.weight, std=0.5)
-    return small.eval()
 
 
 # The encoder

@@ -8,7 +8,7 @@ import pytest
 import torch
 from helpers import build
 
-from seqstride import bases
+from seqstride.core import transforms as bases
 from seqstride.core.memory_cache import cached_by_size
 from seqstride.core.spectral import _analysis, _synthesis
 
