@@ -42,8 +42,8 @@ def prepare_audio_folder(
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `label`.
 
     The other keys of an item are those of `check_audio`; `{data_root}` stands for `data_folder`, and an item's id is
-    its path. Any rate, any number of channels, and any format that `seqstride.files.decoding` reads will do. A second call
-    with the same arguments and unchanged files (path, size, time) does nothing.
+    its path. Any rate, any number of channels and any format that `seqstride.files.decoding` reads will do. A second
+    call with the same arguments and unchanged files (path, size, time) does nothing.
 
     Four layouts are understood: `data_folder/<label>/…`, with files at any depth; with folders for the splits,
     `data_folder/<split>/<label>/…` or `data_folder/<label>/<split>/…`; and a table. Splits have the names of

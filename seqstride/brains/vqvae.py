@@ -64,8 +64,8 @@ class VQVAEBrain(DownsamplingBrain):
     Hyperparameters read beyond those of `DownsamplingBrain`: `reconstruction` (a module: reconstruction, target,
     lengths → loss), `log_mel` (a `LogMel` where the front end is none), `commitment_weight`, `window` (seconds or null:
     training hears a random window of every recording), `probes` (label → the split on which a linear probe for it is
-    scored; it is fitted to the training part, see `seqstride.brains.probe`; left out, with a warning, where that part cannot
-    know the labels, such as those of speakers who are held out).
+    scored. The probe (`seqstride.brains.probe`) is fitted to the training part; it is left out, with a warning, where
+    that part cannot know the labels, such as those of speakers who are held out).
     """
 
     selection = "L1"

@@ -140,8 +140,8 @@ def idct(coefficients: Tensor) -> Tensor:
 # Short transforms as matrix products, which then beat the fast ones.
 #
 # A fast transform makes several passes over the signal; a short one is done sooner by one product with a small matrix.
-# Measured on two CPU cores with 64 to 4096 rows, analysis and synthesis at stride 2: the product is 1.2 to 2 times faster
-# up to 64 frames for the DFT (and slower at 128), 3 to 20 times up to 256 frames for the DCT (slower at 512).
+# Measured on two CPU cores with 64 to 4096 rows, analysis and synthesis at stride 2: the product is 1.2 to 2 times
+# faster up to 64 frames for the DFT (and slower at 128), 3 to 20 times up to 256 frames for the DCT (slower at 512).
 #
 # The scale is that of `seqstride.core.spectral`: coefficient 0 is the mean.
 

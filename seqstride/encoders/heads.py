@@ -116,8 +116,8 @@ class PooledClassifier(nn.Module):
         channels: C.
         classes: number of classes.
         dropout: probability of dropping a pooled channel in training.
-        pool: "mean", "max", or "softmax": `seqstride.encoders.masked.masked_softmax_mean`, whose sharpness each channel learns
-            from 1 on. A feature of a texture becomes a mean, one of a rare event almost a maximum.
+        pool: "mean", "max", or "softmax" (`masked_softmax_mean` of `seqstride.encoders.masked`), whose sharpness each
+            channel learns from 1 on. A feature of a texture becomes a mean, one of a rare event almost a maximum.
         normalise: normalise the pooled channels over the batch, so that one that hardly differs from item to item
             counts as much as the others.
 

@@ -20,7 +20,7 @@ def plot_costs(measurements: Sequence[Measurement]) -> Figure:
     """Draws time and memory of forward and backward together against T, one line per method, both axes logarithmic.
 
     Args:
-        measurements: what `seqstride.experiments.bench.measure` gives; shapes that differ in more than T lie on one line, too.
+        measurements: what `seqstride.experiments.bench.measure` returns. A method has one line for all its shapes.
 
     Raises:
         ValueError: there are none.

@@ -1,4 +1,4 @@
-"""The twin of SpeechBrain's attention with relative positions, for `seqstride.export.exportable`; it loads SpeechBrain."""
+"""The exportable twin of SpeechBrain's attention with relative positions. Importing it loads SpeechBrain."""
 
 from __future__ import annotations
 

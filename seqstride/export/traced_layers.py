@@ -191,7 +191,7 @@ def _waves(transform: Transform, points: int, bins: int, lengths: Tensor) -> Ten
 def _crop(
     mask: Tensor, transform: Transform, lengths: Tensor, outputs: Tensor, frames: Frames, *, official: bool = False
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """The crop of `seqstride.core.spectral.spectral_crop`: weights (B, K) of the lowest bins, 0 for those that are cropped.
+    """`seqstride.core.spectral.spectral_crop` in tensors: weights (B, K) of the lowest bins, 0 for cropped ones.
 
     With c_k and s_k the sums of x_t cos and x_t sin, y_j = (1/T) Σ_k w_k m_k (c_k cos(2πkj/L) + s_k sin(2πkj/L)).
     """
@@ -248,7 +248,7 @@ class TracedLearntStride(Traced, LearntStride):
     """A stride that was learnt, at its present value."""
 
     def _windows(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`seqstride.core.spectral_window.window` in tensors: R_eff, the threshold, and the numbers of bins kept and of all, (B,)."""
+        """`seqstride.core.spectral_window.window` in tensors, (B,) each: R_eff, threshold, bins kept and all bins."""
         frames, stride = lengths.double(), _double(self._number(math.nan), lengths)
         smoothness = _double(self.smoothness, lengths)
         if self.relative_smoothness is not None:

@@ -1,4 +1,4 @@
-"""Twins of all but the layers, for `seqstride.export.exportable`: log-mel front end, windows, quantiser, linear layers."""
+"""Exportable twins of the modules around the layers: log-mel front end, windows, quantiser, linear layers."""
 
 from __future__ import annotations
 

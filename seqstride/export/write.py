@@ -1,7 +1,7 @@
 """Trained models, encoders and layers as files for other runtimes: ONNX, and torch's exported programs.
 
-The graph is that of `seqstride.export.exportable`: real, with a dynamic batch and a dynamic time axis. Every file is run
-against the model before it is written.
+The graph is that of `seqstride.export.exportable`: real, with a dynamic batch and a dynamic time axis. Every file is
+run against the model before it is written.
 """
 
 from __future__ import annotations

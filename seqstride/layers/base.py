@@ -85,8 +85,8 @@ class Downsampler(nn.Module):
         """
         raise ValueError(
             f"`layer` (={self}) must have all of the signal and cannot stream: cut the signal into windows and run the "
-            "layer on each (seqstride.models.windows.all_windows cuts recordings), or use a layer that streams: strided, "
-            "average, max, blur, adastride or adastride_f"
+            "layer on each (seqstride.models.windows.all_windows cuts recordings), or use a layer that streams: "
+            "strided, average, max, blur, adastride or adastride_f"
         )
 
     def extra_repr(self) -> str:

@@ -202,8 +202,8 @@ class AdaStrideStream(Stream):
     anything in it (see `seqstride.core.align`): p > l + d + reach, with d the distance of l to the nearest position and
     reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input frames
     after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the speech of
-    `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. No more frames than
-    twice that are kept.
+    `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. No more frames
+    than twice that are kept.
     """
 
     layer: AdaStride1d

@@ -1,8 +1,8 @@
 """The description and the weights of a trained model: read, checked and written.
 
-`model.json` names classes of this package and their arguments, `model.ckpt` is a plain state dict. What a description may
-name stands in an allow-list, and the weights are loaded with torch's `weights_only=True`, so a folder from a stranger is
-data.
+`model.json` names classes of this package and their arguments. `model.ckpt` is a plain state dict. Only the classes of
+an allow-list can be named, and the weights are loaded with torch's `weights_only=True`, so a folder from a stranger is
+only data.
 """
 
 from __future__ import annotations

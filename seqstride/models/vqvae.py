@@ -1,8 +1,8 @@
 """Trained VQ-VAEs as files, the units that they write down for a recording, and the way back to sound.
 
-The files of a model are those of `seqstride.models.classifier`: `model.json`, data only, and `model.ckpt`. A coded recording is
-JSON: its units in their order, each with its codes (one of every quantiser), with how many frames of the encoder's
-input it stands for, and, for readers, from when to when that is. Codes and frames are all that the decoder reads.
+The files of a model are those of `seqstride.models.classifier`: `model.json`, data only, and `model.ckpt`. A coded
+recording is JSON: its units in order. Each unit has its codes (one per quantiser), the number of encoder input frames
+that it covers, and its start and end in seconds for human readers. The decoder reads only codes and frame counts.
 """
 
 from __future__ import annotations
@@ -230,7 +230,7 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
     """The codes of each recording, in order; of those that cannot be read the error.
 
     Args:
-        recordings: in any format that `seqstride.files.decoding` reads, at any rate; one of them is in memory at a time.
+        recordings: in any format and at any rate that `seqstride.files.decoding` reads. One is in memory at a time.
     """
     device = next(model.parameters()).device
     for recording in recordings:
