@@ -1,7 +1,7 @@
 """What a run shows: what is trained, a line for every epoch, and at the end what came of it and where everything lies.
 
-These lines are messages of the logger `seqstride.experiments.screen`. `log-config.yaml` puts them on the screen together
-with all warnings, and writes everything that is logged into `log.txt` of the output folder. A program that uses the
+These lines are messages of the logger `seqstride.experiments.screen`. `log-config.yaml` puts them on the screen with
+all warnings, and writes everything that is logged into `log.txt` of the output folder. A program that uses the
 package without this configuration does not show them.
 """
 
