@@ -42,7 +42,6 @@ from seqstride.encoders.vqvae import ExpandDecoder, Quantizer
 from seqstride.errors import FileError
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.files.audio_files import Recording, read_list
-from seqstride.models.classifier import SequenceClassifier
 from seqstride.models.recogniser import Transcriber, save_transcriber
 from seqstride.models.reconstruction import MaskedL1
 from seqstride.models.tokens import Units
@@ -441,9 +440,9 @@ def test_two_ranks_write_the_table_of_one(
     task: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if task == "classify":
-        model, kind, flags = saved(resnet("adastride"), tmp_path / "model"), SequenceClassifier, []
+        model, reader, flags = saved(resnet("adastride"), tmp_path / "model"), "cli.classify", []
     else:
-        model, kind, flags = recogniser(tmp_path / "model"), Transcriber, ["--timestamps"]
+        model, reader, flags = recogniser(tmp_path / "model"), "models.recogniser", ["--timestamps"]
 
     def words(name: str) -> list[str]:
         chosen = ["--list", corpus / "corpus.json", "--model", model, "--csv", tmp_path / name, *flags]
@@ -470,7 +469,7 @@ def test_two_ranks_write_the_table_of_one(
         return load(rate, path, *part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"{kind.__module__.replace('model', 'classify')}.load_audio", killed)
+        patch.setattr(f"seqstride.{reader}.load_audio", killed)
         with pytest.raises(Killed):
             main(words("two.csv"))
     assert not (tmp_path / "two.csv").exists()
