@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seqstride.cli.parser import Command, add_model
 from seqstride.errors import InputError
 from seqstride.files.remarks import remarks
 from seqstride.files.whole_files import whole_file
@@ -50,31 +51,10 @@ waveform that has it. FILE is a recording, or what `seqstride units --json` wrot
   seqstride resynth five.json --model results/spoken_digit_units_adastride/theo/1986 -o five_again.wav"""
 
 
-def add_recording_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the commands; `add` takes name, function, a line and a text of help."""
-    classify = add("classify", _classify, "say what a trained model hears in recordings", CLASSIFY_HELP)
-    _add_recordings(classify, "audio files, or folders of them", "write labels and probabilities there")
-
-    transcribe = add(
-        "transcribe", _transcribe, "write down what is said in recordings, with a trained recogniser", TRANSCRIBE_HELP
-    )
-    _add_recordings(transcribe, "audio files, or folders of them; features (.npy)", "write a table there")
-    transcribe.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
-
-    units = add("units", _units, "write recordings down as discrete units, with a trained VQ-VAE", UNITS_HELP)
-    _add_recordings(units, "audio files, or folders of them", "write a table there")
-    units.add_argument("--json", action="store_true", help="one recording as JSON, which `seqstride resynth` reads")
-
-    resynth = add("resynth", _resynth, "make sound of the units of a recording", RESYNTH_HELP)
-    resynth.add_argument("file", metavar="FILE", help="an audio file, or units as JSON (.json)")
-    resynth.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
-    resynth.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound (WAV, FLAC, …)")
-
-
 def _add_recordings(command: argparse.ArgumentParser, files: str, table: str) -> None:
     """The arguments of the commands that work through recordings."""
     command.add_argument("files", nargs="*", metavar="FILE", help=files)
-    command.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of a run")
+    add_model(command)
     command.add_argument("--list", metavar="LIST", help="a manifest (.json), or a text with a path on each line")
     command.add_argument("--data_root", metavar="FOLDER", help="{data_root} in a manifest; default: its own folder")
     command.add_argument("--csv", metavar="FILE", help=table)
@@ -148,6 +128,10 @@ def _work_through(
     return 2 if failed else 0
 
 
+def _add_classify(command: argparse.ArgumentParser) -> None:
+    _add_recordings(command, "audio files, or folders of them", "write labels and probabilities there")
+
+
 @remarks()
 def _classify(arguments: argparse.Namespace) -> int:
     from seqstride.cli.classify import classify_files, table_columns, table_row
@@ -166,6 +150,11 @@ def _classify(arguments: argparse.Namespace) -> int:
             yield [table_row(result, labels)]
 
     return _work_through(arguments, _recordings(arguments), results, table_columns(labels))
+
+
+def _add_transcribe(command: argparse.ArgumentParser) -> None:
+    _add_recordings(command, "audio files, or folders of them; features (.npy)", "write a table there")
+    command.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
 
 
 @remarks()
@@ -205,6 +194,11 @@ def _say(text: str, error: str | None) -> None:
         tqdm.write(f"seqstride: {error}", file=sys.stderr)
 
 
+def _add_units(command: argparse.ArgumentParser) -> None:
+    _add_recordings(command, "audio files, or folders of them", "write a table there")
+    command.add_argument("--json", action="store_true", help="one recording as JSON, which `seqstride resynth` reads")
+
+
 @remarks()
 def _units(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
@@ -235,6 +229,12 @@ def _units(arguments: argparse.Namespace) -> int:
     return _work_through(arguments, recordings, results, UNIT_COLUMNS)
 
 
+def _add_resynth(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="an audio file, or units as JSON (.json)")
+    add_model(command)
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound (WAV, FLAC, …)")
+
+
 @remarks()
 def _resynth(arguments: argparse.Namespace) -> None:
     import soundfile
@@ -259,3 +259,17 @@ def _resynth(arguments: argparse.Namespace) -> None:
         raise InputError(f"`--output` (={arguments.output!r}) cannot be written: {error}") from error
     with whole_file(arguments.output) as part:
         part.write_bytes(content.getbuffer())
+
+
+COMMANDS = (
+    Command("classify", "say what a trained model hears in recordings", _classify, _add_classify, CLASSIFY_HELP),
+    Command(
+        "transcribe",
+        "write down what is said in recordings, with a trained recogniser",
+        _transcribe,
+        _add_transcribe,
+        TRANSCRIBE_HELP,
+    ),
+    Command("units", "write recordings down as discrete units, with a trained VQ-VAE", _units, _add_units, UNITS_HELP),
+    Command("resynth", "make sound of the units of a recording", _resynth, _add_resynth, RESYNTH_HELP),
+)

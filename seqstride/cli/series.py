@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
+from seqstride.cli.parser import Command, add_model
 from seqstride.errors import InputError
 from seqstride.experiments.screen import command_line, where
 
-SERIES_HELP = """\
+FIT_SERIES_HELP = """\
 Fits a classifier to the time series of one file, labels those of another, and reports how well that went:
 
   seqstride fit-series train.csv test.csv -o results/mine
@@ -24,7 +24,7 @@ labels, ids and times are never empty. Times are numbers or dates as ISO 8601 wr
 are found by their names, and it may lack labels. The folder gets predictions.csv, report.md, strides.png, model.zip and
 series.json; `seqstride predict-series` labels further files with it."""
 
-PREDICT_HELP = """\
+PREDICT_SERIES_HELP = """\
 Labels the time series of a file with what fit-series has fitted, and writes a table like its predictions.csv:
 
   seqstride predict-series new.csv --model results/mine -o predictions.csv
@@ -34,28 +34,18 @@ found by their names. The model.zip of the folder is a pickle, which can run any
 folders of your own."""
 
 
-def add_series_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
-    """Adds the commands; `add` takes name, function, a line and a text of help."""
-    fit = add(
-        "fit-series", _fit_series, "fit a classifier to time series in a file, and label those of another", SERIES_HELP
-    )
-    fit.add_argument("train", metavar="TRAIN", help="a file of series with labels")
-    fit.add_argument("test", metavar="TEST", help="a file of series, with labels or without")
-    fit.add_argument("-o", "--output", default="results/fit_series", metavar="FOLDER", help="default: %(default)s")
-    fit.add_argument("--label", default="label", metavar="COLUMN", help="of tables (default %(default)s)")
-    fit.add_argument("--series", default="series", metavar="COLUMN", help="of tables (default %(default)s)")
-    fit.add_argument("--time", default="time", metavar="COLUMN", help="of tables (default %(default)s)")
-    fit.add_argument("--downsampler", default="adastride", help="a method (default %(default)s)")
-    fit.add_argument("--strides", default="2,2,2", help="of the blocks, comma-separated (default %(default)s)")
-    fit.add_argument("--epochs", type=int, default=None, help="passes over the training series")
-    fit.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    fit.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
-
-    predict = add("predict-series", _predict_series, "label time series with what fit-series has fitted", PREDICT_HELP)
-    predict.add_argument("file", metavar="FILE", help="a file of series, with labels or without")
-    predict.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help="the output folder of fit-series")
-    predict.add_argument("-o", "--output", required=True, metavar="OUT", help="the table of labels and probabilities")
-    predict.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
+def _add_fit_series(command: argparse.ArgumentParser) -> None:
+    command.add_argument("train", metavar="TRAIN", help="a file of series with labels")
+    command.add_argument("test", metavar="TEST", help="a file of series, with labels or without")
+    command.add_argument("-o", "--output", default="results/fit_series", metavar="FOLDER", help="default: %(default)s")
+    command.add_argument("--label", default="label", metavar="COLUMN", help="of tables (default %(default)s)")
+    command.add_argument("--series", default="series", metavar="COLUMN", help="of tables (default %(default)s)")
+    command.add_argument("--time", default="time", metavar="COLUMN", help="of tables (default %(default)s)")
+    command.add_argument("--downsampler", default="adastride", help="a method (default %(default)s)")
+    command.add_argument("--strides", default="2,2,2", help="of the blocks, comma-separated (default %(default)s)")
+    command.add_argument("--epochs", type=int, default=None, help="passes over the training series")
+    command.add_argument("--seed", type=int, default=0, help="default %(default)s")
+    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
 
 
 def _fit_series(arguments: argparse.Namespace) -> None:
@@ -84,7 +74,32 @@ def _fit_series(arguments: argparse.Namespace) -> None:
     print(where(folder, again))
 
 
+def _add_predict_series(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", metavar="FILE", help="a file of series, with labels or without")
+    add_model(command, "the output folder of fit-series")
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the table of labels and probabilities")
+    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
+
+
 def _predict_series(arguments: argparse.Namespace) -> None:
     from seqstride.estimators.labelling import predict_series
 
     print(predict_series(arguments.file, arguments.model, arguments.output, arguments.device))
+
+
+COMMANDS = (
+    Command(
+        "fit-series",
+        "fit a classifier to time series in a file, and label those of another",
+        _fit_series,
+        _add_fit_series,
+        FIT_SERIES_HELP,
+    ),
+    Command(
+        "predict-series",
+        "label time series with what fit-series has fitted",
+        _predict_series,
+        _add_predict_series,
+        PREDICT_SERIES_HELP,
+    ),
+)

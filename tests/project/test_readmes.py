@@ -28,7 +28,8 @@ from readmes import ROOT, Block, Command, blocks, commands, kind, readmes, spans
 from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
-from seqstride.cli.command import _parser, main
+from seqstride.cli.command import COMMANDS, main
+from seqstride.cli.parser import make_parser
 from seqstride.experiments.bench import Shape, default_methods
 from seqstride.experiments.options import read_command_line
 from seqstride.experiments.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
@@ -112,7 +113,7 @@ def check(command: Command) -> None:
 
 def check_seqstride(argv: list[str]) -> None:
     """The same of the arguments of `seqstride`."""
-    arguments, rest = _parser().parse_known_args(argv)
+    arguments, rest = make_parser(COMMANDS).parse_known_args(argv)
     if arguments.command == "train":
         built(find_recipe_file(arguments.file), tuple(rest))
     elif arguments.command == "compare":
@@ -182,7 +183,7 @@ def test_every_option_in_a_sentence_exists(readme: str) -> None:
 
 
 def subcommands() -> dict:
-    return _parser()._subparsers._group_actions[0].choices
+    return make_parser(COMMANDS)._subparsers._group_actions[0].choices
 
 
 def known_options(recipe: Path) -> set[str]:
@@ -316,7 +317,7 @@ def run(command: Command) -> None:
 
 def smaller(command: Command) -> list[str]:
     """Arguments that make a command quick: the last one of a name counts."""
-    arguments, _ = _parser().parse_known_args(of_seqstride(command))
+    arguments, _ = make_parser(COMMANDS).parse_known_args(of_seqstride(command))
     if arguments.command == "bench":
         return ["--shapes", "1,8,50", "--repeats", "1"]
     if arguments.command == "fit-series":

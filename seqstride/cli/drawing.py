@@ -1,0 +1,126 @@
+"""`seqstride strides`: pictures, a table and pages of where a trained model takes long and short strides."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import NamedTuple, TextIO
+
+from seqstride.errors import InputError
+from seqstride.files.audio_files import find_recordings
+from seqstride.files.loading import load_audio
+from seqstride.files.whole_files import save_figure, whole_file
+from seqstride.models.classifier import SequenceClassifier, sample_rate_of
+from seqstride.plots.page import require_plotly, view_page
+from seqstride.plots.recording import plot_view
+from seqstride.plots.view import View, view_recording
+
+
+class Drawn(NamedTuple):
+    """What came of one recording."""
+
+    file: Path
+    written: list[Path]
+    error: str | None
+    """Why it could not be read; None where it could."""
+
+
+def draw_strides(
+    model: SequenceClassifier,
+    source: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    *,
+    table: str | os.PathLike[str] | None = None,
+    page: str | os.PathLike[str] | None = None,
+    seconds: float = 8.0,
+) -> Iterator[Drawn]:
+    """Draws one recording, or all below a folder.
+
+    A recording of more than `seconds` gets several pictures of equal duration: `OUT_001.png`, `OUT_002.png`, …
+
+    Args:
+        model: one that reads recordings.
+        source: an audio file, or a folder of them.
+        output: the picture (PNG, PDF, SVG, …); for a folder that of the pictures, which are named as the recordings.
+        table: a CSV file with one row per input frame: `time` in s, of every block and the encoder stride
+            and position, and for a folder first `file`.
+        page: an HTML file, for a folder the folder of the pages.
+        seconds: of a picture at most, and of a page at first.
+
+    Yields:
+        What came of each recording, in order. Those of a folder that cannot be read are left out.
+
+    Raises:
+        ValueError: the model reads features, `source` has no recordings or is one that cannot be read, `seconds` is not
+            positive, or `output` is no picture.
+        ImportError: `page` is wanted and plotly is not installed.
+    """
+    source, output = Path(source), Path(output)
+    rate = sample_rate_of(model)
+    if page is not None:
+        require_plotly()
+    files = find_recordings([source])
+    several = source.is_dir()
+    if not several and not output.suffix:
+        raise InputError(f"`output` (={os.fspath(output)!r}) must be the name of a picture, such as {output}.png")
+    names = [file.relative_to(source) if several else Path(file.name) for file in files]
+    stems = Counter(name.with_suffix("") for name in names)
+    with ExitStack() as stack:
+        rows = None
+        if table is not None:
+            rows = csv.writer(stack.enter_context(_create(Path(table))))
+            rows.writerow([*(["file"] if several else []), "time", *_columns(len(model.encoder.downsamplers))])
+        for file, name in zip(files, names, strict=True):
+            try:
+                waveform = load_audio(rate, file)
+            except ValueError as error:
+                if not several:
+                    raise
+                yield Drawn(file, [], str(error))
+                continue
+            view = view_recording(model, waveform, name.as_posix())
+            # recordings that differ in their ending only keep it
+            stem = name.with_suffix("") if stems[name.with_suffix("")] == 1 else name
+            written = _draw(view, output / f"{stem}.png" if several else output, seconds)
+            if rows is not None:
+                rows.writerows([*([view.name] if several else []), *row] for row in _rows(view))
+            if page is not None:
+                written.append(Path(page, f"{stem}.html") if several else Path(page))
+                with _create(written[-1]) as html:
+                    html.write(view_page(view, seconds))
+            yield Drawn(file, written, None)
+
+
+@contextmanager
+def _create(path: Path) -> Iterator[TextIO]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # surrogateescape: a file name that is no text comes out as the bytes it is
+    with whole_file(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        yield file
+
+
+def _draw(view: View, picture: Path, seconds: float) -> list[Path]:
+    """The files that were written."""
+    parts = view.parts(seconds)
+    paths = [picture.with_name(f"{picture.stem}_{number:03d}{picture.suffix}") for number in range(1, len(parts) + 1)]
+    paths = paths if len(parts) > 1 else [picture]
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    for part, path in zip(parts, paths, strict=True):
+        save_figure(plot_view(part), path)
+    return paths
+
+
+def _columns(blocks: int) -> list[str]:
+    names = [*(f"block{block}" for block in range(1, blocks + 1)), "encoder"]
+    return [f"{name}_{what}" for name in names for what in ("stride", "position")]
+
+
+def _rows(view: View) -> Iterator[list[float]]:
+    """The table's rows from `time` on."""
+    values = [values for _, stride, position in view.curves for values in (stride, position)]
+    for row in zip(view.times, *values, strict=True):
+        yield [round(float(value), 6) for value in row]

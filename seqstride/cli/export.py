@@ -1,0 +1,46 @@
+"""The command that writes models for other runtimes: export."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from seqstride.cli.parser import Command, add_model
+from seqstride.models.folder import check_model_folder
+
+EXPORT_HELP = """\
+Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes, once it gives what the model gives:
+
+  seqstride export --model results/spoken_digits_adastride/official/1986 --format onnx
+
+The graph takes `signal`, as the model reads it (waveforms (batch, samples), or features (batch, frames, channels)), and
+`lengths` (batch,), int64; batch and time are dynamic. The file also holds classes or units, and the rates."""
+
+
+def _add_export(command: argparse.ArgumentParser) -> None:
+    add_model(command)
+    command.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
+    command.add_argument("-o", "--output", metavar="FILE", help="default: model.onnx or model.pt2 in RESULTS_FOLDER")
+
+
+def _export(arguments: argparse.Namespace) -> None:
+    from seqstride.export.write import default_name, export_model, load_trained
+
+    file = arguments.output or Path(arguments.model) / default_name(arguments.format)
+    check_model_folder(arguments.model, "--model")
+    written = export_model(load_trained(arguments.model), file, arguments.format)
+    print(
+        f"{written.file}: {written.size / 1e6:.2f} MB, largest difference to the model {written.difference:.1e} "
+        f"in {written.batches} random batches"
+    )
+
+
+COMMANDS = (
+    Command(
+        "export",
+        "write a trained model as ONNX or as an exported program of torch",
+        _export,
+        _add_export,
+        EXPORT_HELP,
+    ),
+)

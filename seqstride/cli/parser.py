@@ -1,0 +1,83 @@
+"""A command as one entry of the command table, and the parser that is made from the table."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from seqstride.failures import DEBUG
+from seqstride.nearest import near_matches
+
+
+class Command(NamedTuple):
+    """One command of `seqstride`."""
+
+    name: str
+    summary: str
+    """One line for `seqstride --help`."""
+    run: Callable[[argparse.Namespace], int | None]
+    """Takes the parsed arguments and returns the exit code; None stands for 0. Heavy libraries are imported inside."""
+    add_arguments: Callable[[argparse.ArgumentParser], None] | None = None
+    """Adds the command's arguments to its parser; None: it has none."""
+    description: str | None = None
+    """Text for the command's own `--help`."""
+    usage: str | None = None
+    """Usage line of a command that also takes `--key value` for the keys of a recipe; None for all others."""
+
+    @property
+    def takes_keys(self) -> bool:
+        """Whether the keys of a recipe may follow."""
+        return self.usage is not None
+
+
+class _Parser(argparse.ArgumentParser):
+    """Reports a misspelled option with its near matches before argparse reports that the right one is missing."""
+
+    def __init__(self, *args: Any, takes_keys: bool = True, **kwargs: Any) -> None:
+        self.takes_keys = takes_keys
+        self.known: list[str] = []
+        super().__init__(*args, **{**kwargs, "allow_abbrev": False})
+
+    def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
+        self.known += names
+        return super().add_argument(*names, **kwargs)
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        for word in [] if self.takes_keys else args:
+            name = word.partition("=")[0]
+            if name == "--":
+                break
+            if name.startswith("--") and name not in self.known:
+                self.error(f"unknown option {name}{near_matches(name, self.known, most=1)}")
+        return super().parse_known_args(args, namespace)
+
+
+def make_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
+    """The parser of `seqstride`; the parsed arguments have the function of the chosen command as `run`."""
+    parser = _Parser(
+        prog="seqstride",
+        description="Learnable and adaptive downsampling for audio and time series.",
+    )
+    parser.add_argument(DEBUG, action="store_true", help="show the traceback of an error; with every command")
+    subparsers = parser.add_subparsers(dest="command", required=True, metavar="command")
+    for command in commands:
+        own = subparsers.add_parser(
+            command.name,
+            help=command.summary,
+            usage=command.usage,
+            description=command.description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            takes_keys=command.takes_keys,
+        )
+        if not command.takes_keys:
+            own.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; more rarely help)")
+        if command.add_arguments is not None:
+            command.add_arguments(own)
+        own.set_defaults(run=command.run)
+    return parser
+
+
+def add_model(command: argparse.ArgumentParser, text: str = "the output folder of a run") -> None:
+    """Adds `--model`, the folder of a trained model; `text` is its help."""
+    command.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help=text)

@@ -1,0 +1,134 @@
+"""The commands for training and its results: train, compare, recipes and table."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from seqstride.cli.parser import Command
+from seqstride.errors import InputError
+from seqstride.experiments.options import HELP as TRAIN_HELP
+
+COMPARE_HELP = """\
+Runs methods of a recipe with several seeds, on several folds if it has them, and makes one table of all, for example
+
+  seqstride compare recipes/JapaneseVowels/speaker_id --methods strided,adastride --seeds 0,1,2 --jobs 2
+
+Every run is a `seqstride train` of its own, to which all other arguments go: `--key value` overrides a key of the
+recipe. The folder gets runs/ with what each run leaves and prints, runs.json, table.md and comparison.png."""
+
+RECIPES_HELP = """\
+Prints for every recipe a file that `seqstride train` takes as it stands, from any folder, and the methods that may
+stand in the place of its name; `seqstride compare` and `seqstride table` take what comes before /hparams."""
+
+
+def _add_train(command: argparse.ArgumentParser) -> None:
+    command.add_argument("file", help="hparams/<method>.yaml of a recipe")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    """Runs the recipe's own train.py, as `python train.py` in its folder would."""
+    import runpy
+
+    from seqstride.experiments.recipe import method_file
+
+    file = method_file(arguments.file)
+    script = file.parent.parent / "train.py"
+    if not script.is_file():
+        raise InputError(f"`file` (={arguments.file!r}) must lie in the hparams/ of a recipe; there is no {script}")
+    runpy.run_path(str(script))["main"]([str(file), *arguments.rest])
+
+
+def _add_compare(command: argparse.ArgumentParser) -> None:
+    command.add_argument("recipe", help="a recipe, such as recipes/JapaneseVowels/speaker_id")
+    command.add_argument("--methods", help="comma-separated files of its hparams/; default: all; first: the reference")
+    command.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
+    command.add_argument("--folds", help="all, or comma-separated ones of the recipe's folds; default: its key fold")
+    command.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
+    command.add_argument("--resume", action="store_true", help="go on; finished runs are not run again")
+    command.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
+
+
+def _compare(arguments: argparse.Namespace) -> None:
+    from seqstride.experiments.compare import compare
+
+    try:
+        seeds = [int(seed) for seed in arguments.seeds.split(",")]
+    except ValueError:
+        raise InputError(f"`--seeds` (={arguments.seeds!r}) must be whole numbers between commas") from None
+    try:
+        report, failures = compare(
+            arguments.recipe,
+            methods=arguments.methods.split(",") if arguments.methods else None,
+            seeds=seeds,
+            folds=arguments.folds.split(",") if arguments.folds else None,
+            jobs=arguments.jobs,
+            resume=arguments.resume,
+            output=arguments.output,
+            overrides=arguments.rest,
+        )
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("stopped; the same command with --resume goes on") from None
+    if report:
+        print(report)
+    if failures:
+        print("\n".join(failures), file=sys.stderr)
+        raise InputError(
+            f"{len(failures)} of the runs failed, see above; the same command with --resume runs them again"
+        )
+
+
+def _recipes(arguments: argparse.Namespace) -> None:
+    from seqstride.experiments.recipe import list_recipes
+
+    rows = []
+    for recipe, methods in list_recipes().items():
+        first = "adastride" if "adastride" in methods else methods[0]
+        others = ", ".join(method for method in methods if method != first)
+        rows.append((f"recipes/{recipe}/hparams/{first}.yaml", f"or {others}" * bool(others)))
+    width = max(len(file) for file, _ in rows)
+    print("\n".join(f"{file:<{width}}  {others}".rstrip() for file, others in rows))
+
+
+def _add_table(command: argparse.ArgumentParser) -> None:
+    command.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
+
+
+def _table(arguments: argparse.Namespace) -> None:
+    from seqstride.experiments.compare import read_comparison, report
+    from seqstride.experiments.recipe import find_recipe_file
+    from seqstride.experiments.records import read_records
+    from seqstride.experiments.tables import results_table
+    from seqstride.layers import DOWNSAMPLERS
+
+    folder = find_recipe_file(arguments.folder, "folder of runs, or recipe,")
+    if not folder.is_dir():
+        raise InputError(f"`folder` (={arguments.folder!r}) must be a folder of runs, a comparison's, or a recipe's")
+    places = [folder, *sorted((folder / "results").glob("*/"))]
+    comparisons = [comparison for place in places if (comparison := read_comparison(place))]
+    if comparisons:
+        print("\n\n".join(report(comparison) for comparison in comparisons))
+    else:
+        print(results_table(read_records(folder), order=DOWNSAMPLERS))
+
+
+COMMANDS = (
+    Command(
+        "train",
+        "train a recipe's method",
+        _train,
+        _add_train,
+        TRAIN_HELP,
+        usage="seqstride train FILE [--key value ...]",
+    ),
+    Command(
+        "compare",
+        "train several methods with several seeds, and compare them",
+        _compare,
+        _add_compare,
+        COMPARE_HELP,
+        usage="seqstride compare RECIPE [options] [--key value ...]",
+    ),
+    Command("recipes", "list the recipes and their methods", _recipes, None, RECIPES_HELP),
+    Command("table", "print the results of a recipe, a comparison, or the runs below a folder", _table, _add_table),
+)
