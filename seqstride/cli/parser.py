@@ -25,31 +25,22 @@ class Command(NamedTuple):
     usage: str | None = None
     """Usage line of a command that also takes `--key value` for the keys of a recipe; None for all others."""
 
-    @property
-    def takes_keys(self) -> bool:
-        """Whether the keys of a recipe may follow."""
-        return self.usage is not None
-
 
 class _Parser(argparse.ArgumentParser):
     """Reports a misspelled option with its near matches before argparse reports that the right one is missing."""
 
     def __init__(self, *args: Any, takes_keys: bool = True, **kwargs: Any) -> None:
         self.takes_keys = takes_keys
-        self.known: list[str] = []
         super().__init__(*args, **{**kwargs, "allow_abbrev": False})
 
-    def add_argument(self, *names: str, **kwargs: Any) -> argparse.Action:
-        self.known += names
-        return super().add_argument(*names, **kwargs)
-
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        known = self._option_string_actions
         for word in [] if self.takes_keys else args:
             name = word.partition("=")[0]
             if name == "--":
                 break
-            if name.startswith("--") and name not in self.known:
-                self.error(f"unknown option {name}{near_matches(name, self.known, most=1)}")
+            if name.startswith("--") and name not in known:
+                self.error(f"unknown option {name}{near_matches(name, known, most=1)}")
         return super().parse_known_args(args, namespace)
 
 
@@ -68,9 +59,9 @@ def make_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
             usage=command.usage,
             description=command.description,
             formatter_class=argparse.RawDescriptionHelpFormatter,
-            takes_keys=command.takes_keys,
+            takes_keys=command.usage is not None,
         )
-        if not command.takes_keys:
+        if command.usage is None:
             own.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; more rarely help)")
         if command.add_arguments is not None:
             command.add_arguments(own)

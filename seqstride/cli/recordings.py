@@ -6,8 +6,9 @@ import argparse
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from seqstride.cli.parser import Command, add_model
 from seqstride.errors import InputError
@@ -17,6 +18,14 @@ from seqstride.models.folder import check_model_folder
 
 if TYPE_CHECKING:
     from seqstride.files.audio_files import Recording
+    from seqstride.models.classifier import Decision
+    from seqstride.models.recogniser import Transcript
+    from seqstride.models.vqvae import Coded
+
+WORD_COLUMNS = ["start", "end", "word"]
+"""Of the table of `seqstride transcribe --timestamps`, between `file` and `error`; times in s."""
+UNIT_COLUMNS = ["start", "end", "codes"]
+"""Of the table of `seqstride units`, between `file` and `error`; times in s."""
 
 CLASSIFY_HELP = """\
 Prints the label of every recording with its probability. Folders are searched for audio files. Recordings that
@@ -78,52 +87,86 @@ def _recordings(arguments: argparse.Namespace) -> list[Recording]:
 
 def _work_through(
     arguments: argparse.Namespace,
-    recordings: list[Recording],
-    results: Callable[[Sequence[Recording]], Iterable[list[list[object]]]],
-    columns: list[str],
+    recordings: Sequence[Recording],
+    answers: Callable[[Sequence[Recording]], Iterable[tuple[Recording, Any]]],
+    text: Callable[[Any], str],
+    columns: Sequence[str],
+    rows: Callable[[Any], list[list[object]]],
 ) -> int:
-    """Shows the results of all recordings, or writes them as a table; the exit code.
+    """Prints the answers to all recordings, and with `--csv` writes them as a table.
 
     Args:
         arguments: of the command.
-        recordings: to be worked through.
-        results: shows the results of recordings, and gives each one's rows of the table; an error in the last cell.
-        columns: of the table.
+        recordings: to work through.
+        answers: yields recordings with the model's answers, or with a ValueError for those that it cannot read.
+        text: the answer for the screen.
+        columns: of the table, between `file` and `error`.
+        rows: the cells of an answer in these columns, at least one row.
+
+    Returns:
+        The exit code: 2 where a recording cannot be read.
+    """
+    from tqdm import tqdm
+
+    from seqstride.distributed import world_size
+    from seqstride.files.audio_files import shown
+
+    alone = world_size() == 1
+
+    def tables(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
+        for recording, answer in answers(recordings):
+            failed = isinstance(answer, ValueError)
+            if alone and failed:
+                tqdm.write(f"seqstride: {answer}", file=sys.stderr)
+            elif alone:
+                tqdm.write(f"{shown(recording.name)}: {text(answer)}")
+            cells = [[""] * len(columns)] if failed else rows(answer)
+            yield [[recording.name, *row, str(answer) if failed else ""] for row in cells]
+
+    if arguments.csv is None:
+        bar = tqdm(tables(recordings), total=len(recordings), unit="file", leave=False, disable=None)
+        return 2 if sum(bool(table[-1][-1]) for table in bar) else 0
+    return _write_table(arguments, recordings, tables, columns)
+
+
+def _write_table(
+    arguments: argparse.Namespace,
+    recordings: Sequence[Recording],
+    tables: Callable[[Sequence[Recording]], Iterable[list[list[object]]]],
+    columns: Sequence[str],
+) -> int:
+    """Writes the table of `--csv`, alone or together with other processes; arguments as in `_work_through`.
+
+    Args:
+        tables: yields the rows of each recording, the error in the last cell.
     """
     import csv
-    from io import StringIO
-
-    from tqdm import tqdm
 
     from seqstride.cli.shards import digest_of_files, write_in_shards
     from seqstride.distributed import rank, world_size
 
-    if arguments.csv is None:
-        bar = tqdm(results(recordings), total=len(recordings), unit="file", leave=False, disable=None)
-        return 2 if sum(bool(rows[-1][-1]) for rows in bar) else 0
-
-    def text(rows: Iterable[list[object]]) -> str:
-        lines = StringIO(newline="")
+    def text(rows: Iterable[Iterable[object]]) -> str:
+        lines = io.StringIO(newline="")
         csv.writer(lines).writerows(rows)
         return lines.getvalue()
 
-    model = Path(arguments.model)
+    model, titles = Path(arguments.model), ["file", *columns, "error"]
     write_in_shards(
         recordings,
-        lambda chunk: map(text, results(chunk)),
+        lambda chunk: map(text, tables(chunk)),
         arguments.csv,
-        header=text([[*columns]]),
+        header=text([titles]),
         job={
             "command": arguments.command,
             "model": digest_of_files(model / "model.json", model / "model.ckpt"),
-            "columns": ",".join(columns),
+            "columns": ",".join(titles),
         },
     )
     if rank() > 0:
         return 0
     with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the column's title
-    if failed and world_size() > 1:  # one process alone has named them
+        failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the title of the column
+    if failed and world_size() > 1:  # a single process has printed the errors
         print(f"seqstride: {failed} of {len(recordings)} cannot be read, see {arguments.csv}", file=sys.stderr)
     return 2 if failed else 0
 
@@ -134,22 +177,18 @@ def _add_classify(command: argparse.ArgumentParser) -> None:
 
 @remarks()
 def _classify(arguments: argparse.Namespace) -> int:
-    from seqstride.cli.classify import classify_files, table_columns, table_row
     from seqstride.distributed import device_of_rank
-    from seqstride.files.audio_files import shown
-    from seqstride.models.classifier import in_words, load_model, sample_rate_of
+    from seqstride.models.classifier import classify_files, in_words, load_model, sample_rate_of
 
     check_model_folder(arguments.model, "--model")
     model = load_model(arguments.model, device_of_rank(arguments.device))
-    sample_rate_of(model)  # of a model that reads features nothing is begun
-    labels = list(model.labels)
+    sample_rate_of(model)  # a model that reads features is refused before any file is written
+    columns = [column for label in model.labels for column in (label, f"{label}_probability")]
 
-    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
-        for result in classify_files(model, recordings):
-            _say(f"{shown(result.recording.name)}: {in_words(result.decisions)}", result.error)
-            yield [table_row(result, labels)]
+    def rows(decisions: dict[str, Decision]) -> list[list[object]]:
+        return [[cell for name, share in decisions.values() for cell in (name, round(share, 6))]]
 
-    return _work_through(arguments, _recordings(arguments), results, table_columns(labels))
+    return _work_through(arguments, _recordings(arguments), partial(classify_files, model), in_words, columns, rows)
 
 
 def _add_transcribe(command: argparse.ArgumentParser) -> None:
@@ -160,38 +199,23 @@ def _add_transcribe(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _transcribe(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
-    from seqstride.files.audio_files import shown
-    from seqstride.models.recogniser import load_transcriber, table_columns, table_rows, transcribe_files
+    from seqstride.models.recogniser import load_transcriber, transcribe_files
 
     check_model_folder(arguments.model, "--model")
     model = load_transcriber(arguments.model, device_of_rank(arguments.device))
-    timestamps = arguments.timestamps
 
-    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
-        for recording, transcript in transcribe_files(model, recordings):
-            if isinstance(transcript, ValueError):
-                _say("", str(transcript))
-            else:
-                words = transcript.words if timestamps else []
-                lines = [f"{word.start:8.2f} {word.stop:8.2f} {word.text}" for word in words]
-                _say("\n".join([f"{shown(recording.name)}: {transcript.text}", *lines]), None)
-            yield table_rows(recording.name, transcript, timestamps)
+    def text(transcript: Transcript) -> str:
+        words = transcript.words if arguments.timestamps else []
+        return "\n".join([transcript.text, *(f"{word.start:8.2f} {word.stop:8.2f} {word.text}" for word in words)])
 
-    return _work_through(arguments, _recordings(arguments), results, table_columns(timestamps))
+    def rows(transcript: Transcript) -> list[list[object]]:
+        if not arguments.timestamps:
+            return [[transcript.text]]
+        # a recording without any word has a row, too
+        return [[f"{word.start:.2f}", f"{word.stop:.2f}", word.text] for word in transcript.words] or [["", "", ""]]
 
-
-def _say(text: str, error: str | None) -> None:
-    """Prints a result, or why there is none; of several processes none speaks."""
-    from tqdm import tqdm
-
-    from seqstride.distributed import world_size
-
-    if world_size() > 1:
-        return
-    if error is None:
-        tqdm.write(text)
-    else:
-        tqdm.write(f"seqstride: {error}", file=sys.stderr)
+    columns = WORD_COLUMNS if arguments.timestamps else ["text"]
+    return _work_through(arguments, _recordings(arguments), partial(transcribe_files, model), text, columns, rows)
 
 
 def _add_units(command: argparse.ArgumentParser) -> None:
@@ -202,8 +226,7 @@ def _add_units(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _units(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
-    from seqstride.files.audio_files import shown
-    from seqstride.models.vqvae import UNIT_COLUMNS, code_files, load_coder, to_json, unit_rows
+    from seqstride.models.vqvae import code_files, load_coder, to_json
 
     check_model_folder(arguments.model, "--model")
     model, recordings = load_coder(arguments.model, device_of_rank(arguments.device)), _recordings(arguments)
@@ -216,17 +239,16 @@ def _units(arguments: argparse.Namespace) -> int:
         print(to_json(model, coded), end="")
         return 0
 
-    def results(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
-        for recording, coded in code_files(model, recordings):
-            if isinstance(coded, ValueError):
-                _say("", str(coded))
-            else:
-                units = model.units(coded)
-                lines = [f"{unit.start:8.3f} {unit.end:8.3f} {' '.join(map(str, unit.codes))}" for unit in units]
-                _say("\n".join([f"{shown(recording.name)}: {len(units)} units", *lines]), None)
-            yield unit_rows(model, recording.name, coded)
+    def text(coded: Coded) -> str:
+        units = model.units(coded)
+        lines = [f"{unit.start:8.3f} {unit.end:8.3f} {' '.join(map(str, unit.codes))}" for unit in units]
+        return "\n".join([f"{len(units)} units", *lines])
 
-    return _work_through(arguments, recordings, results, UNIT_COLUMNS)
+    def rows(coded: Coded) -> list[list[object]]:
+        units = model.units(coded)
+        return [[f"{unit.start:.3f}", f"{unit.end:.3f}", " ".join(map(str, unit.codes))] for unit in units]
+
+    return _work_through(arguments, recordings, partial(code_files, model), text, UNIT_COLUMNS, rows)
 
 
 def _add_resynth(command: argparse.ArgumentParser) -> None:

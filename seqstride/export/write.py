@@ -24,7 +24,7 @@ from seqstride.errors import InputError, MissingExtraError
 from seqstride.export.graphs import Graph, WideGraph, graph_of
 from seqstride.files.whole_files import whole_file
 from seqstride.models.classifier import SequenceClassifier
-from seqstride.models.description import CLASSIFICATION, read_model
+from seqstride.models.description import CLASSIFICATION, CODING, read_model
 
 #: format → what the name of a file ends with
 FORMATS = {"onnx": ".onnx", "exported-program": ".pt2"}
@@ -128,7 +128,7 @@ def load_trained(folder: str | os.PathLike[str]) -> nn.Module:
             return SequenceClassifier(description)
         # what these import takes seconds to load
         from seqstride.models.recogniser import Transcriber
-        from seqstride.models.vqvae import CODING, Coder
+        from seqstride.models.vqvae import Coder
 
         if task == CODING:
             return Coder(description)

@@ -6,7 +6,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -118,23 +117,6 @@ def _samples(item: Mapping[str, Any], key: str) -> int | None:
     if value is None or (type(value) is int and value >= 0):
         return value
     raise InputError(f"`{key}` (={value!r}) must be a whole number of samples of the file (not seconds), at least 0")
-
-
-@contextmanager
-def naming(recording: Recording) -> Iterator[None]:
-    """Around the reading of a recording: errors name its item in the manifest.
-
-    Raises:
-        ValueError: there is something wrong with the item, or there was an error inside.
-    """
-    try:
-        if recording.problem is not None:
-            raise InputError(recording.problem)
-        yield
-    except InputError as error:
-        if recording.name == recording.path and recording.problem is None:
-            raise
-        raise InputError(f"item {shown(recording.name)!r}: {error}") from error
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from fractions import Fraction
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from seqstride.errors import InputError
+from seqstride.files.audio_files import Recording, shown
 from seqstride.files.decoding import blocks, open_recording
 from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
@@ -28,6 +30,26 @@ def remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
             f"(a model that is trained with --sample_rate {rate} fits)",
             path,
         )
+
+
+def load_recording(recording: Recording, load: Callable[[str, int, int | None], Tensor]) -> Tensor:
+    """Loads a recording of a list; errors name its item where it has a name other than its path.
+
+    Args:
+        recording: a file, or a part of one.
+        load: path, start and stop → the signal, such as `load_audio` with its rate.
+
+    Raises:
+        ValueError: the item of the list is wrong, or `load` cannot read the file.
+    """
+    try:
+        if recording.problem is not None:
+            raise InputError(recording.problem)
+        return load(recording.path, recording.start, recording.stop)
+    except InputError as error:
+        if recording.name == recording.path and recording.problem is None:
+            raise
+        raise InputError(f"item {shown(recording.name)!r}: {error}") from error
 
 
 def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:

@@ -11,43 +11,33 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from seqstride.encoders.frontend import LogMel
-from seqstride.encoders.heads import FeatureNorm, PooledClassifier
-from seqstride.encoders.resnet import ResNet1d
-from seqstride.encoders.spectrogram import Spectrogram2d
 from seqstride.errors import InputError
+from seqstride.files.audio_files import Recording
+from seqstride.files.loading import load_audio
 from seqstride.files.whole_files import whole_file
 from seqstride.files.yaml_text import resolved
+from seqstride.models.batches import BATCH_SECONDS, in_batches
 from seqstride.models.description import (
     CLASSIFICATION,
-    FORMAT,
     build_module,
-    check_description,
+    describe_model,
     module_entry,
     read_model,
-    with_drawn_strides,
     write_model,
 )
+from seqstride.models.trained import TrainedModel
 from seqstride.models.windows import cut, mean_by_owner, window_starts
 
 FRAMES = 1 << 21
 """Of windows that are encoded together at most, samples or feature frames."""
-
-#: what a description may name
-CLASSES: dict[str, type[nn.Module]] = {
-    "seqstride.ResNet1d": ResNet1d,
-    "seqstride.Spectrogram2d": Spectrogram2d,
-    "seqstride.encoders.frontend.LogMel": LogMel,
-    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
-    "seqstride.encoders.heads.PooledClassifier": PooledClassifier,
-}
 
 
 class Decision(NamedTuple):
@@ -57,7 +47,7 @@ class Decision(NamedTuple):
     probability: float
 
 
-class SequenceClassifier(nn.Module):
+class SequenceClassifier(TrainedModel):
     """A trained classifier from signal to class scores, in evaluation mode and without training's augmentation.
 
     Args:
@@ -65,38 +55,25 @@ class SequenceClassifier(nn.Module):
 
     Attributes:
         labels: label → the names of its classes, in the order of the scores.
-        sample_rate: of the waveforms, Hz; None where the model reads features.
-        description: the argument.
+        classifier: label → the head that scores its classes.
 
     Raises:
-        ValueError: the description names a class that is not allowed, or is not one.
+        ValueError: the description names a class that is not allowed, or is not one of a classifier.
     """
 
     task = CLASSIFICATION
 
     def __init__(self, description: Mapping[str, Any]) -> None:
-        super().__init__()
-        check_description(description, self.task)
-        self.description = dict(description)
-        self.labels: dict[str, list[str]] = _labels(description["labels"])
-        self.sample_rate: int | None = description["sample_rate"]
-        modules: dict[str, Any] = {
-            name: build_module(name, entry, CLASSES) for name, entry in description["modules"].items()
-        }
-        self.frontend: Any = modules.get("frontend")
-        self.normalize: Any = modules["normalize"]
-        self.encoder: Any = modules["encoder"]
+        super().__init__(description)
+        self.labels = _labels(description["labels"])
         if self.window_size is not None and self.window_size < 1:
             raise InputError(f"`window` (={description['window']}) must be at least one sample, or frame")
         head = description["head"]
-        self.classifier = nn.ModuleDict(
-            {
-                label: build_module(
-                    "head", {**head, "arguments": {**head["arguments"], "classes": len(names)}}, CLASSES
-                )
-                for label, names in self.labels.items()
-            }
-        )
+        heads = {}
+        for label, names in self.labels.items():
+            entry = {**head, "arguments": {**head["arguments"], "classes": len(names)}}
+            heads[label] = build_module("head", entry, self.task)
+        self.classifier = nn.ModuleDict(heads)
         self.eval()
 
     @property
@@ -110,19 +87,6 @@ class SequenceClassifier(nn.Module):
         window = self.description["window"]
         rate = self.frame_rate if self.sample_rate is None else self.sample_rate
         return None if window is None else round(window * rate)
-
-    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder reads.
-
-        Args:
-            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
-            lengths: (B,) int64.
-
-        Returns:
-            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
-        """
-        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
-        return self.normalize(x, lengths), lengths
 
     def encode(self, signal: Tensor, lengths: Tensor) -> Any:
         """The encoder's `Encoded` of whole signals; arguments as in `features`."""
@@ -196,16 +160,14 @@ def describe(
         feature_name: what the channels of the features are.
     """
     tree = resolved(recipe)
-    return {
-        "format": FORMAT,
+    fields = {
         "labels": {label: list(names) for label, names in labels.items()},
         "sample_rate": sample_rate,
         "frame_rate": frame_rate,
         "window": window,
         "feature_name": feature_name,
-        "modules": {name: module_entry(node) for name, node in tree["modules"].items()},
-        "head": module_entry(tree["classifier"]),
     }
+    return {**describe_model(CLASSIFICATION, fields, tree["modules"]), "head": module_entry(tree["classifier"])}
 
 
 def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], modules: nn.ModuleDict) -> None:
@@ -217,14 +179,39 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
         modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
     """
     folder = Path(folder)
-    description = with_drawn_strides(description, modules["encoder"])
-    write_model(folder, description, modules)
+    description = write_model(folder, description, modules)
     with whole_file(folder / "hyperparams.yaml") as part:
         part.write_text(_speechbrain(description), encoding="utf-8")
     names = next(iter(description["labels"].values()))
     lines = [f"{name!r} => {index}" for index, name in enumerate(names)]
     with whole_file(folder / "label_encoder.ckpt") as part:
         part.write_text("\n".join([*lines, "=" * 16, "'starting_index' => 0", ""]), encoding="utf-8")
+
+
+def classify_files(
+    model: SequenceClassifier, recordings: Iterable[Recording], batch_seconds: float = BATCH_SECONDS
+) -> Iterator[tuple[Recording, dict[str, Decision] | ValueError]]:
+    """Classifies recordings, in their order; one that cannot be read gets an error instead.
+
+    Args:
+        model: one that reads recordings.
+        recordings: in any format that `seqstride.files.decoding` reads, at any rate.
+        batch_seconds: recordings are batched up to this duration, padding included; a longer one stands alone.
+            Results do not depend on it, up to rounding.
+
+    Yields:
+        Each recording with label → its most probable class.
+
+    Raises:
+        ValueError: the model reads features.
+    """
+    rate = sample_rate_of(model)
+    device = next(model.parameters()).device
+
+    def decide(signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
+        return model.decide(signal.to(device), lengths.to(device))
+
+    return in_batches(recordings, partial(load_audio, rate), decide, batch_seconds * rate)
 
 
 def sample_rate_of(model: SequenceClassifier) -> int:
@@ -249,7 +236,7 @@ def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
-    return read_model(folder, SequenceClassifier).to(device)
+    return read_model(folder, SequenceClassifier, device)
 
 
 def _speechbrain(description: Mapping[str, Any]) -> str:

@@ -1,8 +1,8 @@
-"""The description and the weights of a trained model: read, checked and written.
+"""The description and the weights of a trained model: made, checked, written and read.
 
-`model.json` names classes of this package and their arguments. `model.ckpt` is a plain state dict. Only the classes of
-an allow-list can be named, and the weights are loaded with torch's `weights_only=True`, so a folder from a stranger is
-only data.
+`model.json` names classes of this package and their arguments. `model.ckpt` is a plain state dict. A description may
+name only the classes of `ALLOWED`, and torch loads the weights with `weights_only=True`: a model folder cannot run
+code, so folders from strangers can be loaded safely.
 """
 
 from __future__ import annotations
@@ -11,7 +11,8 @@ import copy
 import json
 import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,65 +23,86 @@ from seqstride.encoders.spectrogram import Spectrogram2d
 from seqstride.errors import InputError
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
-from seqstride.models.folder import COMMANDS, check_model_folder
+from seqstride.models.folder import check_model_folder
 
 FORMAT = 1
-CLASSIFICATION = "classification"
+CLASSIFICATION, TRANSCRIPTION, CODING = "classification", "transcription", "coding"
+COMMANDS = {CLASSIFICATION: "classify", TRANSCRIPTION: "transcribe", CODING: "units"}
+"""Task of a model → the command that applies the model."""
+
+ALLOWED: dict[str, tuple[str, ...]] = {
+    CLASSIFICATION: (
+        "seqstride.ResNet1d",
+        "seqstride.Spectrogram2d",
+        "seqstride.encoders.frontend.LogMel",
+        "seqstride.encoders.heads.FeatureNorm",
+        "seqstride.encoders.heads.PooledClassifier",
+    ),
+    TRANSCRIPTION: (
+        "seqstride.encoders.conformer.ConformerEncoder",
+        "seqstride.encoders.frontend.LogMel",
+        "seqstride.encoders.heads.FeatureNorm",
+    ),
+    CODING: (
+        "seqstride.ResNet1d",
+        "seqstride.encoders.frontend.LogMel",
+        "seqstride.encoders.heads.FeatureNorm",
+        "seqstride.encoders.vqvae.ExpandDecoder",
+        "seqstride.encoders.vqvae.Quantizer",
+        "seqstride.encoders.vqvae.TransposedDecoder",
+        "seqstride.encoders.waveform.Samples",
+        "seqstride.encoders.waveform.WaveDecoder",
+        "seqstride.encoders.waveform.WaveEncoder",
+    ),
+}
+"""Task → the classes that its descriptions may name. A class is imported when a description names it."""
 
 
-def with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping[str, Any]:
-    """The encoder's strides instead of the word `random`: whoever loads the model would draw others."""
-    description = copy.deepcopy(dict(description))
-    arguments = description["modules"]["encoder"]["arguments"]
-    if arguments.get("strides") == "random":
-        axes = [encoder.downsamplers]
-        if isinstance(encoder, Spectrogram2d):
-            axes.append(encoder.frequency_downsamplers)
-        strides = [[torch.as_tensor(layer.stride).item() for layer in layers] for layers in axes]
-        arguments["strides"] = strides[0] if len(axes) == 1 else [list(pair) for pair in zip(*strides, strict=True)]
-    return description
+# Descriptions
 
 
-def write_model(folder: Path, description: Mapping[str, Any], modules: nn.Module) -> None:
-    """Writes `model.json` and `model.ckpt`, the state of `modules`."""
-    weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
-    with whole_file(folder / "model.ckpt") as part:
-        torch.save(weights, part)
-    with whole_file(folder / "model.json") as part:
-        part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+def describe_model(
+    task: str, fields: Mapping[str, Any], nodes: Mapping[str, Any], names: Iterable[str] | None = None
+) -> dict[str, Any]:
+    """The description of a model: plain JSON values.
+
+    Args:
+        task: a key of `ALLOWED`.
+        fields: entries for this task, such as `sample_rate`.
+        nodes: name of a module → its YAML node, as `resolved` of `seqstride.files.yaml_text` gives it.
+        names: of the modules to describe; None: all of `nodes`.
+    """
+    return {
+        "format": FORMAT,
+        **({} if task == CLASSIFICATION else {"task": task}),
+        **fields,
+        "modules": {name: module_entry(nodes[name]) for name in (nodes if names is None else names)},
+    }
 
 
-Model = TypeVar("Model", bound=nn.Module)
+def module_entry(node: Any) -> dict[str, Any]:
+    """`!new:a.b.C` or `!name:a.b.C` with its keyword arguments → {"class": "a.b.C", "arguments": {…}}."""
+    tag = str(node.tag.value or "")
+    return {"class": tag.partition(":")[2], "arguments": _plain(node)}
 
 
-def read_model(folder: str | os.PathLike[str], make: Callable[[Mapping[str, Any]], Model]) -> Model:
-    """What `make` builds from the description in a folder, with the weights in it; errors as in `load_model`."""
-    check_model_folder(folder)
-    folder = Path(folder)
-    try:
-        description = read_json(folder / "model.json")
-        model = make(description)
-    except _OtherTaskError as error:
-        raise InputError(f"{os.fspath(folder / 'model.json')!r} is {error}") from None
-    except Exception as error:  # wrong keys, types and sizes fail in many ways
-        reason = error if isinstance(error, ValueError) else repr(error)
-        raise InputError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
-    try:
-        weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
-        model.load_state_dict(weights)
-    except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that are none of its own
-        summary = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{os.fspath(folder / 'model.ckpt')!r} does not hold the model's weights: {summary}"
-        ) from error
-    return model
+def _plain(node: Any) -> Any:
+    """ruamel's containers and scalars as Python's own."""
+    if isinstance(node, Mapping):
+        return {str(key): _plain(value) for key, value in node.items()}
+    if isinstance(node, list | tuple):
+        return [_plain(value) for value in node]
+    for kind in (bool, int, float, str):
+        if isinstance(node, kind):
+            return kind(node)
+    return node
 
 
 def check_description(description: Mapping[str, Any], task: str) -> None:
-    """Checks format and task of a description.
+    """Checks format, sample rate and task of a description.
 
     Raises:
-        ValueError: another format, or a model for another task.
+        ValueError: another format, an impossible rate, or a model for another task.
     """
     if description.get("format") != FORMAT:
         raise InputError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
@@ -97,30 +119,93 @@ class _OtherTaskError(InputError):
     pass
 
 
-def module_entry(node: Any) -> dict[str, Any]:
-    """`!new:a.b.C` or `!name:a.b.C` with its keyword arguments → {"class": "a.b.C", "arguments": {…}}."""
-    tag = str(node.tag.value or "")
-    return {"class": tag.partition(":")[2], "arguments": _plain(node)}
+def build_module(name: str, entry: Mapping[str, Any], task: str) -> Any:
+    """Builds the module that an entry of a description names.
 
-
-def _plain(node: Any) -> Any:
-    """ruamel's containers and scalars to Python's."""
-    if isinstance(node, Mapping):
-        return {str(key): _plain(value) for key, value in node.items()}
-    if isinstance(node, list | tuple):
-        return [_plain(value) for value in node]
-    for kind in (bool, int, float, str):
-        if isinstance(node, kind):
-            return kind(node)
-    return node
-
-
-def build_module(name: str, entry: Mapping[str, Any], classes: Mapping[str, Callable[..., nn.Module]]) -> nn.Module:
-    """The module that an entry of a description stands for.
+    Args:
+        name: of the module, for errors.
+        entry: as `module_entry` gives it.
+        task: of the model.
 
     Raises:
-        ValueError: its class is not one of `classes`.
+        ValueError: the class is not allowed for this task.
     """
-    if entry["class"] not in classes:
-        raise InputError(f"module `{name}` (={entry['class']!r}) must be one of {', '.join(classes)}")
-    return classes[entry["class"]](**entry["arguments"])
+    path = entry["class"]
+    if path not in ALLOWED[task]:
+        raise InputError(f"module `{name}` (={path!r}) must be one of {', '.join(ALLOWED[task])}")
+    module, _, kind = path.rpartition(".")
+    return getattr(import_module(module), kind)(**entry["arguments"])
+
+
+# Folders
+
+
+def write_model(folder: Path, description: Mapping[str, Any], modules: nn.ModuleDict) -> Mapping[str, Any]:
+    """Writes `model.json` and `model.ckpt` into a results folder.
+
+    Args:
+        folder: where.
+        description: of the model.
+        modules: the trained modules, `encoder` among them.
+
+    Returns:
+        The description as written: with the strides that the encoder has, where it asked for random ones.
+    """
+    description = _with_drawn_strides(description, modules["encoder"])
+    weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
+    with whole_file(folder / "model.ckpt") as part:
+        torch.save(weights, part)
+    with whole_file(folder / "model.json") as part:
+        part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return description
+
+
+def _with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping[str, Any]:
+    """The description with the encoder's strides instead of the word `random`, which would draw others at loading."""
+    description = copy.deepcopy(dict(description))
+    arguments = description["modules"]["encoder"]["arguments"]
+    if arguments.get("strides") == "random":
+        axes = [encoder.downsamplers]
+        if isinstance(encoder, Spectrogram2d):
+            axes.append(encoder.frequency_downsamplers)
+        strides = [[torch.as_tensor(layer.stride).item() for layer in layers] for layers in axes]
+        arguments["strides"] = strides[0] if len(axes) == 1 else [list(pair) for pair in zip(*strides, strict=True)]
+    return description
+
+
+Model = TypeVar("Model", bound=nn.Module)
+
+
+def read_model(
+    folder: str | os.PathLike[str], make: Callable[[Mapping[str, Any]], Model], device: str | torch.device = "cpu"
+) -> Model:
+    """Builds the model of a results folder and loads its weights.
+
+    Args:
+        folder: has `model.json` and `model.ckpt`.
+        make: builds a model from its description, such as the model's class.
+        device: where the model computes.
+
+    Raises:
+        ValueError: the folder has no model, its description is wrong or names a class that is not allowed, or the
+            weights do not fit.
+    """
+    check_model_folder(folder)
+    folder = Path(folder)
+    try:
+        description = read_json(folder / "model.json")
+        model = make(description)
+    except _OtherTaskError as error:
+        raise InputError(f"{os.fspath(folder / 'model.json')!r} is {error}") from None
+    except Exception as error:  # wrong keys, types and sizes fail in many ways
+        reason = error if isinstance(error, ValueError) else repr(error)
+        raise InputError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
+    try:
+        weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
+        model.load_state_dict(weights)
+    except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that it did not write
+        summary = " ".join(str(error).split())[:300]
+        raise InputError(
+            f"{os.fspath(folder / 'model.ckpt')!r} does not hold the model's weights: {summary}"
+        ) from error
+    return model.to(device)

@@ -9,8 +9,6 @@ from seqstride.errors import InputError
 from seqstride.nearest import near_paths
 
 FILES = ("model.json", "model.ckpt")
-COMMANDS = {"classification": "classify", "transcription": "transcribe", "coding": "units"}
-"""Task of a model → the command that applies it."""
 _MOST = 3  # folders that are named
 
 

@@ -14,29 +14,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqstride.encoders.conformer import ConformerEncoder
-from seqstride.encoders.frontend import LogMel
-from seqstride.encoders.heads import FeatureNorm
 from seqstride.errors import InputError
-from seqstride.files.audio_files import Recording, naming
+from seqstride.files.audio_files import Recording
 from seqstride.files.loading import load_audio, load_features
 from seqstride.files.yaml_text import resolved
-from seqstride.models.batches import in_batches
-from seqstride.models.description import FORMAT, build_module, check_description, module_entry, read_model, write_model
+from seqstride.models.batches import BATCH_SECONDS, in_batches
+from seqstride.models.description import TRANSCRIPTION, describe_model, read_model, write_model
 from seqstride.models.pieces import Piece, Timed, joined, piece_starts
 from seqstride.models.tokens import SPACE, Units, greedy_decode
+from seqstride.models.trained import TrainedModel
 
-TRANSCRIPTION = "transcription"
-BATCH_SECONDS = 120.0  # of a padded batch
 PIECE_SECONDS = 30.0  # of the pieces in which longer recordings are read …
 OVERLAP_SECONDS = 6.0  # … and of what neighbours share
-
-#: what a description may name
-CLASSES: dict[str, type[nn.Module]] = {
-    "seqstride.encoders.conformer.ConformerEncoder": ConformerEncoder,
-    "seqstride.encoders.frontend.LogMel": LogMel,
-    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
-}
 
 
 class Token(NamedTuple):
@@ -65,7 +54,7 @@ class Transcript(NamedTuple):
     tokens: list[Token]
 
 
-class Transcriber(nn.Module):
+class Transcriber(TrainedModel):
     """A trained CTC model from signal to text, in evaluation mode; it decodes greedily.
 
     Args:
@@ -73,27 +62,19 @@ class Transcriber(nn.Module):
 
     Attributes:
         units: what it writes.
-        sample_rate: of the waveforms, Hz; None where the model reads features.
         frame_rate: frames per second at the encoder's input.
-        description: the argument.
+        output: the linear layer from output frames to scores of the units.
 
     Raises:
-        ValueError: the description names a class that is not allowed, or is not one.
+        ValueError: the description names a class that is not allowed, or is not one of a recogniser.
     """
 
+    task = TRANSCRIPTION
+
     def __init__(self, description: Mapping[str, Any]) -> None:
-        super().__init__()
-        check_description(description, TRANSCRIPTION)
-        self.description = dict(description)
+        super().__init__(description)
         self.units = Units(description["units"]["kind"], description["units"]["names"])
-        self.sample_rate: int | None = description["sample_rate"]
         self.frame_rate = float(description["frame_rate"])
-        modules: dict[str, Any] = {
-            name: build_module(name, entry, CLASSES) for name, entry in description["modules"].items()
-        }
-        self.frontend: Any = modules.get("frontend")
-        self.normalize: Any = modules["normalize"]
-        self.encoder: Any = modules["encoder"]
         self.output = nn.Linear(self.encoder.out_channels, len(self.units))
         self.eval()
 
@@ -101,19 +82,6 @@ class Transcriber(nn.Module):
     def signal_rate(self) -> float:
         """Of what it reads: samples per second, or frames."""
         return self.frame_rate if self.sample_rate is None else float(self.sample_rate)
-
-    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder reads.
-
-        Args:
-            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
-            lengths: (B,) int64.
-
-        Returns:
-            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
-        """
-        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
-        return self.normalize(x, lengths), lengths
 
     def forward(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
         """Log probabilities (B, L, units), and the encoder's `Encoded`; arguments as in `features`."""
@@ -176,33 +144,12 @@ def transcribe_files(
     """
     device = next(model.parameters()).device
 
-    def read(recording: Recording) -> Tensor:
-        with naming(recording):
-            return model.read(recording.path, recording.start, recording.stop)
-
     def decide(signal: Tensor, lengths: Tensor) -> list[Transcript]:
         if int(lengths.max()) <= PIECE_SECONDS * model.signal_rate:
             return model.transcribe(signal.to(device), lengths.to(device))
         return [model.transcribe_long(item[:length].to(device)) for item, length in zip(signal, lengths, strict=True)]
 
-    return in_batches(recordings, read, decide, batch_seconds * model.signal_rate)
-
-
-def table_columns(timestamps: bool) -> list[str]:
-    """The columns of the table of `--csv`; with `timestamps` a row is a word, with `start` and `end` in s."""
-    return ["file", "start", "end", "word", "error"] if timestamps else ["file", "text", "error"]
-
-
-def table_rows(name: str, transcript: Transcript | ValueError, timestamps: bool) -> list[list[object]]:
-    """The rows of a recording; of one that cannot be read, or has no word, there is one."""
-    if isinstance(transcript, ValueError):
-        return [[name, *[""] * (3 if timestamps else 1), transcript]]
-    if not timestamps:
-        return [[name, transcript.text, ""]]
-    words: list[list[object]] = [
-        [name, f"{word.start:.2f}", f"{word.stop:.2f}", word.text, ""] for word in transcript.words
-    ]
-    return words or [[name, "", "", "", ""]]
+    return in_batches(recordings, model.read, decide, batch_seconds * model.signal_rate)
 
 
 def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float) -> list[Transcript]:
@@ -268,17 +215,15 @@ def describe_transcriber(
         feature_name: what the channels of the features are.
     """
     nodes = resolved(recipe)["modules"]
-    return {
-        "format": FORMAT,
-        "task": TRANSCRIPTION,
+    fields = {
         "units": {"kind": units.kind, "names": units.names},
         "sample_rate": sample_rate,
         "frame_rate": frame_rate,
         "feature_name": feature_name,
-        "modules": {
-            name: module_entry(node) for name, node in nodes.items() if name != "frontend" or sample_rate is not None
-        },
     }
+    return describe_model(
+        TRANSCRIPTION, fields, nodes, [name for name in nodes if name != "frontend" or sample_rate is not None]
+    )
 
 
 def save_transcriber(folder: Path, description: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
@@ -299,4 +244,4 @@ def load_transcriber(folder: str | os.PathLike[str], device: str | torch.device 
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
-    return read_model(folder, Transcriber).to(device)
+    return read_model(folder, Transcriber, device)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -18,41 +19,17 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.core.plan import DurationPlan
-from seqstride.encoders.frontend import LogMel
-from seqstride.encoders.heads import FeatureNorm
-from seqstride.encoders.resnet import ResNet1d
-from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
-from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
+from seqstride.encoders.vqvae import decode_vectors, duration_plan
+from seqstride.encoders.waveform import Samples
 from seqstride.errors import InputError
-from seqstride.files.audio_files import Recording, naming
-from seqstride.files.loading import load_audio
+from seqstride.files.audio_files import Recording
+from seqstride.files.loading import load_audio, load_recording
 from seqstride.files.yaml_text import resolved
-from seqstride.models.description import (
-    FORMAT,
-    build_module,
-    check_description,
-    module_entry,
-    read_model,
-    with_drawn_strides,
-    write_model,
-)
+from seqstride.models.description import CODING, FORMAT, describe_model, read_model, write_model
 from seqstride.models.reconstruction import undo_norm
+from seqstride.models.trained import TrainedModel
 
-CODING = "coding"
 NAMES = ("frontend", "normalize", "encoder", "quantizer", "decoder")
-
-#: what a description may name
-CLASSES: dict[str, type[nn.Module]] = {
-    "seqstride.ResNet1d": ResNet1d,
-    "seqstride.encoders.frontend.LogMel": LogMel,
-    "seqstride.encoders.heads.FeatureNorm": FeatureNorm,
-    "seqstride.encoders.vqvae.ExpandDecoder": ExpandDecoder,
-    "seqstride.encoders.vqvae.Quantizer": Quantizer,
-    "seqstride.encoders.vqvae.TransposedDecoder": TransposedDecoder,
-    "seqstride.encoders.waveform.Samples": Samples,
-    "seqstride.encoders.waveform.WaveDecoder": WaveDecoder,
-    "seqstride.encoders.waveform.WaveEncoder": WaveEncoder,
-}
 
 
 class Unit(NamedTuple):
@@ -79,7 +56,7 @@ class Coded(NamedTuple):
     """(L,) int64: input frames of each; their sum is the recording's."""
 
 
-class Coder(nn.Module):
+class Coder(TrainedModel):
     """A trained VQ-VAE from waveforms to codes and back, in evaluation mode.
 
     Args:
@@ -88,22 +65,21 @@ class Coder(nn.Module):
     Attributes:
         sample_rate: of the waveforms, Hz.
         frame_rate: frames per second, those that the units' frames are counted in.
+        quantizer, decoder: further modules of the description.
         wave: whether it reconstructs waveforms, not spectrograms.
 
     Raises:
-        ValueError: the description names a class that is not allowed, or is not one.
+        ValueError: the description names a class that is not allowed, or is not one of a VQ-VAE.
     """
 
+    task = CODING
+    sample_rate: int
+
     def __init__(self, description: Mapping[str, Any]) -> None:
-        super().__init__()
-        check_description(description, CODING)
+        super().__init__(description)
         self.sample_rate = int(description["sample_rate"])
-        modules: dict[str, Any] = {name: build_module(name, description["modules"][name], CLASSES) for name in NAMES}
-        self.frontend: Any = modules["frontend"]
-        self.normalize: Any = modules["normalize"]
-        self.encoder: Any = modules["encoder"]
-        self.quantizer: Any = modules["quantizer"]
-        self.decoder: Any = modules["decoder"]
+        self.quantizer: Any = self._built("quantizer")
+        self.decoder: Any = self._built("decoder")
         self.frame_rate = float(self.frontend.frame_rate)
         self.wave = isinstance(self.frontend, Samples)
         self.eval()
@@ -111,7 +87,7 @@ class Coder(nn.Module):
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Coded:
         """The codes of a recording (S,) at `sample_rate`."""
-        x, lengths = self.features(waveform)
+        x, lengths = self.features(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
         encoded = self.encoder(x, lengths)
         codes = self.quantizer(encoded.features, encoded.lengths).codes
         return Coded(len(waveform), codes[0], encoded.durations()[0])
@@ -132,7 +108,7 @@ class Coder(nn.Module):
     @torch.no_grad()
     def reconstruct(self, waveform: Tensor) -> Tensor:
         """What the model itself makes of a recording (S,), from its features on, in the form of `decode`."""
-        x, lengths = self.features(waveform)
+        x, lengths = self.features(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
         encoded = self.encoder(x, lengths)
         vectors = self.quantizer(encoded.features, encoded.lengths).features
         y = decode_vectors(self.decoder, vectors, duration_plan(encoded), lengths, x.shape[2])
@@ -146,11 +122,6 @@ class Coder(nn.Module):
         from seqstride.models.griffin_lim import waveform_of
 
         return waveform_of(self.frontend, y, coded.samples)
-
-    def features(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
-        """What the encoder reads of a recording (S,): (1, C, T) and (1,)."""
-        x, lengths = self.frontend(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
-        return self.normalize(x, lengths), lengths
 
     def units(self, coded: Coded) -> list[Unit]:
         """The units on the clock; they tile the recording."""
@@ -199,18 +170,11 @@ def describe_coder(recipe: str, *, sample_rate: int) -> dict[str, Any]:
             `decoder`).
         sample_rate: of waveforms, Hz.
     """
-    nodes = resolved(recipe)["modules"]
-    return {
-        "format": FORMAT,
-        "task": CODING,
-        "sample_rate": sample_rate,
-        "modules": {name: module_entry(nodes[name]) for name in NAMES},
-    }
+    return describe_model(CODING, {"sample_rate": sample_rate}, resolved(recipe)["modules"], NAMES)
 
 
 def save_coder(folder: Path, description: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
     """Writes `model.json` and `model.ckpt` into a results folder."""
-    description = with_drawn_strides(description, modules["encoder"])
     write_model(folder, description, nn.ModuleDict({name: modules[name] for name in NAMES}))
 
 
@@ -220,7 +184,7 @@ def load_coder(folder: str | os.PathLike[str], device: str | torch.device = "cpu
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
-    return read_model(folder, Coder).to(device)
+    return read_model(folder, Coder, device)
 
 
 # Recordings
@@ -235,24 +199,11 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
     device = next(model.parameters()).device
     for recording in recordings:
         try:
-            with naming(recording):
-                waveform = load_audio(model.sample_rate, recording.path, recording.start, recording.stop)
+            waveform = load_recording(recording, partial(load_audio, model.sample_rate))
         except ValueError as error:
             yield recording, error
         else:
             yield recording, model.encode(waveform.to(device))
-
-
-UNIT_COLUMNS = ["file", "start", "end", "codes", "error"]
-"""Those of the table of `seqstride units --csv`; `start` and `end` in s."""
-
-
-def unit_rows(model: Coder, name: str, coded: Coded | ValueError) -> list[list[object]]:
-    """A row for each unit of a recording, or one with the error."""
-    if isinstance(coded, ValueError):
-        return [[name, "", "", "", str(coded)]]
-    units = model.units(coded)
-    return [[name, f"{unit.start:.3f}", f"{unit.end:.3f}", " ".join(map(str, unit.codes)), ""] for unit in units]
 
 
 # Coded recordings as files

@@ -440,7 +440,7 @@ def test_two_ranks_write_the_table_of_one(
     task: str, corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     if task == "classify":
-        model, reader, flags = saved(resnet("adastride"), tmp_path / "model"), "cli.classify", []
+        model, reader, flags = saved(resnet("adastride"), tmp_path / "model"), "models.classifier", []
     else:
         model, reader, flags = recogniser(tmp_path / "model"), "models.recogniser", ["--timestamps"]
 

@@ -341,7 +341,7 @@ def coder(key: str, description: Callable[[str], dict[str, Any]] = coder_descrip
         for made in model.encoder.downsamplers:
             for parameter in made.parameters():
                 parameter.add_(0.2 * torch.randn_like(parameter))
-        encoded = model.encoder(*model.features(0.1 * torch.randn(8000)))
+        encoded = model.encoder(*model.features(0.1 * torch.randn(1, 8000), torch.tensor([8000])))
         model.quantizer.train()(encoded.features, encoded.lengths)
     return model.eval()
 

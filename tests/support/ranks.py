@@ -20,7 +20,7 @@ from seqstride.distributed import rank
 TIMEOUT = 300.0
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["seqstride.brains.run", "seqstride.brains.asr", "seqstride.cli.classify"])
+_context.set_forkserver_preload(["seqstride.brains.run", "seqstride.brains.asr", "seqstride.models.classifier"])
 
 
 def start(work: Callable[..., Any], *arguments: Any, count: int = 2) -> list[tuple[Any, Connection]]:
