@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -9,15 +11,16 @@ from seqstride.encoders.frontend import LogMel
 
 MEL_STEPS = 100
 PHASE_STEPS = 60
+MOMENTUM = 0.99
 
 
 @torch.no_grad()
 def waveform_of(frontend: LogMel, log_mel: Tensor, samples: int) -> Tensor:
-    """A waveform whose spectrogram is near to the given one; the same at every call.
+    """Computes a waveform whose spectrogram is close to the given one; every call returns the same waveform.
 
     Args:
-        frontend: made the spectrogram, or one like it.
-        log_mel: (bands, T).
+        frontend: the front end that made the spectrogram, or one with the same settings.
+        log_mel: (bands, T), natural logarithm of power.
         samples: S.
 
     Returns:
@@ -25,30 +28,16 @@ def waveform_of(frontend: LogMel, log_mel: Tensor, samples: int) -> Tensor:
 
     Source: the bins by the multiplicative updates of Lee & Seung 2001 ("Algorithms for non-negative matrix
     factorization") with the filters fixed, which keep quiet bands where least squares give them up; the phases by
-    torchaudio's Griffin-Lim (1984, with the momentum of Perraudin et al. 2013).
+    Griffin & Lim 1984, with the momentum of Perraudin et al. 2013.
     """
-    from torchaudio.functional import griffinlim
-
     size, hop = 2 * (len(frontend.filters) - 1), frontend.hop
     power = _bins(frontend.filters.T.double(), log_mel.double().exp())
-    # the search reflects the signal at its ends, which must be longer than what is reflected
+    # the STFT reflects the signal at its ends, so the signal must be longer than the reflected part
     frames = max(power.shape[1], size // hop + 1)
     power = torch.nn.functional.pad(power, (0, frames - power.shape[1]))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        waveform: Tensor = griffinlim(
-            (power * frontend.taper.square().sum()).float(),  # LogMel divides power by that of the window
-            frontend.taper,
-            n_fft=size,
-            hop_length=hop,
-            win_length=frontend.window,
-            power=2.0,
-            n_iter=PHASE_STEPS,
-            momentum=0.99,
-            length=max(samples, (frames - 1) * hop),
-            rand_init=True,
-        )
-    return waveform[:samples]
+    # LogMel divides the power by that of the window
+    magnitudes = (power * frontend.taper.square().sum()).float().sqrt()
+    return _with_phases(magnitudes, frontend, size, max(samples, (frames - 1) * hop))[:samples]
 
 
 def _bins(filters: Tensor, mel: Tensor) -> Tensor:
@@ -58,3 +47,26 @@ def _bins(filters: Tensor, mel: Tensor) -> Tensor:
     for _ in range(MEL_STEPS):
         bins = bins * wanted / (filters.T @ (filters @ bins)).clamp(min=1e-30)
     return bins
+
+
+def _with_phases(magnitudes: Tensor, frontend: LogMel, size: int, samples: int) -> Tensor:
+    """A waveform (samples,) with nearly these magnitudes (bins, T); as torchaudio's `griffinlim`.
+
+    That function draws the first phases from the global generator; here they have a generator of their own.
+    """
+    form: dict[str, Any] = {
+        "n_fft": size,
+        "hop_length": frontend.hop,
+        "win_length": frontend.window,
+        "window": frontend.taper,
+    }
+    generator = torch.Generator(magnitudes.device).manual_seed(0)
+    phases = torch.rand(magnitudes.shape, dtype=torch.complex64, device=magnitudes.device, generator=generator)
+    before = torch.zeros_like(phases)
+    for _ in range(PHASE_STEPS):
+        waveform = torch.istft(magnitudes * phases, length=samples, **form)
+        rebuilt = torch.stft(waveform, pad_mode="reflect", return_complex=True, **form)
+        phases = rebuilt - before * (MOMENTUM / (1 + MOMENTUM))
+        phases = phases / (phases.abs() + 1e-16)
+        before = rebuilt
+    return torch.istft(magnitudes * phases, length=samples, **form)
