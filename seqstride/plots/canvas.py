@@ -1,7 +1,8 @@
-"""What all pictures share: colours, figures that lay themselves out, axes in Hz and of strides, lines that show."""
+"""Parts that all pictures share: colours, figures, axes in Hz and of strides, legends, and lines that stay visible."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,35 +12,35 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Okabe & Ito, "Color universal design", 2008: told apart by people with any colour vision
+# Okabe & Ito, "Color universal design", 2008: people with any colour vision can tell these apart
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 MARKERS = ("o", "s", "^", "D", "v", "P")
 IMAGE: dict[str, Any] = {"aspect": "auto", "origin": "lower", "interpolation": "nearest", "cmap": "cividis"}
 FONT = 9
 BOUND: dict[str, Any] = {"color": "0.8", "linewidth": 0.8}
-HZ_MARKS = (100, 250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000)  # Hz, for an axis even in mel
+HZ_MARKS = (100, 250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 16000)  # Hz, for a mel axis
 
 
 def figure_of(width: float, height: float) -> Figure:
-    """An empty figure of this size, in inches, that lays itself out."""
+    """An empty figure of this size in inches, with a layout that matplotlib computes."""
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), dpi=120, layout="constrained")
 
 
 def array(x: Tensor) -> np.ndarray:
-    """What matplotlib draws."""
+    """A tensor as a float32 array for matplotlib."""
     return x.detach().float().cpu().numpy()
 
 
 def look(block: int) -> dict[str, Any]:
-    """Colour and marker of a block, the same in every picture."""
+    """Line style of a block, the same in every picture; blocks are counted from 0."""
     colour, marker = COLOURS[block % len(COLOURS)], MARKERS[block % len(MARKERS)]
     return {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.2}
 
 
 def time_unit(frames: int, frame_rate: float | None) -> tuple[str, float]:
-    """The unit of the time axis, and how much of it one frame is."""
+    """The unit of the time axis, and the length of one frame in it."""
     if frame_rate is None:
         return "frames", 1.0
     return ("ms", 1000 / frame_rate) if frames < frame_rate else ("s", 1 / frame_rate)
@@ -58,35 +59,69 @@ def stride_axis(axis: Axes, values: np.ndarray) -> None:
 
 
 def marks_hz(bands_hz: np.ndarray, apart: float = 0.0) -> tuple[list[float], list[str]]:
-    """Round frequencies on an axis of bands: their places, counted in bands from 0, and their names.
+    """Marks at round frequencies for an axis of mel bands.
 
     Args:
-        bands_hz: (bands,) centres, ascending.
-        apart: bands between two marks, at least.
+        bands_hz: (bands,) centres of the bands in Hz, ascending.
+        apart: least distance of two marks, in bands.
+
+    Returns:
+        The positions of the marks, counted in bands from 0, and their names.
     """
-    marks = [frequency for frequency in HZ_MARKS if bands_hz[0] <= frequency <= bands_hz[-1]]
+    import librosa
+
+    marks = np.array([frequency for frequency in HZ_MARKS if bands_hz[0] <= frequency <= bands_hz[-1]])
+    bands = librosa.hz_to_mel(bands_hz, htk=True)
     kept: list[tuple[float, str]] = []
-    for place, frequency in zip(np.interp(marks, bands_hz, np.arange(len(bands_hz))).tolist(), marks, strict=True):
+    for place, frequency in zip(
+        np.interp(librosa.hz_to_mel(marks, htk=True), bands, np.arange(len(bands))), marks, strict=True
+    ):
         if not kept or place - kept[-1][0] >= apart:
-            kept.append((place, str(frequency)))
+            kept.append((float(place), str(frequency)))
     return [place for place, _ in kept], [name for _, name in kept]
 
 
 def hz_axis(axis: Axes, bands_hz: np.ndarray, first: float, inches: float) -> None:
-    """An axis of evenly spaced bands, marked in Hz; the lowest stands at `first`, and all take so many inches."""
+    """Marks a vertical axis of mel bands in Hz.
+
+    Args:
+        axis: has one unit per band.
+        bands_hz: (bands,) centres of the bands in Hz, ascending.
+        first: position of the lowest band.
+        inches: height of the axis; marks keep a distance that leaves their names readable.
+    """
     places, names = marks_hz(bands_hz, 1.3 * FONT / 72 / inches * len(bands_hz))
     axis.set_yticks([place + first for place in places], names)
     axis.set_ylabel("frequency (Hz)", fontsize=FONT)
 
 
+def level_scale(figure: Figure, image: Any, axes: list[Axes], name: str) -> None:
+    """The colour bar of an image, to the right of these axes."""
+    figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03).set_label(name, fontsize=FONT)
+
+
+def legend_below(figure: Figure, handles: Iterable[Any], names: Iterable[str], columns: int) -> None:
+    """A legend below all panels."""
+    figure.legend([*handles], [*names], loc="outside lower center", ncols=columns, fontsize=FONT)
+
+
+def strides_legend(figure: Figure, axis: Axes, bounds: Any, columns: int) -> None:
+    """The legend of a picture of strides: `bounds` shows the bounds of output frames, `axis` has the strides."""
+    handles, names = axis.get_legend_handles_labels()
+    legend_below(figure, [bounds, *handles], ["bounds of output frames", *names], columns)
+
+
 def bound_widths(bounds: np.ndarray, span: float, inches: float, widest: float = 1.4) -> np.ndarray:
-    """Widths of lines, in points: an eighth of the way to the nearest one at most, so that what is between them shows.
+    """Widths of vertical lines: at most an eighth of the distance to the nearest line, so the picture stays visible.
 
     Args:
-        bounds: (N,) where the lines stand, ascending.
-        span: of the axis, in the same unit.
+        bounds: (N,) positions of the lines, ascending.
+        span: length of the axis in the same unit.
         inches: width of the axis.
-        widest: of a line.
+        widest: largest width, in points.
+
+    Returns:
+        (N,) widths in points.
     """
     if len(bounds) == 0:
         return np.zeros(0)
@@ -96,7 +131,15 @@ def bound_widths(bounds: np.ndarray, span: float, inches: float, widest: float =
 
 
 def write_on(axis: Axes, text: str, place: float, top: float, upright: bool = False) -> None:
-    """A text on a picture, below its upper edge; upright also where it has more than two letters."""
+    """Writes a text on a picture, below its upper edge.
+
+    Args:
+        axis: of the picture.
+        text: is turned by 90 degrees where it has more than two letters.
+        place: horizontal centre.
+        top: upper end.
+        upright: turn shorter texts, too.
+    """
     axis.text(
         place,
         top,
@@ -113,14 +156,14 @@ def write_on(axis: Axes, text: str, place: float, top: float, upright: bool = Fa
 
 
 def light_line() -> Any:
-    """The legend's entry for the white lines, outlined so that it shows on white."""
+    """A legend entry for white lines, with an outline so that it is visible on white paper."""
     from matplotlib.lines import Line2D
 
     return Line2D([], [], color="white", linewidth=2, path_effects=outline("black", 3.5))
 
 
 def outline(colour: str, width: float = 2.5) -> list[Any]:
-    """A line or text with a rim of another colour, so that it shows on any ground."""
+    """Path effects that give a line or text a rim of another colour, so that it is visible on any background."""
     from matplotlib.patheffects import Normal, Stroke
 
     return [Stroke(linewidth=width, foreground=colour), Normal()]

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from seqstride.files.audio_files import shown
-from seqstride.plots.canvas import COLOURS, FONT, bound_widths, figure_of, hz_axis, light_line, stride_axis
+from seqstride.plots.canvas import (
+    COLOURS,
+    FONT,
+    bound_widths,
+    figure_of,
+    hz_axis,
+    light_line,
+    stride_axis,
+    strides_legend,
+)
 from seqstride.plots.view import Mask, View, describe_masks
 
 if TYPE_CHECKING:
@@ -15,18 +24,18 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 WIDTH = 12.0  # inches
-PANEL = 0.85 * WIDTH  # inches, about the width of the time axis
+PANEL = 0.85 * WIDTH  # inches, approximate width of the time axis
 HEIGHTS = {"waveform": 0.8, "spectrogram": 2.6, "strides": 2.0, "masks": 1.7}
 AXES = {"time": "modulation frequency (Hz)", "frequency": "frequency along the bands (cycles per band)"}
-BRIGHTEST = 0.8  # of the colour map: white lines show on every cell
+BRIGHTEST = 0.8  # share of the colour map in use: white lines stay visible on its brightest colour
 
 
 def plot_view(view: View) -> Figure:
     """Draws a recording, or the part of it that the view shows.
 
-    From top to bottom, over the same time in seconds: the waveform; the spectrogram, its bands evenly spaced and marked
-    in Hz, with the bounds of the output frames; the local stride of every block and of the whole encoder. Learnt
-    strides have a further row: the masks over the frequencies of their layers, and where they cut off.
+    The panels share one time axis in seconds. From top to bottom they show the waveform, the spectrogram with the
+    bounds of the output frames, and the local stride of every block and of the whole encoder. A model with learnt
+    strides gets a further row with the masks of its layers and their cut-off frequencies.
     """
     rows = [name for name in HEIGHTS if name != "masks" or view.masks]
     heights = [HEIGHTS[name] for name in rows]
@@ -34,7 +43,7 @@ def plot_view(view: View) -> Figure:
     grid = figure.add_gridspec(len(rows), 2, height_ratios=heights, width_ratios=(70, 1))
     wave = figure.add_subplot(grid[0, 0])
     picture, strides = (figure.add_subplot(grid[row, 0], sharex=wave) for row in (1, 2))
-    # a name is no formula, whatever dollar signs it has
+    # the name of a file may hold dollar signs, which matplotlib would read as a formula
     figure.suptitle(f"{shown(view.title)}\n{view.frames}", fontsize=FONT + 2, parse_math=False)
     _draw_wave(wave, view)
     image = _draw_picture(picture, view)
@@ -50,9 +59,7 @@ def plot_view(view: View) -> Figure:
             _draw_masks(figure.add_subplot(columns[0, column]), [mask for mask in view.masks if mask.axis == name])
     for axis in figure.axes:
         axis.tick_params(labelsize=FONT - 1)
-    handles, names = strides.get_legend_handles_labels()
-    handles, names = [light_line(), *handles], ["bounds of output frames", *names]
-    figure.legend(handles, names, loc="outside lower center", ncols=8, fontsize=FONT)
+    strides_legend(figure, strides, light_line(), columns=8)
     return figure
 
 
@@ -85,7 +92,7 @@ def _draw_picture(axis: Axes, view: View) -> Any:
 
 
 def _draw_strides(axis: Axes, view: View) -> None:
-    # from wide to narrow, so that of curves that lie on each other all show
+    # from wide to narrow, so that curves in the same place are all visible
     widths = np.linspace(2.6, 1.0, len(view.blocks) + 1)
     colours = ["black", *(COLOURS[index % len(COLOURS)] for index in range(len(view.blocks)))]
     marker = "o" if len(view.times) == 1 else ""

@@ -19,9 +19,11 @@ from seqstride.plots.canvas import (
     bound_widths,
     figure_of,
     hz_axis,
+    level_scale,
     light_line,
     look,
     stride_axis,
+    strides_legend,
     time_unit,
     write_on,
 )
@@ -42,18 +44,18 @@ GAP = 0.2  # inches, between two columns
 
 
 class _Panels(NamedTuple):
-    """Of every item a panel with what it is, and one below it with its local strides; empty ones above."""
+    """Two panels for every item: an empty one above, and one below with its local strides."""
 
     figure: Figure
     columns: int
     above: list[Axes]
     below: list[Axes]
     per_frame: float
-    """How much of the time axis one frame is."""
+    """Length of one frame on the time axis."""
     bounds: list[np.ndarray]
-    """For each item where another output frame begins, on the time axis."""
+    """For each item the bounds of its output frames on the time axis."""
     widths: list[np.ndarray]
-    """Of lines at the bounds, in points."""
+    """Widths of lines at the bounds, in points."""
 
 
 def plot_strides(
@@ -104,8 +106,8 @@ def plot_strides(
         hz_axis(panels.above[0], bands_hz, 1, HEIGHT)
     for axis in panels.above[:: panels.columns]:
         axis.set_ylabel(feature_name if bands_hz is None else "frequency (Hz)", fontsize=FONT)
-    panels.figure.colorbar(image, ax=panels.above, pad=0.01, fraction=0.03).set_label(value_name, fontsize=FONT)
-    _stride_legend(panels, light_line())
+    level_scale(panels.figure, image, panels.above, value_name)
+    strides_legend(panels.figure, panels.below[0], light_line(), columns=6)
     return panels.figure
 
 
@@ -160,41 +162,31 @@ def plot_series(
         panels.above[0].set_ylim(-0.6, count - 0.4)
     from matplotlib.lines import Line2D
 
-    _stride_legend(panels, Line2D([], [], **BOUND))
+    strides_legend(panels.figure, panels.below[0], Line2D([], [], **BOUND), columns=6)
     return panels.figure
 
 
 def _stride_panels(
     encoded: Any, titles: Sequence[str], frame_rate: float | None, least: float, most: int | None
 ) -> _Panels:
-    """A figure with panels for every item, which give an output frame `least` inches, but show at most `most`."""
+    """Makes a figure with two panels for every item and draws the strides into the lower ones.
+
+    Args:
+        encoded: the encoder's output for a batch of B items.
+        titles: B names.
+        frame_rate: frames per second; None: the time axis counts frames.
+        least: inches that an output frame gets at least.
+        most: output frames that are shown at most; None: all.
+    """
     lengths, output_lengths = encoded.input_lengths.tolist(), encoded.lengths.tolist()
     if len(titles) != len(lengths):
         raise InputError(f"`titles` (={list(titles)}) must have {len(lengths)} entries, one for each item")
     unit, per_frame = time_unit(max(lengths), frame_rate)
+    panels, inches = _empty_panels(len(titles), max(output_lengths), least, per_frame)
     curves = {f"block {block + 1}": array(strides) for block, strides in enumerate(encoded.block_strides())}
     curves["whole encoder"] = array(encoded.strides())
-
-    whole = MOST_COLUMNS * COLUMN
-    columns = max(1, min(len(titles), MOST_COLUMNS, int(whole / least / max(output_lengths))))
-    dense = max(output_lengths) * least > COLUMN
-    inches = (whole - GAP * (columns - 1)) / columns if dense else COLUMN
-    rows = -(-len(titles) // columns)
-    figure = figure_of(width=max(7.0, 1.2 + columns * (inches + GAP)), height=5.0 + 4.1 * (rows - 1))
-    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(1.15, 1) * rows)
-    places = [(2 * (item // columns), item % columns) for item in range(rows * columns)]
-    above, below = [grid[row, column] for row, column in places], [grid[row + 1, column] for row, column in places]
-    for axis in (*above[len(titles) :], *below[len(titles) :]):
-        axis.remove()
-    panels = _Panels(figure, columns, above[: len(titles)], below[: len(titles)], per_frame, [], [])
     for item, (title, length) in enumerate(zip(titles, lengths, strict=True)):
         upper, lower = panels.above[item], panels.below[item]
-        upper.sharex(lower)
-        upper.tick_params(labelbottom=False)
-        for axis, others in ((upper, panels.above), (lower, panels.below)):
-            if item > 0:
-                axis.sharey(others[0])
-            axis.tick_params(labelleft=item % columns == 0)
         bounds = (array(encoded.bounds(item)) - 0.5) * per_frame
         edges = (-0.5 * per_frame, (length - 0.5) * per_frame)
         cut = bounds[most - 1] if most is not None and len(bounds) >= most else edges[1]
@@ -203,7 +195,7 @@ def _stride_panels(
         frames = f"{length} → {output_lengths[item]} frames"
         if cut < edges[1]:
             frames += f"; the first {cut:.3g} of {edges[1]:.3g} {unit} are shown"
-        # a name is no formula, whatever dollar signs it has
+        # a title may hold dollar signs, which matplotlib would read as a formula
         lines = [part for line in title.split("\n") for part in _cut(line, inches)]
         upper.set_title("\n".join([*lines, frames]), fontsize=FONT + 1, parse_math=False)
         time = np.arange(length) * per_frame
@@ -214,20 +206,44 @@ def _stride_panels(
         lower.set_xlim(edges[0], cut)
         lower.set_xlabel(f"time ({unit})", fontsize=FONT)
         lower.grid(True, alpha=0.3)
-        if item % columns == 0:
-            lower.set_ylabel("local stride\n(input frames\nper output frame)", fontsize=FONT)
     drawn = [strides[item, :length] for strides in curves.values() for item, length in enumerate(lengths)]
     stride_axis(panels.below[0], np.concatenate(drawn))
     return panels
 
 
+def _empty_panels(items: int, output_frames: int, least: float, per_frame: float) -> tuple[_Panels, float]:
+    """The figure with empty panels, and the width of a panel in inches.
+
+    Args:
+        items: how many items to draw.
+        output_frames: of the longest item.
+        least: inches that an output frame gets at least.
+        per_frame: length of one frame on the time axis.
+    """
+    whole = MOST_COLUMNS * COLUMN
+    columns = max(1, min(items, MOST_COLUMNS, int(whole / least / output_frames)))
+    dense = output_frames * least > COLUMN
+    inches = (whole - GAP * (columns - 1)) / columns if dense else COLUMN
+    rows = -(-items // columns)
+    figure = figure_of(width=max(7.0, 1.2 + columns * (inches + GAP)), height=5.0 + 4.1 * (rows - 1))
+    grid = figure.subplots(2 * rows, columns, squeeze=False, height_ratios=(1.15, 1) * rows)
+    places = [(2 * (item // columns), item % columns) for item in range(rows * columns)]
+    above, below = [grid[row, column] for row, column in places], [grid[row + 1, column] for row, column in places]
+    for axis in (*above[items:], *below[items:]):
+        axis.remove()
+    panels = _Panels(figure, columns, above[:items], below[:items], per_frame, [], [])
+    for item, (upper, lower) in enumerate(zip(panels.above, panels.below, strict=True)):
+        upper.sharex(lower)
+        upper.tick_params(labelbottom=False)
+        for axis, others in ((upper, panels.above), (lower, panels.below)):
+            if item > 0:
+                axis.sharey(others[0])
+            axis.tick_params(labelleft=item % columns == 0)
+        if item % columns == 0:
+            lower.set_ylabel("local stride\n(input frames\nper output frame)", fontsize=FONT)
+    return panels, inches
+
+
 def _cut(line: str, inches: float) -> list[str]:
     """A line of a title in as many lines as its panel takes; what is too long ends in dots."""
     return wrap(line, int(LETTERS * inches), max_lines=MOST_LINES, placeholder=" …") or [""]
-
-
-def _stride_legend(panels: _Panels, bounds: Any) -> None:
-    """Below a figure; `bounds` is what the bounds of output frames look like."""
-    handles, names = panels.below[0].get_legend_handles_labels()
-    handles, names = [bounds, *handles], ["bounds of output frames", *names]
-    panels.figure.legend(handles, names, loc="outside lower center", ncols=6, fontsize=FONT)

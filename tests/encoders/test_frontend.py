@@ -37,15 +37,32 @@ def librosa_log_mel(frontend: LogMel, waveform: np.ndarray) -> np.ndarray:
     return np.log(np.maximum(power / (taper**2).sum(), FLOOR))
 
 
-@pytest.mark.parametrize(
-    ("rate", "options"),
-    [
-        (8000, {"bands": 40}),
-        (16000, {"bands": 80}),
-        (44100, {"bands": 64, "window_ms": 40, "hop_ms": 12.5, "low_hz": 50, "high_hz": 15000}),
-        (8000, {"bands": 5, "low_hz": 0, "high_hz": 500}),
-    ],
-)
+SETTINGS: list[tuple[int, dict[str, float]]] = [
+    (8000, {"bands": 40}),
+    (16000, {"bands": 80}),
+    (44100, {"bands": 64, "window_ms": 40, "hop_ms": 12.5, "low_hz": 50, "high_hz": 15000}),
+    (8000, {"bands": 5, "low_hz": 0, "high_hz": 500}),
+]
+
+
+@pytest.mark.parametrize(("rate", "options"), SETTINGS)
+def test_its_filters_are_those_of_librosa(rate: int, options: dict[str, float]) -> None:
+    import librosa
+
+    frontend = LogMel(rate, **options)
+    expected = librosa.filters.mel(
+        sr=rate,
+        n_fft=2 * (len(frontend.filters) - 1),
+        n_mels=frontend.bands,
+        fmin=frontend.low_hz,
+        fmax=frontend.high_hz,
+        htk=True,
+        norm=None,
+    )
+    np.testing.assert_allclose(frontend.filters.T.numpy(), expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("rate", "options"), SETTINGS)
 @pytest.mark.parametrize("kind", ["noise", "sine", "sweep"])
 def test_it_agrees_with_librosa(rate: int, options: dict[str, float], kind: str) -> None:
     generator = torch.Generator().manual_seed(1)

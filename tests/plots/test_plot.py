@@ -8,11 +8,13 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
+import librosa
 import numpy as np
 import pytest
 import torch
 
 import seqstride as ss
+from seqstride.encoders.frontend import LogMel
 from seqstride.files.whole_files import save_figure
 from seqstride.plots.canvas import marks_hz
 from seqstride.plots.codes import Reconstruction, plot_codes
@@ -138,7 +140,7 @@ def test_sentences_are_seen_between_their_bounds_and_below_what_was_said() -> No
     assert pictures[1].get_title().startswith("said: a\nwritten:\n")
     names = [tick.get_text() for tick in pictures[0].get_yticklabels()]
     assert len(names) > 3
-    np.testing.assert_allclose(pictures[0].get_yticks(), np.interp([float(name) for name in names], bands, range(1, 5)))
+    np.testing.assert_allclose(pictures[0].get_yticks(), np.array(marks_hz(bands)[0]) + 1)
     written = [[(text.get_text(), text.get_position()[0]) for text in picture.texts] for picture in pictures]
     assert written == [[("A", 0.1), ("B", 2.0)], [], [("▁the", 0.05)]]
 
@@ -189,7 +191,21 @@ def test_marks_in_hz_do_not_crowd() -> None:
     places, names = marks_hz(bands, apart=8)
     assert set(names) < set(marks_hz(bands)[1])
     assert min(np.diff(places)) >= 8
-    np.testing.assert_allclose(np.interp(places, np.arange(80), bands), [float(name) for name in names])
+    for place, name in zip(places, names, strict=True):
+        assert bands[int(place)] <= float(name) <= bands[int(place) + 1]
+
+
+def test_marks_in_hz_stand_between_the_bands_of_a_front_end() -> None:
+    """librosa's mel scale is the one of the front end, whose bands are even in mel."""
+    frontend = LogMel(16000, bands=80)
+    bands = frontend.centres_hz().numpy()
+    mel = librosa.mel_frequencies(82, fmin=frontend.low_hz, fmax=frontend.high_hz, htk=True)
+    np.testing.assert_allclose(bands, mel[1:-1], rtol=1e-5)
+    places, names = marks_hz(bands)
+    edges = librosa.hz_to_mel(np.array([frontend.low_hz, frontend.high_hz]), htk=True)
+    step = (edges[1] - edges[0]) / 81
+    at = librosa.mel_to_hz(edges[0] + (np.array(places) + 1) * step, htk=True)
+    np.testing.assert_allclose(at, [float(name) for name in names], rtol=1e-5)
 
 
 def test_wrong_arguments_are_named() -> None:
