@@ -23,7 +23,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.decoding import blocks, open_recording
 from seqstride.files.text_files import read_text
 from seqstride.files.whole_files import whole_file
@@ -209,7 +209,7 @@ def _write_features(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
 
 def _write_audio(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
     """The samples of a `.raw` or `.sph` file as WAV; a ValueError gives the reason if it is damaged."""
-    import soundfile
+    soundfile = require("soundfile", "speech")
 
     if not file.is_file():
         raise InputError("missing, with the ending .sph, too")

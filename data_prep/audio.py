@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.decoding import blocks, open_recording
 from seqstride.files.remarks import remarks
 
@@ -52,7 +52,7 @@ def check_audio(
         ValueError: there are bad files and `bad_files` is "error", a class has no others, or `bad_files` is neither
             "error" nor "skip".
     """
-    from tqdm import tqdm
+    tqdm = require("tqdm", "speech").tqdm
 
     if bad_files not in ("error", "skip"):
         raise InputError(f"`bad_files` (={bad_files!r}) must be 'error' or 'skip'")

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
-from seqstride.errors import DownloadError, InputError
+from seqstride.errors import DownloadError, InputError, require
 from seqstride.files.whole_files import sync
 
 logger = logging.getLogger(__name__)
@@ -100,7 +100,7 @@ def download_archive(
 
 def _receive(url: str, part: Path) -> None:
     """Brings `part` to the length that the server tells."""
-    from tqdm import tqdm
+    tqdm = require("tqdm", "speech").tqdm
 
     have = part.stat().st_size if part.is_file() else 0
     try:

@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 
-from seqstride.errors import InputError
-from seqstride.estimators.ts_files import read_ts
+from seqstride.errors import InputError, require
+from seqstride.files.ts_files import read_ts
 from seqstride.files.whole_files import whole_file
 
 from .manifest import SPLITS, forget, is_prepared, write_manifests
@@ -111,10 +111,8 @@ def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
 
 def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[np.ndarray, str]]:
     """The utterances of one official part, in order: (T, 12) float32 and the speaker's label."""
-    import sktime.datasets
-
     if data_folder is None:
-        data_folder = Path(sktime.datasets.__file__).parent / "data" / "JapaneseVowels"
+        data_folder = Path(require("sktime.datasets", "series").__file__).parent / "data" / "JapaneseVowels"
     file = _ts_file(data_folder, part)
     series, speakers = read_ts(file)
     if speakers is None:

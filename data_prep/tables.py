@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.table_files import listed, numbers_of, read_table, texts_of
 
 BUNDLED = ("breast_cancer", "digits", "iris", "wine")
@@ -39,8 +39,7 @@ def load_table(
         ValueError: an unknown set, a missing column, a row without a label, a column without numbers, or a class that
             is too small to be cut.
     """
-    from sklearn.model_selection import train_test_split
-
+    train_test_split = require("sklearn.model_selection", "series").train_test_split
     rows, labels = _read_file(data_file, label) if data_file is not None else _bundled(name)
     try:
         train, test, train_labels, test_labels = train_test_split(
@@ -52,17 +51,14 @@ def load_table(
 
 
 def _bundled(name: str) -> tuple[Any, Any]:
-    from sklearn import datasets
-
     if name not in BUNDLED:
         raise InputError(f"`name` (={name!r}) must be one of {', '.join(BUNDLED)}; or give a `data_file`")
+    datasets = require("sklearn.datasets", "series")
     bunch = getattr(datasets, f"load_{name}")(as_frame=True)
     return bunch.data, bunch.target_names[bunch.target.to_numpy()].astype(str)
 
 
 def _read_file(data_file: str | os.PathLike[str], label: str) -> tuple[Any, Any]:
-    import pandas as pd
-
     if not Path(data_file).is_file():
         raise InputError(f"`data_file` (={os.fspath(data_file)!r}) must be a file")
     table = read_table(data_file, [label])
@@ -72,4 +68,4 @@ def _read_file(data_file: str | os.PathLike[str], label: str) -> tuple[Any, Any]
         )
     labels = np.array(texts_of(table, label, "a label"))
     names = [name for name in table.names if name != label]
-    return pd.DataFrame(numbers_of(table, names), columns=names), labels
+    return require("pandas", "series").DataFrame(numbers_of(table, names), columns=names), labels

@@ -14,8 +14,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from seqstride.errors import FileError, InputError
-from seqstride.estimators.ts_files import read_ts
+from seqstride.errors import FileError, InputError, require
+from seqstride.files.ts_files import read_ts
 
 
 def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> dict[str, tuple[Any, Any]]:
@@ -33,8 +33,7 @@ def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> di
         ValueError: `data_folder` lacks a file, or a file is no set of labelled series.
         OSError: the set cannot be downloaded.
     """
-    from sktime.datatypes import convert
-
+    convert = require("sktime.datatypes", "series").convert
     folder = _folder(name) if data_folder is None else Path(data_folder)
     parts = {}
     for part in ("train", "test"):
@@ -50,14 +49,13 @@ def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> di
 
 def _folder(name: str) -> Path:
     """Where sktime has a set, after a download if need be."""
-    import sktime.datasets
-
-    home = Path(sktime.datasets.__file__).parent
+    datasets = require("sktime.datasets", "series")
+    home = Path(datasets.__file__).parent
     folders = [home / where / name for where in ("data", "local_data")]
     there = [folder for folder in folders if all(_file(folder, name, part).is_file() for part in ("train", "test"))]
     if not there:
         try:
-            sktime.datasets.load_UCR_UEA_dataset(name)
+            datasets.load_UCR_UEA_dataset(name)
         except Exception as error:  # of the network, and of sktime for names that no archive has
             raise FileError(
                 f"`name` (={name!r}) must be a set of the archives, or `data_folder` hold it; sktime has none, and its "

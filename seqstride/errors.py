@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 
 class UserError(Exception):
@@ -24,6 +26,30 @@ class DownloadError(FileError, ConnectionError):
 
 class MissingExtraError(UserError, ImportError):
     """A package that an optional part needs is not installed; the text says how to install it."""
+
+
+def require(module: str, extra: str) -> Any:
+    """Imports a module that is installed by an extra of this package.
+
+    Args:
+        module: the full name, such as "scipy.stats".
+        extra: the name of the extra in `pyproject.toml`, such as "series".
+
+    Returns:
+        The module.
+
+    Raises:
+        MissingExtraError: it cannot be imported; the text has the command that installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        package = module.partition(".")[0]
+        absent = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == package
+        reason = "is not installed" if absent else f"cannot be imported ({error})"
+        raise MissingExtraError(
+            f"{package} is needed here and {reason}. To install it: pip install 'seqstride[{extra}]'"
+        ) from error
 
 
 @contextmanager

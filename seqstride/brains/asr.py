@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.core.lengths import absolute_lengths
-from seqstride.errors import InputError, MissingExtraError, made_as_asked
+from seqstride.errors import InputError, made_as_asked, require
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.models.tokens import BLANK, SPACE, Units, frames_needed, greedy_decode
 from seqstride.plots.runs import plot_training
@@ -101,10 +101,10 @@ class CTCBrain(DownsamplingBrain):
             try:
                 with made_as_asked("beam_search"):
                     self.searcher = self.hparams.beam_search(blank_index=BLANK, vocab_list=names)
-            except ImportError as error:
-                raise MissingExtraError(
-                    f'`beam_search` with an n-gram model needs kenlm and pygtrie: pip install "seqstride[lm]" ({error})'
-                ) from error
+            except ImportError:  # SpeechBrain imports what an n-gram model needs
+                require("kenlm", "lm")
+                require("pygtrie", "lm")
+                raise
 
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:

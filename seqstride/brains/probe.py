@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from seqstride.errors import require
+
 
 def code_shares(codes: np.ndarray, size: int) -> np.ndarray:
     """The share of every code among those of one item: (L, Q) indices → (Q · size,), each quantiser's sum 1."""
@@ -28,9 +30,9 @@ def probe_accuracy(
     Raises:
         ValueError: fewer than two labels to tell apart, or one among the scored that nobody could have learnt.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
+    LogisticRegression = require("sklearn.linear_model", "vq").LogisticRegression
+    make_pipeline = require("sklearn.pipeline", "vq").make_pipeline
+    StandardScaler = require("sklearn.preprocessing", "vq").StandardScaler
 
     unknown = sorted(set(scored_labels) - set(train_labels))
     if unknown or len(set(train_labels)) < 2:

@@ -48,7 +48,7 @@ def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     arguments, rest = parser.parse_known_args(joined(argv) if takes_keys else argv)
     if rest and not takes_keys:
         parser.error(f"unknown arguments: {' '.join(rest)}")
-    arguments.rest = separated(rest)
+    arguments.rest = separated(rest) if takes_keys else []
     if not takes_keys:
         _use_threads(arguments.threads)
     return arguments

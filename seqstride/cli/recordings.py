@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqstride.cli.parser import Command, add_model
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.remarks import remarks
 from seqstride.files.whole_files import whole_file
 from seqstride.models.folder import check_model_folder
@@ -106,7 +106,7 @@ def _work_through(
     Returns:
         The exit code: 2 where a recording cannot be read.
     """
-    from tqdm import tqdm
+    tqdm = require("tqdm", "speech").tqdm
 
     from seqstride.distributed import world_size
     from seqstride.files.audio_files import shown
@@ -259,7 +259,7 @@ def _add_resynth(command: argparse.ArgumentParser) -> None:
 
 @remarks()
 def _resynth(arguments: argparse.Namespace) -> None:
-    import soundfile
+    soundfile = require("soundfile", "speech")
 
     from seqstride.files.loading import load_audio
     from seqstride.files.text_files import read_text

@@ -25,7 +25,7 @@ from typing import Any, TypeVar, cast
 import torch.distributed as dist
 
 from seqstride.distributed import leave_group, rank, world_size
-from seqstride.errors import FileError
+from seqstride.errors import FileError, require
 from seqstride.files.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ def _write(path: Path, texts: Iterable[str]) -> None:
 
 def _progress(starts: Sequence[int], size: int, count: int) -> Iterator[int]:
     """The chunks of this process; rank 0 shows how far it is with its own."""
-    from tqdm import tqdm
+    tqdm = require("tqdm", "speech").tqdm
 
     total = sum(min(size, count - start) for start in starts)
     with tqdm(total=total, unit="file", leave=False, disable=None if rank() == 0 else True) as bar:

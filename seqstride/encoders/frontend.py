@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from seqstride.core.checks import check_lengths
 from seqstride.core.lengths import length_mask, zero_padding
+from seqstride.errors import require
 
 # log of power: 1e-10 is 100 dB below white noise as strong as a full-scale square wave: about that of 16 bits
 FLOOR = 1e-10
@@ -67,7 +68,7 @@ class LogMel(nn.Module):
 
     def _filters(self) -> Tensor:
         """(bins, bands): with the shortest FFT, a power of two, that leaves no band without a bin."""
-        from torchaudio.functional import melscale_fbanks
+        melscale_fbanks = require("torchaudio.functional", "speech").melscale_fbanks
 
         size = 1 << (self.window - 1).bit_length()
         for fft in (size, 2 * size, 4 * size, 8 * size):
@@ -112,7 +113,7 @@ class LogMel(nn.Module):
 
     def _log_power(self, waveforms: Tensor) -> Tensor:
         """(B, S) with 0 in the padding → (B, bands, T). Hours are done in pieces: a spectrum is far larger than x."""
-        from torchaudio.functional import spectrogram
+        spectrogram = require("torchaudio.functional", "speech").spectrogram
 
         frames, reach = waveforms.shape[1] // self.hop + 1, len(self.filters) - 1  # half the FFT
         step = max(1, PIECE // len(waveforms))

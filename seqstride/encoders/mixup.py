@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
-from scipy.special import betaincinv
 from torch import Tensor
+
+from seqstride.errors import require
+
+betaincinv = require("scipy.special", "speech").betaincinv
 
 
 def mixup(

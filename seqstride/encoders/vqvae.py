@@ -26,7 +26,7 @@ from seqstride.core.positions import nearest_output
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.encoders.resnet import ResidualBlock
-from seqstride.errors import MissingExtraError
+from seqstride.errors import require
 from seqstride.layers.pooling import AvgPool1d
 
 
@@ -121,13 +121,7 @@ class Quantizer(nn.Module):
 
 
 def _residual_vq() -> Any:
-    try:
-        from vector_quantize_pytorch import ResidualVQ
-    except ImportError as error:
-        raise MissingExtraError(
-            f'codebooks need vector-quantize-pytorch: pip install "seqstride[vq]" ({error})'
-        ) from error
-    return ResidualVQ
+    return require("vector_quantize_pytorch", "vq").ResidualVQ
 
 
 def duration_plan(encoded: Encoded) -> DurationPlan:

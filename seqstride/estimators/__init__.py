@@ -1,1 +1,9 @@
-"""Estimators for users of sktime and scikit-learn: `series` and `tabular` are the edges, `trainer` what they share."""
+"""Estimators for sktime and scikit-learn.
+
+`series` and `tabular` hold the interfaces to both libraries; `network`, `settings` and `trainer` are what they share.
+"""
+
+from seqstride.errors import require
+
+for _package in ("sktime", "sklearn", "pandas", "scipy", "tqdm"):
+    require(_package, "series")

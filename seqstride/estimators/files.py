@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from seqstride.errors import InputError
-from seqstride.estimators.times import times_of
-from seqstride.estimators.ts_files import read_ts
+from seqstride.estimators.table_times import times_of
 from seqstride.files.table_files import Table, listed, numbers_of, read_table, texts_of
+from seqstride.files.ts_files import read_ts
 from seqstride.nearest import near_paths
 
 logger = logging.getLogger(__name__)

@@ -20,12 +20,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from seqstride.core.spectral_window import spectral_mask
 from seqstride.distributed import device_of_rank
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
+
+tqdm = require("tqdm", "speech").tqdm
 
 REFERENCES = ("average", "strided")
 

@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from seqstride.distributed import world_size
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.experiments.processes import Children, sigterm_as_interrupt
 from seqstride.experiments.provenance import COMPARISON, comparison_data
 from seqstride.experiments.recipe import BASE, check_given, find_recipe_file, merge_recipe, recipe_folds
@@ -317,7 +317,7 @@ def _run_all(
     done: Callable[[Run, str | None], None],
 ) -> None:
     """Runs what is pending, `jobs` at a time, calls `done` with each run and why it failed, and shows the progress."""
-    from tqdm import tqdm
+    tqdm = require("tqdm", "speech").tqdm
 
     children = Children()
     failed = 0

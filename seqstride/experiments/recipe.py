@@ -14,7 +14,7 @@ from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from seqstride.errors import FileError, InputError
+from seqstride.errors import FileError, InputError, require
 from seqstride.experiments.values import check_values, is_text, tag_of
 from seqstride.files.text_files import read_text
 from seqstride.files.yaml_text import load_recipe, quoted, round_trip_yaml
@@ -247,7 +247,7 @@ def _read_text(file: Path) -> str:
 
 
 def _read_yaml(text: str, origin: str) -> dict[str, Any]:
-    from ruamel.yaml.error import YAMLError
+    YAMLError = require("ruamel.yaml.error", "speech").YAMLError
 
     try:
         _check_size(text, origin)

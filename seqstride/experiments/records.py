@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 
@@ -227,7 +227,7 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
     scale = max(abs(value) for pair in pairs for value in pair)
     p = None
     if len(pairs) >= ENOUGH_PAIRS and max(differences) - min(differences) > 1e-9 * scale:
-        from scipy.stats import ttest_rel
+        ttest_rel = require("scipy.stats", "speech").ttest_rel
 
         p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
     return Difference(statistics.mean(differences), p, len(pairs))

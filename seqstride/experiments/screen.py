@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.distributed import rank
+from seqstride.errors import require
 from seqstride.experiments.records import Record, metric_of, value_of
 from seqstride.layers.diffstride import LearntStride
 
@@ -214,7 +215,7 @@ def progress(text: str, wanted: bool, items: Sequence[Any] | None = None, total:
         items: to go through.
         total: without `items`, how often `update` will be called.
     """
-    from tqdm import tqdm
+    tqdm = require("tqdm", "speech").tqdm
 
     hidden = None if wanted and rank() == 0 else True  # None: where there is no terminal
     return tqdm(items, desc=text, total=total, dynamic_ncols=True, leave=False, disable=hidden)

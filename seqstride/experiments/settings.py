@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.experiments.values import tag_of
 from seqstride.files.yaml_text import quoted, resolved, round_trip_yaml
 
@@ -72,7 +72,7 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
 
 
 def _tree(text: str, origin: str) -> dict[str, Any]:
-    from ruamel.yaml.error import YAMLError
+    YAMLError = require("ruamel.yaml.error", "speech").YAMLError
 
     try:
         tree = round_trip_yaml().load(text)

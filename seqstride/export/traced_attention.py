@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import torch
-from speechbrain.nnet.attention import RelPosMHAXL
 from torch import Tensor
+
+from seqstride.errors import require
+
+RelPosMHAXL = require("speechbrain.nnet.attention", "speech").RelPosMHAXL
 
 
 class TracedAttention(RelPosMHAXL):

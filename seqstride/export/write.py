@@ -6,7 +6,6 @@ run against the model before it is written.
 
 from __future__ import annotations
 
-import importlib
 import io
 import json
 import logging
@@ -20,7 +19,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqstride.errors import InputError, MissingExtraError
+from seqstride.errors import InputError, require
 from seqstride.export.graphs import Graph, WideGraph, graph_of
 from seqstride.files.whole_files import whole_file
 from seqstride.models.classifier import SequenceClassifier
@@ -159,10 +158,7 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
 
 def _require_onnx() -> None:
     for name in ("onnx", "onnxscript", "onnxruntime"):
-        try:
-            importlib.import_module(name)
-        except ImportError as error:
-            raise MissingExtraError(f'export to ONNX needs {name}: pip install "seqstride[onnx]"') from error
+        require(name, "export")
 
 
 def _onnx(program: torch.export.ExportedProgram, graph: Graph) -> bytes:

@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.text_files import read_json, read_text
 
 logger = logging.getLogger(__name__)
@@ -172,7 +172,7 @@ def audio_in(folder: Path, pattern: str = "*", extension: str | None = None) -> 
 @cache
 def _audio_extensions() -> frozenset[str]:
     """Lower-case extensions of audio; RAW is none, for it has no header, so that nobody knows its rate."""
-    import soundfile
+    soundfile = require("soundfile", "speech")
 
     return (CODECS | {name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
 

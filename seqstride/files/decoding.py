@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import soundfile
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.audio_files import CODECS
 from seqstride.files.audio_headers import Headed, info_frame, mpeg_frames, ogg_is_ended, wav_samples
 from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
+
+soundfile = require("soundfile", "speech")
 
 LOUDEST = 1e9
 """Samples are below: nothing that was recorded, in whatever unit, is as far from full scale, and powers stay finite."""
@@ -103,7 +104,7 @@ def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np
         raise InputError(f"cut short: {place} of {stop} samples can be decoded")
 
 
-class _SoundFile(soundfile.SoundFile):
+class _SoundFile(soundfile.SoundFile):  # type: ignore[name-defined]
     """A sound file whose header need not know its length."""
 
     def seekable(self) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.audio_files import Recording, shown
 from seqstride.files.decoding import blocks, open_recording
 from seqstride.files.remarks import remark
@@ -95,7 +95,7 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     """
     if rate == wanted:
         return waveform
-    from torchaudio.functional import resample
+    resample = require("torchaudio.functional", "speech").resample
 
     slow, fast = sorted((rate, wanted))
     terms = Fraction(slow, fast).limit_denominator(2000)

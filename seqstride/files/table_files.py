@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pandas as pd
 
-from seqstride.errors import InputError, MissingExtraError
+from seqstride.errors import InputError, require
 from seqstride.files.text_files import read_text
+
+pd = require("pandas", "series")
 
 logger = logging.getLogger(__name__)
 
@@ -197,11 +198,10 @@ def _csv(path: str | os.PathLike[str], texts: Collection[str], where: str) -> tu
 
 
 def _parquet(path: str | os.PathLike[str], texts: Collection[str], where: str) -> tuple[Any, list[str] | None]:
+    require("pyarrow", "parquet")
     try:
         # integers with gaps stay integers
         frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
-    except ImportError as error:
-        raise MissingExtraError("`.parquet` files need pyarrow: pip install 'seqstride[parquet]'") from error
     except Exception as error:  # pyarrow's own are of many kinds
         raise InputError(f"{where} cannot be read as Parquet: {error}") from error
     levels = {} if _is_default(frame.index) else dict(enumerate(frame.index.names))

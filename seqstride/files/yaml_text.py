@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import io
 import re
+from functools import cache
 from typing import Any
 
-import ruamel.yaml
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString, SingleQuotedScalarString
+from seqstride.errors import require
 
-_QUOTED = (DoubleQuotedScalarString, SingleQuotedScalarString)
 # letters for private use around the bytes in hexadecimal: no reference, no number, no sum, no tag
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _CODED = re.compile(f"{_OPEN}([0-9a-f]*){_CLOSE}")
@@ -22,13 +21,13 @@ _CODED = re.compile(f"{_OPEN}([0-9a-f]*){_CLOSE}")
 
 def quoted(text: str) -> str:
     """A scalar that stands for nothing but its letters."""
-    scalar: str = SingleQuotedScalarString(text)
+    scalar: str = require("ruamel.yaml.scalarstring", "speech").SingleQuotedScalarString(text)
     return scalar
 
 
 def round_trip_yaml() -> Any:
     """A reader and writer that keeps `!new:`, `!ref`, quotes and the order of the keys."""
-    yaml = ruamel.yaml.YAML(typ="rt")
+    yaml = require("ruamel.yaml", "speech").YAML(typ="rt")
     yaml.preserve_quotes = True
     yaml.width = 1 << 20  # no line is broken: a path is one word, whatever is in it
     return yaml
@@ -36,25 +35,27 @@ def round_trip_yaml() -> Any:
 
 def load_recipe(text: str) -> dict[str, Any]:
     """The values of a HyperPyYAML text, with the objects that it names."""
-    from hyperpyyaml import load_hyperpyyaml
-
-    hparams: dict[str, Any] = load_hyperpyyaml(_protected(text), loader=_Loader)
+    load_hyperpyyaml = require("hyperpyyaml", "speech").load_hyperpyyaml
+    hparams: dict[str, Any] = load_hyperpyyaml(_protected(text), loader=_loader())
     return hparams
 
 
 def resolved(text: str) -> Any:
     """The YAML tree of a HyperPyYAML text with its references resolved, tags kept."""
-    from hyperpyyaml import resolve_references
-
+    resolve_references = require("hyperpyyaml", "speech").resolve_references
     return _restored(round_trip_yaml().load(resolve_references(io.StringIO(_protected(text))).getvalue()))
 
 
-class _Loader(ruamel.yaml.Loader):
-    """ruamel's, which reads protected scalars as the text that they were."""
+@cache
+def _loader() -> type:
+    """ruamel.yaml's loader, which also reads protected scalars as the text that they were."""
 
-    def construct_scalar(self, node: Any) -> Any:
-        value = super().construct_scalar(node)
-        return _decoded(value) if isinstance(value, str) else value
+    class Loader(require("ruamel.yaml", "speech").Loader):  # type: ignore[misc]
+        def construct_scalar(self, node: Any) -> Any:
+            value = super().construct_scalar(node)
+            return _decoded(value) if isinstance(value, str) else value
+
+    return Loader
 
 
 def _protected(text: str) -> str:
@@ -64,8 +65,9 @@ def _protected(text: str) -> str:
 
 
 def _encoded(node: Any) -> Any:
-    """In place for what has members."""
-    if isinstance(node, _QUOTED):
+    """Writes quoted scalars in letters that HyperPyYAML leaves alone; mappings and lists are changed in place."""
+    scalars = require("ruamel.yaml.scalarstring", "speech")
+    if isinstance(node, scalars.DoubleQuotedScalarString | scalars.SingleQuotedScalarString):
         return f"{_OPEN}{node.encode('utf-8', 'surrogateescape').hex()}{_CLOSE}"
     return _in_place(node, _encoded)
 

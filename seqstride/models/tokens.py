@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.whole_files import whole_file
 
 KINDS = ("chars", "words", "pieces")
@@ -60,7 +60,7 @@ class Units:
         Raises:
             ValueError: SentencePiece refuses the options, or there is too little text for them.
         """
-        import sentencepiece
+        sentencepiece = require("sentencepiece", "speech")
 
         path = Path(model)
         if not path.is_file():

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from torch import Tensor
 
+from seqstride.errors import require
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
@@ -23,9 +25,10 @@ HZ_MARKS = (100, 250, 500, 1000, 1500, 2000, 3000, 4000, 6000, 8000, 12000, 1600
 
 def figure_of(width: float, height: float) -> Figure:
     """An empty figure of this size in inches, with a layout that matplotlib computes."""
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), dpi=120, layout="constrained")
+    figure: Figure = require("matplotlib.figure", "plots").Figure(
+        figsize=(width, height), dpi=120, layout="constrained"
+    )
+    return figure
 
 
 def array(x: Tensor) -> np.ndarray:
@@ -68,8 +71,7 @@ def marks_hz(bands_hz: np.ndarray, apart: float = 0.0) -> tuple[list[float], lis
     Returns:
         The positions of the marks, counted in bands from 0, and their names.
     """
-    import librosa
-
+    librosa = require("librosa", "plots")
     marks = np.array([frequency for frequency in HZ_MARKS if bands_hz[0] <= frequency <= bands_hz[-1]])
     bands = librosa.hz_to_mel(bands_hz, htk=True)
     kept: list[tuple[float, str]] = []

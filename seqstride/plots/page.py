@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from seqstride.errors import MissingExtraError
+from seqstride.errors import require
 from seqstride.plots.canvas import COLOURS, marks_hz
 from seqstride.plots.view import View, describe_masks
 
@@ -23,16 +23,12 @@ CONFIG = {"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": WI
 
 
 def require_plotly() -> Any:
-    """plotly's `graph_objects`.
+    """Returns plotly's module `graph_objects`.
 
     Raises:
-        ImportError: plotly is not installed; says how to install it.
+        MissingExtraError: plotly is not installed.
     """
-    try:
-        import plotly.graph_objects
-    except ImportError as error:
-        raise MissingExtraError('an HTML page needs plotly: pip install "seqstride[html]"') from error
-    return plotly.graph_objects
+    return require("plotly.graph_objects", "html")
 
 
 def view_page(view: View, seconds: float) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from seqstride.errors import InputError
 from seqstride.estimators.files import Columns, SeriesFile, read_series
-from seqstride.estimators.times import times_of
+from seqstride.estimators.table_times import times_of
 from seqstride.files.table_files import Table
 
 ODD = ["001", "1", "1.0", "1e3", "True", "NA", "None", "null", "nan", "NaN", "a", "A", "ä b", "1,5", "-", "?"]

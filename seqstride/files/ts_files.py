@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.files.text_files import read_text
 
 UNKNOWN = "?"
@@ -28,7 +28,7 @@ def read_ts(path: str | os.PathLike[str]) -> tuple[list[Any], np.ndarray | None]
     Raises:
         InputError: there is no such file, or it is none of these; the message names it.
     """
-    from sktime.datasets import load_from_tsfile_to_dataframe
+    load_from_tsfile_to_dataframe = require("sktime.datasets", "series").load_from_tsfile_to_dataframe
 
     where = repr(os.fspath(path))
     header, data = _parts(read_text(path))
@@ -89,7 +89,7 @@ def _without_labels(data: list[tuple[int, str]], where: str) -> tuple[list[tuple
 
 def _frame(row: Any, names: Any) -> Any:
     """The channels of a series, side by side."""
-    import pandas as pd
+    pd = require("pandas", "series")
 
     channels = {name: pd.Series(np.asarray(values, dtype=float)) for name, values in zip(names, row, strict=True)}
     return pd.DataFrame(channels, dtype=float)
