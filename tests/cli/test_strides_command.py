@@ -369,7 +369,7 @@ def test_a_missing_plotly_is_explained(
     file = record(tmp_path / "x.wav")
     words = [file, "--model", model, "-o", tmp_path / "x.png"]
     _, err = strides(capsys, *words, "--html", tmp_path / "x.html", code=2)
-    assert 'pip install "seqstride[html]"' in err
+    assert "pip install 'seqstride[html]'" in err
     strides(capsys, *words)
 
 

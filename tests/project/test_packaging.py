@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -153,7 +154,7 @@ def test_the_wheel_works_on_its_own(installed: Path, tmp_path: Path) -> None:
 def test_the_installed_command_trains_the_readmes_recipe(installed: Path, tmp_path: Path) -> None:
     """The first command of the README, an epoch of it, from a folder without a checkout."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [recipe] = [line for line in readme.splitlines() if "pip install -e . && seqstride train " in line]
+    [recipe] = re.findall(r"pip install -e \S+ && (seqstride train \S+)", readme)
     options = ["--number_of_epochs", "1", "--device", "cpu", "--noprogressbar"]
     done = subprocess.run(
         [sys.executable, str(installed / "bin" / "seqstride"), "train", recipe.split()[-1], *options],
