@@ -10,7 +10,7 @@ from seqstride.errors import require
 RelPosMHAXL = require("speechbrain.nnet.attention", "speech").RelPosMHAXL
 
 
-class TracedAttention(RelPosMHAXL):
+class TracedAttention(RelPosMHAXL):  # type: ignore[misc, valid-type]
     """Attention whose shift is a lookup: views of a length that nobody has read have no sizes to be checked."""
 
     def rel_shift(self, x: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from functools import cache
 from mmap import ACCESS_READ, mmap
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,8 +23,6 @@ from seqstride.files.audio_files import CODECS
 from seqstride.files.audio_headers import Headed, info_frame, mpeg_frames, ogg_is_ended, wav_samples
 from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
-
-soundfile = require("soundfile", "speech")
 
 LOUDEST = 1e9
 """Samples are below: nothing that was recorded, in whatever unit, is as far from full scale, and powers stay finite."""
@@ -67,6 +66,7 @@ def open_recording(path: str | os.PathLike[str]) -> Iterator[Sound]:
         raise InputError(f"there is no such file{near_paths(path)}")
     if not os.access(path, os.R_OK):
         raise InputError("permission denied")
+    soundfile = require("soundfile", "speech")
     with ExitStack() as files:
         try:
             sound = _open(path, files)
@@ -87,6 +87,7 @@ def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np
     Raises:
         ValueError: the reason why they cannot be decoded, without the file's name.
     """
+    soundfile = require("soundfile", "speech")
     stop = sound.frames if stop is None else min(stop, sound.frames)
     place = min(start, sound.frames)
     try:
@@ -104,18 +105,23 @@ def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np
         raise InputError(f"cut short: {place} of {stop} samples can be decoded")
 
 
-class _SoundFile(soundfile.SoundFile):  # type: ignore[name-defined]
-    """A sound file whose header need not know its length."""
+@cache
+def _sound_file() -> type:
+    """soundfile's class of an open file, for headers that need not know the length."""
 
-    def seekable(self) -> bool:
-        """Not then: soundfile looks for its place after every block where it can, which fails behind the last one."""
-        return self.frames < UNKNOWN and super().seekable()
+    class SoundFile(require("soundfile", "speech").SoundFile):  # type: ignore[misc]
+        def seekable(self) -> bool:
+            """False where the length is unknown: soundfile would seek after every block, and fail at the end."""
+            return self.frames < UNKNOWN and super().seekable()
+
+    return SoundFile
 
 
 def _open(path: str | os.PathLike[str], files: ExitStack) -> Sound:
+    soundfile = require("soundfile", "speech")
     try:
         # soundfile takes names that are no text as bytes
-        audio = files.enter_context(_SoundFile(os.fsencode(path) if os.name == "posix" else os.fspath(path)))
+        audio = files.enter_context(_sound_file()(os.fsencode(path) if os.name == "posix" else os.fspath(path)))
     # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
     except (soundfile.SoundFileError, TypeError) as error:
         if Path(path).suffix[1:].lower() in CODECS:
@@ -146,7 +152,7 @@ def _by_its_bytes(path: str | os.PathLike[str], audio: Any, content: mmap, files
             raise InputError(f"damaged: at byte {mpeg.damage} its frames break off, to go on later")
         if mpeg.layer < 3:  # of a constant bit rate, so that libsndfile's estimate is not far below
             return audio, mpeg.number * mpeg.samples
-        audio = files.enter_context(_SoundFile(Headed(info_frame(content, mpeg), content, mpeg.first)))
+        audio = files.enter_context(_sound_file()(Headed(info_frame(content, mpeg), content, mpeg.first)))
     elif audio.format == "OGG":
         if not ogg_is_ended(content):
             remark("its stream has no mark of the end: perhaps there was more", path)
@@ -156,7 +162,7 @@ def _by_its_bytes(path: str | os.PathLike[str], audio: Any, content: mmap, files
             raise InputError(f"cut short: it holds {audio.frames} of {int(told[1])} samples")
     elif samples := wav_samples(content):
         if samples.header:
-            audio = files.enter_context(_SoundFile(Headed(samples.header, content, len(samples.header))))
+            audio = files.enter_context(_sound_file()(Headed(samples.header, content, len(samples.header))))
             remark(_NO_LENGTH, path)
         elif audio.frames and samples.behind > _TRAILER:
             remark("behind the samples that its header tells of there are others, or no sound; they are not read", path)
