@@ -1,9 +1,9 @@
-"""The page of a recording: one HTML file to zoom and to point into, with all that it needs inside."""
+"""The interactive page of a recording: a single HTML file that needs no network."""
 
 from __future__ import annotations
 
 from html import escape
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -11,13 +11,13 @@ from seqstride.errors import require
 from seqstride.plots.canvas import COLOURS, marks_hz
 from seqstride.plots.view import View, describe_masks
 
-CLASSES = 10  # of a label, at most
-DASHES = ("solid", "dash", "dot")  # the second and third round of the colours
+CLASSES = 10  # classes of a label that are shown at most
+DASHES = ("solid", "dash", "dot")  # when all colours are in use, the next dash starts over
 # pixels
 WAVE, SPECTROGRAM, STRIDES, SCORES, MASKS = 90, 260, 220, 200, 150
 GAP, TIME_AXIS, TOP, BOTTOM = 24, 110, 90, 60
-BESIDE = 0.08  # of the width, between two panels
-# the first two would send the recording to a server
+BESIDE = 0.08  # share of the width between two panels
+# the first two buttons would send the recording to a server
 WITHOUT = ["sendChartToCloud", "sendDataToCloud", "select2d", "lasso2d"]
 CONFIG = {"displaylogo": False, "scrollZoom": True, "modeBarButtonsToRemove": WITHOUT}
 
@@ -31,30 +31,55 @@ def require_plotly() -> Any:
     return require("plotly.graph_objects", "html")
 
 
-def view_page(view: View, seconds: float) -> str:
-    """A page with the content of the picture, and with the scores of the classes over time.
+class _Row(NamedTuple):
+    """A panel over the time axis; rows stand below one another, and row n has the axis yn of the figure."""
 
-    Waveform, spectrogram, strides and scores share one time axis; pointing anywhere tells all values at that time.
-    Of a label with many classes the page has the ten with the highest scores.
+    pixels: int
+    title: str
+    traces: list[Any]
+    axis: dict[str, Any]
+    """Settings of its vertical axis."""
+
+
+def view_page(view: View, seconds: float) -> str:
+    """Makes a page with the content of the picture, and with the scores of the classes over time.
+
+    Waveform, spectrogram, strides and scores share one time axis; pointing anywhere shows all values at that time.
+    A label with more than ten classes is shown with the ten of the highest scores.
 
     Args:
         view: a recording.
-        seconds: of it that are shown at first.
+        seconds: duration that is shown at first.
+
+    Returns:
+        The text of an HTML file that needs no other file.
 
     Raises:
         ImportError: plotly is not installed.
     """
     go = require_plotly()
-    # one row after another from the top; row n has the axis yn
     rows = [
-        (WAVE, "waveform", [_wave(go, view)], {}),
-        (SPECTROGRAM, "frequency (Hz)", _spectrogram(go, view), _bands_axis(view)),
-        (STRIDES, "local stride (input<br>frames per output frame)", _strides(go, view), _stride_axis(view)),
-        *((SCORES, f"{escape(label)}:<br>class scores", _scores(go, view, label), {}) for label in view.scores),
+        _Row(WAVE, "waveform", [_wave(go, view)], {}),
+        _Row(SPECTROGRAM, "frequency (Hz)", _spectrogram(go, view), _bands_axis(view)),
+        _Row(STRIDES, "local stride (input<br>frames per output frame)", _strides(go, view), _stride_axis(view)),
+        *(_Row(SCORES, f"{escape(label)}:<br>class scores", _scores(go, view, label), {}) for label in view.scores),
     ]
     masks = list(dict.fromkeys(mask.axis for mask in view.masks))
-    height = sum(size for size, *_ in rows) + GAP * (len(rows) - 1) + (TIME_AXIS + MASKS if masks else 0)
+    height = sum(row.pixels for row in rows) + GAP * (len(rows) - 1) + (TIME_AXIS + MASKS if masks else 0)
     figure = go.Figure()
+    _set_layout(figure, view, seconds, height, len(rows))
+    _add_rows(figure, rows, height)
+    width = (1 - BESIDE * (len(masks) - 1)) / max(1, len(masks))
+    for column, name in enumerate(masks):
+        left = column * (width + BESIDE)
+        _add_masks(go, figure, view, name, len(rows) + 1 + column, [left, left + width], MASKS / height)
+    body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
+    head = f'<meta charset="utf-8"><title>{escape(view.name)}</title>'
+    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _set_layout(figure: Any, view: View, seconds: float, height: int, rows: int) -> None:
+    """Sets title, size and the time axis, which stands below the last of so many rows; `height` in pixels."""
     figure.update_layout(
         title={
             "text": escape(view.title),
@@ -65,11 +90,11 @@ def view_page(view: View, seconds: float) -> str:
         margin={"l": 90, "r": 190, "t": TOP, "b": BOTTOM},
         hovermode="x unified",
         hoversubplots="axis",
-        hoverdistance=-1,  # the nearest values of every curve, however far they are
+        hoverdistance=-1,  # show the nearest values of every curve at any distance
         xaxis={
             "title": "time",
             "ticksuffix": " s",
-            "anchor": f"y{len(rows)}",
+            "anchor": f"y{rows}",
             "range": [view.start, min(view.stop, view.start + seconds)],
             "hoverformat": ".3f",
             "showspikes": True,
@@ -78,23 +103,21 @@ def view_page(view: View, seconds: float) -> str:
             "spikethickness": 1,
         },
     )
+
+
+def _add_rows(figure: Any, rows: list[_Row], height: int) -> None:
+    """Adds the panels from top to bottom; `height` is that of all panels, in pixels."""
     top = 1.0
-    for number, (size, title, traces, axis) in enumerate(rows, 1):
-        bottom = top - size / height
+    for number, row in enumerate(rows, 1):
+        bottom = top - row.pixels / height
         # zooming is along time only
-        look = {"title": title, "domain": [max(0.0, bottom), top], "fixedrange": True, "zeroline": False, **axis}
-        figure.update_layout({f"yaxis{number}": look, f"legend{number}": {"y": top, "x": 1.01, "yanchor": "top"}})
-        for trace in traces:
-            legend = {} if trace.type == "heatmap" else {"legend": f"legend{number}"}
-            figure.add_trace(trace.update(xaxis="x", yaxis=f"y{number}", **legend))
+        look = {"title": row.title, "domain": [max(0.0, bottom), top], "fixedrange": True, "zeroline": False}
+        legend = {"y": top, "x": 1.01, "yanchor": "top"}
+        figure.update_layout({f"yaxis{number}": {**look, **row.axis}, f"legend{number}": legend})
+        for trace in row.traces:
+            own = {} if trace.type == "heatmap" else {"legend": f"legend{number}"}
+            figure.add_trace(trace.update(xaxis="x", yaxis=f"y{number}", **own))
         top = bottom - GAP / height
-    width = (1 - BESIDE * (len(masks) - 1)) / max(1, len(masks))
-    for column, name in enumerate(masks):
-        left = column * (width + BESIDE)
-        _add_masks(go, figure, view, name, len(rows) + 1 + column, [left, left + width], MASKS / height)
-    body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
-    head = f'<meta charset="utf-8"><title>{escape(view.name)}</title>'
-    return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
 
 
 def _wave(go: Any, view: View) -> Any:
@@ -112,17 +135,17 @@ def _spectrogram(go: Any, view: View) -> list[Any]:
         x=view.times,
         y=np.arange(bands),
         z=view.spectrogram.astype(np.float32),
-        # a list: plotly 6 reads no arrays of numbers here
+        # a list, because plotly 6 does not read arrays here
         customdata=np.repeat(view.bands_hz.round().astype(np.int32)[:, None], frames, 1).tolist(),
         zmin=low,
         zmax=high,
-        # white lines show on every cell
+        # white lines stay visible on the brightest colour
         colorscale=sample_colorscale("Magma", np.linspace(0, 0.8, 32).tolist()),
         showscale=False,
         name="level",
         hovertemplate="%{z:.1f} dB at %{customdata} Hz",
     )
-    # one line for all: NaN lifts the pen
+    # one line for all bounds: NaN interrupts it
     x = np.repeat(view.bounds, 3)
     y = np.tile([-0.5, bands - 0.5, np.nan], len(view.bounds))
     line = {"color": "rgba(255, 255, 255, 0.8)", "width": 1}
@@ -165,7 +188,17 @@ def _scores(go: Any, view: View, label: str) -> list[Any]:
 
 
 def _add_masks(go: Any, figure: Any, view: View, name: str, number: int, columns: list[float], height: float) -> None:
-    """The masks of one axis, in a panel of its own at the bottom: axes `number`, over this part of the width."""
+    """Adds the masks of one axis in a panel at the bottom.
+
+    Args:
+        go: plotly's `graph_objects`.
+        figure: of the page.
+        view: the recording.
+        name: of the axis, "time" or "frequency".
+        number: of the panel's axes in the figure.
+        columns: left and right end, as shares of the width.
+        height: of the panel, as a share of all panels.
+    """
     masks = [mask for mask in view.masks if mask.axis == name]
     for mask in masks:
         look = _look(mask.block)
@@ -191,5 +224,5 @@ def _look(index: int) -> dict[str, Any]:
 
 
 def _mode(times: np.ndarray) -> str:
-    """A line through a single point would not show."""
+    """Points are drawn as markers where a line would have no length."""
     return "lines" if len(times) > 1 else "markers"
