@@ -9,23 +9,23 @@ from seqstride.cli.parser import Command
 from seqstride.files.whole_files import save_figure, whole_file
 
 BENCH_HELP = """\
-Measures forward and backward of every method in one interleaved run: the median and interquartile range of
-the time, and the most memory that both together had allocated beyond input and parameters, each also as a
-ratio to average pooling and strided convolution. Without --shapes, (4, 64, T) for T = 100 to 100000."""
+Measures time and memory of the forward and backward pass of every method. All methods take turns in one run. The
+table has the median and the interquartile range of the time, and the peak memory beyond input and parameters; both
+are also given as ratios to average pooling and strided convolution. Default shapes: (4, 64, T), T = 100 to 100000."""
 
 
 def _add_bench(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--methods", help="comma-separated; default: all, and what they are compared with")
-    command.add_argument("--shapes", nargs="+", help="B,C,T each; a v behind it (8,256,4000v) varies the lengths")
+    command.add_argument("--methods", help="comma-separated methods; default: all methods and baselines")
+    command.add_argument("--shapes", nargs="+", help="B,C,T each; a trailing v, as in 8,256,4000v, varies the lengths")
     command.add_argument("--stride", type=int, default=2, help="input frames per output frame (default 2)")
     command.add_argument("--repeats", type=int, default=9, help="rounds over all methods (default 9)")
-    command.add_argument("--device", default="cpu", help="cpu or cuda")
-    command.add_argument("--dtype", default="float32", help="float32, float64, bfloat16 or float16")
+    command.add_argument("--device", default="cpu", help="cpu or cuda (default cpu)")
+    command.add_argument("--dtype", default="float32", help="float32 (default), float64, bfloat16 or float16")
     command.add_argument("--compile", action="store_true", help="run every layer through torch.compile")
-    command.add_argument("--score-std", type=float, default=0.1, help="spread of AdaStride's scores; 3 is peaky")
-    command.add_argument("--convolution", action="store_true", help="with a convolution of 3 taps in front of each")
-    command.add_argument("--json", metavar="FILE", help="write the figures and the machine there")
-    command.add_argument("--plot", metavar="FILE", help="write a log-log plot of cost against T there (PNG, PDF, …)")
+    command.add_argument("--score-std", type=float, default=0.1, help="deviation of AdaStride's scores (default 0.1)")
+    command.add_argument("--convolution", action="store_true", help="put a 3-tap convolution in front of each layer")
+    command.add_argument("--json", metavar="FILE", help="write the figures and a description of the machine to FILE")
+    command.add_argument("--plot", metavar="FILE", help="write a log-log plot of cost against T to FILE (PNG, PDF, …)")
 
 
 def _bench(arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""`seqstride strides`: pictures, a table and pages of where a trained model takes long and short strides."""
+"""The work of `seqstride strides`: pictures, a table and pages of the strides of a trained model."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from seqstride.plots.view import View, view_recording
 
 
 class Drawn(NamedTuple):
-    """What came of one recording."""
+    """The result for one recording."""
 
     file: Path
     written: list[Path]
     error: str | None
-    """Why it could not be read; None where it could."""
+    """Why the file could not be read; None if it could."""
 
 
 def draw_strides(
@@ -38,26 +38,26 @@ def draw_strides(
     page: str | os.PathLike[str] | None = None,
     seconds: float = 8.0,
 ) -> Iterator[Drawn]:
-    """Draws one recording, or all below a folder.
+    """Draws one recording, or all recordings below a folder.
 
-    A recording of more than `seconds` gets several pictures of equal duration: `OUT_001.png`, `OUT_002.png`, …
+    A recording longer than `seconds` gets several pictures of equal duration: `OUT_001.png`, `OUT_002.png`, …
 
     Args:
-        model: one that reads recordings.
+        model: a model that reads recordings.
         source: an audio file, or a folder of them.
-        output: the picture (PNG, PDF, SVG, …); for a folder that of the pictures, which are named as the recordings.
-        table: a CSV file with one row per input frame: `time` in s, of every block and the encoder stride
-            and position, and for a folder first `file`.
-        page: an HTML file, for a folder the folder of the pages.
-        seconds: of a picture at most, and of a page at first.
+        output: the picture (PNG, PDF, SVG, …); for a folder, the folder of the pictures, which are PNG.
+        table: a CSV file with one row per input frame: `time` in s, then stride and position of every block and of
+            the encoder. For a folder the first column is `file`.
+        page: an HTML file; for a folder, the folder of the pages.
+        seconds: longest duration of a picture, and the duration that a page shows at first.
 
     Yields:
-        What came of each recording, in order. Those of a folder that cannot be read are left out.
+        The result for each recording, in order; for a file of a folder that cannot be read, the error.
 
     Raises:
         ValueError: the model reads features, `source` has no recordings or is one that cannot be read, `seconds` is not
             positive, or `output` is no picture.
-        ImportError: `page` is wanted and plotly is not installed.
+        ImportError: `page` is given and plotly is not installed.
     """
     source, output = Path(source), Path(output)
     rate = sample_rate_of(model)
@@ -83,7 +83,7 @@ def draw_strides(
                 yield Drawn(file, [], str(error))
                 continue
             view = view_recording(model, waveform, name.as_posix())
-            # recordings that differ in their ending only keep it
+            # recordings whose names differ only in the extension keep it
             stem = name.with_suffix("") if stems[name.with_suffix("")] == 1 else name
             written = _draw(view, output / f"{stem}.png" if several else output, seconds)
             if rows is not None:
@@ -98,13 +98,13 @@ def draw_strides(
 @contextmanager
 def _create(path: Path) -> Iterator[TextIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # surrogateescape: a file name that is no text comes out as the bytes it is
+    # surrogateescape keeps the bytes of file names that are not UTF-8
     with whole_file(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         yield file
 
 
 def _draw(view: View, picture: Path, seconds: float) -> list[Path]:
-    """The files that were written."""
+    """Draws a recording; returns the files written."""
     parts = view.parts(seconds)
     paths = [picture.with_name(f"{picture.stem}_{number:03d}{picture.suffix}") for number in range(1, len(parts) + 1)]
     paths = paths if len(parts) > 1 else [picture]
@@ -120,7 +120,7 @@ def _columns(blocks: int) -> list[str]:
 
 
 def _rows(view: View) -> Iterator[list[float]]:
-    """The table's rows from `time` on."""
+    """Yields the rows of the table, from `time` on."""
     values = [values for _, stride, position in view.curves for values in (stride, position)]
     for row in zip(view.times, *values, strict=True):
         yield [round(float(value), 6) for value in row]

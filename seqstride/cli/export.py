@@ -9,12 +9,13 @@ from seqstride.cli.parser import Command, add_model
 from seqstride.models.folder import check_model_folder
 
 EXPORT_HELP = """\
-Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes, once it gives what the model gives:
+Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes. The file is written only if the graph
+gives the same results as the model:
 
   seqstride export --model results/spoken_digits_adastride/official/1986 --format onnx
 
-The graph takes `signal`, as the model reads it (waveforms (batch, samples), or features (batch, frames, channels)), and
-`lengths` (batch,), int64; batch and time are dynamic. The file also holds classes or units, and the rates."""
+The graph has two inputs: `signal`, waveforms (batch, samples) or features (batch, frames, channels), and `lengths`
+(batch,), int64. Batch and time are dynamic. The file also holds the names of classes or units, and the rates."""
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
@@ -38,7 +39,7 @@ def _export(arguments: argparse.Namespace) -> None:
 COMMANDS = (
     Command(
         "export",
-        "write a trained model as ONNX or as an exported program of torch",
+        "write a trained model as ONNX or as a torch exported program",
         _export,
         _add_export,
         EXPORT_HELP,

@@ -1,7 +1,7 @@
-"""`python -m seqstride.cli.leash …`: the command `seqstride …`, which ends when the process that started it ends.
+"""`python -m seqstride.cli.leash …` runs `seqstride …` and ends together with the process that started it.
 
-That process holds the other end of the standard input and writes nothing to it. However it ends, by SIGKILL too, the
-system closes this end, and reading meets the end of the file.
+The parent process holds the other end of the standard input and never writes to it. When the parent ends, even by
+SIGKILL, the system closes that end; a read here then returns, and this process exits.
 """
 
 from __future__ import annotations

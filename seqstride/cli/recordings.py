@@ -1,4 +1,4 @@
-"""The commands that work through recordings: classify, transcribe, units and resynth."""
+"""The commands for recordings: classify, transcribe, units and resynth."""
 
 from __future__ import annotations
 
@@ -28,50 +28,53 @@ UNIT_COLUMNS = ["start", "end", "codes"]
 """Of the table of `seqstride units`, between `file` and `error`; times in s."""
 
 CLASSIFY_HELP = """\
-Prints the label of every recording with its probability. Folders are searched for audio files. Recordings that
-cannot be read are named, the others are done, and the exit code is 2.
+Prints the label of every recording and its probability. Folders are searched for audio files. The command reports
+files that it cannot read, classifies the others, and ends with exit code 2.
 
-A long list can be divided among processes. With --csv, whoever is stopped goes on with the same command:
+With --csv, several processes can share a long list. To resume an interrupted job, run the same command again:
 
   torchrun --nproc_per_node=8 -m seqstride classify --list corpus.json --model my_model --csv labels.csv"""
 
 TRANSCRIBE_HELP = """\
-Writes down what is said in recordings, by greedy decoding. With --timestamps every word gets a line: start and end in
-seconds, and the word; they are those of the encoder's output frames, put back on the clock.
+Transcribes recordings by greedy decoding. With --timestamps every word gets a line with its start and end in seconds,
+as given by the output frames of the encoder, and the word.
 
   seqstride transcribe sentence.flac --model results/an4_adastride/1986 --timestamps
 
-A model that was trained on features reads .npy files (frames, channels). Files that cannot be read are named, the
-others are done, and the exit code is 2. With --csv it resumes, and divides its work among processes, as classify."""
+A model that was trained on features reads .npy files (frames, channels). The command reports files that it cannot read,
+transcribes the others, and ends with exit code 2. With --csv it can be resumed and shared among processes, like
+classify."""
 
 UNITS_HELP = """\
-Writes recordings down as discrete units, with a trained VQ-VAE: for each a line with start and end in seconds, and its
-code (or codes, where the quantiser is residual). With --json also all that `seqstride resynth` needs:
+Encodes recordings as discrete units with a trained VQ-VAE. Every unit gets a line with its start and end in seconds
+and its code, or its codes if the quantiser is residual. With --json the output is the input of `seqstride resynth`:
 
   seqstride units five.wav --model results/spoken_digit_units_adastride/theo/1986 --json > five.json
 
-Files that cannot be read are named, the others are done, and the exit code is 2. With --csv it resumes, and divides its
-work among processes, as classify."""
+The command reports files that it cannot read, encodes the others, and ends with exit code 2. With --csv it can be
+resumed and shared among processes, like classify."""
 
 RESYNTH_HELP = """\
-Makes sound of the units of a recording: what the model's decoder reconstructs, and for models of spectrograms a
-waveform that has it. FILE is a recording, or what `seqstride units --json` wrote:
+Makes a sound file from the units of a recording, with the decoder of the model. If the decoder gives spectrograms,
+Griffin-Lim computes the waveform. FILE is a recording, or the output of `seqstride units --json`:
 
   seqstride resynth five.json --model results/spoken_digit_units_adastride/theo/1986 -o five_again.wav"""
 
 
 def _add_recordings(command: argparse.ArgumentParser, files: str, table: str) -> None:
-    """The arguments of the commands that work through recordings."""
+    """Adds the arguments that the commands for many recordings share."""
     command.add_argument("files", nargs="*", metavar="FILE", help=files)
     add_model(command)
-    command.add_argument("--list", metavar="LIST", help="a manifest (.json), or a text with a path on each line")
-    command.add_argument("--data_root", metavar="FOLDER", help="{data_root} in a manifest; default: its own folder")
+    command.add_argument("--list", metavar="LIST", help="a manifest (.json), or a text file with a path on each line")
+    command.add_argument(
+        "--data_root", metavar="FOLDER", help="value of {data_root} in a manifest; default: its folder"
+    )
     command.add_argument("--csv", metavar="FILE", help=table)
     command.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
 
 
 def _recordings(arguments: argparse.Namespace) -> list[Recording]:
-    """What is to be classified, transcribed or coded."""
+    """The recordings that the arguments name."""
     from seqstride.distributed import world_size
     from seqstride.files.audio_files import Recording, find_recordings, read_list
 
@@ -79,9 +82,9 @@ def _recordings(arguments: argparse.Namespace) -> list[Recording]:
     if arguments.list is not None:
         found += read_list(arguments.list, arguments.data_root)
     if not found:
-        raise InputError("`FILE` or `--list` must say which recordings")
+        raise InputError("`FILE` or `--list` must name at least one recording")
     if world_size() > 1 and arguments.csv is None:
-        raise InputError("`--csv` must be given with several processes: what they say goes there, in one order")
+        raise InputError("`--csv` must be given with several processes: they write one table")
     return found
 
 
@@ -172,7 +175,7 @@ def _write_table(
 
 
 def _add_classify(command: argparse.ArgumentParser) -> None:
-    _add_recordings(command, "audio files, or folders of them", "write labels and probabilities there")
+    _add_recordings(command, "audio files, or folders of them", "write a table of labels and probabilities")
 
 
 @remarks()
@@ -192,8 +195,8 @@ def _classify(arguments: argparse.Namespace) -> int:
 
 
 def _add_transcribe(command: argparse.ArgumentParser) -> None:
-    _add_recordings(command, "audio files, or folders of them; features (.npy)", "write a table there")
-    command.add_argument("--timestamps", action="store_true", help="a line for every word, with its start and end")
+    _add_recordings(command, "audio files, or folders of them; features (.npy)", "write a table")
+    command.add_argument("--timestamps", action="store_true", help="print every word with its start and end")
 
 
 @remarks()
@@ -219,8 +222,8 @@ def _transcribe(arguments: argparse.Namespace) -> int:
 
 
 def _add_units(command: argparse.ArgumentParser) -> None:
-    _add_recordings(command, "audio files, or folders of them", "write a table there")
-    command.add_argument("--json", action="store_true", help="one recording as JSON, which `seqstride resynth` reads")
+    _add_recordings(command, "audio files, or folders of them", "write a table")
+    command.add_argument("--json", action="store_true", help="print one recording as JSON for `seqstride resynth`")
 
 
 @remarks()
@@ -232,7 +235,7 @@ def _units(arguments: argparse.Namespace) -> int:
     model, recordings = load_coder(arguments.model, device_of_rank(arguments.device)), _recordings(arguments)
     if arguments.json:
         if len(recordings) > 1 or arguments.csv is not None:
-            raise InputError("`--json` must be of one recording; `--csv` takes many")
+            raise InputError("`--json` must be used with one recording; `--csv` takes many")
         [(_, coded)] = code_files(model, recordings)
         if isinstance(coded, ValueError):
             raise coded
@@ -254,7 +257,7 @@ def _units(arguments: argparse.Namespace) -> int:
 def _add_resynth(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="an audio file, or units as JSON (.json)")
     add_model(command)
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound (WAV, FLAC, …)")
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the sound file (WAV, FLAC, …)")
 
 
 @remarks()
@@ -272,26 +275,26 @@ def _resynth(arguments: argparse.Namespace) -> None:
         coded = from_json(model, read_text(file))
     else:
         coded = model.encode(load_audio(model.sample_rate, file))
-    # samples beyond full scale would wrap around in a file of whole numbers
+    # samples beyond full scale would wrap around in a file of integers
     waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
     content = io.BytesIO()
     try:
         soundfile.write(content, waveform, model.sample_rate, format=Path(arguments.output).suffix[1:])
-    except (soundfile.SoundFileError, TypeError, ValueError) as error:  # an ending that is none of a sound
+    except (soundfile.SoundFileError, TypeError, ValueError) as error:  # the extension is not one of a sound file
         raise InputError(f"`--output` (={arguments.output!r}) cannot be written: {error}") from error
     with whole_file(arguments.output) as part:
         part.write_bytes(content.getbuffer())
 
 
 COMMANDS = (
-    Command("classify", "say what a trained model hears in recordings", _classify, _add_classify, CLASSIFY_HELP),
+    Command("classify", "classify recordings with a trained model", _classify, _add_classify, CLASSIFY_HELP),
     Command(
         "transcribe",
-        "write down what is said in recordings, with a trained recogniser",
+        "transcribe recordings with a trained recogniser",
         _transcribe,
         _add_transcribe,
         TRANSCRIBE_HELP,
     ),
-    Command("units", "write recordings down as discrete units, with a trained VQ-VAE", _units, _add_units, UNITS_HELP),
-    Command("resynth", "make sound of the units of a recording", _resynth, _add_resynth, RESYNTH_HELP),
+    Command("units", "encode recordings as discrete units with a trained VQ-VAE", _units, _add_units, UNITS_HELP),
+    Command("resynth", "make a sound file from the units of a recording", _resynth, _add_resynth, RESYNTH_HELP),
 )

@@ -11,41 +11,44 @@ from seqstride.errors import InputError
 from seqstride.experiments.screen import command_line, where
 
 FIT_SERIES_HELP = """\
-Fits a classifier to the time series of one file, labels those of another, and reports how well that went:
+Fits a classifier to the time series of one file, labels the series of another file, and reports the accuracy:
 
   seqstride fit-series train.csv test.csv -o results/mine
 
-Files are .ts (of the UCR and UEA archives), or tables, .csv with a header and commas, or .parquet: either a row for
-every series, with its values in their order and a column `label`; or a row for every frame, with a column `series`
-that says which series it belongs to, perhaps a column `time` that orders the frames, a column `label`, and all other
-columns channels. Where no id of `series` comes twice and there is no `time`, a row is a whole series, and the id its
-name. Labels and ids are text, as written (001 is not 1), without spaces around them. Empty cells are missing values;
-labels, ids and times are never empty. Times are numbers or dates as ISO 8601 writes them. Columns of the second file
-are found by their names, and it may lack labels. The folder gets predictions.csv, report.md, strides.png, model.zip and
+Files are .ts (the format of the UCR and UEA archives) or tables: .parquet, or .csv with a header and commas. A table
+has one of two forms:
+  - A row for every series: its values in order, and a column `label`.
+  - A row for every frame: a column `series` with the id of the series, a column `label`, and a column for every
+    channel; a column `time` may order the frames.
+A table with a column `series` but without `time`, in which no id comes twice, has the first form; the id names the row.
+
+Labels and ids are text as written: 001 is not 1. Spaces around them do not count. Empty cells are missing values;
+labels, ids and times must not be empty. Times are numbers or ISO 8601 dates. The columns of the second file are found
+by name, and it may lack labels. The output folder gets predictions.csv, report.md, strides.png, model.zip and
 series.json; `seqstride predict-series` labels further files with it."""
 
 PREDICT_SERIES_HELP = """\
-Labels the time series of a file with what fit-series has fitted, and writes a table like its predictions.csv:
+Labels the time series of a file with a classifier of fit-series, and writes a table like its predictions.csv:
 
   seqstride predict-series new.csv --model results/mine -o predictions.csv
 
-FILE is of any kind that fit-series reads; its columns have the names that fit-series was told, and its channels are
-found by their names. The model.zip of the folder is a pickle, which can run any code when it is loaded: only load
-folders of your own."""
+FILE has any format that fit-series reads. Its columns of labels, ids and times have the names given to fit-series, and
+channels are found by name. The model.zip in the folder is a pickle, which can run any code when it is loaded. Load only
+your own folders."""
 
 
 def _add_fit_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("train", metavar="TRAIN", help="a file of series with labels")
     command.add_argument("test", metavar="TEST", help="a file of series, with labels or without")
     command.add_argument("-o", "--output", default="results/fit_series", metavar="FOLDER", help="default: %(default)s")
-    command.add_argument("--label", default="label", metavar="COLUMN", help="of tables (default %(default)s)")
-    command.add_argument("--series", default="series", metavar="COLUMN", help="of tables (default %(default)s)")
-    command.add_argument("--time", default="time", metavar="COLUMN", help="of tables (default %(default)s)")
-    command.add_argument("--downsampler", default="adastride", help="a method (default %(default)s)")
-    command.add_argument("--strides", default="2,2,2", help="of the blocks, comma-separated (default %(default)s)")
+    command.add_argument("--label", default="label", metavar="COLUMN", help="column of labels (default %(default)s)")
+    command.add_argument("--series", default="series", metavar="COLUMN", help="column of ids (default %(default)s)")
+    command.add_argument("--time", default="time", metavar="COLUMN", help="column of times (default %(default)s)")
+    command.add_argument("--downsampler", default="adastride", help="method (default %(default)s)")
+    command.add_argument("--strides", default="2,2,2", help="strides of the blocks (default %(default)s)")
     command.add_argument("--epochs", type=int, default=None, help="passes over the training series")
-    command.add_argument("--seed", type=int, default=0, help="default %(default)s")
-    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
+    command.add_argument("--seed", type=int, default=0, help="seed of the training (default %(default)s)")
+    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU if there is one")
 
 
 def _fit_series(arguments: argparse.Namespace) -> None:
@@ -78,7 +81,7 @@ def _add_predict_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="a file of series, with labels or without")
     add_model(command, "the output folder of fit-series")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the table of labels and probabilities")
-    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU where there is one")
+    command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU if there is one")
 
 
 def _predict_series(arguments: argparse.Namespace) -> None:
@@ -90,14 +93,14 @@ def _predict_series(arguments: argparse.Namespace) -> None:
 COMMANDS = (
     Command(
         "fit-series",
-        "fit a classifier to time series in a file, and label those of another",
+        "fit a classifier to time series in a file, and label those in another",
         _fit_series,
         _add_fit_series,
         FIT_SERIES_HELP,
     ),
     Command(
         "predict-series",
-        "label time series with what fit-series has fitted",
+        "label time series with a classifier of fit-series",
         _predict_series,
         _add_predict_series,
         PREDICT_SERIES_HELP,

@@ -1,12 +1,12 @@
-"""Long lists, worked through by one process or several (`torchrun`): each its share, resumable, one ordered output.
+"""Long lists, worked through by one process or by several (`torchrun`): jobs can be resumed, their output is ordered.
 
-A list is cut into chunks. What comes of a chunk is a file of its own in the folder `<output>.parts`, whole or not
-there; at the end they are put one behind the other. Whoever was killed loses the chunk that he was at: the same command
-goes on with those that are missing, with as many processes as it likes. Where the list is cut does not depend on them,
-so that the output is the same file however it came about. Several nodes need a folder that all of them see.
+The list is cut into chunks. The result of each chunk is written to a file of its own in the folder `<output>.parts`; a
+file is complete or absent. At the end the files are joined. To resume an interrupted job, run the same command again,
+with any number of processes: it computes the missing chunks. The cuts do not depend on the number of processes, so the
+output is always the same. Several nodes need a folder that all of them can see.
 
-The parts belong to their job. Another one that is to write the same file leaves them alone and has a folder of its own,
-`<output>.<digest>.parts`: it is not stopped by what was begun and left, and that can still be gone on with.
+The parts belong to one job. If another job is to write the same output, it leaves these parts alone and uses a folder
+of its own, `<output>.<digest>.parts`. So an abandoned job does not block the output, and it can still be resumed.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 
 LARGEST_CHUNK = 256
 CHUNKS = 64
-"""At least that many, as long as there are as many items: so that the processes finish together."""
+"""Least number of chunks, if there are as many items: small chunks let the processes finish together."""
 PATIENCE = timedelta(days=30)
 """How long the first process to finish waits for the last."""
 _JOB = "job.json"
@@ -48,23 +48,23 @@ def write_in_shards(
     header: str = "",
     job: Mapping[str, str],
 ) -> None:
-    """Writes `header` and the texts of all items, in their order, to a file; all processes must call it.
+    """Writes `header` and the texts of all items, in order, to a file; all processes must call it.
 
-    Only the list itself and the texts of one chunk are held in memory.
+    Memory holds the list and the texts of one chunk.
 
     Args:
-        items: what the job is made of; their `repr` tells them apart.
-        work: gives the text of every item of a chunk, in order; one call per chunk.
-        output: the file; its folder is made if missing.
-        header: what it begins with.
-        job: all else that the texts depend on, such as a digest of the model.
+        items: the list; items with the same `repr` are the same.
+        work: yields the text of every item of a chunk, in order; it is called once per chunk.
+        output: the file to write; its folder is made if missing.
+        header: first text of the file.
+        job: everything else that the texts depend on, such as a digest of the model.
 
     Raises:
-        FileError: the output or a part cannot be written. Errors of `work` come through as they are.
+        FileError: the output or a part cannot be written. Errors of `work` pass through unchanged.
     """
     output = Path(output)
     if output.is_dir():
-        raise FileError(f"{os.fspath(output)!r} must be a file; it is a folder")
+        raise FileError(f"{os.fspath(output)!r} must be a file, not a folder")
     size = max(1, min(LARGEST_CHUNK, len(items) // CHUNKS))
     described = {**job, "items": _digest(repr(item).encode() for item in items), "chunk": str(size)}
     with _together():
@@ -74,7 +74,8 @@ def write_in_shards(
         parts, missing = cast(tuple[Path, list[int]], opened[0])
         mine = missing[rank() :: world_size()]
         for start in _progress(mine, size, len(items)):
-            texts = list(work(items[start : start + size]))  # before the file: its errors are none of writing
+            # computed before the file is opened, so that an error of `work` is not taken for one of writing
+            texts = list(work(items[start : start + size]))
             _write(_part(parts, start), texts)
         if world_size() > 1:
             dist.barrier()
@@ -88,7 +89,7 @@ def write_in_shards(
 
 
 def digest_of_files(*paths: str | os.PathLike[str]) -> str:
-    """A digest of what is in the files."""
+    """A digest of the content of files."""
 
     def blocks() -> Iterator[bytes]:
         for path in paths:
@@ -108,7 +109,7 @@ def _digest(blocks: Iterable[bytes]) -> str:
 
 @contextmanager
 def _together() -> Iterator[None]:
-    """A process group for the time of the job."""
+    """Inside, the processes form a group."""
     if world_size() == 1:
         yield
         return
@@ -120,13 +121,15 @@ def _together() -> Iterator[None]:
 
 
 def _open(output: Path, job: Mapping[str, str], starts: range) -> tuple[Path, list[int]]:
-    """Opens the folder of the parts of a job: where it is, and where the chunks begin that are not there."""
+    """Opens the folder of the parts of a job; returns it with the starts of the missing chunks."""
     usual = output.with_name(f"{output.name}.parts")
     digest = _digest(f"{key}={job[key]}".encode() for key in sorted(job))
     own = output.with_name(f"{output.name}.{digest}.parts")
     other = _job_of(usual) not in (None, dict(job))
     if other:
-        logger.warning("%r is of another job, whose command goes on with it; it stays as it is", os.fspath(usual))
+        logger.warning(
+            "%r belongs to another job and is left alone; the command of that job can resume it", os.fspath(usual)
+        )
     parts = own if other or own.is_dir() else usual
     try:
         parts.mkdir(parents=True, exist_ok=True)
@@ -139,7 +142,7 @@ def _open(output: Path, job: Mapping[str, str], starts: range) -> tuple[Path, li
 
 
 def _job_of(parts: Path) -> Any:
-    """What a folder of parts was made from; None where it is not there yet, or empty, False where nobody can say."""
+    """The job of a folder of parts; None where the folder is absent or empty, False where it cannot be told."""
     if not parts.exists():
         return None
     try:
@@ -155,13 +158,13 @@ def _part(parts: Path, start: int) -> Path:
 
 
 def _write(path: Path, texts: Iterable[str]) -> None:
-    # surrogateescape: a file name that is no text comes out as the bytes it is
+    # surrogateescape keeps the bytes of file names that are not UTF-8
     with whole_file(path) as part, open(part, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         file.writelines(texts)
 
 
 def _progress(starts: Sequence[int], size: int, count: int) -> Iterator[int]:
-    """The chunks of this process; rank 0 shows how far it is with its own."""
+    """Yields the chunks of this process; rank 0 shows its own progress."""
     tqdm = require("tqdm", "speech").tqdm
 
     total = sum(min(size, count - start) for start in starts)

@@ -10,22 +10,24 @@ from seqstride.files.remarks import remarks
 from seqstride.models.folder import check_model_folder
 
 STRIDES_HELP = """\
-Draws recordings as a trained model hears them: waveform, spectrogram with the bounds of the output frames, local
-strides of every block and of the whole encoder, and learnt strides as masks over the modulation frequencies.
+Draws where a trained model takes long strides in recordings and where short ones. A picture shows the waveform, the
+spectrogram with the bounds of the output frames, the local strides of every block and of the whole encoder, and
+learnt strides as masks over the modulation frequencies.
 
   seqstride strides five.wav --model results/spoken_digits_adastride/official/1986 -o five.png
 
-A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … Of a folder every recording
-gets a picture named after it; those that cannot be read are named, and the exit code is 2."""
+A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … If you give a folder, OUT is a
+folder, too, and every recording in it gets a picture with its name. The command reports files that it cannot read,
+draws the others, and ends with exit code 2."""
 
 
 def _add_strides(command: argparse.ArgumentParser) -> None:
     command.add_argument("source", metavar="FILE_OR_FOLDER", help="an audio file, or a folder of them")
     add_model(command)
-    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the picture; for a folder, theirs")
-    command.add_argument("--csv", metavar="FILE", help="write strides and positions at every input frame there")
-    command.add_argument("--html", metavar="OUT", help="write a page to zoom and point into; for a folder, theirs")
-    command.add_argument("--seconds", type=float, default=8.0, help="of a picture at most (default 8)")
+    command.add_argument("-o", "--output", required=True, metavar="OUT", help="the picture; for a folder, a folder")
+    command.add_argument("--csv", metavar="FILE", help="write strides and positions of every input frame to FILE")
+    command.add_argument("--html", metavar="OUT", help="write an interactive page; for a folder, a folder")
+    command.add_argument("--seconds", type=float, default=8.0, help="longest duration of a picture (default 8)")
 
 
 @remarks()
@@ -55,7 +57,7 @@ def _strides(arguments: argparse.Namespace) -> int:
 COMMANDS = (
     Command(
         "strides",
-        "draw where a trained model takes long strides in recordings, and where short ones",
+        "draw where a trained model takes long and short strides in recordings",
         _strides,
         _add_strides,
         STRIDES_HELP,

@@ -1,1 +1,1 @@
-"""Trained models: each in a folder, and what it says about recordings."""
+"""Trained models in results folders, and their application to recordings."""

@@ -1,10 +1,8 @@
-"""Trained classifiers as files: a data-only description and the weights, and nothing that could run code.
+"""Trained classifiers in results folders: saved, loaded, and applied to recordings.
 
-A results folder holds `model.json`, which names classes of this package and their arguments, and `model.ckpt`, a plain
-state dict. `load_model` builds what the description names from an allow-list and loads the weights with torch's
-`weights_only=True`, so that a folder from a stranger is data. `hyperparams.yaml` beside them lets SpeechBrain's
-`EncoderClassifier.from_hparams` load the same model; HyperPyYAML runs what a YAML file names, so this way is for
-folders of one's own.
+The folder holds `model.json` and `model.ckpt`; `seqstride.models.description` explains why `load_model` can safely load
+folders from strangers. It also holds `hyperparams.yaml`, with which SpeechBrain's `EncoderClassifier.from_hparams`
+loads the same model. HyperPyYAML runs any code that a YAML file names, so use that way only for your own folders.
 """
 
 from __future__ import annotations
@@ -37,7 +35,7 @@ from seqstride.models.trained import TrainedModel
 from seqstride.models.windows import cut, mean_by_owner, window_starts
 
 FRAMES = 1 << 21
-"""Of windows that are encoded together at most, samples or feature frames."""
+"""Largest number of samples, or feature frames, in the windows that are encoded together."""
 
 
 class Decision(NamedTuple):
@@ -51,7 +49,7 @@ class SequenceClassifier(TrainedModel):
     """A trained classifier from signal to class scores, in evaluation mode and without training's augmentation.
 
     Args:
-        description: what `describe` gives.
+        description: as `describe` returns it.
 
     Attributes:
         labels: label → the names of its classes, in the order of the scores.
@@ -83,25 +81,25 @@ class SequenceClassifier(TrainedModel):
 
     @property
     def window_size(self) -> int | None:
-        """Samples, or frames of features, of the windows that the model was trained on; None for whole items."""
+        """Length of the windows that the model was trained on, in samples or feature frames; None for whole items."""
         window = self.description["window"]
         rate = self.frame_rate if self.sample_rate is None else self.sample_rate
         return None if window is None else round(window * rate)
 
     def encode(self, signal: Tensor, lengths: Tensor) -> Any:
-        """The encoder's `Encoded` of whole signals; arguments as in `features`."""
+        """Encodes whole signals and returns the encoder's `Encoded`; arguments as in `features`."""
         return self.encoder(*self.features(signal, lengths))
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Label → logits (B, classes), the mean over windows where the model was trained on windows.
+        """Returns label → logits (B, classes); arguments as in `features`.
 
-        Arguments as in `features`.
+        A model that was trained on windows gives the mean of the logits over all windows of an item.
         """
         return {label: self.logits(label, vector) for label, vector in self.embed(signal, lengths).items()}
 
     @torch.no_grad()
     def decide(self, signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
-        """For every item, label → its most probable class; arguments as in `features`."""
+        """Returns for every item label → its most probable class; arguments as in `features`."""
         items: list[dict[str, Decision]] = [{} for _ in range(len(signal))]
         for label, logits in self(signal, lengths).items():
             probabilities, indices = logits.softmax(1).max(1)
@@ -110,30 +108,30 @@ class SequenceClassifier(TrainedModel):
         return items
 
     def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """Label → the vector (B, C') that its linear layer reads; arguments as in `features`."""
+        """Returns label → the input (B, C') of its linear layer; arguments as in `features`."""
         if self.window_size is None:
             return self._pooled(signal, lengths)
         size = min(self.window_size, signal.shape[1])
         owners, starts = window_starts(lengths, size)
-        # some windows at a time: those of hours take more memory than the hours
+        # a group of windows at a time: the windows of an hour need more memory than the hour
         groups = torch.arange(len(owners), device=owners.device).split(max(1, FRAMES // size))
         parts = [
             self._pooled(cut(signal, owners[group], starts[group], size), lengths.clamp(max=size)[owners[group]])
             for group in groups
         ]
-        # the layer is linear: it takes the mean of its inputs to the mean of its outputs
+        # the layer is linear, so the mean of its inputs gives the mean of its outputs
         return {
             label: mean_by_owner(torch.cat([part[label] for part in parts]), owners, len(signal)) for label in parts[0]
         }
 
     def _pooled(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """As `embed`, without windows."""
+        """`embed` without windows."""
         encoded = self.encode(signal, lengths)
         heads: dict[str, Any] = dict(self.classifier.items())
         return {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
 
     def logits(self, label: str, vector: Tensor) -> Tensor:
-        """The scores (B, classes) of one label from what `embed` gives for it."""
+        """Returns the scores (B, classes) of a label for its vector (B, C') of `embed`."""
         head: Any = self.classifier[label]
         scores: Tensor = head.linear(vector)
         return scores
@@ -148,16 +146,16 @@ def describe(
     window: float | None,
     feature_name: str,
 ) -> dict[str, Any]:
-    """The description of a recipe's classifier: plain JSON values.
+    """Returns the description of a recipe's classifier: plain JSON values.
 
     Args:
-        recipe: the merged HyperPyYAML text, with `modules` (`normalize`, `encoder`, perhaps `frontend`) and
-            `classifier`.
+        recipe: the merged HyperPyYAML text, with `classifier` and `modules` (`normalize`, `encoder`, optionally
+            `frontend`).
         labels: label → names of its classes.
         sample_rate: of waveforms, Hz; None for features.
         frame_rate: frames per second at the encoder's input.
         window: seconds or None, as in `ClassificationBrain`.
-        feature_name: what the channels of the features are.
+        feature_name: a name for the channels of the features, such as "mel band".
     """
     tree = resolved(recipe)
     fields = {
@@ -175,8 +173,8 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
 
     Args:
         folder: a results folder.
-        description: what `describe` gives.
-        modules: the trained `normalize`, `encoder`, `classifier` (label → head), perhaps `frontend`.
+        description: as `describe` returns it.
+        modules: the trained `normalize`, `encoder`, `classifier` (label → head), and optionally `frontend`.
     """
     folder = Path(folder)
     description = write_model(folder, description, modules)
@@ -191,10 +189,10 @@ def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], m
 def classify_files(
     model: SequenceClassifier, recordings: Iterable[Recording], batch_seconds: float = BATCH_SECONDS
 ) -> Iterator[tuple[Recording, dict[str, Decision] | ValueError]]:
-    """Classifies recordings, in their order; one that cannot be read gets an error instead.
+    """Classifies recordings, in their order; a file that cannot be read gets an error instead.
 
     Args:
-        model: one that reads recordings.
+        model: a model that reads recordings.
         recordings: in any format that `seqstride.files.decoding` reads, at any rate.
         batch_seconds: recordings are batched up to this duration, padding included; a longer one stands alone.
             Results do not depend on it, up to rounding.
@@ -215,10 +213,10 @@ def classify_files(
 
 
 def sample_rate_of(model: SequenceClassifier) -> int:
-    """The rate, in Hz, of the waveforms that a model reads.
+    """Returns the sample rate of a model in Hz.
 
     Raises:
-        ValueError: it reads features.
+        ValueError: the model reads features.
     """
     if model.sample_rate is None:
         raise InputError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
@@ -226,21 +224,21 @@ def sample_rate_of(model: SequenceClassifier) -> int:
 
 
 def in_words(decisions: Mapping[str, Decision]) -> str:
-    """For a reader: "digit 5 (97.3 %), speaker theo (64.0 %)"."""
+    """Returns decisions as text: "digit 5 (97.3 %), speaker theo (64.0 %)"."""
     return ", ".join(f"{label} {name} ({100 * share:.1f} %)" for label, (name, share) in decisions.items())
 
 
 def load_model(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> SequenceClassifier:
-    """The trained classifier of a results folder, in evaluation mode.
+    """Loads the classifier of a results folder, in evaluation mode.
 
     Raises:
-        ValueError: the folder has no model, its description is wrong, or names what it must not.
+        ValueError: the folder has no classifier, or its files are damaged or name a class that is not allowed.
     """
     return read_model(folder, SequenceClassifier, device)
 
 
 def _speechbrain(description: Mapping[str, Any]) -> str:
-    """HyperPyYAML for `EncoderClassifier`; JSON is YAML, too."""
+    """The HyperPyYAML for SpeechBrain's `EncoderClassifier`; JSON is valid YAML."""
     classes = len(next(iter(description["labels"].values())))
     rate = description["sample_rate"]
     audio = f"""\

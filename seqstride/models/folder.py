@@ -1,4 +1,4 @@
-"""Where a trained model is looked for, and what is there instead."""
+"""The folder of a trained model, and hints where a folder has none."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from seqstride.errors import InputError
 from seqstride.nearest import near_paths
 
 FILES = ("model.json", "model.ckpt")
-_MOST = 3  # folders that are named
+_MOST = 3  # folders that the hint names
 
 
 def check_model_folder(folder: str | os.PathLike[str], name: str = "folder") -> None:
-    """Checks that there is a model.
+    """Checks that a folder has a trained model.
 
     Args:
         folder: the output folder of a run.
-        name: of the argument.
+        name: of the argument, for the error.
 
     Raises:
-        InputError: it lacks a file; says what there is, or is called nearly so.
+        InputError: a file is missing. The error says what the folder has instead, or names similar folders.
     """
     for file in FILES:
         if not Path(folder, file).is_file():
@@ -34,16 +34,16 @@ def _instead(folder: Path) -> str:
     if not folder.exists():
         return f": there is no such folder{near_paths(folder)}"
     if not folder.is_dir():
-        return ": it is no folder"
+        return ": it is not a folder"
     if (folder / "model.zip").is_file():
         command = f"seqstride predict-series FILE --model {os.fspath(folder)} -o OUT"
-        return f": it is of fit-series, and `{command}` labels series with it"
+        return f": this is a model of fit-series, and `{command}` labels series with it"
     if (folder / "model.joblib").is_file():
-        return ": this one is an estimator, for `joblib.load`"
+        return ": it holds an estimator for `joblib.load`"
     below = sorted(path.parent for path in [*folder.glob("*/model.json"), *folder.glob("*/*/model.json")])
     if below:
         shown = ", ".join(repr(os.fspath(path)) for path in below[:_MOST])
         return f", but in {shown}{' and others' if len(below) > _MOST else ''}"
     if any((folder / "save" / "checkpoints").glob("CKPT*")):
-        return ": its run is not finished, and the same `seqstride train` resumes it"
+        return ": its run is not finished; run the same `seqstride train` again to resume it"
     return ""

@@ -1,8 +1,9 @@
-"""Recordings too long for attention, cut into pieces that overlap, and what was heard in them, put together.
+"""Long recordings for recognisers: cut into overlapping pieces, and the results of the pieces joined.
 
-Attention takes memory with the square of the duration, and has learnt on sentences; an hour is neither affordable nor
-like anything the model knows. Of two pieces that overlap, the first counts up to a cut and the second behind it. The
-cut stands in the widest gap between tokens of either, so that it divides no word as long as people pause.
+The memory of attention grows with the square of the duration, and the models are trained on sentences, so an hour
+cannot be transcribed at once. Where two pieces overlap, the tokens of the first count up to a cut, and those of the
+second behind it. The cut stands in the widest gap between tokens of either piece, so it divides no word as long as
+speakers pause.
 """
 
 from __future__ import annotations
@@ -15,19 +16,19 @@ from seqstride.errors import InputError
 
 
 class Timed(NamedTuple):
-    """A unit that was written, and the frame that wrote it."""
+    """A unit, and the output frame that wrote it."""
 
     unit: int
     time: float
-    """s: what the frame stands for."""
+    """s: centre of the frame."""
     start: float
-    """s: from half-way to the frame before …"""
+    """s: half-way to the frame before."""
     stop: float
-    """s: … to half-way to the one behind."""
+    """s: half-way to the frame behind."""
 
 
 class Piece(NamedTuple):
-    """What was heard between two moments of a recording, on the recording's clock."""
+    """The tokens between two times of a recording; all times count from the start of the recording."""
 
     start: float
     """s"""
@@ -37,11 +38,12 @@ class Piece(NamedTuple):
 
 
 def piece_starts(length: int, size: int, overlap: int) -> list[int]:
-    """Where the pieces start: all are `size` long, the last one ends with the recording.
+    """Returns the starts of the pieces. All pieces are `size` long, and the last one ends with the recording.
 
     Args:
-        length: of the recording, more than `size`.
-        size, overlap: of the pieces, and of neighbours at least.
+        length: of the recording; more than `size`.
+        size: of a piece.
+        overlap: least overlap of neighbours.
 
     Raises:
         ValueError: `overlap` is not in [0, size / 2), where a piece would meet the one after the next.
@@ -52,7 +54,7 @@ def piece_starts(length: int, size: int, overlap: int) -> list[int]:
 
 
 def joined(pieces: Sequence[Piece]) -> list[Timed]:
-    """The tokens of a recording from those of its pieces, which come in order and overlap their neighbours."""
+    """Returns the tokens of a recording from those of its pieces, which are in order and overlap."""
     cuts = [pieces[0].start, *(_cut(first, second) for first, second in pairwise(pieces)), float("inf")]
     return [
         token
@@ -63,7 +65,7 @@ def joined(pieces: Sequence[Piece]) -> list[Timed]:
 
 
 def _cut(first: Piece, second: Piece) -> float:
-    """The middle of the widest gap in the inner half of the overlap; near their ends pieces lack context."""
+    """The middle of the widest gap in the inner half of the overlap: near their ends, pieces lack context."""
     edge = (first.stop - second.start) / 4
     low, high = second.start + edge, first.stop - edge
     times = sorted(token.time for piece in (first, second) for token in piece.tokens if low < token.time < high)

@@ -1,7 +1,4 @@
-"""Trained recognisers as files, and what they write, on the clock.
-
-The files are those of `seqstride.models.classifier`: `model.json`, data only, and `model.ckpt`.
-"""
+"""Trained recognisers in results folders: saved, loaded, and applied to recordings; words have times in seconds."""
 
 from __future__ import annotations
 
@@ -24,20 +21,20 @@ from seqstride.models.pieces import Piece, Timed, joined, piece_starts
 from seqstride.models.tokens import SPACE, Units, greedy_decode
 from seqstride.models.trained import TrainedModel
 
-PIECE_SECONDS = 30.0  # of the pieces in which longer recordings are read …
-OVERLAP_SECONDS = 6.0  # … and of what neighbours share
+PIECE_SECONDS = 30.0  # longer recordings are read in pieces of this duration …
+OVERLAP_SECONDS = 6.0  # … that overlap by at least this much
 
 
 class Token(NamedTuple):
-    """A unit, and when it was written."""
+    """A unit and its time."""
 
     text: str
     time: float
-    """s: what the output frame in which the unit is likeliest stands for."""
+    """s: centre of the output frame in which the unit has its highest probability."""
 
 
 class Word(NamedTuple):
-    """A word, from the beginning of the first frame that wrote a unit of it to the end of the last."""
+    """A word, from the start of the first output frame that wrote one of its units to the end of the last."""
 
     text: str
     start: float
@@ -47,7 +44,7 @@ class Word(NamedTuple):
 
 
 class Transcript(NamedTuple):
-    """What was said in a recording."""
+    """The text of a recording."""
 
     text: str
     words: list[Word]
@@ -58,10 +55,10 @@ class Transcriber(TrainedModel):
     """A trained CTC model from signal to text, in evaluation mode; it decodes greedily.
 
     Args:
-        description: what `describe_transcriber` gives.
+        description: as `describe_transcriber` returns it.
 
     Attributes:
-        units: what it writes.
+        units: the units that it writes.
         frame_rate: frames per second at the encoder's input.
         output: the linear layer from output frames to scores of the units.
 
@@ -80,26 +77,26 @@ class Transcriber(TrainedModel):
 
     @property
     def signal_rate(self) -> float:
-        """Of what it reads: samples per second, or frames."""
+        """Rate of its input: samples per second, or frames per second for features."""
         return self.frame_rate if self.sample_rate is None else float(self.sample_rate)
 
     def forward(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Any]:
-        """Log probabilities (B, L, units), and the encoder's `Encoded`; arguments as in `features`."""
+        """Returns log probabilities (B, L, units) and the encoder's `Encoded`; arguments as in `features`."""
         encoded = self.encoder(*self.features(signal, lengths))
         logits = self.output(encoded.features.transpose(1, 2))
         return logits.float().log_softmax(2), encoded
 
     @torch.no_grad()
     def transcribe(self, signal: Tensor, lengths: Tensor) -> list[Transcript]:
-        """The transcripts of a batch; arguments as in `features`. Attention takes memory with the longest's square."""
+        """Transcribes a batch; arguments as in `features`. Memory grows with the square of the longest item."""
         log_probs, encoded = self(signal, lengths)
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
 
     @torch.no_grad()
     def transcribe_long(self, signal: Tensor) -> Transcript:
-        """The transcript of one recording, of any duration: (S,) at `sample_rate`, or features (T, C).
+        """Transcribes one recording of any duration: (S,) at `sample_rate`, or features (T, C).
 
-        Beyond 30 s it is read in pieces of 30 s, neighbours sharing at least 6 s, and memory stops growing.
+        A recording longer than 30 s is read in pieces of 30 s that overlap by at least 6 s, so memory stays limited.
         """
         rate = self.signal_rate
         size, overlap = round(PIECE_SECONDS * rate), round(OVERLAP_SECONDS * rate)
@@ -115,14 +112,14 @@ class Transcriber(TrainedModel):
         return _transcript(self.units, joined(pieces))
 
     def read(self, file: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
-        """A recording (S,) at the model's rate; for a model that reads features, a .npy file (T, C).
+        """Reads a recording (S,) at the model's rate, or for a model that reads features a .npy file (T, C).
 
         Args:
             file: its path.
-            start, stop: the first sample or frame of the file, and the one behind the last; None: the end.
+            start, stop: first sample or frame to read, and the one behind the last; None: the end of the file.
 
         Raises:
-            ValueError: the file cannot be read, or is not of that form.
+            ValueError: the file cannot be read or has another shape.
         """
         if self.sample_rate is not None:
             return load_audio(self.sample_rate, file, start, stop)
@@ -135,12 +132,12 @@ class Transcriber(TrainedModel):
 def transcribe_files(
     model: Transcriber, recordings: Iterable[Recording], batch_seconds: float = BATCH_SECONDS
 ) -> Iterator[tuple[Recording, Transcript | ValueError]]:
-    """Transcribes recordings, in their order; those that cannot be read get an error instead.
+    """Transcribes recordings, in their order; a file that cannot be read gets an error instead.
 
     Args:
-        model: its recordings are audio files, or .npy files where it reads features.
-        recordings: one batch of them is in memory at a time; those of more than 30 s are read in pieces.
-        batch_seconds: recordings are put together up to this duration, padding included; a longer one stands alone.
+        model: reads audio files, or .npy files if it was trained on features.
+        recordings: one batch of them is in memory at a time; a recording longer than 30 s is read in pieces.
+        batch_seconds: recordings are batched up to this duration, padding included; a longer one stands alone.
     """
     device = next(model.parameters()).device
 
@@ -153,29 +150,29 @@ def transcribe_files(
 
 
 def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float) -> list[Transcript]:
-    """Greedy transcripts with times.
+    """Decodes a batch greedily into transcripts with times.
 
     Args:
-        units: what the model writes.
+        units: the units of the model.
         log_probs: (B, L, units).
-        encoded: what the encoder returned for the batch.
+        encoded: the encoder's output for the batch.
         frame_rate: frames per second at the encoder's input.
     """
     return [_transcript(units, tokens) for tokens in timed_tokens(log_probs, encoded, frame_rate)]
 
 
 def timed_tokens(log_probs: Tensor, encoded: Any, frame_rate: float, offset: float = 0.0) -> list[list[Timed]]:
-    """What is written in each item of a batch, and when; arguments as in `transcripts`.
+    """Returns the units of each item of a batch with their times; arguments as in `transcripts`.
 
     Args:
-        offset: s, of the batch's first frame on the clock.
+        offset: time of the first frame of the batch, s.
     """
     times = encoded.times().cpu().numpy() / frame_rate + offset
     ends = encoded.input_lengths.cpu().numpy() / frame_rate + offset
     tokens = []
     for item, (indices, frames) in enumerate(greedy_decode(log_probs, encoded.lengths)):
         middles = times[item, : int(encoded.lengths[item])].tolist()
-        # an output frame lasts from half-way to the one before to half-way to the one behind
+        # an output frame reaches half-way to its neighbours
         edges = [offset, *((first + second) / 2 for first, second in pairwise(middles)), float(ends[item])]
         tokens.append(
             [
@@ -188,7 +185,7 @@ def timed_tokens(log_probs: Tensor, encoded: Any, frame_rate: float, offset: flo
 
 def _transcript(units: Units, timed: Sequence[Timed]) -> Transcript:
     words: list[Word] = []
-    between = True  # two words
+    between = True  # whether the next unit starts a word
     for unit, _, start, stop in timed:
         name = units.names[unit - 1]
         between |= units.kind == "words" or name[0] in (" ", SPACE)
@@ -205,14 +202,14 @@ def _transcript(units: Units, timed: Sequence[Timed]) -> Transcript:
 def describe_transcriber(
     recipe: str, *, units: Units, sample_rate: int | None, frame_rate: float, feature_name: str
 ) -> dict[str, Any]:
-    """The description of a recipe's recogniser: plain JSON values.
+    """Returns the description of a recipe's recogniser: plain JSON values.
 
     Args:
         recipe: the merged HyperPyYAML text, with `modules` (`normalize`, `encoder`, `frontend`).
-        units: of the training part.
-        sample_rate: of waveforms, Hz; None for features, which need no front end.
+        units: the units of the training part.
+        sample_rate: of waveforms, Hz; None for features, which have no front end.
         frame_rate: frames per second at the encoder's input.
-        feature_name: what the channels of the features are.
+        feature_name: a name for the channels of the features, such as "mel band".
     """
     nodes = resolved(recipe)["modules"]
     fields = {
@@ -231,17 +228,17 @@ def save_transcriber(folder: Path, description: Mapping[str, Any], modules: Mapp
 
     Args:
         folder: a results folder.
-        description: what `describe_transcriber` gives.
-        modules: the trained `normalize`, `encoder`, `output`, perhaps `frontend`.
+        description: as `describe_transcriber` returns it.
+        modules: the trained `normalize`, `encoder`, `output`, and optionally `frontend`.
     """
     kept = {name: module for name, module in modules.items() if name in description["modules"] or name == "output"}
     write_model(folder, description, nn.ModuleDict(kept))
 
 
 def load_transcriber(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Transcriber:
-    """The trained recogniser of a results folder, in evaluation mode.
+    """Loads the recogniser of a results folder, in evaluation mode.
 
     Raises:
-        ValueError: the folder has no model, its description is wrong, or names what it must not.
+        ValueError: the folder has no recogniser, or its files are damaged or name a class that is not allowed.
     """
     return read_model(folder, Transcriber, device)

@@ -1,4 +1,4 @@
-"""How far a reconstruction is from what was to be reconstructed."""
+"""Losses of reconstructions, the inverse of normalisation, and the entropy of codes."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ from seqstride.errors import InputError
 
 
 class MaskedL1(nn.Module):
-    """Mean absolute difference over channels and real frames: twice (B, C, T), lengths (B,) → 0-d."""
+    """Mean absolute difference over channels and real frames: two (B, C, T), lengths (B,) → 0-d."""
 
     def forward(self, y: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
-        """The loss of a batch, each frame with the same weight, whatever item it is of."""
+        """Returns the loss of a batch; every real frame has the same weight."""
         return zero_padding(y - x, lengths).abs().sum() / (x.shape[1] * lengths.sum())
 
 
 class SpectralL1(nn.Module):
-    """Difference of waveforms by their magnitude spectra at several resolutions: (B, 1, S) twice, lengths (B,) → 0-d.
+    """Difference of waveforms in their magnitude spectra at several resolutions: two (B, 1, S), lengths (B,) → 0-d.
 
     For each size, over the bins of the real frames,
 
         mean |log (m_y + floor) − log (m_x + floor)| + Σ |m_y − m_x| / Σ m_x,
 
-    the first for the quiet parts, the second for the loud ones; the result is the mean over the sizes.
+    where the first term weighs quiet parts and the second loud ones. The result is the mean over the sizes.
 
     Args:
-        sizes: samples of the (Hann) windows; each moves on by a quarter.
-        floor: of magnitudes, those of a full-scale square wave being near 1.
+        sizes: samples of the Hann windows; the hop is a quarter of the size.
+        floor: is added to magnitudes; a full-scale square wave has magnitudes near 1.
 
     Raises:
         ValueError: no sizes, or one below 4.
 
-    Source: Yamamoto et al. 2020, "Parallel WaveGAN", §3.2, with the convergence as a ratio of sums of magnitudes, which
-    padding cannot change.
+    Source: Yamamoto et al. 2020, "Parallel WaveGAN", §3.2, with the spectral convergence as a ratio of sums of
+    magnitudes, which padding cannot change.
     """
 
     def __init__(self, sizes: Sequence[int] = (128, 256, 512), floor: float = 1e-4) -> None:
@@ -47,7 +47,7 @@ class SpectralL1(nn.Module):
         self.sizes, self.floor = list(sizes), floor
 
     def forward(self, y: Tensor, x: Tensor, lengths: Tensor) -> Tensor:
-        """The loss of a batch."""
+        """Returns the loss of a batch."""
         y, x = (zero_padding(wave, lengths)[:, 0] for wave in (y, x))
         return torch.stack([self._difference(y, x, lengths, size) for size in self.sizes]).mean()
 
@@ -57,7 +57,7 @@ class SpectralL1(nn.Module):
         magnitudes = []
         for wave in (y, x):
             spectrum = torch.stft(wave, size, hop, window=window, center=True, pad_mode="constant", return_complex=True)
-            # the root has no slope at 0
+            # the square root has no finite slope at 0
             magnitudes.append((spectrum.real.square() + spectrum.imag.square() + 1e-12).sqrt() / window.sum())
         frames = lengths // hop + 1
         real = length_mask(frames, magnitudes[0].shape[2])[:, None]
@@ -67,10 +67,10 @@ class SpectralL1(nn.Module):
 
 
 def undo_norm(normalize: FeatureNorm, x: Tensor, lengths: Tensor) -> Tensor:
-    """Normalised features (B, C, T) as they were before, with 0 in the padding.
+    """Returns normalised features (B, C, T) as they were before normalisation, with 0 in the padding.
 
     Raises:
-        ValueError: the mean of each item was taken out, which nobody knows any more.
+        ValueError: the normalisation subtracts the mean of each item, which is not kept.
     """
     if normalize.centred:
         raise InputError("`centred` (=True) must be false where features are to be reconstructed")
@@ -78,6 +78,6 @@ def undo_norm(normalize: FeatureNorm, x: Tensor, lengths: Tensor) -> Tensor:
 
 
 def entropy(counts: Tensor) -> Tensor:
-    """Bits per symbol of an ideal code for symbols as frequent as this: (…, K) counts → (…); 0 where there are none."""
+    """Bits per symbol of an ideal code for symbols with these counts: (…, K) → (…); 0 where all counts are 0."""
     shares = counts.double() / counts.sum(-1, keepdim=True).clamp(min=1)
     return torch.special.entr(shares).sum(-1) / torch.log(torch.tensor(2.0, dtype=torch.float64))

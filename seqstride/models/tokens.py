@@ -1,4 +1,4 @@
-"""The units that a CTC model writes: characters, words or pieces of words, as plain lists of names."""
+"""The units that a CTC model writes: characters, words or word pieces, and greedy decoding."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from seqstride.files.whole_files import whole_file
 KINDS = ("chars", "words", "pieces")
 BLANK = 0
 SPACE = "▁"
-"""How SentencePiece writes the space before a word."""
+"""SentencePiece marks the space before a word with this letter."""
 
 
 class Units:
-    """Texts to unit indices and back. Index 0 is CTC's blank.
+    """Translates texts to unit indices and back. Index 0 is CTC's blank.
 
     Args:
         kind: "chars" (the space is one of them), "words" or "pieces" (of SentencePiece).
         names: the units, without the blank.
-        split: cuts a text into the names of its units; None: what the kind says, of pieces nothing.
+        split: cuts a text into the names of its units; None: by the kind, except for pieces, which then only decode.
 
     Raises:
         ValueError: an unknown kind, or no names.
@@ -43,19 +43,19 @@ class Units:
 
     @classmethod
     def of(cls, kind: str, texts: Iterable[str]) -> Units:
-        """All characters or words that the texts have, sorted."""
+        """Returns all characters or words of the texts, sorted."""
         if kind not in KINDS:
             raise InputError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
         return cls(kind, sorted({name for text in texts for name in _SPLIT[kind](text)}))
 
     @classmethod
     def pieces(cls, texts: Iterable[str], model: str | os.PathLike[str], **options: Any) -> Units:
-        """Pieces of words, learnt from the texts by SentencePiece; read from `model` where this file is there already.
+        """Returns word pieces: SentencePiece learns them from the texts, or they are read from `model` if it exists.
 
         Args:
             texts: of the training part.
             model: the file for SentencePiece's model, `….model`.
-            **options: of SentencePiece's trainer, such as `vocab_size` and `model_type` ("unigram" or "bpe").
+            **options: for SentencePiece's trainer, such as `vocab_size` and `model_type` ("unigram" or "bpe").
 
         Raises:
             ValueError: SentencePiece refuses the options, or there is too little text for them.
@@ -82,19 +82,19 @@ class Units:
         return cls("pieces", names, processor.encode_as_pieces)
 
     def __len__(self) -> int:
-        """How many there are, the blank included."""
+        """Number of units, including the blank."""
         return len(self.names) + 1
 
     def encode(self, text: str) -> list[int]:
-        """The indices of a text's units; units that are not among the names are left out."""
+        """Returns the indices of the units of a text; unknown units are left out."""
         return [self._index[name] for name in self._split(text) if name in self._index]
 
     def unknown(self, text: str) -> list[str]:
-        """The units of a text that `encode` leaves out."""
+        """Returns the units of a text that `encode` leaves out."""
         return [name for name in self._split(text) if name not in self._index]
 
     def decode(self, indices: Iterable[int]) -> str:
-        """The text of a sequence of indices (no blanks), its words one space apart."""
+        """Returns the text of a sequence of indices without blanks; words are separated by one space."""
         text = (" " if self.kind == "words" else "").join(self.names[index - 1] for index in indices)
         return " ".join(text.replace(SPACE, " ").split())
 
@@ -104,14 +104,14 @@ def _no_split(text: str) -> list[str]:
 
 
 _SPLIT: dict[str, Callable[[str], list[str]]] = {
-    "chars": lambda text: list(" ".join(text.split())),  # words are what white space separates
+    "chars": lambda text: list(" ".join(text.split())),  # any white space separates words
     "words": str.split,
     "pieces": _no_split,
 }
 
 
 def frames_needed(units: Sequence[int]) -> int:
-    """The fewest frames in which CTC can write these units: one each, and a blank between two that are the same.
+    """Least number of frames that CTC needs for these units: one each, and a blank between two equal ones.
 
     Source: Graves et al., "Connectionist temporal classification", ICML 2006, §3.
     """
@@ -119,14 +119,14 @@ def frames_needed(units: Sequence[int]) -> int:
 
 
 def greedy_decode(log_probs: Tensor, lengths: Tensor) -> list[tuple[list[int], list[int]]]:
-    """Best-path decoding: the likeliest unit of every frame, runs merged, blanks dropped.
+    """Best-path decoding: takes the most probable unit of every frame, merges runs and drops blanks.
 
     Args:
         log_probs: (B, L, V).
-        lengths: (B,) int64; frames behind them count for nothing.
+        lengths: (B,) int64; frames behind them are ignored.
 
     Returns:
-        For each item the units, and for each unit the frame of its run in which it is likeliest.
+        For each item its units, and for each unit the frame of its run in which it is most probable.
     """
     best, index = log_probs.max(2)
     decoded = []

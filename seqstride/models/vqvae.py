@@ -1,8 +1,8 @@
-"""Trained VQ-VAEs as files, the units that they write down for a recording, and the way back to sound.
+"""Trained VQ-VAEs in results folders: saved, loaded, and used to turn recordings into units and units into sound.
 
-The files of a model are those of `seqstride.models.classifier`: `model.json`, data only, and `model.ckpt`. A coded
-recording is JSON: its units in order. Each unit has its codes (one per quantiser), the number of encoder input frames
-that it covers, and its start and end in seconds for human readers. The decoder reads only codes and frame counts.
+A coded recording is JSON with its units in order. Each unit has its codes (one per quantiser), the number of encoder
+input frames that it covers, and its start and end in seconds for human readers. The decoder reads only codes and frame
+counts.
 """
 
 from __future__ import annotations
@@ -33,40 +33,40 @@ NAMES = ("frontend", "normalize", "encoder", "quantizer", "decoder")
 
 
 class Unit(NamedTuple):
-    """A stretch of a recording that became one output frame of the encoder."""
+    """The part of a recording that one output frame of the encoder stands for."""
 
     start: float
     """s"""
     end: float
-    """s: where the next one starts."""
+    """s: the start of the next unit."""
     codes: list[int]
-    """One of each quantiser."""
+    """One code per quantiser."""
     frames: int
-    """Input frames of the encoder; may be 0."""
+    """Number of encoder input frames; may be 0."""
 
 
 class Coded(NamedTuple):
     """A recording as codes."""
 
     samples: int
-    """At the model's rate."""
+    """Number of samples at the model's rate."""
     codes: Tensor
-    """(L, Q) int64."""
+    """(L, Q) int64: one code per unit and quantiser."""
     durations: Tensor
-    """(L,) int64: input frames of each; their sum is the recording's."""
+    """(L,) int64: encoder input frames of each unit; their sum is the number of frames of the recording."""
 
 
 class Coder(TrainedModel):
     """A trained VQ-VAE from waveforms to codes and back, in evaluation mode.
 
     Args:
-        description: what `describe_coder` gives.
+        description: as `describe_coder` returns it.
 
     Attributes:
         sample_rate: of the waveforms, Hz.
-        frame_rate: frames per second, those that the units' frames are counted in.
+        frame_rate: encoder input frames per second.
         quantizer, decoder: further modules of the description.
-        wave: whether it reconstructs waveforms, not spectrograms.
+        wave: whether the decoder gives waveforms instead of spectrograms.
 
     Raises:
         ValueError: the description names a class that is not allowed, or is not one of a VQ-VAE.
@@ -86,7 +86,7 @@ class Coder(TrainedModel):
 
     @torch.no_grad()
     def encode(self, waveform: Tensor) -> Coded:
-        """The codes of a recording (S,) at `sample_rate`."""
+        """Encodes a recording (S,) at `sample_rate`."""
         x, lengths = self.features(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
         encoded = self.encoder(x, lengths)
         codes = self.quantizer(encoded.features, encoded.lengths).codes
@@ -94,10 +94,13 @@ class Coder(TrainedModel):
 
     @torch.no_grad()
     def decode(self, coded: Coded) -> Tensor:
-        """The reconstruction: a log-mel spectrogram (bands, T), or from a model without one a waveform (1, S).
+        """Reconstructs a recording from its codes.
+
+        Returns:
+            A log-mel spectrogram (bands, T), or a waveform (1, S) if the model has no spectrogram.
 
         Raises:
-            ValueError: the codes are none of this model's, or do not last as long as the recording.
+            ValueError: the codes are not of this model, or their durations do not add up to the recording.
         """
         self._check(coded)
         plan = DurationPlan(coded.durations[None], torch.tensor([len(coded.codes)]))
@@ -107,7 +110,7 @@ class Coder(TrainedModel):
 
     @torch.no_grad()
     def reconstruct(self, waveform: Tensor) -> Tensor:
-        """What the model itself makes of a recording (S,), from its features on, in the form of `decode`."""
+        """Encodes and decodes a recording (S,) at once; returns the same form as `decode`."""
         x, lengths = self.features(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
         encoded = self.encoder(x, lengths)
         vectors = self.quantizer(encoded.features, encoded.lengths).features
@@ -115,7 +118,7 @@ class Coder(TrainedModel):
         return undo_norm(self.normalize, y, lengths)[0]
 
     def synthesise(self, coded: Coded) -> Tensor:
-        """A waveform (S,) at `sample_rate`: that of the decoder, or one that has its spectrogram."""
+        """Returns a waveform (S,) at `sample_rate`, computed by Griffin-Lim if the decoder gives a spectrogram."""
         y = self.decode(coded)
         if self.wave:
             return y[0]
@@ -124,7 +127,7 @@ class Coder(TrainedModel):
         return waveform_of(self.frontend, y, coded.samples)
 
     def units(self, coded: Coded) -> list[Unit]:
-        """The units on the clock; they tile the recording."""
+        """Returns the units with their times; together they cover the recording without gaps."""
         edges = unit_edges(coded.durations, self.frontend, coded.samples / self.sample_rate)
         pairs = zip(pairwise(edges), coded.codes.tolist(), coded.durations.tolist(), strict=True)
         return [Unit(start, end, codes, frames) for (start, end), codes, frames in pairs]
@@ -133,8 +136,8 @@ class Coder(TrainedModel):
         quantizer = self.quantizer
         if coded.codes.ndim != 2 or coded.codes.shape[1] != quantizer.quantizers:
             raise InputError(
-                f"`codes` (shape {tuple(coded.codes.shape)}) must be {quantizer.quantizers} for each unit, "
-                "one of each quantiser of this model"
+                f"`codes` (shape {tuple(coded.codes.shape)}) must have {quantizer.quantizers} per unit, one for each "
+                "quantiser of this model"
             )
         low, high = int(coded.codes.min()), int(coded.codes.max())
         if low < 0 or high >= quantizer.size:
@@ -142,18 +145,18 @@ class Coder(TrainedModel):
         wanted = -(-coded.samples // self.frontend.hop) if self.wave else coded.samples // self.frontend.hop + 1
         if len(coded.durations) != len(coded.codes) or int(coded.durations.sum()) != wanted:
             raise InputError(
-                f"`frames` (sum {int(coded.durations.sum())}) must be those of the recording: {coded.samples} samples "
-                f"at {self.sample_rate} Hz are {wanted}"
+                f"`frames` (sum {int(coded.durations.sum())}) must add up to {wanted}, the frames of {coded.samples} "
+                f"samples at {self.sample_rate} Hz"
             )
 
 
 def unit_edges(durations: Tensor, frontend: Any, seconds: float) -> list[float]:
-    """Where units start and end, in s: (L,) int64 → L + 1 times from 0 to `seconds`; half-way between two frames.
+    """Returns the L + 1 times, in s, between which the units lie: from 0 to `seconds`, half-way between two frames.
 
     Args:
-        durations: in frames.
-        frontend: what made the frames.
-        seconds: of the recording.
+        durations: (L,) int64, encoder input frames of each unit.
+        frontend: made the frames.
+        seconds: duration of the recording.
     """
     bounds = (durations.cumsum(0)[:-1].double() - 0.5 + frontend.first_centre) / frontend.frame_rate
     return [0.0, *bounds.clamp(0.0, seconds).tolist(), seconds]
@@ -163,7 +166,7 @@ def unit_edges(durations: Tensor, frontend: Any, seconds: float) -> list[float]:
 
 
 def describe_coder(recipe: str, *, sample_rate: int) -> dict[str, Any]:
-    """The description of a recipe's VQ-VAE: plain JSON values.
+    """Returns the description of a recipe's VQ-VAE: plain JSON values.
 
     Args:
         recipe: the merged HyperPyYAML text, with `modules` (`frontend`, `normalize`, `encoder`, `quantizer`,
@@ -179,10 +182,10 @@ def save_coder(folder: Path, description: Mapping[str, Any], modules: Mapping[st
 
 
 def load_coder(folder: str | os.PathLike[str], device: str | torch.device = "cpu") -> Coder:
-    """The trained VQ-VAE of a results folder, in evaluation mode.
+    """Loads the VQ-VAE of a results folder, in evaluation mode.
 
     Raises:
-        ValueError: the folder has no model, its description is wrong, or names what it must not.
+        ValueError: the folder has no VQ-VAE, or its files are damaged or name a class that is not allowed.
     """
     return read_model(folder, Coder, device)
 
@@ -191,7 +194,7 @@ def load_coder(folder: str | os.PathLike[str], device: str | torch.device = "cpu
 
 
 def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[Recording, Coded | ValueError]]:
-    """The codes of each recording, in order; of those that cannot be read the error.
+    """Yields the codes of each recording, in order; for a file that cannot be read, the error.
 
     Args:
         recordings: in any format and at any rate that `seqstride.files.decoding` reads. One is in memory at a time.
@@ -210,17 +213,17 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
 
 
 def to_json(model: Coder, coded: Coded) -> str:
-    """A coded recording as JSON, for readers and for `from_json`."""
+    """Returns a coded recording as JSON text, which `from_json` reads."""
     units = [unit._asdict() for unit in model.units(coded)]
     header = {"format": FORMAT, "sample_rate": model.sample_rate, "samples": coded.samples}
     return json.dumps({**header, "units": units}) + "\n"
 
 
 def from_json(model: Coder, text: str) -> Coded:
-    """What `to_json` wrote.
+    """Reads a coded recording that `to_json` wrote.
 
     Raises:
-        ValueError: it is not of that form, or of recordings at another rate.
+        ValueError: the text has another form, or the recording has another sample rate than the model.
     """
     try:
         content = json.loads(text)
@@ -231,7 +234,7 @@ def from_json(model: Coder, text: str) -> Coded:
         durations = [unit["frames"] for unit in content["units"]]
         numbers = [rate, samples, *durations, *(code for each in codes for code in each)]
         if not codes or not all(type(number) is int and 0 <= number < 2**40 for number in numbers) or samples < 1:
-            raise InputError("it must have units, and whole numbers that are not negative")
+            raise InputError("it must have at least one unit, and its numbers must be whole and not negative")
         coded = Coded(samples, torch.tensor(codes), torch.tensor(durations))
     except (KeyError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error

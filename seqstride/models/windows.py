@@ -1,7 +1,7 @@
-"""Windows of recordings: a random one to train on, all of them to decide by their mean.
+"""Windows of recordings: a random one for training, and all of them for decisions by their mean.
 
-Source: Riad et al. 2022, §4.1 (audio classification on random windows of 1 s); that the last window moves back instead
-of being padded, so that every window is full, is ours.
+Source: Riad et al. 2022, §4.1 (audio classification on random windows of 1 s). Our addition: the last window moves back
+instead of being padded, so every window is full.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from torch import Tensor
 
 
 def random_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """A random window of every item.
+    """Returns a random window of every item.
 
     Args:
         signal: (B, T) or (B, T, C).
         lengths: (B,) int64.
-        size: frames of a window; items that are no longer stay whole.
+        size: frames of a window; items up to this length stay whole.
 
     Returns:
         The windows, (B, min(T, size)) or with C behind, and their lengths (B,).
@@ -29,12 +29,12 @@ def random_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, 
 
 
 def all_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
-    """As few windows as cover every item, evenly spread from its start to its end.
+    """Returns the fewest windows that cover every item, evenly spread from its start to its end.
 
     Args:
         signal: (B, T) or (B, T, C).
         lengths: (B,) int64.
-        size: frames of a window; items that are no longer are one window.
+        size: frames of a window; items up to this length are one window.
 
     Returns:
         The windows, (N, min(T, size)) or with C behind, their lengths (N,), and the item of each, (N,).
@@ -45,7 +45,7 @@ def all_windows(signal: Tensor, lengths: Tensor, size: int) -> tuple[Tensor, Ten
 
 
 def window_starts(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """Where the windows of `all_windows` are: the item (N,) and the first frame (N,) of each."""
+    """Returns the item (N,) and the first frame (N,) of each window of `all_windows`."""
     counts = -(-lengths // size)
     owners = torch.repeat_interleave(torch.arange(len(lengths), device=lengths.device), counts)
     index = torch.arange(len(owners), device=lengths.device) - (counts.cumsum(0) - counts)[owners]
@@ -54,11 +54,11 @@ def window_starts(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
 
 
 def mean_by_owner(values: Tensor, owners: Tensor, count: int) -> Tensor:
-    """The mean of each item's windows: (N, K), owners (N,) → (count, K)."""
+    """Returns the mean over the windows of each item: (N, K), owners (N,) → (count, K)."""
     total = values.new_zeros(count, values.shape[1]).index_add(0, owners, values)
     return total / torch.bincount(owners, minlength=count)[:, None]
 
 
 def cut(signal: Tensor, items: Tensor, starts: Tensor, size: int) -> Tensor:
-    """Windows of `size` frames: (B, T) or (B, T, C), items and first frames (N,) → (N, size) or (N, size, C)."""
+    """Cuts windows of `size` frames: (B, T) or (B, T, C), items and first frames (N,) → (N, size) or (N, size, C)."""
     return signal[items[:, None], starts[:, None] + torch.arange(size, device=signal.device)]

@@ -344,7 +344,7 @@ def test_parts_are_kept_and_never_mixed(tmp_path: Path, caplog: pytest.LogCaptur
         caplog.clear()
         run(numbers, job)
         assert output.read_text() == "n\n" + "".join(f"{number * number}\n" for number in numbers)
-        assert "squares.txt.parts' is of another job, whose command goes on with it" in caplog.text
+        assert "squares.txt.parts' belongs to another job and is left alone" in caplog.text
         assert {path.name for path in output.parent.iterdir()} == {"squares.txt", "squares.txt.parts"}
         assert {path.name: path.read_bytes() for path in output.with_name("squares.txt.parts").iterdir()} == begun
     done[:] = before
@@ -388,7 +388,7 @@ def test_errors_of_the_work_are_not_errors_of_writing(error: Exception, tmp_path
 
     with pytest.raises(type(error), match=f"^{error}$"):
         write_in_shards(range(3), work, tmp_path / "t", job={})
-    with pytest.raises(FileError, match="must be a file; it is a folder"):
+    with pytest.raises(FileError, match="must be a file, not a folder"):
         write_in_shards(range(3), work, tmp_path, job={})
     (tmp_path / "file").touch()
     with pytest.raises(FileError, match=r"'.*file.u\.parts' cannot be made: Not a directory"):

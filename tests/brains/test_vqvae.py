@@ -421,7 +421,7 @@ def test_units_are_what_the_decoder_needs(
     assert rows[len(once) + 2 :] == once
     capsys.readouterr()
     assert main(["units", str(file), str(file), "--model", str(trained), "--json"]) == 2
-    assert "`--json` must be of one recording" in capsys.readouterr().err
+    assert "`--json` must be used with one recording" in capsys.readouterr().err
 
     (tmp_path / "units.json").write_text(text, encoding="utf-8")
     for source, name in ((tmp_path / "units.json", "a.wav"), (file, "b.wav")):
@@ -473,11 +473,11 @@ def test_what_is_wrong_with_units_is_one_line(
     for change, message in (
         ({"format": 2}, "`format` (=2) must be 1"),
         ({"sample_rate": 16000}, "`sample_rate` (=16000) must be the model's, 8000 Hz"),
-        ({"samples": 9000}, "must be those of the recording: 9000 samples at 8000 Hz are 113"),
-        ({"units": []}, "it must have units"),
-        ({"units": [{**unit, "frames": -1}]}, "whole numbers that are not negative"),
+        ({"samples": 9000}, "must add up to 113, the frames of 9000 samples at 8000 Hz"),
+        ({"units": []}, "it must have at least one unit"),
+        ({"units": [{**unit, "frames": -1}]}, "its numbers must be whole and not negative"),
         ({"units": [{**unit, "codes": [12, 0], "frames": 21}]}, "this model's codebook"),
-        ({"units": [{**unit, "codes": [1], "frames": 21}]}, "one of each quantiser"),
+        ({"units": [{**unit, "codes": [1], "frames": 21}]}, "one for each quantiser of this model"),
         ({"units": [{"codes": [1, 1]}]}, "it lacks 'frames'"),
     ):
         path = tmp_path / "wrong.json"
@@ -492,7 +492,7 @@ def test_what_is_wrong_with_units_is_one_line(
     ):
         assert main(["resynth", str(tmp_path / "good.json"), "--model", str(trained), "-o", str(place)]) == 2
         assert message.format(place) in capsys.readouterr().err
-    with pytest.raises(ValueError, match="must be those of the recording"):
+    with pytest.raises(ValueError, match="must add up to"):
         model.decode(Coded(100, torch.zeros(2, 2, dtype=torch.int64), torch.tensor([1, 2, 3])))
     description = json.loads((trained / "model.json").read_text(encoding="utf-8"))
     description["modules"]["decoder"]["class"] = "torch.nn.Identity"

@@ -64,7 +64,7 @@ def test_a_model_that_is_not_there(
     assert f"there is no such folder; near matches: {str(model.parent)!r}" in line
     line = line_of(capsys, "classify", recording, "--model", model.parents[1])
     assert f"there is no model.json, but in {str(model)!r}" in line
-    assert "it is no folder" in line_of(capsys, "classify", recording, "--model", recording)
+    assert "it is not a folder" in line_of(capsys, "classify", recording, "--model", recording)
     (tmp_path / "run" / "save" / "data").mkdir(parents=True)  # of a run that was refused before it began
     assert "resumes" not in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
     (tmp_path / "run" / "save" / "checkpoints" / "CKPT+1").mkdir(parents=True)
