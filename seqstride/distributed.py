@@ -1,7 +1,7 @@
-"""Several processes that work as one (`torchrun`): who they are, sums over them, and one voice for their errors.
+"""Several processes that work together (`torchrun`): ranks, sums over ranks, and one error message for all.
 
-Two things are called several processes here. Those that `torchrun` started know it by their environment (`rank`,
-`world_size`); those that compute together have joined torch's default process group as well (`ranks`).
+`rank` and `world_size` read the environment that `torchrun` sets for the processes it starts. `ranks` counts the
+processes that have joined torch's default process group.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from seqstride.errors import InputError
 
 
 def rank() -> int:
-    """Which of the processes that were started together this is, from 0."""
+    """Index of this process among those that were started together, from 0."""
     return int(os.environ.get("RANK", 0))
 
 
 def world_size() -> int:
-    """How many processes were started together."""
+    """Number of processes that were started together."""
     return int(os.environ.get("WORLD_SIZE", 1))
 
 
 def ranks() -> int:
-    """How many processes compute together: those of torch's default group, 1 without one."""
+    """Number of processes in torch's default group; 1 without a group."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def local_rank() -> int:
-    """Which of the processes on this machine this is, from 0."""
+    """Index of this process among those on this machine, from 0."""
     return int(os.environ.get("LOCAL_RANK", 0))
 
 
 def device_of_rank(device: str) -> str:
-    """`cuda` as the GPU of this process, such as `cuda:1`; every other device as it is.
+    """Returns the GPU of this process, such as `cuda:1`, for `cuda`; returns every other device unchanged.
 
     Raises:
-        InputError: torch does not know it, or this machine does not have it.
+        InputError: torch does not know the device, or this machine does not have it.
     """
     own = f"cuda:{local_rank()}" if device == "cuda" else device
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
@@ -50,7 +50,7 @@ def device_of_rank(device: str) -> str:
         other = torch.accelerator.current_accelerator()  # such as mps
         kinds = ("cpu", None if other is None else other.type)
         usable = (found.index or 0) < gpus if found.type == "cuda" else found.type in kinds
-    except RuntimeError:  # no device has this name
+    except RuntimeError:  # torch knows no device of this name
         usable = False
     if not usable:
         there = f"cpu, or cuda:0 to cuda:{gpus - 1}" if gpus > 1 else "cpu, or cuda" if gpus else "cpu"
@@ -78,18 +78,19 @@ class _Sum(torch.autograd.Function):
 
 
 def sum_over_ranks(x: Tensor) -> Tensor:
-    """The sum of the ranks' tensors, differentiable; `x` itself where there is one. All ranks must call it.
+    """Returns the sum of the tensors of all ranks, differentiable. All ranks must call it.
 
     Args:
-        x: of the same shape on all ranks, on the device of the group.
+        x: has the same shape on all ranks, and is on the device of the group.
     """
     return x if ranks() == 1 else _Sum.apply(x)
 
 
 def share_of_rank(count: int, device: torch.device | str) -> Tensor | float:
-    """The weight of a mean over `count` items of this rank, with which the mean over the ranks is that over all items.
+    """Returns the weight of this rank's mean over `count` items.
 
-    Distributed training averages the gradients of the ranks. Weighted so, an item counts the same wherever it is.
+    Distributed training averages the gradients of the ranks. With these weights the average over ranks is the mean over
+    all items, so every item counts the same.
     """
     if ranks() == 1:
         return 1.0
@@ -98,7 +99,7 @@ def share_of_rank(count: int, device: torch.device | str) -> Tensor | float:
 
 
 def of_all_ranks(value: Any) -> list[Any]:
-    """The values that the ranks have, in their order; all ranks must call it."""
+    """Returns the values of all ranks, in the order of the ranks. All ranks must call it."""
     values = [value] * ranks()
     if ranks() > 1:
         dist.all_gather_object(values, value)
@@ -112,10 +113,10 @@ def leave_group() -> None:
 
 
 def first_to_fail() -> bool:
-    """Whether this process is the one to say what went wrong.
+    """Whether this process is the first of its group to fail, and therefore prints the error.
 
-    A mistake in the arguments is made by all ranks at once; and where one rank ends, the others lose their connection.
-    The first one asks first, at the store through which `torchrun`'s processes found one another.
+    Wrong arguments fail on all ranks at once, and when one rank ends, the others lose their connection. The processes
+    count failures in the store through which `torchrun` connected them; the first to count prints.
     """
     if world_size() == 1:
         return True
@@ -124,5 +125,5 @@ def first_to_fail() -> bool:
             os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=timedelta(seconds=5)
         )
         return store.add(f"seqstride/failed/{os.environ.get('TORCHELASTIC_RESTART_COUNT', 0)}", 1) == 1
-    except (KeyError, RuntimeError):  # no store, or none that answers: better said twice than never
+    except (KeyError, RuntimeError):  # no store answers: an error printed twice is better than none
         return True

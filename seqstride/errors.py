@@ -1,4 +1,4 @@
-"""Errors for users: the commands show their text as one line, and everything else as a fault of the program."""
+"""Errors that users can fix: commands print their text as one line. Other errors are faults of the program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class UserError(Exception):
-    """Something that the user can mend: the text names what was given, what is expected and what to do."""
+    """An error that the user can fix: the text names the value, the rule, and what to do."""
 
 
 class InputError(UserError, ValueError):
@@ -21,11 +21,11 @@ class FileError(UserError, OSError):
 
 
 class DownloadError(FileError, ConnectionError):
-    """What cannot be downloaded."""
+    """A file that cannot be downloaded."""
 
 
 class MissingExtraError(UserError, ImportError):
-    """A package that an optional part needs is not installed; the text says how to install it."""
+    """An optional package that is missing; the text says how to install it."""
 
 
 def require(module: str, extra: str) -> Any:
@@ -54,10 +54,10 @@ def require(module: str, extra: str) -> Any:
 
 @contextmanager
 def made_as_asked(key: str) -> Iterator[None]:
-    """Inside, something is made with the arguments that the user gave as `key`.
+    """A context for code that builds an object from the arguments that the user gave as `key`.
 
     Raises:
-        InputError: it refuses them; names the key.
+        InputError: the code raises an error; the text names the key.
     """
     try:
         yield

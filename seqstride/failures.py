@@ -1,10 +1,10 @@
-"""How a command ends: its exit code, one line for what the user can mend, and a log for all else.
+"""How a command ends: with an exit code, and after an error with one line of text.
 
-0    done
-1    an error in the program; the line names the log that has its traceback
-2    the user can mend it, and the line says what
+0    success
+1    an error in the program; the line names a log with the traceback
+2    an error that the user can fix; the line says how
 130  Ctrl-C
-141  whoever read the output is gone, as with `| head`
+141  the reader of the output has ended, as with `| head`
 """
 
 from __future__ import annotations
@@ -28,22 +28,22 @@ DEBUG = "--debug"
 
 _log_folder: ContextVar[Path | None] = ContextVar("log_folder", default=None)
 
-#: what a system says of a disk, of permissions, and of folders that are files, wherever it comes up
+#: errors of disks, permissions and paths: the user can fix them, wherever they come up
 _MACHINE = {
     *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG),
     *(errno.ENOTDIR, errno.EISDIR, errno.EEXIST),
 }
-#: parts of what torch and CUDA say without a class of its own
+#: parts of errors of torch and CUDA that have no class of their own
 _NO_MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "ALLOC_FAILED")
-_LONGEST = 300  # letters of an error's text that a line has
+_LONGEST = 300  # letters of an error in a line
 
 
 def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str]) -> int:
-    """Runs a command and says why it failed; with `--debug` the error comes through, with its traceback.
+    """Runs a command and prints a line if it fails; with `--debug` an error passes through with its traceback.
 
     Args:
-        run: takes the arguments and gives the exit code, None for 0.
-        argv: what follows the program's name; `--debug` among it is taken out.
+        run: takes the arguments and returns the exit code; None stands for 0.
+        argv: the arguments of the program; `--debug` is removed from them.
 
     Returns:
         The exit code.
@@ -52,11 +52,11 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
     _log_folder.set(None)
     try:
         code = run([word for word in argv if word != DEBUG]) or 0
-        with suppress(AttributeError):  # there may be no standard output
+        with suppress(AttributeError):  # a process may have no standard output
             sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
-        _say(str(stop) or "stopped; the same command resumes the run")
+        _say(str(stop) or "stopped; run the same command again to resume")
         return 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_unread():
@@ -68,14 +68,16 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
         if line is not None:
             _say(line)
             return 2
-        if not first_to_fail():  # another rank has said why it ended, and perhaps this one has only lost it
+        if (
+            not first_to_fail()
+        ):  # another rank has printed its error, and this rank may only have lost the connection to it
             return 2 if isinstance(error, RuntimeError) else 1
         print(f"seqstride: {_summary(error)} ({_kept(error)})", file=sys.stderr)
         return 1
 
 
 def log_errors_in(folder: Path) -> None:
-    """From now on, until the command ends, the log of an error goes to this folder."""
+    """Until the command ends, an error writes its log to this folder."""
     _log_folder.set(folder)
 
 
@@ -85,13 +87,13 @@ def _say(line: str) -> None:
 
 
 def _line_for_user(error: Exception) -> str | None:
-    """What the user can mend; None where that is nothing."""
+    """The line for an error that the user can fix; None for other errors."""
     if isinstance(error, UserError):
         return str(error)
     if _is_out_of_memory(error):
         return (
-            f"out of memory: smaller batches (`--batch_size` where training, `--device cpu` where a GPU is too small) "
-            f"or shorter recordings need less ({_text(error)})"
+            f"out of memory: use smaller batches (`--batch_size` in training), shorter recordings, or `--device cpu` "
+            f"if a GPU is too small ({_text(error)})"
         )
     if isinstance(error, OSError) and error.errno in _MACHINE:
         name = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
@@ -116,7 +118,7 @@ def _summary(error: Exception) -> str:
 
 
 def _kept(error: Exception) -> str:
-    """Writes the traceback to a log of its own and says where that is; shows it where none can be written."""
+    """Writes the traceback to a log and returns a text that names it; prints the traceback if no log can be written."""
     text = "".join(traceback.format_exception(error))
     for folder in _log_folders():
         with suppress(OSError):
@@ -126,11 +128,11 @@ def _kept(error: Exception) -> str:
                 file.write(text)
             return f"an error in the program; its traceback is in {name}, and {DEBUG} shows it"
     print(text, file=sys.stderr, end="")
-    return "an error in the program; its traceback is above, no log of it can be written"
+    return "an error in the program; its traceback is above, because no log can be written"
 
 
 def _log_folders() -> Iterator[Path]:
-    """Where a log may go: the output folder of the run, that for temporary files, the current one."""
+    """Folders for the log, in order: the output folder of the run, the temporary folder, the current folder."""
     folder = _log_folder.get()
     if folder is not None:
         yield folder.absolute()
@@ -141,8 +143,8 @@ def _log_folders() -> Iterator[Path]:
 
 
 def _output_is_unread() -> bool:
-    """Whether the reader of the standard output has gone: pipes inside the program break, too."""
-    with suppress(AttributeError, OSError, ValueError):  # no such output, or no such question
+    """Whether the reader of the standard output has ended; pipes inside the program can break, too."""
+    with suppress(AttributeError, OSError, ValueError):  # there is no output, or the system has no poll
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
         return any(event & select.POLLERR for _, event in poll.poll(0))
@@ -154,6 +156,6 @@ def _output_is_unread() -> bool:
 
 
 def _close_output() -> None:
-    """Lets the interpreter end without a word about what it could not write."""
+    """Redirects the output, so that the interpreter does not complain about unwritten text when it ends."""
     with suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

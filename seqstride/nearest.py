@@ -1,4 +1,4 @@
-"""The nearest right thing to what was given, for errors."""
+"""Near matches of misspelled names and paths, for error messages."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from pathlib import Path
 
 
 def near_matches(name: str, known: Iterable[str], most: int = 3) -> str:
-    """`"; near matches: a, b"`, or nothing where nothing is near."""
+    """Returns "; near matches: a, b", or an empty text if no known name is similar."""
     near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
     return f"; near matches: {', '.join(near)}" if near else ""
 
 
 def near_paths(path: str | os.PathLike[str]) -> str:
-    """The same for a path that does not exist: names in the folder in which it would be."""
+    """Returns the same for a path that does not exist; the matches are names in its folder."""
     path = Path(path)
     try:
-        names = [name for name in os.listdir(path.parent) if path.with_name(name).exists()]  # no link to nowhere
+        names = [name for name in os.listdir(path.parent) if path.with_name(name).exists()]  # leaves out broken links
     except OSError:
         return ""
     near = difflib.get_close_matches(path.name, names, n=3, cutoff=0.6)

@@ -1,1 +1,1 @@
-"""Files that users give, and files that are whole or not there."""
+"""Files of users: audio, tables and texts; and output files that are complete or absent."""

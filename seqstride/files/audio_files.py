@@ -1,4 +1,4 @@
-"""Where the audio files are, and how they are named in lists and folders."""
+"""Audio files in folders, lists and manifests."""
 
 from __future__ import annotations
 
@@ -16,35 +16,35 @@ from seqstride.files.text_files import read_json, read_text
 logger = logging.getLogger(__name__)
 
 CODECS = frozenset(["3gp", "aac", "ac3", "amr", "ape", "m4a", "m4b", "mka", "mp4", "wma", "wv", "webm"])
-"""Extensions of audio that soundfile does not read."""
+"""Extensions of audio files that soundfile does not read."""
 
-_OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that are not the name of their format
+_OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that differ from the name of their format
 
 
 class Recording(NamedTuple):
-    """A file, or a part of one."""
+    """An audio file, or a part of one."""
 
     name: str
-    """Under which its results are listed: the path, or the key in a manifest."""
+    """The name in results: the path, or the key in a manifest."""
     path: str
     start: int = 0
-    """The first sample, of the file."""
+    """First sample in the file."""
     stop: int | None = None
-    """The sample behind the last; None: to the end."""
+    """Sample behind the last; None: the end of the file."""
     problem: str | None = None
-    """What is wrong with its item in a manifest, so that it cannot be read."""
+    """The error of a wrong item in a manifest; None if the item is right."""
 
 
 def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | None = None) -> list[Recording]:
-    """The recordings of a list.
+    """Reads a list of recordings.
 
     Args:
-        file: a SpeechBrain manifest (.json), whose items have `wav`, with `start` and `stop` where it is a part of it,
-            or `features`; or a text with a path on each line.
-        data_root: what `{data_root}` in a manifest's paths stands for; None: the manifest's folder.
+        file: a SpeechBrain manifest (.json), or a text file with a path on each line. The items of a manifest have
+            `wav` or `features`, and `start` and `stop` if they are a part of a file.
+        data_root: replaces `{data_root}` in the paths of a manifest; None: the folder of the manifest.
 
     Raises:
-        ValueError: there is no such file, it lists nothing, or is no manifest.
+        ValueError: there is no such file, it is empty, or it is not a manifest.
     """
     file = Path(file)
     if not file.is_file():
@@ -56,7 +56,7 @@ def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | 
             raise InputError(f"`list` (={os.fspath(file)!r}) must be a manifest of items with `wav` or `features`")
         listed = [_recording(name, item, root) for name, item in items.items()]
     else:
-        # surrogateescape: names of files need not be text
+        # surrogateescape, because file names need not be UTF-8
         listed = [Recording(line, line) for line in read_text(file, "surrogateescape").split("\n") if line.strip()]
     if not listed:
         raise InputError(f"`list` (={os.fspath(file)!r}) must list at least one recording")
@@ -64,12 +64,12 @@ def read_list(file: str | os.PathLike[str], data_root: str | os.PathLike[str] | 
 
 
 def _path_key(item: Any) -> str | None:
-    """The key of an item's path, if it has one."""
+    """The key of the path of an item; None if it has none."""
     return next((key for key in ("wav", "features") if isinstance(item, dict) and key in item), None)
 
 
 def _recording(name: str, item: Any, root: str) -> Recording:
-    """What an item of a manifest stands for; a wrong one is named when its turn comes, so that the others are read."""
+    """The recording of an item; a wrong item is reported when it is read, so that the others are processed."""
     try:
         key = _path_key(item)
         if key is None or not isinstance(item[key], str):
@@ -80,10 +80,10 @@ def _recording(name: str, item: Any, root: str) -> Recording:
 
 
 def with_root(value: Any, root: str) -> Any:
-    """What stands in a manifest, with `{data_root}` replaced in all its texts, as SpeechBrain does.
+    """Replaces `{data_root}` in all texts of a value of a manifest, as SpeechBrain does.
 
     Raises:
-        ValueError: another name in braces; braces that are meant are doubled.
+        ValueError: a text has another name in braces; literal braces must be doubled.
     """
     if isinstance(value, dict):
         return {key: with_root(part, root) for key, part in value.items()}
@@ -98,10 +98,10 @@ def with_root(value: Any, root: str) -> Any:
 
 
 def part_of(item: Mapping[str, Any]) -> tuple[int, int | None]:
-    """`start` and `stop` of a manifest's item: its first sample (or frame of features), and the one behind the last.
+    """Returns `start` and `stop` of an item: its first sample (or feature frame), and the one behind the last.
 
     Raises:
-        ValueError: they are no whole numbers (whole numbers as text are fine), or `stop` is not above `start`.
+        ValueError: one is not a whole number (text with a whole number is fine), or `stop` is not above `start`.
     """
     start, stop = _samples(item, "start"), _samples(item, "stop")
     start = 0 if start is None else start
@@ -120,10 +120,10 @@ def _samples(item: Mapping[str, Any], key: str) -> int | None:
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
-    """Files as they are, folders as all audio files below them (known by their extension, hidden ones left out).
+    """Lists files as given, and for each folder all audio files below it, by extension and without hidden files.
 
     Raises:
-        ValueError: a folder without any.
+        ValueError: a folder has no audio files.
     """
     found: list[Path] = []
     for path in map(Path, paths):
@@ -138,7 +138,7 @@ def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:
 
 
 def files_below(folder: Path) -> Iterator[Path]:
-    """All files below a folder that are not hidden, ordered; links to folders are left alone."""
+    """Yields all files below a folder in order, without hidden ones; links to folders are not followed."""
     for parent, folders, files in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in folders:
@@ -148,18 +148,18 @@ def files_below(folder: Path) -> Iterator[Path]:
 
 
 def is_audio(file: str | os.PathLike[str]) -> bool:
-    """Whether a file is a recording by its name: not hidden, and with an extension of audio, in any case."""
+    """Whether a name is one of a recording: not hidden, with an audio extension in any case."""
     name = Path(file).name
     return not name.startswith(".") and Path(name).suffix[1:].lower() in _audio_extensions()
 
 
 def audio_in(folder: Path, pattern: str = "*", extension: str | None = None) -> list[Path]:
-    """The recordings in a folder that has a fixed layout, ordered.
+    """Lists the recordings of a folder with a fixed layout, in order.
 
     Args:
-        folder: where.
-        pattern: which files, such as `*/*`.
-        extension: the one that they have, in any case; None: any of audio.
+        folder: to search.
+        pattern: of the files, such as `*/*`.
+        extension: of the files, in any case; None: any audio extension.
     """
     wanted = None if extension is None else f".{extension}"
     return sorted(
@@ -171,14 +171,14 @@ def audio_in(folder: Path, pattern: str = "*", extension: str | None = None) -> 
 
 @cache
 def _audio_extensions() -> frozenset[str]:
-    """Lower-case extensions of audio; RAW is none, for it has no header, so that nobody knows its rate."""
+    """Audio extensions in lower case. RAW is left out: it has no header, so its rate is unknown."""
     soundfile = require("soundfile", "speech")
 
     return (CODECS | {name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
 
 
 def shown(path: str | os.PathLike[str]) -> str:
-    """A file's name on one line of a terminal: line breaks, escapes and bytes that are no text are written as `\\n`."""
+    """Returns a file name for one line of a terminal: line breaks, escapes and other bytes are written as `\\n`."""
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in os.fspath(path)

@@ -1,7 +1,7 @@
-"""What the bytes of MP3, Ogg and WAV files say of their length, where a header guesses or is wrong.
+"""The true length of MP3, Ogg and WAV files, read from their bytes: headers may estimate it, or be wrong.
 
-Sources: ISO/IEC 11172-3 and 13818-3 (frames of MPEG audio), RFC 3533 (pages of Ogg), EBU Tech 3306 (WAV and RF64); the
-Info frame is that of the Xing and LAME encoders, as mpg123 reads it.
+Sources: ISO/IEC 11172-3 and 13818-3 (frames of MPEG audio), RFC 3533 (pages of Ogg), EBU Tech 3306 (WAV and RF64). Info
+frames are read as mpg123 reads those of the Xing and LAME encoders.
 """
 
 from __future__ import annotations
@@ -24,28 +24,28 @@ class MpegFrames(NamedTuple):
     """The frames of an MPEG audio file."""
 
     first: int
-    """Where the first one begins, behind tags and an Info frame."""
+    """Byte at which the first frame starts, behind tags and an Info frame."""
     number: int
-    """How many there are; one that the file ends in counts."""
+    """Number of frames; a last frame that is cut short counts."""
     samples: int
-    """Of each, per channel."""
+    """Samples per frame and channel."""
     layer: int
     told: int | None
-    """How many an Info frame says; None without one."""
+    """Number of frames according to an Info frame; None without one."""
     damage: int | None
-    """Where they break off, to go on later."""
+    """Byte at which the frames stop, if they continue later."""
 
 
 class _Frame(NamedTuple):
     size: int  # bytes
     samples: int
-    kind: tuple[int, int, int]  # version, layer, sample rate: the same in all frames of a file
+    kind: tuple[int, int, int]  # version, layer and sample rate, equal in all frames of a file
 
 
-_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the bits of the version
-_FIRST = 3  # the bits of MPEG-1
+_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 12000, 8000)}  # by the version bits
+_FIRST = 3  # version bits of MPEG-1
 _LATER_BITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-_KILOBITS = {  # by whether it is MPEG-1, and the layer
+_KILOBITS = {  # by whether the file is MPEG-1, and its layer
     (True, 1): tuple(range(0, 449, 32)),
     (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
     (True, 3): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
@@ -56,7 +56,7 @@ _KILOBITS = {  # by whether it is MPEG-1, and the layer
 
 
 def mpeg_frames(content: Content) -> MpegFrames | None:
-    """Counts the frames of an MPEG audio file; None where it does not begin with one, perhaps behind a tag."""
+    """Counts the frames of an MPEG audio file; returns None if it does not start with a frame or with a tag and one."""
     place = _tag(content, 0)
     frame = _frame(content[place : place + 3])
     if frame is None:
@@ -83,10 +83,10 @@ def mpeg_frames(content: Content) -> MpegFrames | None:
 
 
 def info_frame(content: Content, frames: MpegFrames) -> bytes:
-    """A frame without sound that says how many follow, to stand before the first of a file of layer III."""
+    """Returns a silent frame with the number of frames, to be put before the first frame of a layer III file."""
     head = bytearray(content[frames.first : frames.first + 4])
     head[1] |= 0x01  # no checksum
-    head[2] = head[2] & 0x0C | 0xE0  # the highest bit rate: room enough
+    head[2] = head[2] & 0x0C | 0xE0  # the highest bit rate, which gives enough room
     frame = _frame(bytes(head[:3]))
     assert frame is not None
     told = b"Xing" + struct.pack(">II", 1, frames.number)
@@ -95,7 +95,7 @@ def info_frame(content: Content, frames: MpegFrames) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _frame(head: bytes) -> _Frame | None:
-    """What the first three bytes of a frame say of it; None where they are of none, or of one of a free bit rate."""
+    """Reads the first three bytes of a frame; returns None if they are not of a frame, or of one of free bit rate."""
     if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer, bits, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4, head[2] >> 2 & 3
@@ -110,13 +110,13 @@ def _frame(head: bytes) -> _Frame | None:
 
 
 def _side_information(head: bytes) -> int:
-    """Bytes between the header of a frame of layer III and its sound."""
+    """Number of bytes between the header of a layer III frame and its sound."""
     mono = head[3:] >= b"\xc0"
     return (17 if mono else 32) if head[1] >> 3 & 3 == _FIRST else (9 if mono else 17)
 
 
 def _tag(content: Content, place: int) -> int:
-    """Bytes of the ID3 tag that begins there; 0 without one."""
+    """Number of bytes of the ID3 tag at this place; 0 without one."""
     head = content[place : place + 10]
     if head[:3] == b"TAG":
         return 128
@@ -127,7 +127,7 @@ def _tag(content: Content, place: int) -> int:
 
 
 def _goes_on(content: Content, place: int) -> bool:
-    """Whether there are frames somewhere behind: two in a row, of one kind."""
+    """Whether frames follow somewhere behind: two in a row of the same kind."""
     while (place := content.find(b"\xff", place)) >= 0:
         frame = _frame(content[place : place + 3])
         following = frame and _frame(content[place + frame.size : place + frame.size + 3])
@@ -141,10 +141,10 @@ def _goes_on(content: Content, place: int) -> bool:
 
 
 def ogg_is_ended(content: Content) -> bool:
-    """Whether the stream of an Ogg file has its mark of the end.
+    """Whether the stream of an Ogg file has its end mark.
 
     Raises:
-        ValueError: the file is cut within a page, damaged, or a further stream follows the first.
+        ValueError: the file is cut within a page, is damaged, or has a second stream behind the first.
     """
     place, begun, ended = 0, False, False
     while content[place : place + 4] == b"OggS":
@@ -158,7 +158,7 @@ def ogg_is_ended(content: Content) -> bool:
             raise InputError("it holds several streams, one after the other; `ffmpeg -i old.ogg new.ogg` joins them")
         begun, ended = begun or not first, ended or bool(last)
     if content.find(b"OggS", place) >= 0:
-        raise InputError(f"damaged: at byte {place} its pages break off, to go on later")
+        raise InputError(f"damaged: at byte {place} its pages stop and continue later")
     return ended
 
 
@@ -166,17 +166,17 @@ def ogg_is_ended(content: Content) -> bool:
 
 
 class WavSamples(NamedTuple):
-    """Where the samples of a WAV or RF64 file end."""
+    """The end of the samples of a WAV or RF64 file."""
 
     behind: int
-    """Bytes behind them that are no chunks."""
+    """Number of bytes behind the samples that are not chunks."""
     header: bytes | None
-    """Where the size of the samples is 0 and there are some: what to put before them so that all are read."""
+    """A corrected header, if the header gives 0 samples and the file has some; else None."""
 
 
 def wav_samples(content: Content) -> WavSamples | None:
-    """Compares the size of the samples in a header to the file; None where no samples are found."""
-    wide = 0  # where an RF64 file has its size of 64 bits
+    """Compares the size in the header with the file; returns None if the file has no samples."""
+    wide = 0  # place of the 64-bit size of an RF64 file
     start = None
     for name, place, length in _chunks(content, 12):
         if name == b"ds64":
@@ -201,30 +201,30 @@ def wav_samples(content: Content) -> WavSamples | None:
 
 
 def _chunks(content: Content, place: int) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place of the content, and size, of what follows as chunks do."""
+    """Yields name, place of the content, and size of the chunks from a place on."""
     while place + 8 <= len(content):
         [size] = struct.unpack("<I", content[place + 4 : place + 8])
         yield content[place : place + 4], place + 8, size
         place += 8 + size + size % 2
 
 
-# Files that begin otherwise
+# Files with another header
 
 
 class Headed(RawIOBase):
-    """Bytes to read, the first of which are others than the file's.
+    """A readable file made of a new header and the rest of another file.
 
     Args:
-        head: what is read first.
-        content: what is read then …
-        start: … from this byte on.
+        head: the header.
+        content: the other file.
+        start: first byte of the other file that follows the header.
     """
 
     def __init__(self, head: bytes, content: Content, start: int) -> None:
         self._head, self._content, self._start, self._place = head, content, start, 0
 
     def readinto(self, buffer: Any) -> int:
-        """Fills the buffer, less of it at the end only; the number of bytes."""
+        """Fills the buffer, at the end only partly; returns the number of bytes."""
         wanted, behind = len(buffer), self._start + max(0, self._place - len(self._head))
         found = self._head[self._place : self._place + wanted]
         found += self._content[behind : behind + wanted - len(found)]
@@ -233,11 +233,11 @@ class Headed(RawIOBase):
         return len(found)
 
     def seek(self, offset: int, whence: int = 0) -> int:
-        """Goes to a byte; the place."""
+        """Moves to a byte; returns the place."""
         end = len(self._head) + len(self._content) - self._start
         self._place = max(0, offset + (0, self._place, end)[whence])
         return self._place
 
     def tell(self) -> int:
-        """The place."""
+        """Returns the place."""
         return self._place

@@ -1,8 +1,8 @@
-"""What is in audio files, block by block, checked, and to the end.
+"""Audio files, decoded block by block to their end, with checks.
 
-libsndfile decodes; what it cannot (m4a, aac, wma, webm, …) torchcodec does, an extra, with FFmpeg's libraries. What a
-header says of the length is an estimate: where it is wrong the file is read to its end, with a remark, and a file that
-ends early is refused.
+libsndfile decodes most formats; torchcodec, an extra that needs FFmpeg's libraries, decodes the others (m4a, aac, wma,
+webm, …). The length in a header may be wrong. A file that is longer is read to its end, with a remark; a file that is
+shorter is refused.
 """
 
 from __future__ import annotations
@@ -25,42 +25,42 @@ from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
 
 LOUDEST = 1e9
-"""Samples are below: nothing that was recorded, in whatever unit, is as far from full scale, and powers stay finite."""
+"""Samples must be below this: no recording in any unit is as far from full scale, and powers stay finite."""
 UNKNOWN = 2**63 - 1
-"""The frames of a recording whose header does not tell."""
+"""Number of frames of a recording whose header does not give its length."""
 
 _BLOCK = 1 << 16  # frames decoded at a time
-# libsndfile cuts a header's length to the file's and tells both in its log
+# libsndfile limits the length of the header to that of the file, and logs both
 _HELD = re.compile(r"^\s*(?:data|SSND|BODY|riff|Data Size)\s*: (\d+) \(should be (\d+)\)", re.MULTILINE)
 _FRAMES = re.compile(r"^\s*Frames\s*: (\d+)", re.MULTILINE)
-_STREAMED = 0x7FFFF000  # header lengths from here on are what writers put that did not know the length
-_TRAILER = 4096  # bytes behind the samples that nobody misses
-_NO_LENGTH = "its header does not tell its length; it was read to the end of the file"
+_STREAMED = 0x7FFFF000  # writers that do not know the length write values from here on
+_TRAILER = 4096  # bytes behind the samples that give no remark
+_NO_LENGTH = "its header does not give its length; it was read to the end of the file"
 _GUESSED = {"aac", "ac3"}  # streams without a container: FFmpeg estimates their length from the bit rate
 
 
 class Sound(NamedTuple):
-    """An open recording, to be read from front to back."""
+    """An open recording that is read from start to end."""
 
     samplerate: int
     """Hz"""
     channels: int
     frames: int
-    """Samples of a channel that must be there, or `UNKNOWN`."""
+    """Samples per channel that the file must have, or `UNKNOWN`."""
     seek: Callable[[int], Any]
-    """Goes to a sample, before anything is read."""
+    """Moves to a sample; called before the first read."""
     read: Callable[[int], np.ndarray]
-    """The next samples (N, channels), float32: so many, or those that are left."""
+    """Returns the next samples (N, channels), float32: as many as asked for, or fewer at the end."""
 
 
 @contextmanager
 def open_recording(path: str | os.PathLike[str]) -> Iterator[Sound]:
-    """Opens a regular file.
+    """Opens an audio file.
 
     Raises:
-        ValueError: the reason why it cannot be read, without the file's name.
+        ValueError: the file cannot be read; the text has the reason without the name of the file.
     """
-    if not os.path.isfile(path):  # opening a pipe would wait for its writer
+    if not os.path.isfile(path):  # opening a pipe would wait for a writer
         if os.path.exists(path):
             raise InputError("it is not a regular file")
         raise InputError(f"there is no such file{near_paths(path)}")
@@ -76,16 +76,16 @@ def open_recording(path: str | os.PathLike[str]) -> Iterator[Sound]:
 
 
 def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np.ndarray]:
-    """The samples of an open recording, checked: (N, channels) float32, full scale ±1.
+    """Yields the samples of an open recording in blocks (N, channels), float32, full scale ±1, and checks them.
 
-    Memory goes by what the file holds, not by what its header promises.
+    Memory depends on the content of the file, not on the length in its header.
 
     Args:
-        sound: what `open_recording` gives.
+        sound: from `open_recording`.
         start, stop: first sample and the one behind the last; None: the end.
 
     Raises:
-        ValueError: the reason why they cannot be decoded, without the file's name.
+        ValueError: the samples cannot be decoded; the text has the reason without the name of the file.
     """
     soundfile = require("soundfile", "speech")
     stop = sound.frames if stop is None else min(stop, sound.frames)
@@ -120,9 +120,9 @@ def _sound_file() -> type:
 def _open(path: str | os.PathLike[str], files: ExitStack) -> Sound:
     soundfile = require("soundfile", "speech")
     try:
-        # soundfile takes names that are no text as bytes
+        # bytes, because a file name need not be text
         audio = files.enter_context(_sound_file()(os.fsencode(path) if os.name == "posix" else os.fspath(path)))
-    # libsndfile's own errors; TypeError: a file without a header, whose rate nobody told
+    # libsndfile's errors, or a TypeError for a file without a header, whose rate is unknown
     except (soundfile.SoundFileError, TypeError) as error:
         if Path(path).suffix[1:].lower() in CODECS:
             return _decoded(Path(path))
@@ -143,19 +143,19 @@ def _open(path: str | os.PathLike[str], files: ExitStack) -> Sound:
 
 
 def _by_its_bytes(path: str | os.PathLike[str], audio: Any, content: mmap, files: ExitStack) -> tuple[Any, int]:
-    """The file, perhaps with another header, and its frames."""
+    """Checks the length by the bytes of a file; returns the file, perhaps with a corrected header, and its frames."""
     if audio.format == "MP3" and (mpeg := mpeg_frames(content)):
-        # an Info frame may count itself; one that tells of more frames than there are speaks of a file that was cut
+        # an Info frame may count itself; if it counts more frames than there are, the file was cut
         if mpeg.told is not None and mpeg.told >= mpeg.number:
             return audio, audio.frames
         if mpeg.damage is not None:
-            raise InputError(f"damaged: at byte {mpeg.damage} its frames break off, to go on later")
-        if mpeg.layer < 3:  # of a constant bit rate, so that libsndfile's estimate is not far below
+            raise InputError(f"damaged: at byte {mpeg.damage} its frames stop and continue later")
+        if mpeg.layer < 3:  # of constant bit rate, so libsndfile's estimate is close
             return audio, mpeg.number * mpeg.samples
         audio = files.enter_context(_sound_file()(Headed(info_frame(content, mpeg), content, mpeg.first)))
     elif audio.format == "OGG":
         if not ogg_is_ended(content):
-            remark("its stream has no mark of the end: perhaps there was more", path)
+            remark("its stream has no end mark, so it may be cut short", path)
     elif audio.format == "NIST":
         told = re.search(rb"^sample_count -i (\d+)", content[:1024], re.MULTILINE)
         if told and int(told[1]) > audio.frames:
@@ -165,12 +165,12 @@ def _by_its_bytes(path: str | os.PathLike[str], audio: Any, content: mmap, files
             audio = files.enter_context(_sound_file()(Headed(samples.header, content, len(samples.header))))
             remark(_NO_LENGTH, path)
         elif audio.frames and samples.behind > _TRAILER:
-            remark("behind the samples that its header tells of there are others, or no sound; they are not read", path)
+            remark("it has further bytes behind the samples that its header counts; they are not read", path)
     return audio, audio.frames
 
 
 def _check_log(path: str | os.PathLike[str], audio: Any) -> None:
-    """What libsndfile says of lengths that contradict each other."""
+    """Checks the lengths in libsndfile's log against each other."""
     log = audio.extra_info
     for length, held in _HELD.findall(log):
         if int(held) < int(length) < _STREAMED:
@@ -180,20 +180,20 @@ def _check_log(path: str | os.PathLike[str], audio: Any) -> None:
     if audio.frames < promised < _STREAMED:
         raise InputError(f"cut short: it holds {audio.frames} of {promised} samples")
     if "Seems to be a truncated file" in log:
-        raise InputError(f"cut short: it holds {audio.frames} samples, and its header tells of more")
+        raise InputError(f"cut short: it holds {audio.frames} samples, and its header promises more")
     streamed = any(int(length) >= _STREAMED or length == "0" for length, _ in _HELD.findall(log))
     if streamed or audio.frames == UNKNOWN or re.search(r"^\s*Data Size\s*: -1$", log, re.MULTILINE):
         remark(_NO_LENGTH, path)
 
 
 def _decoded(path: Path) -> Sound:
-    """A file that torchcodec decodes, whole: parts of it would not join."""
+    """Decodes a whole file with torchcodec; parts of a file would not join without gaps."""
     ending = path.suffix[1:].lower()
     advice = f"convert it, such as with `ffmpeg -i old.{ending} new.wav`"
     try:
         from torchcodec.decoders import AudioDecoder
 
-        with path.open("rb") as file:  # not the name, which FFmpeg might take for an address
+        with path.open("rb") as file:  # not the name, which FFmpeg could take for an address
             decoder = AudioDecoder(file)
             samples = decoder.get_all_samples()
     except ImportError as error:
@@ -229,5 +229,5 @@ def _decoded(path: Path) -> Sound:
 
 
 def _reason(error: Exception) -> str:
-    """What libsndfile says, without the file's name."""
+    """libsndfile's error without the name of the file."""
     return str(getattr(error, "error_string", error))

@@ -1,4 +1,4 @@
-"""Recordings as mono waveforms at one rate, and features, as tensors."""
+"""Recordings as mono waveforms at one sample rate, and features, as tensors."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
 
 FARTHEST_RATE = 100
-"""How many times faster or slower than the wanted rate a recording may be sampled."""
-PIECE = 10_000_000  # samples that are resampled at once …
-REACH = 8  # … with the periods around them that filters reach: 6 zero crossings of the lower rate, and some
+"""Largest ratio of the rates of a file and of the result, in both directions."""
+PIECE = 10_000_000  # samples that are resampled at once
+REACH = 8  # periods of context on both sides of a piece; the filters reach 6 zero crossings of the lower rate
 
 
 def remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
-    """Remarks on a recording whose rate, in Hz, is below the wanted one; None wants none."""
+    """Remarks on a recording whose rate, in Hz, is below the expected rate; None: any rate is fine."""
     if wanted is not None and rate < wanted:
         remark(
             f"sampled at {rate} Hz, where {wanted} Hz are expected: the upper part of the spectrum stays empty "
@@ -56,16 +56,16 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
     """Reads a recording, or a part of it, as a mono waveform.
 
     Args:
-        sample_rate: Hz, of the result; the file is resampled where it has another.
-        path: any file that `seqstride.files.decoding` reads; channels are averaged.
+        sample_rate: of the result, Hz; a file with another rate is resampled.
+        path: a file that `seqstride.files.decoding` reads; its channels are averaged.
         start, stop: first sample and the one behind the last, in samples of the file.
 
     Returns:
         (S,) float32, full scale ±1.
 
     Raises:
-        ValueError: the file cannot be read, is cut short, ends before `stop`, has no samples, some that are not finite,
-            or a rate that is far from `sample_rate`; its name is in the message.
+        ValueError: the file cannot be read, is cut short, ends before `stop`, has no samples or samples that are not
+            finite, or its rate is too far from `sample_rate`; the error names the file.
     """
     path = os.fspath(path)
     mono = bytearray()
@@ -88,10 +88,10 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
 
 
 def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
-    """From one rate to another, to a millionth or so where their ratio has large terms.
+    """Resamples a waveform; a ratio of rates with large terms is approximated to about a millionth.
 
-    torchaudio tabulates a filter for every term: of 44101 to 16000 Hz it would take gigabytes. It takes several times
-    the memory of its input, too, so that hours are done in pieces, with as much on both sides as the filters reach.
+    torchaudio makes a table of one filter per term, which takes gigabytes for 44101 to 16000 Hz. It also takes several
+    times the memory of its input, so long recordings are resampled in pieces, with context on both sides.
     """
     if rate == wanted:
         return waveform
@@ -99,7 +99,7 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
 
     slow, fast = sorted((rate, wanted))
     terms = Fraction(slow, fast).limit_denominator(2000)
-    # `before` samples become `behind`
+    # `before` input samples become `behind` output samples
     before, behind = terms.as_integer_ratio() if rate < wanted else reversed(terms.as_integer_ratio())
     size, reach = max(1, PIECE // before) * before, REACH * before
     pieces = []
@@ -111,22 +111,22 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
 
 
 def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
-    """Reads the features (T, C) of a .npy file, or a part of them, float32.
+    """Reads the features of a .npy file, or a part of them: (T, C) float32.
 
     Args:
         path: of the file.
         start, stop: first frame and the one behind the last.
 
     Raises:
-        ValueError: the file cannot be read, is not of that form, ends before `stop`, or has values that are not finite;
-            its name is in the message.
+        ValueError: the file cannot be read, has another shape, ends before `stop`, or has values that are not finite;
+            the error names the file.
     """
     try:
         if not os.path.isfile(path):
             if os.path.exists(path):
                 raise InputError("it is not a regular file")
             raise InputError(f"there is no such file{near_paths(path)}")
-        # mapped, so that a header cannot ask for more memory than the file has bytes
+        # mapped, so a damaged header cannot ask for more memory than the file has bytes
         features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
         if features.ndim != 2 or features.dtype.kind not in "fiu":
             raise InputError("it must hold real numbers of shape (T, C)")
@@ -141,7 +141,7 @@ def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None
 
 
 def _check_part(start: int, stop: int | None, found: int) -> None:
-    """A part of a file must lie inside of it; `found` are the samples or frames that were there."""
+    """Checks that a part lies inside its file; `found` is the number of samples or frames that were read."""
     if start and not found:
         raise InputError(f"`start` (={start}) must be before its end")
     if stop is not None and found < stop - start:

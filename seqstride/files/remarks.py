@@ -1,4 +1,4 @@
-"""What there is to say about recordings that can be used all the same: collected, and said once for all of them."""
+"""Remarks on recordings that are usable but unusual: they are collected and logged once."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _collected: dict[str, tuple[int, str, str]] | None = None  # remark → number o
 
 
 def remark(text: str, path: str | os.PathLike[str]) -> None:
-    """Notes something about a recording.
+    """Notes a remark on a recording.
 
-    It is said where `remarks` collects, which preparations and commands do; not in a training, which reads every file
-    many times, in several processes.
+    It is logged only inside `remarks`, which commands and data preparation use. Training, which reads every file many
+    times in several processes, does not.
     """
     if _collected is not None:
         path = os.fspath(path)
@@ -28,7 +28,7 @@ def remark(text: str, path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def remarks() -> Iterator[None]:
-    """Around reading: each remark is said once at the end, with an example; of nested ones the outermost says all."""
+    """Logs each remark made inside once, at the end, with an example; of nested contexts, only the outermost logs."""
     global _collected
     if _collected is not None:
         yield

@@ -1,4 +1,4 @@
-"""Tables that users give, CSV or Parquet: labels and ids are text as written, values are numbers, without guesses."""
+"""Tables of users, CSV or Parquet: labels and ids are text as written, values are numbers, and nothing is guessed."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ pd = require("pandas", "series")
 logger = logging.getLogger(__name__)
 
 MISSING = ("", "NA", "N/A", "NaN", "nan", "NAN", "NULL", "null", "None")
-"""What programs write for a number that is missing; in labels and ids only an empty field is."""
+"""Texts that programs write for a missing number; in labels and ids only an empty cell is missing."""
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 
-_UNNAMED = re.compile(r"(Unnamed: [0-9]+(\.[0-9]+)?)?")  # so pandas calls a column without a name that it reads
+_UNNAMED = re.compile(r"(Unnamed: [0-9]+(\.[0-9]+)?)?")  # names that pandas gives to columns without one
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _DECIMAL_COMMA = re.compile(r"[+-]?[0-9]+,[0-9]+")
 
@@ -36,30 +36,30 @@ class Table(NamedTuple):
     """The columns of a file. Rows are counted from 1, below the header."""
 
     file: str
-    """For messages: its name in quotes."""
+    """The name of the file in quotes, for errors."""
     cells: Any
-    """A data frame of N rows, with a unique name for every column."""
+    """A data frame of N rows; the names of its columns are unique."""
     row_names: list[str] | None
-    """Of a data frame that had an index of its own: its texts, one for each row."""
+    """The index of the data frame as text, one for each row; None without an index."""
 
     @property
     def names(self) -> list[str]:
-        """Those of the columns, in their order."""
+        """Names of the columns, in order."""
         return self.cells.columns.tolist()
 
 
 def read_table(path: str | os.PathLike[str], texts: Collection[str]) -> Table:
-    """The table in a `.parquet` file, or else in a CSV file with a header and commas.
+    """Reads a table from a `.parquet` file, or from a CSV file with a header and commas.
 
-    A first column without a name that counts 0, 1, 2, … is what data frames write of themselves, and left out.
+    A first column without a name that counts 0, 1, 2, … is left out: data frames write their index like this.
 
     Args:
         path: of the file.
-        texts: the columns that are text, if they are there, as written; levels of a data frame's index with these names
+        texts: names of columns that are text, if the table has them. Levels of a data frame's index with these names
             count as columns.
 
     Raises:
-        InputError: it is no such file, has no rows, another column without a name, or a name twice.
+        InputError: the file is not a table, has no rows, has another column without a name, or a name twice.
         ImportError: a `.parquet` file, and nothing that reads it.
     """
     where = repr(os.fspath(path))
@@ -74,28 +74,28 @@ def read_table(path: str | os.PathLike[str], texts: Collection[str]) -> Table:
     for position, name in enumerate(frame.columns, start=1):
         if _UNNAMED.fullmatch(name):
             raise InputError(
-                f"{where} must have a name for every column; column {position} has none, and is no count 0, 1, 2, …: "
-                "name it in the header, or take it out (data frames write one unless `index=False`)"
+                f"{where} must have a name for every column; column {position} has none and does not count 0, 1, 2, …: "
+                "name it in the header, or remove it (data frames write such a column unless `index=False`)"
             )
     return Table(where, frame, row_names)
 
 
 def listed(names: Sequence[str], limit: int = 10) -> str:
-    """Names for a message: the first ones, and how many there are."""
+    """Returns the first names as text for an error, and the number of all."""
     text = ", ".join(names[:limit])
     return text if len(names) <= limit else f"{text}, … ({len(names)} in all)"
 
 
 def texts_of(table: Table, name: str, what: str) -> list[str]:
-    """A column as texts, without the spaces around them.
+    """Returns a column as texts, without surrounding spaces.
 
     Args:
-        table: that has it.
+        table: has the column.
         name: of the column.
-        what: it holds, for messages: "a label".
+        what: content of the column for errors, such as "a label".
 
     Raises:
-        InputError: an empty field, or what is no text.
+        InputError: a cell is empty or is not text.
     """
     found = []
     for row, value in enumerate(table.cells[name].tolist(), start=1):
@@ -109,14 +109,14 @@ def texts_of(table: Table, name: str, what: str) -> list[str]:
 
 
 def numbers_of(table: Table, names: Sequence[str]) -> np.ndarray:
-    """Columns as numbers (N, columns), NaN where a field is empty or says that its number is missing.
+    """Returns columns as numbers (N, columns), with NaN for missing values.
 
     Raises:
-        InputError: there are no columns, or a field holds anything else; the message has row and column.
+        InputError: there are no columns, or a cell is not a number; the error names row and column.
     """
     if not names:
         raise InputError(
-            f"{table.file} must hold numbers beside its labels; not so in any column: it has {listed(table.names)}"
+            f"{table.file} must hold numbers beside its labels; none of its columns does: it has {listed(table.names)}"
         )
     values = np.stack([_numbers(table, name) for name in names], axis=1)
     if np.isinf(values).any():
@@ -146,7 +146,7 @@ def _numbers(table: Table, name: str) -> np.ndarray:
 
 
 def _number(value: Any) -> float | None:
-    """None for what is no number."""
+    """The number in a cell; None if it is not a number."""
     if isinstance(value, str):
         text = value.strip()
         return np.nan if text in MISSING else float(text) if NUMBER.fullmatch(text) else None
@@ -156,7 +156,7 @@ def _number(value: Any) -> float | None:
 
 
 def _counts(column: Any) -> bool:
-    """Whether it is 0, 1, 2, …"""
+    """Whether a column is 0, 1, 2, …"""
     return pd.api.types.is_integer_dtype(column) and column.tolist() == list(range(len(column)))
 
 
@@ -177,7 +177,7 @@ def _csv(path: str | os.PathLike[str], texts: Collection[str], where: str) -> tu
     names = _unique(header, where)
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("error", pd.errors.ParserWarning)  # of rows with more cells than the header
+            warnings.simplefilter("error", pd.errors.ParserWarning)  # for rows with more cells than the header
             frame = pd.read_csv(
                 io.StringIO(text),
                 header=0,
@@ -187,7 +187,7 @@ def _csv(path: str | os.PathLike[str], texts: Collection[str], where: str) -> tu
                 keep_default_na=False,
                 na_values={name: [*MISSING] for name in names if name not in texts},
                 skipinitialspace=True,
-                low_memory=False,  # or a column is cut into pieces of several types
+                low_memory=False,  # else a column is read in pieces of different types
                 float_precision="round_trip",
             )
     except pd.errors.ParserWarning as error:
@@ -202,7 +202,7 @@ def _parquet(path: str | os.PathLike[str], texts: Collection[str], where: str) -
     try:
         # integers with gaps stay integers
         frame = pd.read_parquet(path, dtype_backend="numpy_nullable")
-    except Exception as error:  # pyarrow's own are of many kinds
+    except Exception as error:  # pyarrow raises many kinds of errors
         raise InputError(f"{where} cannot be read as Parquet: {error}") from error
     levels = {} if _is_default(frame.index) else dict(enumerate(frame.index.names))
     named = [level for level, name in levels.items() if name is not None and str(name).strip() in texts]
@@ -215,14 +215,14 @@ def _parquet(path: str | os.PathLike[str], texts: Collection[str], where: str) -
 
 
 def _is_default(index: Any) -> bool:
-    """Whether a data frame was given no index."""
+    """Whether a data frame has only the default index."""
     return isinstance(index, pd.RangeIndex) and index.name is None and index.equals(pd.RangeIndex(len(index)))
 
 
 def _unique(header: Iterable[str], where: str) -> list[str]:
-    """The names of the columns; those without one get the name that pandas would give."""
+    """The names of the columns; a column without a name gets the name that pandas would give."""
     names = [name.strip() or f"Unnamed: {position}" for position, name in enumerate(header)]
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise InputError(f"{where} must have another name for every column; {listed(twice)} comes twice")
+        raise InputError(f"{where} must have unique names of columns; {listed(twice)} comes twice")
     return names

@@ -1,4 +1,4 @@
-"""Texts that users give: UTF-8, with or without a mark of the byte order, and lines that end in any way."""
+"""Text files of users: UTF-8, with or without a byte order mark, with any line ends."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from seqstride.errors import FileError, InputError
 from seqstride.nearest import near_paths
 
 _MARKS = {
-    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, whose mark it begins with
+    codecs.BOM_UTF32_LE: "UTF-32",  # before UTF-16, because it begins with the mark of UTF-16
     codecs.BOM_UTF32_BE: "UTF-32",
     codecs.BOM_UTF16_LE: "UTF-16",
     codecs.BOM_UTF16_BE: "UTF-16",
@@ -21,15 +21,15 @@ _MARKS = {
 
 
 def read_text(file: str | os.PathLike[str], errors: str = "strict") -> str:
-    """The text of a file in UTF-8, without a mark of the byte order, and with `\\n` at the end of every line.
+    """Reads a file in UTF-8; returns its text without byte order mark and with `\\n` at the end of every line.
 
     Args:
-        file: to be read.
-        errors: as in `bytes.decode`; "surrogateescape" where it lists names of files, which need not be text.
+        file: path.
+        errors: as in `bytes.decode`; use "surrogateescape" for lists of file names, which may have any bytes.
 
     Raises:
-        FileError: it cannot be read.
-        InputError: it is no text in UTF-8; names the file.
+        FileError: the file cannot be read.
+        InputError: the file is not UTF-8; the error names it.
     """
     try:
         content = Path(file).read_bytes()
@@ -38,7 +38,7 @@ def read_text(file: str | os.PathLike[str], errors: str = "strict") -> str:
         raise FileError(f"{os.fspath(file)!r} cannot be read: {error.strerror or error}{near}") from error
     for mark, name in _MARKS.items():
         if content.startswith(mark):
-            raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8; it is one in {name}: save it as UTF-8")
+            raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8; it is in {name}: save it as UTF-8")
     if b"\0" in content:
         raise InputError(f"{os.fspath(file)!r} must be a text in UTF-8; it has zero bytes")
     try:
@@ -53,11 +53,11 @@ def read_text(file: str | os.PathLike[str], errors: str = "strict") -> str:
 
 
 def read_json(file: str | os.PathLike[str], errors: str = "strict") -> Any:
-    """What a JSON file says; arguments as in `read_text`.
+    """Reads a JSON file; arguments as in `read_text`.
 
     Raises:
-        FileError: it cannot be read.
-        InputError: it is no JSON in UTF-8, or has a key twice, of which one would be lost; names the file.
+        FileError: the file cannot be read.
+        InputError: the file is not JSON in UTF-8, or an object in it has the same key twice; the error names the file.
     """
     text = read_text(file, errors)
     try:

@@ -1,4 +1,4 @@
-"""Files of the UCR and UEA archives (.ts), read by sktime, with what its reader changes put right."""
+"""Files of the UCR and UEA archives (.ts), read by sktime with corrections."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from seqstride.errors import InputError, require
 from seqstride.files.text_files import read_text
 
 UNKNOWN = "?"
-"""A value that is missing, or the label of a series whose class is not known."""
+"""A missing value, or the label of a series whose class is unknown."""
 
 
 def read_ts(path: str | os.PathLike[str]) -> tuple[list[Any], np.ndarray | None]:
-    """The series of a file, and their labels as they are written.
+    """Reads the series of a file and their labels, as they are written.
 
-    sktime's reader turns labels into small letters, and takes a mark of the byte order and comments among the data for
-    faults; so it gets a copy without them. A channel that is shorter than another of its series is missing at its end.
+    sktime's reader changes labels to lower case, and fails at a byte order mark and at comments among the data, so it
+    gets a copy without them. A channel that is shorter than another one of its series has missing values at its end.
 
     Returns:
-        N data frames (T, C), NaN where a value is missing; labels (N,), None where the file has none or knows none.
+        N data frames (T, C), with NaN for missing values; labels (N,), None if the file has none or only unknown ones.
 
     Raises:
-        InputError: there is no such file, or it is none of these; the message names it.
+        InputError: there is no such file, or it has another format; the error names it.
     """
     load_from_tsfile_to_dataframe = require("sktime.datasets", "series").load_from_tsfile_to_dataframe
 
@@ -56,7 +56,7 @@ def read_ts(path: str | os.PathLike[str]) -> tuple[list[Any], np.ndarray | None]
             copy.write_text("\n".join([*header, *(line for _, line in data), ""]), encoding="utf-8")
             nested = load_from_tsfile_to_dataframe(str(copy))
         series = [_frame(row, nested.columns) for row in nested.to_numpy()]
-    except Exception as error:  # the reader's own are of many kinds
+    except Exception as error:  # the reader raises many kinds of errors
         raise InputError(f"{where} cannot be read as series: {error}") from error
     for frame, (number, _) in zip(series, data, strict=True):
         if np.isinf(frame.to_numpy()).any():
@@ -65,7 +65,7 @@ def read_ts(path: str | os.PathLike[str]) -> tuple[list[Any], np.ndarray | None]
 
 
 def _parts(text: str) -> tuple[list[str], list[tuple[int, str]]]:
-    """The header up to `@data`, and the data's lines with their numbers; without comments and empty lines."""
+    """The header up to `@data`, and the lines of the data with their numbers, without comments and empty lines."""
     lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), start=1)]
     lines = [(number, line) for number, line in lines if line and not line.startswith(("#", "%"))]
     begin = next((index for index, (_, line) in enumerate(lines) if line.lower() == "@data"), len(lines) - 1) + 1
@@ -73,7 +73,7 @@ def _parts(text: str) -> tuple[list[str], list[tuple[int, str]]]:
 
 
 def _without_labels(data: list[tuple[int, str]], where: str) -> tuple[list[tuple[int, str]], np.ndarray | None]:
-    """The lines without what stands behind the last colon, and that."""
+    """The lines up to their last colon, and the labels behind it; None if all labels are unknown."""
     bare, labels = [], []
     for number, line in data:
         values, _, label = line.rpartition(":")
@@ -88,7 +88,7 @@ def _without_labels(data: list[tuple[int, str]], where: str) -> tuple[list[tuple
 
 
 def _frame(row: Any, names: Any) -> Any:
-    """The channels of a series, side by side."""
+    """The channels of a series as the columns of a data frame."""
     pd = require("pandas", "series")
 
     channels = {name: pd.Series(np.asarray(values, dtype=float)) for name, values in zip(names, row, strict=True)}

@@ -1,4 +1,4 @@
-"""Files that are whole or not there."""
+"""Output files that are complete or absent, also after a crash."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from typing import Any
 
 from seqstride.errors import FileError, InputError, UserError
 
-# What the operating system says of a file that is open already, without its name.
+# Errors of a file that is already open; the operating system gives no file name with them.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
 
-# Parts of what torch's writer says, a RuntimeError whatever the reason was.
+# Parts of the errors of torch's writer, which is a RuntimeError for any reason.
 _TORCH_WRITER = ("inline_container", "iostream error", "Parent directory")
 
-# What matplotlib says of every single letter that its font does not have, and of scripts that it cannot set.
+# Warnings of matplotlib for every letter that its font lacks, and for scripts that it cannot set.
 _NO_LETTERS = re.compile(r"Glyph \d+ .*missing from|Matplotlib currently does not support .* natively")
 
 logger = logging.getLogger(__name__)
@@ -30,22 +30,22 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Gives the path to write to inside; at the end the file, safe on the disk, takes the place of `path` at once.
+    """Yields a temporary path to write to; at the end that file replaces `path` in one step, safe on the disk.
 
-    Every writer has a path of its own, beside `path`: of several at a time the last one's file stays, whole. It keeps
-    the mode of the file that it replaces; a new one has that of every new file. A link stays, and what it leads to is
-    replaced. What is no file, such as `/dev/stdout` or a pipe, is written to as it is.
+    The temporary file is in the same folder, and every writer has its own; if several write at once, the last complete
+    file stays. The file keeps the mode of the file that it replaces. A link stays, and its target is replaced. A path
+    that is not a file, such as `/dev/stdout` or a pipe, is written to directly.
 
     Raises:
-        FileError: it could not be written, such as on a full disk; what was at `path` before is still there.
-        BaseException: any other error inside comes through as it is; what was at `path` before is still there, too.
+        FileError: the file cannot be written, such as on a full disk; the old content of `path` stays.
+        BaseException: any other error inside passes through unchanged; the old content of `path` stays, too.
     """
     path = Path(path)
     if path.exists() and not path.is_file() and not path.is_dir():
         yield path
         return
     target = Path(os.path.realpath(path))
-    # a name may have 255 bytes: the part's must not be too long where the file's is not
+    # a name may have 255 bytes, and the temporary name must not exceed them either
     part = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.part")
     try:
         yield part
@@ -64,28 +64,30 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:
-    """Writes a figure in the format that the file's ending names; of letters that its font lacks it tells once.
+    """Writes a figure in the format that the extension names; letters that its font lacks give one warning.
 
     Raises:
-        InputError: no picture has this ending.
+        InputError: the extension is not one of a picture.
         FileError: see `whole_file`.
     """
     known = figure.canvas.get_supported_filetypes()
     ending = Path(path).suffix[1:].lower()
     if ending not in known:
-        raise InputError(f"{os.fspath(path)!r} must end as a picture does: {', '.join(f'.{name}' for name in known)}")
+        raise InputError(
+            f"{os.fspath(path)!r} must have the extension of a picture: {', '.join(f'.{name}' for name in known)}"
+        )
     with whole_file(path) as part, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         figure.savefig(part, format=ending)
     others = [warning for warning in caught if not _NO_LETTERS.match(str(warning.message))]
     if len(others) < len(caught):
-        logger.warning("%s: the font of the pictures lacks letters, and boxes stand for them", os.fspath(path))
+        logger.warning("%s: the font of the pictures lacks some letters and shows boxes instead", os.fspath(path))
     for warning in others:
         warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 def is_write_error(error: BaseException, path: Path) -> bool:
-    """Whether an error says that `path`, or a file in this folder, cannot be written: not any error while it was."""
+    """Whether an error means that `path`, or a file in this folder, cannot be written."""
     if isinstance(error, UserError):
         return False
     if isinstance(error, RuntimeError):
@@ -98,9 +100,9 @@ def is_write_error(error: BaseException, path: Path) -> bool:
 
 
 def sync(path: Path) -> None:
-    """Waits until a file, or what a folder lists where the file system can say so, is on the disk."""
+    """Waits until a file is on the disk, or the entries of a folder, where the file system supports that."""
     with suppress(OSError) if path.is_dir() else nullcontext():
-        # Windows syncs only what is open for writing, and no folders
+        # Windows syncs only files that are open for writing, and no folders
         descriptor = os.open(path, os.O_RDONLY if os.name == "posix" else os.O_RDWR)
         try:
             os.fsync(descriptor)

@@ -1,8 +1,8 @@
-"""Text that HyperPyYAML leaves as it is: quoted scalars of a recipe.
+"""Recipes in HyperPyYAML whose quoted texts stay as they are.
 
-HyperPyYAML follows `<…>` inside of what a `!ref` leads to, does sums with what comes of it, and writes the tree once
-more, without quotes, before it reads the values. A folder that is called `run <1>` or `(a)` would not survive that. So
-quoted scalars are written in letters that none of this touches, and read back where the values are made.
+HyperPyYAML resolves `<…>` inside the text that a `!ref` names, computes arithmetic in the result, and writes the tree
+again without quotes before it reads the values. This would change the name of a folder such as `run <1>` or `(a)`.
+So quoted scalars are encoded in letters that HyperPyYAML does not touch, and decoded when the values are built.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from typing import Any
 
 from seqstride.errors import require
 
-# letters for private use around the bytes in hexadecimal: no reference, no number, no sum, no tag
+# private-use letters around the bytes in hexadecimal: neither a reference, a number, arithmetic nor a tag
 _OPEN, _CLOSE = "\ue000", "\ue001"
 _CODED = re.compile(f"{_OPEN}([0-9a-f]*){_CLOSE}")
 
 
 def quoted(text: str) -> str:
-    """A scalar that stands for nothing but its letters."""
+    """Returns a quoted scalar, which stays as it is."""
     scalar: str = require("ruamel.yaml.scalarstring", "speech").SingleQuotedScalarString(text)
     return scalar
 
 
 def round_trip_yaml() -> Any:
-    """A reader and writer that keeps `!new:`, `!ref`, quotes and the order of the keys."""
+    """Returns a reader and writer that keeps `!new:`, `!ref`, quotes and the order of the keys."""
     yaml = require("ruamel.yaml", "speech").YAML(typ="rt")
     yaml.preserve_quotes = True
-    yaml.width = 1 << 20  # no line is broken: a path is one word, whatever is in it
+    yaml.width = 1 << 20  # never break lines, because a path may contain spaces
     return yaml
 
 
 def load_recipe(text: str) -> dict[str, Any]:
-    """The values of a HyperPyYAML text, with the objects that it names."""
+    """Builds the values of a HyperPyYAML text, including the objects that it names."""
     load_hyperpyyaml = require("hyperpyyaml", "speech").load_hyperpyyaml
     hparams: dict[str, Any] = load_hyperpyyaml(_protected(text), loader=_loader())
     return hparams
 
 
 def resolved(text: str) -> Any:
-    """The YAML tree of a HyperPyYAML text with its references resolved, tags kept."""
+    """Returns the YAML tree of a HyperPyYAML text with resolved references; tags stay."""
     resolve_references = require("hyperpyyaml", "speech").resolve_references
     return _restored(round_trip_yaml().load(resolve_references(io.StringIO(_protected(text))).getvalue()))
 
@@ -79,7 +79,7 @@ def _restored(node: Any) -> Any:
 
 
 def _in_place(node: Any, change: Any) -> Any:
-    """Changes the members of a mapping or list."""
+    """Changes the members of a mapping or list in place."""
     if isinstance(node, dict):
         for key, value in node.items():
             node[key] = change(value)

@@ -62,8 +62,8 @@ def test_a_byte_order_mark_and_any_ends_of_lines_are_accepted(mark: bytes, end: 
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("ä\n".encode("utf-16"), "must be a text in UTF-8; it is one in UTF-16: save it as UTF-8"),
-        ("ä\n".encode("utf-32"), "must be a text in UTF-8; it is one in UTF-32"),
+        ("ä\n".encode("utf-16"), "must be a text in UTF-8; it is in UTF-16: save it as UTF-8"),
+        ("ä\n".encode("utf-32"), "must be a text in UTF-8; it is in UTF-32"),
         ("ab\n".encode("utf-16-le"), "must be a text in UTF-8; it has zero bytes"),
         (b"a\nb\n\xe4\n", r"must be a text in UTF-8; line 3 is not \(byte 0xe4\)"),
     ],

@@ -129,7 +129,7 @@ def test_a_full_disk_or_a_locked_folder_is_no_error_in_the_program(
 def test_too_little_memory_says_what_to_do(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(raising(error), []) == 2
     printed = capsys.readouterr().err
-    assert printed.startswith("seqstride: out of memory: smaller batches")
+    assert printed.startswith("seqstride: out of memory: use smaller batches")
     assert "--device cpu" in printed
 
 

@@ -104,7 +104,7 @@ def test_labels_of_rows_are_text_as_written(names: list[str], ending: str, tmp_p
     [
         ("a,label\n1,x\n2,\n", "must have a label in every row, or no column `label`; row 2 has none"),
         ("a;label\n1,5;x\n", "must have commas between its columns, not semicolons"),
-        ("a,a,label\n1,2,x\n", "must have another name for every column; a comes twice"),
+        ("a,a,label\n1,2,x\n", "must have unique names of columns; a comes twice"),
         (",a,label\n3,1,x\n4,2,y\n", "must have a name for every column; column 1 has none"),
         ("a,label\n", "must have at least one row"),
         ("a,Label\n1,x\n", "`label` (='label') must be a column of"),

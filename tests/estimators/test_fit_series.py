@@ -271,7 +271,7 @@ def test_the_picture_has_a_series_of_every_class(
         ("a,b\n1,2\n", "must have labels"),
         ("a,label\n1,x\n2,x\n", "must have two different labels at least"),
         ("a,label\nword,x\n2,y\n", "must hold numbers beside its labels; not so in a: row 1 has 'word'"),
-        ("label\nx\ny\n", "must hold numbers beside its labels; not so in any column"),
+        ("label\nx\ny\n", "must hold numbers beside its labels; none of its columns does"),
         ("a,b,label\n1,2,x\n,,y\n", "must have a value in every series; row 2 has none"),
         ("a,label\n1,\n2,y\n", "must have a label in every row, or no column `label`; row 1 has none"),
         ("a,label\n", "must have at least one row"),

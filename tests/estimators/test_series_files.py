@@ -229,7 +229,7 @@ def test_the_count_that_data_frames_write_is_left_out(tmp_path: Path, caplog: py
 )
 def test_another_column_without_a_name_is_refused(index: list[object], tmp_path: Path) -> None:
     frame_of_rows().set_axis(index).to_csv(tmp_path / "x.csv")
-    with pytest.raises(InputError, match="must have a name for every column; column 1 has none, and is no count"):
+    with pytest.raises(InputError, match="must have a name for every column; column 1 has none and does not count"):
         read_series(tmp_path / "x.csv", Columns())
 
 
@@ -368,14 +368,14 @@ def test_marks_of_the_byte_order_and_ends_of_lines(
         ("t0,t1,label\n1,2,a\n1,2024-01-01,a\n", "not so in t1: row 2 has '2024-01-01'"),
         ("t0,t1,label\n1,2,a\n1,inf,a\n", "must have finite or missing values; row 2 of column 't1' has inf"),
         ("t0,t1,label\n1,2,a\n1,1e999,a\n", "must have finite or missing values; row 2 of column 't1' has inf"),
-        ("t0,t0,label\n1,2,a\n", "must have another name for every column; t0 comes twice"),
-        ("t0,label, label\n1,2,a\n", "must have another name for every column; label comes twice"),
+        ("t0,t0,label\n1,2,a\n", "must have unique names of columns; t0 comes twice"),
+        ("t0,label, label\n1,2,a\n", "must have unique names of columns; label comes twice"),
         ("t0,t1,label\n1,2,3,a\n", "must not have more cells in a row than the 3 of its header"),
         ("t0,t1,label\n", "must have at least one row below its header"),
         ("", "must be a table with a header; it is empty"),
         ("\n \n", "must be a table with a header; it is empty"),
         ("ä,label\n1,a\n".encode("latin-1"), "must be a text in UTF-8; line 1 is not"),
-        ("t0,label\n1,a\n".encode("utf-16"), "must be a text in UTF-8; it is one in UTF-16"),
+        ("t0,label\n1,a\n".encode("utf-16"), "must be a text in UTF-8; it is in UTF-16"),
     ],
 )
 def test_what_is_no_table_of_numbers_is_named(content: str | bytes, message: str, tmp_path: Path) -> None:

@@ -199,7 +199,7 @@ def test_pictures_are_whole_and_of_a_known_kind(file: Path, tmp_path: Path, monk
     save_figure(figure, tmp_path / "a.PNG")
     assert (tmp_path / "a.PNG").read_bytes()[1:4] == b"PNG"
     (tmp_path / "a.PNG").unlink()
-    with pytest.raises(InputError, match=r"a.sound' must end as a picture does: .*\.png"):
+    with pytest.raises(InputError, match=r"a.sound' must have the extension of a picture: .*\.png"):
         save_figure(figure, tmp_path / "a.sound")
 
 
