@@ -42,9 +42,10 @@ def _run(argv: Sequence[str]) -> int | None:
 
 def _parsed(argv: Sequence[str]) -> argparse.Namespace:
     """The arguments; `rest` has the words that follow those of a command that takes a recipe's keys."""
-    parser = make_parser(COMMANDS)
+    chosen = next(iter(argv), "")
+    parser = make_parser(COMMANDS, chosen)
     with_keys = {command.name for command in COMMANDS if command.usage is not None}
-    takes_keys = next(iter(argv), "") in with_keys and not {"-h", "--help"} & set(argv)
+    takes_keys = chosen in with_keys and not {"-h", "--help"} & set(argv)
     arguments, rest = parser.parse_known_args(joined(argv) if takes_keys else argv)
     if rest and not takes_keys:
         parser.error(f"unknown arguments: {' '.join(rest)}")

@@ -44,8 +44,14 @@ class _Parser(argparse.ArgumentParser):
         return super().parse_known_args(args, namespace)
 
 
-def make_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
-    """The parser of `seqstride`; the parsed arguments have the function of the chosen command as `run`."""
+def make_parser(commands: Iterable[Command], chosen: str | None = None) -> argparse.ArgumentParser:
+    """Returns the parser of `seqstride`; the arguments that it parses have the function of their command as `run`.
+
+    Args:
+        commands: the command table.
+        chosen: name of the command to run; the others are listed, but their arguments are not added. None: all
+            commands get their arguments.
+    """
     parser = _Parser(
         prog="seqstride",
         description="Learnable and adaptive downsampling for audio and time series.",
@@ -63,7 +69,7 @@ def make_parser(commands: Iterable[Command]) -> argparse.ArgumentParser:
         )
         if command.usage is None:
             own.add_argument("--threads", type=int, default=1, help="CPU threads (default 1; more rarely help)")
-        if command.add_arguments is not None:
+        if command.add_arguments is not None and chosen in (None, command.name):
             command.add_arguments(own)
         own.set_defaults(run=command.run)
     return parser

@@ -66,7 +66,7 @@ def open_recording(path: str | os.PathLike[str]) -> Iterator[Sound]:
         raise InputError(f"there is no such file{near_paths(path)}")
     if not os.access(path, os.R_OK):
         raise InputError("permission denied")
-    soundfile = require("soundfile", "speech")
+    soundfile = _soundfile()
     with ExitStack() as files:
         try:
             sound = _open(path, files)
@@ -87,7 +87,7 @@ def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np
     Raises:
         ValueError: the samples cannot be decoded; the text has the reason without the name of the file.
     """
-    soundfile = require("soundfile", "speech")
+    soundfile = _soundfile()
     stop = sound.frames if stop is None else min(stop, sound.frames)
     place = min(start, sound.frames)
     try:
@@ -105,20 +105,50 @@ def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np
         raise InputError(f"cut short: {place} of {stop} samples can be decoded")
 
 
+def read_mono(
+    path: str | os.PathLike[str], start: int, stop: int | None, check_rate: Callable[[int], None]
+) -> tuple[bytearray, int]:
+    """Decodes a recording, or a part of it, and averages its channels.
+
+    Args:
+        path: of the file.
+        start, stop: first sample and the one behind the last; None: the end.
+        check_rate: gets the sample rate before anything is decoded, and may raise an error.
+
+    Returns:
+        The samples as float32, and the sample rate.
+
+    Raises:
+        ValueError: as `open_recording` and `blocks`.
+    """
+    mono = bytearray()
+    with open_recording(path) as sound:
+        check_rate(sound.samplerate)
+        for block in blocks(sound, start, stop):
+            mono += block.mean(1).tobytes()
+    return mono, sound.samplerate
+
+
+@cache
+def _soundfile() -> Any:
+    """The library, which an extra installs."""
+    return require("soundfile", "speech")
+
+
 @cache
 def _sound_file() -> type:
-    """soundfile's class of an open file, for headers that need not know the length."""
+    """The library's class of an open file, for headers that may lack the length."""
 
-    class SoundFile(require("soundfile", "speech").SoundFile):  # type: ignore[misc]
+    class SoundFile(_soundfile().SoundFile):  # type: ignore[misc]
         def seekable(self) -> bool:
-            """False where the length is unknown: soundfile would seek after every block, and fail at the end."""
+            """False without a length: soundfile would seek after every block, which fails at the end."""
             return self.frames < UNKNOWN and super().seekable()
 
     return SoundFile
 
 
 def _open(path: str | os.PathLike[str], files: ExitStack) -> Sound:
-    soundfile = require("soundfile", "speech")
+    soundfile = _soundfile()
     try:
         # bytes, because a file name need not be text
         audio = files.enter_context(_sound_file()(os.fsencode(path) if os.name == "posix" else os.fspath(path)))

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from seqstride.errors import InputError, require
 from seqstride.files.audio_files import Recording, shown
-from seqstride.files.decoding import blocks, open_recording
+from seqstride.files.decoding import read_mono
 from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
 
@@ -68,18 +68,15 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
             finite, or its rate is too far from `sample_rate`; the error names the file.
     """
     path = os.fspath(path)
-    mono = bytearray()
+
+    def check_rate(rate: int) -> None:
+        if not 1 / FARTHEST_RATE <= rate / sample_rate <= FARTHEST_RATE:
+            raise InputError(f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz")
+        remark_on_rate(path, rate, sample_rate)
+
     try:
-        with open_recording(path) as audio:
-            rate = audio.samplerate
-            if not 1 / FARTHEST_RATE <= rate / sample_rate <= FARTHEST_RATE:
-                raise InputError(
-                    f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz"
-                )
-            remark_on_rate(path, rate, sample_rate)
-            for block in blocks(audio, start, stop):
-                mono += block.mean(1).tobytes()
-            _check_part(start, stop, len(mono) // 4)
+        mono, rate = read_mono(path, start, stop, check_rate)
+        _check_part(start, stop, len(mono) // 4)
     except ValueError as error:
         raise InputError(f"{path!r} cannot be read as audio: {error}") from error
     if not mono:

@@ -25,13 +25,13 @@ from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import BATCH_SECONDS, in_batches
 from seqstride.models.description import (
     CLASSIFICATION,
+    TrainedModel,
     build_module,
     describe_model,
     module_entry,
     read_model,
     write_model,
 )
-from seqstride.models.trained import TrainedModel
 from seqstride.models.windows import cut, mean_by_owner, window_starts
 
 FRAMES = 1 << 21

@@ -1,4 +1,4 @@
-"""The description and the weights of a trained model: made, checked, written and read.
+"""Trained models: built from a description, written to a results folder, and read from it.
 
 `model.json` names classes of this package and their arguments. `model.ckpt` is a plain state dict. A description may
 name only the classes of `ALLOWED`, and torch loads the weights with `weights_only=True`: a model folder cannot run
@@ -14,10 +14,10 @@ import os
 from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from seqstride.encoders.spectrogram import Spectrogram2d
 from seqstride.errors import InputError
@@ -135,6 +135,53 @@ def build_module(name: str, entry: Mapping[str, Any], task: str) -> Any:
         raise InputError(f"module `{name}` (={path!r}) must be one of {', '.join(ALLOWED[task])}")
     module, _, kind = path.rpartition(".")
     return getattr(import_module(module), kind)(**entry["arguments"])
+
+
+# Models
+
+
+class TrainedModel(nn.Module):
+    """A trained model in evaluation mode.
+
+    Args:
+        description: the content of `model.json`.
+
+    Attributes:
+        description: the argument.
+        sample_rate: of the waveforms, Hz; None where the model reads features.
+        frontend: from waveforms to features; None where the model reads features.
+        normalize, encoder: further modules of the description.
+
+    Raises:
+        ValueError: the description names a class that is not allowed, or is not one for this task.
+    """
+
+    task: ClassVar[str]
+
+    def __init__(self, description: Mapping[str, Any]) -> None:
+        super().__init__()
+        check_description(description, self.task)
+        self.description = dict(description)
+        self.sample_rate: int | None = description["sample_rate"]
+        self.frontend: Any = None if description["modules"].get("frontend") is None else self._built("frontend")
+        self.normalize: Any = self._built("normalize")
+        self.encoder: Any = self._built("encoder")
+
+    def _built(self, name: str) -> Any:
+        return build_module(name, self.description["modules"][name], self.task)
+
+    def features(self, signal: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """Computes the input of the encoder.
+
+        Args:
+            signal: waveforms (B, S) at `sample_rate`, or features (B, T, C) for a model without front end.
+            lengths: (B,) int64.
+
+        Returns:
+            Normalised features (B, C, T) with 0 in the padding, and their lengths (B,).
+        """
+        x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
+        return self.normalize(x, lengths), lengths
 
 
 # Folders

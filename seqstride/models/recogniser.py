@@ -16,10 +16,9 @@ from seqstride.files.audio_files import Recording
 from seqstride.files.loading import load_audio, load_features
 from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import BATCH_SECONDS, in_batches
-from seqstride.models.description import TRANSCRIPTION, describe_model, read_model, write_model
+from seqstride.models.description import TRANSCRIPTION, TrainedModel, describe_model, read_model, write_model
 from seqstride.models.pieces import Piece, Timed, joined, piece_starts
 from seqstride.models.tokens import SPACE, Units, greedy_decode
-from seqstride.models.trained import TrainedModel
 
 PIECE_SECONDS = 30.0  # longer recordings are read in pieces of this duration …
 OVERLAP_SECONDS = 6.0  # … that overlap by at least this much

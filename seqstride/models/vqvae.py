@@ -25,9 +25,8 @@ from seqstride.errors import InputError
 from seqstride.files.audio_files import Recording
 from seqstride.files.loading import load_audio, load_recording
 from seqstride.files.yaml_text import resolved
-from seqstride.models.description import CODING, FORMAT, describe_model, read_model, write_model
+from seqstride.models.description import CODING, FORMAT, TrainedModel, describe_model, read_model, write_model
 from seqstride.models.reconstruction import undo_norm
-from seqstride.models.trained import TrainedModel
 
 NAMES = ("frontend", "normalize", "encoder", "quantizer", "decoder")
 
