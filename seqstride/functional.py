@@ -10,7 +10,7 @@ from seqstride.core.checks import check_signal, host_lengths
 from seqstride.core.lengths import Frames, length_mask
 from seqstride.core.positions import gap_penalty_from_positions, positions_from_scores
 from seqstride.core.spectral import interpolate, pooling_ramps, pooling_windows, spectral_crop, window_table
-from seqstride.core.spectral_window import Window, spectral_mask
+from seqstride.core.spectral_window import SpectralWindow, spectral_mask
 from seqstride.core.transforms import dct, idct
 from seqstride.layers.adastride import check_alignment
 
@@ -47,7 +47,7 @@ def positions(scores: Tensor, output_lengths: Tensor, lengths: Tensor | None = N
     """
     _check_grid("scores", scores)
     frames = _frames(scores, output_lengths, lengths)
-    return positions_from_scores(scores, frames.lengths, frames.input_lengths)
+    return positions_from_scores(scores, frames)
 
 
 def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -60,7 +60,8 @@ def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
     """
     _check_grid("positions", positions)
     host, _ = host_lengths(lengths, *positions.shape)
-    return gap_penalty_from_positions(positions, torch.tensor(host, device=positions.device))
+    own = torch.tensor(host, device=positions.device)
+    return gap_penalty_from_positions(positions, own, length_mask(own, positions.shape[1]))
 
 
 def align(
@@ -85,7 +86,7 @@ def align(
     """
     check_alignment("matrix", sigma_square, "nearest")
     frames = _placed_frames(x, positions, output_lengths, lengths)
-    return align_frames(x, positions, frames, sigma_square)
+    return align_frames(x, positions, frames.host_input, frames.host_output, sigma_square)
 
 
 def scatter_align(
@@ -151,7 +152,7 @@ def _resample(x: Tensor, output_length: int, mask: Tensor | None, transform: str
             raise ValueError(
                 f"`mask` (shape {tuple(mask.shape)}) must have shape (K,) with K at most the {most} bins of the output"
             )
-        windows, ramp = [Window(frames, 0, mask.shape[0], output_length, 0.0)], mask[None]
+        windows, ramp = [SpectralWindow(frames, 0, mask.shape[0], output_length, 0.0)], mask[None]
     table = window_table(windows)
     y = spectral_crop(flat, ramp, table, output_length, transform, official_gain=official)
     return y.reshape(*x.shape[:-1], output_length)
@@ -196,6 +197,6 @@ def _placed_frames(x: Tensor, positions: Tensor, output_lengths: Tensor, lengths
         )
     frames = _frames(positions, output_lengths, lengths)
     step = positions.detach()[:, 1:] - positions.detach()[:, :-1]
-    if bool(((step < 0) & length_mask(frames.input_lengths - 1, step.shape[1])).any()):
+    if bool(((step < 0) & frames.real[:, 1:]).any()):
         raise ValueError("`positions` must not decrease along time")
     return frames

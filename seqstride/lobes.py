@@ -10,8 +10,33 @@ from typing import Any
 from torch import Tensor, nn
 
 from seqstride.core.derivatives import differentiable
-from seqstride.core.lengths import absolute_lengths, relative_lengths
 from seqstride.layers.base import Downsampler
+
+
+def absolute_lengths(relative: Tensor, frames: int) -> Tensor:
+    """SpeechBrain's relative lengths to counts of frames.
+
+    Args:
+        relative: (B,) floats in (0, 1]; 1 is the full width.
+        frames: T, the width of the batch.
+
+    Returns:
+        (B,) int64, rounded to the nearest frame, at least 1.
+
+    Raises:
+        ValueError: `relative` is not floating point, or lies outside (0, 1].
+    """
+    if not relative.is_floating_point():
+        raise ValueError(f"`relative` (dtype {relative.dtype}) must be floats in (0, 1], as SpeechBrain's wav_lens")
+    values = relative.double()
+    if not bool(((values > 0) & (values <= 1 + 1e-6)).all()):
+        raise ValueError(f"`relative` (={relative.tolist()}) must lie in (0, 1]")
+    return (values * frames).round().long().clamp(1, frames)
+
+
+def relative_lengths(lengths: Tensor, frames: int) -> Tensor:
+    """Counts of frames to SpeechBrain's relative lengths: (B,) int64 → (B,) float32 in (0, 1]."""
+    return lengths.float() / frames
 
 
 def to_channels_first(x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor]:

@@ -16,9 +16,9 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
-from seqstride.core.lengths import absolute_lengths
 from seqstride.errors import InputError, made_as_asked, require
 from seqstride.files.whole_files import save_figure, whole_file
+from seqstride.lobes import absolute_lengths
 from seqstride.models.tokens import BLANK, SPACE, Units, frames_needed, greedy_decode
 from seqstride.plots.runs import plot_training
 from seqstride.plots.strides import plot_strides

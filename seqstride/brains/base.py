@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
-from seqstride.core.lengths import absolute_lengths, length_mask, zero_padding
+from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.screen import in_percent
@@ -30,6 +30,7 @@ from torch.utils.data import SequentialSampler  # noqa: E402
 from seqstride.brains.history import History  # noqa: E402
 from seqstride.brains.progress import Progress, random_states, restore_random_states, seed_generators  # noqa: E402
 from seqstride.brains.shown import ShownBrain  # noqa: E402
+from seqstride.lobes import absolute_lengths  # noqa: E402
 
 logger = logging.getLogger(__name__)
 

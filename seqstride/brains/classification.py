@@ -10,7 +10,6 @@ from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
-from seqstride.core.lengths import absolute_lengths
 from seqstride.encoders.heads import Heads
 from seqstride.encoders.mixup import mixup
 from seqstride.errors import made_as_asked
@@ -26,6 +25,7 @@ import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
 from seqstride.brains.manifests import item_seconds, labelled_signals  # noqa: E402
+from seqstride.lobes import absolute_lengths  # noqa: E402
 
 
 class Prediction(NamedTuple):

@@ -13,8 +13,6 @@ from torch import Tensor
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.brains.probe import code_shares, probe_accuracy
-from seqstride.core.lengths import absolute_lengths
-from seqstride.core.plan import PositionPlan
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.vqvae import Quantized, decode_vectors, duration_plan
 from seqstride.errors import InputError
@@ -32,6 +30,7 @@ import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
 from seqstride.brains.manifests import item_seconds, open_manifests  # noqa: E402
+from seqstride.lobes import absolute_lengths  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
@@ -129,7 +128,7 @@ class VQVAEBrain(DownsamplingBrain):
         real = quantized.codes[..., 0] >= 0
         for counts, codes in zip(self.tally["codes"], quantized.codes[real].T, strict=True):
             counts += torch.bincount(codes.cpu(), minlength=len(counts))
-        if any(isinstance(plan, PositionPlan) for plan in encoded.plans):
+        if any(layer.adaptive for layer in self.encoder.downsamplers):
             before, now = self.tally["durations"], torch.bincount(encoded.durations()[real].cpu())
             size = max(len(before), len(now))
             self.tally["durations"] = sum(torch.nn.functional.pad(c, (0, size - len(c))) for c in (before, now))

@@ -15,7 +15,7 @@ torch.compile can leave an operator whole where it would have to break its graph
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 import torch
@@ -23,8 +23,8 @@ from torch import Tensor
 
 from seqstride.core.banded import Band, band_adjoint, band_product
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
-from seqstride.core.lengths import Frames, length_mask
-from seqstride.core.positions import nearest_output, sorted_positions
+from seqstride.core.lengths import Frames
+from seqstride.core.positions import nearest_output
 
 # −log of the weight, relative to the nearest position's, that is left out
 NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
@@ -34,7 +34,7 @@ NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
 FULL, FEW = 1 / 8, 1 << 16
 
 # Items of equal lengths up to this many frames are full matrices, too: one batched product is sooner made than indices.
-SHORT = 256
+FULL_UP_TO = 256
 
 # Cells of full matrices that are computed at a time; a step takes some 40 bytes a cell.
 CELLS = 1 << 21
@@ -45,34 +45,60 @@ def _working_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _align_band(p: Tensor, frames: Frames, sigma_square: float, dtype: torch.dtype) -> tuple[Band, Tensor] | None:
-    """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) sorted, +inf in the padding.
+def _sorted(positions: Tensor, host_input: list[int]) -> tuple[Tensor, Tensor]:
+    """Positions (B, T) with +inf in the padding, so that every row is sorted, and the lengths as a column (B, 1)."""
+    lengths = torch.tensor(host_input, device=positions.device)[:, None]
+    padding = torch.arange(positions.shape[1], device=positions.device) >= lengths
+    return positions.detach().masked_fill(padding, torch.inf).contiguous(), lengths
+
+
+def _row_sums(band: Band, values: Tensor) -> Tensor:
+    """Sums of (n,) values over each row: (B·L,)."""
+    return values.new_zeros(band.first.numel()).index_add_(0, band.row, values)
+
+
+def _column_sums(band: Band, values: Tensor, frames: int) -> Tensor:
+    """Sums of (n,) values over each column: (B, T)."""
+    sums = values.new_zeros(band.first.shape[0] * frames).index_add_(0, band.place, values)
+    return sums.view(-1, frames)
+
+
+def _align_band(
+    p: Tensor,
+    lengths: Tensor,
+    host_input: list[int],
+    host_output: list[int],
+    sigma_square: float,
+    dtype: torch.dtype,
+) -> tuple[Band, Tensor] | None:
+    """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) and lengths (B, 1) as `_sorted` gives them.
 
     None where full matrices are the faster way: for runs so long that they are also smaller, and short equal items.
     """
-    if frames.width <= SHORT and len({*frames.host_input}) == 1:
+    width = p.shape[1]
+    if width <= FULL_UP_TO and len({*host_input}) == 1:
         return None
-    lengths = frames.input_lengths[:, None]
-    rows = torch.arange(frames.output_width, device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
-    # an item that is not finite has no positions to search: its runs are anything, its weights NaN
-    ordered = torch.where(p.isnan(), torch.arange(frames.width, device=p.device, dtype=p.dtype), p)
+    rows = torch.arange(max(host_output), device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
+    # positions that are not finite cannot be searched: the runs of such an item are arbitrary, its weights NaN
+    ordered = torch.where(p.isnan(), torch.arange(width, device=p.device, dtype=p.dtype), p)
     right = torch.searchsorted(ordered, rows)
     p_left, p_right = (ordered.gather(1, t) for t in ((right - 1).clamp(min=0), torch.minimum(right, lengths - 1)))
     nearest = torch.minimum((rows - p_left).abs(), (p_right - rows).abs())
     reach = nearest + math.sqrt(NEGLIGIBLE[dtype] / sigma_square)
-    padding = ~length_mask(frames.lengths, frames.output_width)
+    padding = rows >= torch.tensor(host_output, device=p.device)[:, None]
     first = torch.where(padding, lengths, torch.searchsorted(ordered, rows - reach))
     behind = torch.minimum(torch.searchsorted(ordered, rows + reach, right=True), lengths)
     entries = int(torch.where(padding, 0, behind - first).sum())
-    if entries > max(FEW, FULL * frames.cells):
+    cells = sum(t * n for t, n in zip(host_input, host_output, strict=True))  # of all items' full matrices
+    if entries > max(FEW, FULL * cells):
         return None
-    band = Band.of(first, torch.where(padding, lengths, behind), entries, frames.width)
+    band = Band.of(first, torch.where(padding, lengths, behind), entries, width)
     # the largest logit, that of the nearest position, is taken off in double precision: in a long gap all squares are
     # large and nearly equal
     distance = rows.view(-1)[band.row] - p.view(-1)[band.place]
     logits = (nearest.square().view(-1)[band.row] - distance.square_()) * sigma_square
     e = logits.to(dtype).exp_()
-    return band, e / band.sum_rows(e)[band.row]
+    return band, e / _row_sums(band, e)[band.row]
 
 
 def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype) -> Tensor:
@@ -81,10 +107,10 @@ def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype)
     return torch.softmax(square.sub_(square.amin(2, keepdim=True)).mul_(-sigma_square).to(dtype), dim=2)
 
 
-def _full_parts(frames: Frames) -> Iterator[tuple[slice | list[int], int, int]]:
+def _full_parts(host_input: list[int], host_output: list[int]) -> Iterator[tuple[slice | list[int], int, int]]:
     """Items of the same lengths, as many at a time as have `CELLS` cells together (at least one): index, T_b, L_b."""
     members: dict[tuple[int, int], list[int]] = {}
-    for item, size in enumerate(zip(frames.host_input, frames.host_output, strict=True)):
+    for item, size in enumerate(zip(host_input, host_output, strict=True)):
         members.setdefault(size, []).append(item)
     for (length, rows), items in members.items():
         most = max(1, CELLS // (length * rows))
@@ -96,16 +122,15 @@ def _full_parts(frames: Frames) -> Iterator[tuple[slice | list[int], int, int]]:
 
 @torch.library.custom_op("seqstride::align", mutates_args=())
 def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
-    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
-    p = sorted_positions(positions, frames.input_lengths)
+    p, lengths = _sorted(positions, host_input)
     dtype = _working_dtype(x)
-    found = _align_band(p, frames, sigma_square, dtype)
+    found = _align_band(p, lengths, host_input, host_output, sigma_square, dtype)
     if found is not None:
         return band_product(x, *found)
-    z = x.new_empty(*x.shape[:2], frames.output_width)
-    if min(host_output) < frames.output_width:
+    z = x.new_empty(*x.shape[:2], max(host_output))
+    if min(host_output) < z.shape[2]:
         z.zero_()
-    for items, length, rows in _full_parts(frames):
+    for items, length, rows in _full_parts(host_input, host_output):
         weights = _full_weights(p[items, :length], rows, sigma_square, dtype).to(x.dtype)
         part = x[items, :, :length] @ weights.transpose(1, 2)
         if part.shape == z.shape:
@@ -123,21 +148,20 @@ def _align_backward(
     With A the weights (computed again: that costs less than keeping them) and dA = dzᵀx, the gradient of the logits is
     dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t).
     """
-    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
-    p = sorted_positions(positions, frames.input_lengths)
+    p, lengths = _sorted(positions, host_input)
     dtype = _working_dtype(x)
-    found = _align_band(p, frames, sigma_square, dtype)
+    found = _align_band(p, lengths, host_input, host_output, sigma_square, dtype)
     if found is not None:
         band, weights = found
         dx, gram = band_adjoint(dz, x, band, weights)
         pulled = weights * gram
-        dlogits = pulled - weights * band.sum_rows(pulled)[band.row]
-        distance = band.row % frames.output_width - p.view(-1)[band.place]
-        return dx, band.sum_columns(dlogits * distance, frames.width).mul_(2 * sigma_square)
+        dlogits = pulled - weights * _row_sums(band, pulled)[band.row]
+        distance = band.row % max(host_output) - p.view(-1)[band.place]
+        return dx, _column_sums(band, dlogits * distance, x.shape[2]).mul_(2 * sigma_square)
     dx, dp = torch.empty_like(x), torch.zeros_like(p)
-    if frames.padded:
+    if min(host_input) < x.shape[2]:
         dx.zero_()
-    for items, length, rows in _full_parts(frames):
+    for items, length, rows in _full_parts(host_input, host_output):
         weights = _full_weights(p[items, :length], rows, sigma_square, dtype)
         dz_part, x_part = dz[items, :, :rows], x[items, :, :length]
         dx_part = dz_part @ weights.to(x.dtype)
@@ -189,24 +213,25 @@ def _no_gradient(ctx: Any, *gradients: Tensor) -> NoReturn:
 
 for operator in (_align, _align_backward):
     widen_batches(operator)
-_differentiable_align = differentiable(_align, _align_setup, _align_gradient)
 _align_adjoint = differentiable(_align_backward, _nothing_to_keep, _no_gradient)
 
+align_frames: Callable[[Tensor, Tensor, list[int], list[int], float], Tensor] = differentiable(
+    _align, _align_setup, _align_gradient
+)
+"""x (B, C, T), positions (B, T), input and output lengths on the host, σ² → (B, C, L): the exact alignment.
 
-def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
-    """(B, C, T) → (B, C, L) by the exact alignment: `seqstride.functional.align` without its checks."""
-    z: Tensor = _differentiable_align(x, positions, frames.host_input, frames.host_output, sigma_square)
-    return z
+This is `seqstride.functional.align` without its checks.
+"""
 
 
 def _scatter_band(positions: Tensor, frames: Frames, nearest: bool) -> tuple[Band, Tensor]:
     """Runs of the frames that round to each output frame, and which rows (B·L,) copy the nearest frame instead."""
     bins = nearest_output(positions, frames.lengths)
-    bins = bins.masked_fill(~length_mask(frames.input_lengths, frames.width), frames.output_width)
+    bins = bins.masked_fill(~frames.real, frames.output_width)
     rows = torch.arange(frames.output_width, device=bins.device).expand(bins.shape[0], -1).contiguous()
     first = torch.searchsorted(bins, rows)
     behind = torch.searchsorted(bins, rows, right=True)
-    vacant = (first == behind) & length_mask(frames.lengths, frames.output_width) & nearest
+    vacant = (first == behind) & frames.real_output & nearest
     # no frame rounds to a vacant row: the frames around it are first − 1 and first; the earlier on a tie
     left, right = (first - 1).clamp(min=0), torch.minimum(first, frames.input_lengths[:, None] - 1)
     p = positions.detach()
@@ -244,7 +269,7 @@ def _scatter_backward(
     frames = Frames.on(x.device, host_input, host_output, x.shape[2])
     band, vacant = _scatter_band(positions, frames, nearest)
     dx, gram = band_adjoint(dz, x, band, _scatter_values(weights, band, vacant))
-    return dx, band.sum_columns(gram.masked_fill(vacant[band.row], 0.0), frames.width)
+    return dx, _column_sums(band, gram.masked_fill(vacant[band.row], 0.0), frames.width)
 
 
 @_scatter.register_fake
@@ -287,7 +312,7 @@ _scatter_adjoint = differentiable(_scatter_backward, _nothing_to_keep, _no_gradi
 def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:
     """Weight of every input frame in its output frame: softmax of −σ² (d_t − p_t)² over the frames of a bin; (B, T)."""
     bins = nearest_output(positions, frames.lengths)
-    padding = ~length_mask(frames.input_lengths, frames.width)
+    padding = ~frames.real
     logits = (-sigma_square * (bins - positions).square()).masked_fill(padding, -torch.inf)
     table = logits.new_zeros(positions.shape[0], frames.output_width)
     largest = table.scatter_reduce(1, bins, logits.detach(), "amax", include_self=False)

@@ -47,15 +47,6 @@ class Band(NamedTuple):
         column = torch.arange(entries, device=first.device) + (first.view(-1) - start[:-1])[row]
         return cls(first, behind, start, row, column, column + row // rows * frames)
 
-    def sum_rows(self, values: Tensor) -> Tensor:
-        """Sums of (n,) values over each row: (B·L,)."""
-        return values.new_zeros(self.first.numel()).index_add_(0, self.row, values)
-
-    def sum_columns(self, values: Tensor, frames: int) -> Tensor:
-        """Sums of (n,) values over each column: (B, T)."""
-        sums = values.new_zeros(self.first.shape[0] * frames).index_add_(0, self.place, values)
-        return sums.view(-1, frames)
-
 
 def _transposed_entries(band: Band, frames: int) -> tuple[Tensor, Tensor, Tensor]:
     """The entries in the order item, column, row.
@@ -87,7 +78,7 @@ def _accept_beta() -> None:
         torch.sparse_csr_tensor(torch.tensor([0, 1]), torch.tensor([0]), one, (1, 1)) @ one[:, None]
 
 
-def _groups(x: Tensor) -> list[tuple[int, int]]:
+def _item_ranges(x: Tensor) -> list[tuple[int, int]]:
     """Ranges of items that are transposed together."""
     size = max(1, GROUP // (x.shape[1] * x.shape[2]))
     return [(begin, min(begin + size, x.shape[0])) for begin in range(0, x.shape[0], size)]
@@ -141,7 +132,7 @@ def band_product(x: Tensor, band: Band, values: Tensor) -> Tensor:
     """z[b, :, l] = Σ_t values[b, l, t] · x[b, :, t]: (B, C, T), (n,) → (B, C, L)."""
     rows, frames = band.first.shape[1], x.shape[2]
     matrices = _Blocks(band.start, band.column, values, rows, frames)
-    groups = _groups(x)
+    groups = _item_ranges(x)
     source, product = (_Rows(x, size, groups[0][1], values.dtype) for size in (frames, rows))
     z = x.new_empty(x.shape[0], x.shape[1], rows)
     for begin, end in groups:
@@ -157,7 +148,7 @@ def band_adjoint(dz: Tensor, x: Tensor, band: Band, values: Tensor) -> tuple[Ten
     row, entry, start = _transposed_entries(band, frames)
     adjoints = _Blocks(start, row, values[entry], frames, rows)
     matrices = _Blocks(band.start, band.column, values, rows, frames)
-    groups = _groups(x)
+    groups = _item_ranges(x)
     source, product, gradient = (_Rows(x, size, groups[0][1], values.dtype) for size in (frames, frames, rows))
     dx, dvalues = torch.empty_like(x), torch.empty_like(values)
     for begin, end in groups:

@@ -46,6 +46,18 @@ def check_lengths(lengths: Tensor, batch: int | None = None, name: str = "length
         raise ValueError(f"`{name}` (shape {tuple(lengths.shape)}) must have shape {want}")
 
 
+def read_batch(
+    x: Tensor, lengths: Tensor | None, channels: int | None, stride: Tensor | None
+) -> tuple[list[int], float]:
+    """Checks a signal (B, C, T) and its lengths; returns what `host_lengths` returns.
+
+    Raises:
+        ValueError: names argument, value and rule.
+    """
+    check_signal(x, channels)
+    return host_lengths(lengths, x.shape[0], x.shape[2], stride)
+
+
 def host_lengths(
     lengths: Tensor | None, batch: int, frames: int | None, stride: Tensor | None = None, name: str = "lengths"
 ) -> tuple[list[int], float]:

@@ -42,6 +42,8 @@ def differentiable(
     Transformed.backward = Plain.backward = staticmethod(backward)  # type: ignore[method-assign]
 
     def apply(*arguments: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return forward(*arguments)
         if torch.compiler.is_compiling():
             return Plain.apply(*arguments)
         try:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from seqstride.core.align import align_frames, scatter_frames
 from seqstride.core.checks import check_lengths, check_signal
-from seqstride.core.lengths import Frames, float64_on, zero_padding
+from seqstride.core.lengths import Frames, zero_padding
 from seqstride.core.positions import (
     frame_counts,
     inverse_positions,
@@ -20,7 +20,7 @@ from seqstride.core.positions import (
     uniform_positions,
 )
 from seqstride.core.spectral import interpolate, spectral_crop, window_table
-from seqstride.core.spectral_window import Transform, Window
+from seqstride.core.spectral_window import SpectralWindow, Transform
 
 
 class Plan:
@@ -36,17 +36,13 @@ class Plan:
     Source: ours; the positions of AdaStride are the paper's vector positioning.
     """
 
+    linear = True
+    """Whether the plan has a matrix."""
+
     def __init__(self, frames: Frames, penalty: Tensor) -> None:
         self.frames = frames
         self.penalty = penalty
-
-    @property
-    def input_lengths(self) -> Tensor:
-        return self.frames.input_lengths
-
-    @property
-    def lengths(self) -> Tensor:
-        return self.frames.lengths
+        self.input_lengths, self.lengths = frames.input_lengths, frames.lengths
 
     @property
     def positions(self) -> Tensor:
@@ -58,12 +54,13 @@ class Plan:
         Raises:
             ValueError: `x` is not a floating-point (B, C, T) tensor with the plan's B and T.
         """
-        check_signal(x)
-        batch = len(self.frames.host_input)
-        if x.shape[0] != batch or x.shape[2] != self.frames.width:
+        batch, width = len(self.frames.host_input), self.frames.width
+        if not (isinstance(x, Tensor) and x.ndim == 3 and x.shape[1] and x.is_floating_point()):
+            check_signal(x)
+        if x.shape[0] != batch or x.shape[2] != width:
             raise ValueError(
-                f"`x` (shape {tuple(x.shape)}) must have the batch size {batch} and the {self.frames.width} frames "
-                "of the signal the plan was made from"
+                f"`x` (shape {tuple(x.shape)}) must have the batch size {batch} and the {width} frames of the signal "
+                "the plan was made from"
             )
         return self.resample(x)
 
@@ -101,8 +98,10 @@ class Plan:
         """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time; for looking and testing, O(T·L) memory.
 
         Raises:
-            ValueError: max pooling, which is not linear.
+            ValueError: the layer is not linear (max pooling).
         """
+        if not self.linear:
+            raise ValueError(f"`plan` (a {type(self).__name__}) must be of a linear layer to have a matrix")
         width = self.frames.width
         dtype = self.positions.dtype
         deltas = torch.eye(width, dtype=dtype, device=self.lengths.device).expand(len(self.frames.host_input), -1, -1)
@@ -116,13 +115,12 @@ class UniformPlan(Plan):
         super().__init__(
             frames, torch.zeros((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
         )
-        dtype = float64_on(like.device)
-        self.slope = torch.tensor(slope, dtype=dtype, device=like.device)
-        self.offset = torch.tensor(offset, dtype=dtype, device=like.device)
+        self.slope = torch.tensor(slope, dtype=frames.dtype, device=like.device)
+        self.offset = torch.tensor(offset, dtype=frames.dtype, device=like.device)
 
     @property
     def positions(self) -> Tensor:
-        return uniform_positions(self.slope, self.offset, self.input_lengths, self.frames.width)
+        return uniform_positions(self.slope, self.offset, self.frames.real)
 
 
 class IdentityPlan(UniformPlan):
@@ -147,7 +145,7 @@ class SpectralPlan(UniformPlan):
     def __init__(
         self,
         frames: Frames,
-        windows: list[Window],
+        windows: list[SpectralWindow],
         ramp: Tensor,
         transform: Transform,
         like: Tensor,
@@ -213,7 +211,7 @@ class AlignPlan(PositionPlan):
         self.sigma_square = sigma_square
 
     def align(self, x: Tensor) -> Tensor:
-        return align_frames(x, self.positions, self.frames, self.sigma_square)
+        return align_frames(x, self.positions, self.frames.host_input, self.frames.host_output, self.sigma_square)
 
 
 class ScatterPlan(PositionPlan):

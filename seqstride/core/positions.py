@@ -10,44 +10,47 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from seqstride.core.lengths import Frames, float64_on, length_mask
+from seqstride.core.lengths import Frames
 
 
-def positions_from_scores(scores: Tensor, output_lengths: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T) scores → (B, T) positions; the arithmetic of `positions`, without its checks.
+def place_frames(scores: Tensor, frames: Frames) -> tuple[Tensor, Tensor]:
+    """(B, T) scores → (B, T) positions and their gap penalty, 0-d in the dtype of the scores."""
+    p = positions_from_scores(scores, frames)
+    return p, gap_penalty_from_positions(p, frames.input_lengths, frames.real).to(scores.dtype)
+
+
+def positions_from_scores(scores: Tensor, frames: Frames) -> Tensor:
+    """(B, T) scores → (B, T) positions; the arithmetic of `seqstride.functional.positions`, without its checks.
 
     p_t = (c_t − c_1) / (c_T − c_1) · (L − 1) with c the running sum of a = exp(score). c_1 = a_1 cancels, so a_1 is
     set to 0 and the largest of the other scores is subtracted first: exp cannot overflow, and c_T is at least 1.
     """
-    frames = scores.shape[1]
-    dtype = float64_on(scores.device)
-    real = length_mask(lengths, frames)
-    steps = real.clone()
+    steps = frames.real.clone()
     steps[:, 0] = False  # a_1 := 0
-    s = scores.to(dtype).masked_fill(~steps, -torch.inf)
-    # an item of one frame has no step at all: its largest score is −inf and its sum 0
-    largest = s.detach().amax(1, keepdim=True).masked_fill(lengths[:, None] == 1, 0.0)
+    s = scores.to(frames.dtype).masked_fill(~steps, -torch.inf)
+    # an item of one frame has no step: its largest score is −inf and its sum 0
+    single = frames.input_lengths[:, None] == 1
+    largest = s.detach().amax(1, keepdim=True).masked_fill(single, 0.0)
     c = (s - largest).exp().cumsum(1)
-    total = c[:, -1:].masked_fill(lengths[:, None] == 1, 1.0)
-    p = c / total * (output_lengths[:, None] - 1).to(dtype)
-    return p.masked_fill(~real, 0.0)
+    total = c[:, -1:].masked_fill(single, 1.0)
+    p = c / total * (frames.lengths[:, None] - 1).to(frames.dtype)
+    return p.masked_fill(~frames.real, 0.0)
 
 
-def gap_penalty_from_positions(positions: Tensor, lengths: Tensor) -> Tensor:
-    """(B, T) positions → 0-d penalty; the arithmetic of `gap_penalty`, without its checks."""
+def gap_penalty_from_positions(positions: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
+    """(B, T) positions, (B,) lengths and their (B, T) mask → 0-d penalty; `gap_penalty` without its checks."""
     if positions.shape[1] == 1:
         return positions.sum() * 0.0
     excess = (positions[:, 1:] - positions[:, :-1] - 1).relu()
-    steps = length_mask(lengths - 1, positions.shape[1] - 1)
-    per_item = excess.masked_fill(~steps, 0.0).sum(1) / (lengths - 1).clamp(min=1)
+    per_item = excess.masked_fill(~real[:, 1:], 0.0).sum(1) / (lengths - 1).clamp(min=1)
     return per_item.mean()
 
 
-def uniform_positions(slope: Tensor, offset: Tensor, lengths: Tensor, frames: int) -> Tensor:
-    """p_t = slope·t + offset on the real frames: (B,), (B,), (B,) → (B, T)."""
-    t = torch.arange(frames, device=slope.device, dtype=slope.dtype)
+def uniform_positions(slope: Tensor, offset: Tensor, real: Tensor) -> Tensor:
+    """p_t = slope·t + offset on the real frames: (B,), (B,), mask (B, T) → (B, T), 0 in the padding."""
+    t = torch.arange(real.shape[1], device=slope.device, dtype=slope.dtype)
     p = slope[:, None] * t + offset[:, None]
-    return p.masked_fill(~length_mask(lengths, frames), 0.0)
+    return p.masked_fill(~real, 0.0)
 
 
 def local_strides(positions: Tensor, lengths: Tensor) -> Tensor:
@@ -85,7 +88,7 @@ def frame_counts(positions: Tensor, frames: Frames) -> Tensor:
     """Durations: how many input frames belong to every output frame. (B, L) int64; rows sum to T_b."""
     d = nearest_output(positions, frames.lengths)
     counts = torch.zeros(positions.shape[0], frames.output_width, dtype=torch.int64, device=positions.device)
-    return counts.scatter_add_(1, d, length_mask(frames.input_lengths, frames.width).long())
+    return counts.scatter_add_(1, d, frames.real.long())
 
 
 def positions_from_durations(durations: Tensor, frames: Frames) -> Tensor:
@@ -93,20 +96,14 @@ def positions_from_durations(durations: Tensor, frames: Frames) -> Tensor:
 
     `frame_counts` of the result gives the durations again. (B, L) int64 → (B, T), 0 in the padding. Source: ours.
     """
-    dtype = float64_on(durations.device)
     t = torch.arange(frames.width, device=durations.device).expand(len(durations), -1).contiguous()
     ends = durations.cumsum(1)
     # the first output frame that ends behind t: those without any input frames are passed over
     owner = torch.minimum(torch.searchsorted(ends, t, right=True), frames.lengths[:, None] - 1)
     duration = durations.gather(1, owner)
-    inside = (t - (ends.gather(1, owner) - duration)).to(dtype) + 0.5
+    inside = (t - (ends.gather(1, owner) - duration)).to(frames.dtype) + 0.5
     p = owner - 0.5 + inside / duration.clamp(min=1)
-    return p.masked_fill(~length_mask(frames.input_lengths, frames.width), 0.0)
-
-
-def sorted_positions(positions: Tensor, lengths: Tensor) -> Tensor:
-    """Positions with +inf in the padding, so that every row is sorted and can be searched."""
-    return positions.detach().masked_fill(~length_mask(lengths, positions.shape[1]), torch.inf).contiguous()
+    return p.masked_fill(~frames.real, 0.0)
 
 
 def inverse_positions(positions: Tensor, frames: Frames) -> Tensor:
@@ -115,7 +112,8 @@ def inverse_positions(positions: Tensor, frames: Frames) -> Tensor:
     p inverted by linear interpolation; the middle of a flat run that stands on the output frame; the first or last real
     frame outside the range of p. (B, T) → (B, L), 0 in the padding.
     """
-    p = sorted_positions(positions, frames.input_lengths)
+    # +inf in the padding: every row is sorted and can be searched
+    p = positions.detach().masked_fill(~frames.real, torch.inf).contiguous()
     width = frames.output_width
     rows = torch.arange(width, device=p.device, dtype=p.dtype).expand(p.shape[0], width).contiguous()
     first = torch.searchsorted(p, rows)  # the first t with p_t ≥ l
@@ -127,7 +125,7 @@ def inverse_positions(positions: Tensor, frames: Frames) -> Tensor:
     inside = (first > 0) & (first < frames.input_lengths[:, None])
     fraction = torch.where(inside, (rows - p_before) / torch.where(inside, step, 1.0), 0.0)
     times = torch.where(first < behind, (first + behind - 1).to(p.dtype) / 2, before + fraction)
-    return times.masked_fill(~length_mask(frames.lengths, width), 0.0)
+    return times.masked_fill(~frames.real_output, 0.0)
 
 
 def read_at(values: Tensor, at: Tensor, lengths: Tensor) -> Tensor:

@@ -13,15 +13,21 @@ import torch
 from torch import Tensor
 
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
-from seqstride.core.lengths import Frames, zero_padding
-from seqstride.core.spectral_window import Window
-from seqstride.core.transforms import SHORT, analysis_basis, cosine_analysis, cosine_synthesis, synthesis_basis
+from seqstride.core.lengths import Frames
+from seqstride.core.spectral_window import SpectralWindow
+from seqstride.core.transforms import (
+    LONGEST_PRODUCT,
+    analysis_basis,
+    cosine_analysis,
+    cosine_synthesis,
+    synthesis_basis,
+)
 
 
 def _analysis(x: Tensor, count: int, transform: str) -> Tensor:
     """(…, T) → (…, count): the lowest bins, bin 0 the mean."""
     frames = x.shape[-1]
-    if frames <= SHORT[transform]:
+    if frames <= LONGEST_PRODUCT[transform]:
         basis = analysis_basis(frames, transform, x.dtype, x.device)
         if transform == "dct":
             return x @ basis[:, :count]
@@ -33,7 +39,7 @@ def _analysis(x: Tensor, count: int, transform: str) -> Tensor:
 
 def _synthesis(spectrum: Tensor, frames: int, transform: str) -> Tensor:
     """(…, K) → (…, frames): inverse of `_analysis` at any length; missing bins are 0."""
-    if frames <= SHORT[transform]:
+    if frames <= LONGEST_PRODUCT[transform]:
         parts = spectrum if transform == "dct" else torch.view_as_real(spectrum).flatten(-2)
         return parts @ synthesis_basis(frames, transform, parts.dtype, parts.device)[: parts.shape[-1]]
     if transform == "dct":
@@ -41,7 +47,7 @@ def _synthesis(spectrum: Tensor, frames: int, transform: str) -> Tensor:
     return torch.fft.irfft(spectrum, n=frames, norm="forward")
 
 
-def _groups(windows: Tensor) -> list[tuple[slice | list[int], list[int]]]:
+def _items_by_window(windows: Tensor) -> list[tuple[slice | list[int], list[int]]]:
     """Items of the same window together, as an index into the batch: each length has a transform of its own."""
     rows = windows.tolist()
     members: dict[tuple[int, ...], list[int]] = {}
@@ -63,7 +69,7 @@ def _crop(
     x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """(B, C, width) and, where it is to be kept for the gradient, the spectrum in the ramp (B, C, W)."""
-    groups = _groups(windows)
+    groups = _items_by_window(windows)
     whole = len(groups) == 1
     weights = ramp.to(x.dtype)
     y = x.new_empty(0) if whole else x.new_zeros(*x.shape[:2], width)
@@ -101,7 +107,7 @@ def _crop_backward(
         dx = synthesis(m · Z) at T,    Z = (L/T)·G, halved at a bin that is Nyquist for L but not for T,
         dm_n = T v_n Σ_C Re(X_n conj Z_n),    v_n as w_n but for T.
     """
-    groups = _groups(windows)
+    groups = _items_by_window(windows)
     weights = ramp.to(dy.dtype)
     whole = len(groups) == 1 and groups[0][1][0] == width
     dx = dy.new_empty(0) if whole else dy.new_zeros(*dy.shape[:2], width)
@@ -200,23 +206,23 @@ def spectral_crop(
     return y.to(x.dtype)
 
 
-def window_table(windows: list[Window]) -> Tensor:
+def window_table(windows: list[SpectralWindow]) -> Tensor:
     """Windows as `spectral_crop` takes them: (B, 4) int64 on the CPU of frames, flat, kept, output."""
     return torch.tensor([window[:4] for window in windows])
 
 
-def pooling_windows(lengths: list[int], output_lengths: list[int], transform: str) -> list[Window]:
+def pooling_windows(lengths: list[int], output_lengths: list[int], transform: str) -> list[SpectralWindow]:
     """Windows that keep the lowest bins for the given output lengths (spectral pooling, Rippel et al. 2015).
 
     For the DFT the top bin is the ramp: at even L < T it is the bin L/2, which `scipy.signal.resample` doubles, as both
     e^{±iπj} of the longer signal fall into it.
     """
     if transform == "dct":
-        return [Window(t, n, n, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
-    return [Window(t, n // 2, n // 2 + 1, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
+        return [SpectralWindow(t, n, n, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
+    return [SpectralWindow(t, n // 2, n // 2 + 1, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
 
 
-def pooling_ramps(windows: list[Window], transform: str, like: Tensor) -> Tensor:
+def pooling_ramps(windows: list[SpectralWindow], transform: str, like: Tensor) -> Tensor:
     """The (B, W) weights of `pooling_windows` on the device of `like`: the doubled top bin, or nothing for the DCT."""
     if transform == "dct":
         return torch.empty(len(windows), 0, dtype=torch.float32, device=like.device)
@@ -238,4 +244,4 @@ def interpolate(z: Tensor, positions: Tensor, frames: Frames) -> Tensor:
     below = z.gather(2, lower[:, None].expand(shape))
     above = z.gather(2, upper[:, None].expand(shape))
     y = torch.lerp(below, above, fraction)
-    return zero_padding(y, frames.input_lengths) if frames.padded else y
+    return y.masked_fill(~frames.real[:, None], 0.0) if frames.padded else y

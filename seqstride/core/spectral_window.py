@@ -26,7 +26,7 @@ from seqstride.core.lengths import float64_on
 Transform = Literal["dft", "dct"]
 
 
-class Window(NamedTuple):
+class SpectralWindow(NamedTuple):
     """The host's part of a window: what is kept of the spectrum of an item of `frames` frames."""
 
     frames: int  # T
@@ -66,11 +66,11 @@ def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 def effective_smoothness(stride: float, frames: int, smoothness: float, relative: float | None) -> float:
     """R_eff = min(R, T / 4) in bins; R = max(½, ρ·T / S) where a relative smoothness ρ is given (ours)."""
-    width = smoothness if relative is None else max(0.5, relative * frames / stride)
-    return min(width, frames / 4)
+    bins = smoothness if relative is None else max(0.5, relative * frames / stride)
+    return min(bins, frames / 4)
 
 
-def window(
+def spectral_window(
     stride: float,
     frames: int,
     *,
@@ -78,27 +78,27 @@ def window(
     relative_smoothness: float | None = None,
     transform: Transform = "dft",
     length_multiple: int = 1,
-) -> Window:
+) -> SpectralWindow:
     """What a stride keeps of an item of `frames` frames; the output is rounded up to a multiple, but not past T.
 
     Further arguments as in `spectral_mask`.
     """
-    width = effective_smoothness(stride, frames, smoothness, relative_smoothness)
-    low, high = frames / (frames - width), frames / 2
+    smoothness = effective_smoothness(stride, frames, smoothness, relative_smoothness)
+    low, high = frames / (frames - smoothness), frames / 2
     effective = max(min(stride, high), low)
     if transform == "dft":
         bins, threshold = frames // 2 + 1, frames / (2 * effective) + 1
     else:
         bins, threshold = frames, frames / effective
     # 9 decimals, as for the lengths: the same bins are kept on every device
-    kept = min(bins, math.ceil(round(threshold + width, 9)))
+    kept = min(bins, math.ceil(round(threshold + smoothness, 9)))
     flat = min(kept, math.floor(round(threshold, 9)) + 1)
     output = kept if transform == "dct" else frames if kept == bins else min(2 * (kept - 1), frames)
     output = min(-(-output // length_multiple) * length_multiple, frames)
-    return Window(frames, flat, kept, output, width)
+    return SpectralWindow(frames, flat, kept, output, smoothness)
 
 
-def ramps(stride: Tensor, windows: list[Window], transform: Transform) -> Tensor:
+def ramps(stride: Tensor, windows: list[SpectralWindow], transform: Transform) -> Tensor:
     """The ramps of a batch of windows, differentiable in the stride.
 
     Args:
@@ -121,7 +121,9 @@ def ramps(stride: Tensor, windows: list[Window], transform: Transform) -> Tensor
 
 
 @lru_cache(maxsize=256)
-def fixed_ramps(stride: float, windows: tuple[Window, ...], transform: Transform, device: torch.device) -> Tensor:
+def fixed_ramps(
+    stride: float, windows: tuple[SpectralWindow, ...], transform: Transform, device: torch.device
+) -> Tensor:
     """The ramps of a stride that does not change, made once for a batch of the same lengths."""
     with torch.inference_mode(False), torch.no_grad():
         return ramps(torch.tensor(stride, dtype=float64_on(device), device=device), list(windows), transform)
@@ -167,7 +169,9 @@ def spectral_mask(
     check_smoothness(smoothness, relative_smoothness)
     value = stride if isinstance(stride, Tensor) else torch.tensor(stride, dtype=torch.float64)
     number = check_stride(float(value.detach()))
-    kept = window(number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform)
-    ramp = ramps(value, [kept], transform)[0]
+    window = spectral_window(
+        number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform
+    )
+    ramp = ramps(value, [window], transform)[0]
     ramp = ramp.to(value.dtype if isinstance(stride, Tensor) else torch.get_default_dtype())
-    return torch.cat([ramp.new_ones(kept.flat), ramp])
+    return torch.cat([ramp.new_ones(window.flat), ramp])

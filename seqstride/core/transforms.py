@@ -146,7 +146,7 @@ def idct(coefficients: Tensor) -> Tensor:
 # The scale is that of `seqstride.core.spectral`: coefficient 0 is the mean.
 
 #: longest transform, in frames, that is a matrix product
-SHORT = {"dft": 64, "dct": 256}
+LONGEST_PRODUCT = {"dft": 64, "dct": 256}
 
 #: megabytes of either cache: all bases up to 256 frames take 22 in float32
 CACHE = 64

@@ -19,7 +19,6 @@ from typing import Any
 from seqstride.distributed import rank
 from seqstride.errors import require
 from seqstride.experiments.records import Record, metric_of, value_of
-from seqstride.layers.diffstride import LearntStride
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +105,7 @@ class EpochTable:
 
     def __init__(self, epochs: int, layers: Iterable[Any]) -> None:
         self.epochs = epochs
-        self.learnt = any(isinstance(layer, LearntStride) and layer.stride_parameter.requires_grad for layer in layers)
+        self.learnt = any(layer.learns_stride and layer.stride_parameter.requires_grad for layer in layers)
         self.widths: dict[str, int] = {}
 
     def add(self, record: Mapping[str, Any], best: bool = False) -> None:

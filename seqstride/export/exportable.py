@@ -11,23 +11,9 @@ from torch import nn
 from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.vqvae import Quantizer
 from seqstride.errors import InputError
-from seqstride.export.traced_layers import (
-    TracedAdaStride1d,
-    TracedAvgPool1d,
-    TracedBlurPool1d,
-    TracedDCTDiffStride1d,
-    TracedDCTPool1d,
-    TracedDiffStride1d,
-    TracedMaxPool1d,
-    TracedSpectralPool1d,
-    TracedStridedConv1d,
-)
+from seqstride.export import traced_layers
 from seqstride.export.traced_models import TracedLinear, TracedLogMel, TracedQuantizer, TracedSequenceClassifier
-from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
-from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
-from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
-from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
 from seqstride.models.classifier import SequenceClassifier
 
 Module = TypeVar("Module", bound=nn.Module)
@@ -44,16 +30,15 @@ def exportable(module: Module) -> Module:
         item needs where all items are padded: `Plan.lengths` says what counts, behind it stand zeros.
 
     Raises:
-        ValueError: a downsampling layer that is not of this package.
+        ValueError: a layer of another package has a plan of its own and no twin.
     """
     module, twins = copy.deepcopy(module).eval(), _twins()
     for part in [*module.modules()]:
         if isinstance(part, Downsampler):
-            if type(part) not in twins:
-                raise InputError(f"`module` (with a {type(part).__name__}) must have layers of this package only")
             part.freeze()
-        if type(part) in twins:
-            part.__class__ = twins[type(part)]  # a twin has the same state and other methods
+            part.__class__ = layer_twin(type(part))  # a twin has the same state and other methods
+        elif type(part) in twins:
+            part.__class__ = twins[type(part)]
         if isinstance(part, TracedLogMel):
             part.register_buffer("waves", part.tapered_waves(), persistent=False)
         if isinstance(part, TracedQuantizer):
@@ -61,16 +46,23 @@ def exportable(module: Module) -> Module:
     return module
 
 
+def layer_twin(layer: type[Downsampler]) -> type[Downsampler]:
+    """The class that a layer of this class is exported as: its twin's methods before its own, or the class itself."""
+    if layer.twin is None:
+        return layer
+    order = layer.__mro__
+    owner = next(index for index, base in enumerate(order) if "twin" in vars(base))
+    replaced = [name for name in ("plan", "_plan", "_output_lengths") if any(name in vars(c) for c in order[:owner])]
+    if replaced:
+        raise InputError(
+            f"`module` (with a {layer.__name__}) must have layers with the `{replaced[0]}` of {order[owner].__name__}, "
+            "or with a `twin` of their own"
+        )
+    return type(f"Traced{layer.__name__}", (getattr(traced_layers, layer.twin), layer), {})
+
+
+#: modules around the layers → their twins
 TWINS: dict[type[nn.Module], type[nn.Module]] = {
-    AvgPool1d: TracedAvgPool1d,
-    MaxPool1d: TracedMaxPool1d,
-    BlurPool1d: TracedBlurPool1d,
-    StridedConv1d: TracedStridedConv1d,
-    SpectralPool1d: TracedSpectralPool1d,
-    DCTPool1d: TracedDCTPool1d,
-    DiffStride1d: TracedDiffStride1d,
-    DCTDiffStride1d: TracedDCTDiffStride1d,
-    AdaStride1d: TracedAdaStride1d,
     nn.Linear: TracedLinear,
     LogMel: TracedLogMel,
     Quantizer: TracedQuantizer,

@@ -1,16 +1,16 @@
 """Twins of the downsampling layers made of tensors alone, for `seqstride.export.exportable`.
 
-The layers read lengths on the host, group items of equal length and keep only what counts, so that their graphs would
-depend on the values of a batch. Here lengths stay tensors; spectra are products with matrices of cosines and sines that
-the graph makes from the lengths; AdaStride's alignment is the full matrix of its definition. The matrices take time and
-memory in proportion to T·L, where the layers' own ways grow with T.
+A layer class names its twin (`Downsampler.twin`). The layers read lengths on the host, group items of equal length and
+compute only the frames that count: their graphs would depend on the values of a batch. Here lengths stay tensors;
+spectra are products with matrices of cosines and sines that the graph makes from the lengths; AdaStride's alignment is
+the full matrix of its definition. The matrices take time and memory in proportion to T·L, where the layers' own ways
+grow with T.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -24,22 +24,23 @@ from seqstride.core.positions import nearest_output, positions_from_scores, unif
 from seqstride.core.spectral_window import Transform
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
-from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d, LearntStride
-from seqstride.layers.pooling import AvgPool1d, BlurPool1d, Kind, MaxPool1d, StridedConv1d, average_pool, blur_pool
-from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
+from seqstride.layers.diffstride import LearntStride
+from seqstride.layers.pooling import StridedConv1d, WholeStride
 
 
-@dataclass(frozen=True)
 class TracedFrames(Frames):
     """The time axis of a batch whose lengths nobody has read.
 
-    Attributes:
+    Args:
+        input_lengths, lengths, width: as in `Frames`.
         output_width: at least the output length of the longest item.
         padded: whether lengths were given.
     """
 
-    output_width: int = 0
-    padded: bool = True
+    def __init__(self, input_lengths: Tensor, lengths: Tensor, width: int, output_width: int, padded: bool) -> None:
+        self.input_lengths, self.lengths, self.width, self.padded = input_lengths, lengths, width, padded
+        self.host_input, self.host_output = [], []
+        self._measure(output_width)
 
 
 class TracedPlan(Plan):
@@ -79,15 +80,13 @@ class Traced(Downsampler):
         own = x.new_full((1,), width, dtype=torch.int64) if lengths is None else lengths.long()
         outputs = self._outputs(own)
         static = lengths is None and isinstance(width, int)
-        output_width = self._output_length(width, math.nan) if static else self._output_width(width, outputs)
-        frames = TracedFrames(
-            own.expand(batch), outputs.expand(batch), [], [], width, output_width, padded=lengths is not None
-        )
+        output_width = self._output_lengths([width], math.nan)[0] if static else self._output_width(width, outputs)
+        frames = TracedFrames(own.expand(batch), outputs.expand(batch), width, output_width, lengths is not None)
         positions, apply = self._traced(x, own, outputs, frames)
         return TracedPlan(frames, positions.expand(batch, width), apply)
 
     def _outputs(self, lengths: Tensor) -> Tensor:
-        """Output lengths as `_output_length`, in tensors."""
+        """Output lengths as `_output_lengths`, in tensors."""
         raise NotImplementedError
 
     def _output_width(self, width: int, outputs: Tensor) -> int:
@@ -102,7 +101,7 @@ class Traced(Downsampler):
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Double precision, rounded to 9 decimals, as in `seqstride.core.lengths.ceil_length`."""
+    """Double precision, rounded to 9 decimals, as in `seqstride.core.lengths.ceil_lengths`."""
     return (values * 1e9).round() / 1e9
 
 
@@ -121,11 +120,8 @@ def _largest(values: Tensor) -> int:
 # Whole strides
 
 
-class TracedPooling(Traced):
+class TracedPooling(Traced, WholeStride):
     """Pooling with a whole stride."""
-
-    kind: Kind
-    stride: int
 
     def _outputs(self, lengths: Tensor) -> Tensor:
         return (lengths + self.stride - 1) // self.stride
@@ -137,37 +133,29 @@ class TracedPooling(Traced):
     def _traced(
         self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        s, kind, width, output_width = self.stride, self.kind, frames.width, frames.output_width
-        slope = torch.ones_like(lengths, dtype=torch.float64) / s
-        offset = torch.zeros_like(slope) if kind in ("strided", "blur") else 0.5 * slope - 0.5
+        slope = torch.ones_like(lengths, dtype=torch.float64) / self.stride
+        offset = 0.5 * slope - 0.5 if self.centred else torch.zeros_like(slope)
 
         def apply(x: Tensor) -> Tensor:
-            if kind == "average":
-                return average_pool(x, s, lengths, output_width)
-            if kind == "blur":
-                return blur_pool(x, s, lengths, output_width)
-            if kind == "strided":
-                return x[..., ::s]
-            x = x.masked_fill(~length_mask(lengths, width)[:, None], -math.inf)
-            return F.pad(x, (0, output_width * s - width), value=-math.inf).unflatten(2, (output_width, s)).amax(3)
+            return self._pooled(x, lengths, frames.output_width)
 
-        return uniform_positions(slope, offset, lengths, width), apply
+        return uniform_positions(slope, offset, length_mask(lengths, frames.width)), apply
+
+    def _pooled(self, x: Tensor, lengths: Tensor, width: int) -> Tensor:
+        return self.pool_frames(x, self.stride, lengths, width)
 
 
-class TracedAvgPool1d(TracedPooling, AvgPool1d):
-    """The twin of average pooling."""
+class TracedMaxPooling(TracedPooling):
+    """Max pooling whose windows are an axis of their own: a graph must not ask how long the signal is."""
+
+    def _pooled(self, x: Tensor, lengths: Tensor, width: int) -> Tensor:
+        x = x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf)
+        padded = F.pad(x, (0, width * self.stride - x.shape[-1]), value=-math.inf)
+        return padded.unflatten(2, (width, self.stride)).amax(3)
 
 
-class TracedMaxPool1d(TracedPooling, MaxPool1d):
-    """The twin of max pooling."""
-
-
-class TracedBlurPool1d(TracedPooling, BlurPool1d):
-    """The twin of BlurPool."""
-
-
-class TracedStridedConv1d(TracedPooling, StridedConv1d):
-    """The twin of strided convolution."""
+class TracedConvolution(TracedPooling, StridedConv1d):
+    """Strided convolution."""
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         if not plan.frames.padded:
@@ -188,7 +176,7 @@ def _waves(transform: Transform, points: int, bins: int, lengths: Tensor) -> Ten
     return angle.cos() if transform == "dct" else torch.cat([angle.cos(), angle.sin()], dim=2)
 
 
-def _crop(
+def _cropped_spectrum(
     mask: Tensor, transform: Transform, lengths: Tensor, outputs: Tensor, frames: Frames, *, official: bool = False
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
     """`seqstride.core.spectral.spectral_crop` in tensors: weights (B, K) of the lowest bins, 0 for cropped ones.
@@ -210,7 +198,7 @@ def _crop(
 
     slope = outputs.double() / lengths
     offset = torch.zeros_like(slope) if transform == "dft" else (slope - 1) / 2
-    return uniform_positions(slope, offset, lengths, frames.width), apply
+    return uniform_positions(slope, offset, length_mask(lengths, frames.width)), apply
 
 
 class TracedSpectralPooling(Traced):
@@ -233,15 +221,7 @@ class TracedSpectralPooling(Traced):
             mask = torch.where(2 * k <= outputs[:, None], torch.where(doubled, 2.0, 1.0), 0.0)
         else:
             mask = torch.where(k < outputs[:, None], 1.0, 0.0)
-        return _crop(mask, self.transform, lengths, outputs, frames)
-
-
-class TracedSpectralPool1d(TracedSpectralPooling, SpectralPool1d):
-    """The twin of spectral pooling."""
-
-
-class TracedDCTPool1d(TracedSpectralPooling, DCTPool1d):
-    """The twin of cosine pooling."""
+        return _cropped_spectrum(mask, self.transform, lengths, outputs, frames)
 
 
 class TracedLearntStride(Traced, LearntStride):
@@ -278,29 +258,21 @@ class TracedLearntStride(Traced, LearntStride):
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         if self._is_identity:
             one = torch.ones_like(lengths, dtype=torch.float64)
-            return uniform_positions(one, 0 * one, lengths, frames.width), lambda x: x
+            return uniform_positions(one, 0 * one, length_mask(lengths, frames.width)), lambda x: x
         smoothness, threshold, kept, _ = self._windows(lengths)
         static = not frames.padded and isinstance(frames.width, int)
         bins = self._window(frames.width, math.nan).kept if static else _largest(kept)
         k = torch.arange(bins, device=x.device)
         mask = ((smoothness + threshold)[:, None] - k) / smoothness[:, None]
         mask = mask.clamp(0.0, 1.0).masked_fill(k >= kept[:, None], 0.0)
-        return _crop(mask, self.transform, lengths, outputs, frames, official=self.official_gain)
-
-
-class TracedDiffStride1d(TracedLearntStride, DiffStride1d):
-    """The twin of DiffStride."""
-
-
-class TracedDCTDiffStride1d(TracedLearntStride, DCTDiffStride1d):
-    """The twin of DCT-DiffStride."""
+        return _cropped_spectrum(mask, self.transform, lengths, outputs, frames, official=self.official_gain)
 
 
 # Alignments
 
 
-class TracedAdaStride1d(Traced, AdaStride1d):
-    """The twin of AdaStride and AdaStride-F."""
+class TracedAdaStride(Traced, AdaStride1d):
+    """AdaStride and AdaStride-F."""
 
     def _outputs(self, lengths: Tensor) -> Tensor:
         return _rounded(lengths / _double(self.stride, lengths)).ceil().long()
@@ -309,7 +281,7 @@ class TracedAdaStride1d(Traced, AdaStride1d):
         self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         scores = F.conv1d(zero_padding(x, frames.input_lengths), self.score.weight)[:, 0]
-        positions = positions_from_scores(scores, frames.lengths, frames.input_lengths)
+        positions = positions_from_scores(scores, frames)
         if self.method == "matrix":
             return positions, _alignment(positions, frames, self.sigma_square)
         return positions, _scattering(positions, frames, self.sigma_square, self.empty)
@@ -319,7 +291,7 @@ def _alignment(positions: Tensor, frames: Frames, sigma_square: float) -> Callab
     """softmax_t(−σ² (l − p_t)²) over the real frames as a matrix (B, T, L)."""
     rows = torch.arange(frames.output_width, dtype=positions.dtype, device=positions.device)
     square = (rows - positions[:, :, None]).square()
-    square = square.masked_fill(~length_mask(frames.input_lengths, frames.width)[:, :, None], math.inf)
+    square = square.masked_fill(~frames.real[:, :, None], math.inf)
     # the nearest position's is taken off in double precision: in a long gap all squares are large and nearly equal
     weights = ((square - square.amin(1, keepdim=True)) * _double(-sigma_square, square)).float().softmax(1)
     return lambda x: torch.bmm(x, weights)
@@ -329,7 +301,7 @@ def _scattering(positions: Tensor, frames: Frames, sigma_square: float, empty: s
     """`seqstride.core.align.scatter_frames`."""
     bins = nearest_output(positions, frames.lengths)
     weights = scatter_weights(positions, frames, sigma_square).float()
-    real = length_mask(frames.input_lengths, frames.width).long()
+    real = frames.real.long()
     count = real.new_zeros(bins.shape[0], frames.output_width).scatter_add(1, bins, real)
     # no frame rounds to a vacant row: the frames around it are first − 1 and first; the earlier on a tie
     first = count.cumsum(1) - count

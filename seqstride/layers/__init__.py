@@ -1,8 +1,14 @@
-"""The downsampling layers, and the registry that names them."""
+"""The downsampling layers, and the registry that names them.
+
+A new method is one file with its layer and one line in `DOWNSAMPLERS`. Other parts of the package read what they need
+to know about a method from the attributes of its layer class (`seqstride.layers.base.Downsampler`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from seqstride.layers.adastride import AdaStride1d
@@ -12,30 +18,56 @@ from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedCo
 from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
 
 
-def _without_channels(layer: Callable[..., Downsampler]) -> Callable[..., Downsampler]:
-    def make(channels: int, stride: float, **options: Any) -> Downsampler:
-        return layer(stride, **options)
+@dataclass(frozen=True)
+class Method:
+    """An entry of the registry. Calling it makes a layer.
 
-    return make
+    Attributes:
+        layer: the class; its attributes say what the method can do and how it is exported.
+        oracle: the function of the tests' oracles that computes the same from the definition.
+        options: arguments of the layer that the key stands for.
+    """
+
+    layer: type[Downsampler]
+    oracle: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __call__(self, channels: int, stride: float, **options: Any) -> Downsampler:
+        """The layer for `channels` channels; `channels` is left out where the class has no such argument."""
+        own = {"channels": channels} if "channels" in inspect.signature(self.layer).parameters else {}
+        return self.layer(stride=stride, **own, **{**self.options, **options})
+
+    def along_frequency(self, channels: int, stride: float, **options: Any) -> Downsampler:
+        """The layer along frequency of an image. Where it is of another class, it is made without `options`."""
+        other: Any = self.layer.along_frequency
+        layer: Downsampler = self(channels, stride, **options) if other is None else other(stride)
+        return layer
 
 
-def _adastride_f(channels: int, stride: float, **options: Any) -> Downsampler:
-    return AdaStride1d(channels, stride, method="scatter", **options)
-
-
-#: key → factory(channels, stride, **options)
-DOWNSAMPLERS: dict[str, Callable[..., Downsampler]] = {
-    "strided": StridedConv1d,
-    "average": _without_channels(AvgPool1d),
-    "max": _without_channels(MaxPool1d),
-    "blur": _without_channels(BlurPool1d),
-    "spectral": _without_channels(SpectralPool1d),
-    "dct": _without_channels(DCTPool1d),
-    "diffstride": _without_channels(DiffStride1d),
-    "dct_diffstride": _without_channels(DCTDiffStride1d),
-    "adastride": AdaStride1d,
-    "adastride_f": _adastride_f,
+#: key → `Method`, a factory (channels, stride, **options) with facts about its layer
+DOWNSAMPLERS: dict[str, Method] = {
+    "strided": Method(StridedConv1d, "strided"),
+    "average": Method(AvgPool1d, "average"),
+    "max": Method(MaxPool1d, "maximum"),
+    "blur": Method(BlurPool1d, "blur"),
+    "spectral": Method(SpectralPool1d, "spectral"),
+    "dct": Method(DCTPool1d, "dct_pool"),
+    "diffstride": Method(DiffStride1d, "diffstride"),
+    "dct_diffstride": Method(DCTDiffStride1d, "dct_diffstride"),
+    "adastride": Method(AdaStride1d, "adastride"),
+    "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
 }
+
+
+def method(key: str) -> Method:
+    """The entry of the registry with this key.
+
+    Raises:
+        ValueError: an unknown key; lists the known ones.
+    """
+    if key not in DOWNSAMPLERS:
+        raise ValueError(f"`key` (={key!r}) must be one of {', '.join(DOWNSAMPLERS)}")
+    return DOWNSAMPLERS[key]
 
 
 def make_downsampler(key: str, channels: int, stride: float, **options: Any) -> Downsampler:
@@ -48,8 +80,6 @@ def make_downsampler(key: str, channels: int, stride: float, **options: Any) -> 
         **options: further arguments of the layer.
 
     Raises:
-        ValueError: an unknown key, or whatever the layer rejects.
+        ValueError: an unknown key, or an argument that the layer rejects.
     """
-    if key not in DOWNSAMPLERS:
-        raise ValueError(f"`key` (={key!r}) must be one of {', '.join(DOWNSAMPLERS)}")
-    return DOWNSAMPLERS[key](channels=channels, stride=stride, **options)
+    return method(key)(channels, stride, **options)

@@ -2,17 +2,87 @@
 
 from __future__ import annotations
 
-from typing import Literal
+import math
+from typing import Any, Literal
 
-from torch import Tensor
+import torch
+from torch import Tensor, nn
 
+from seqstride.core.align import NEGLIGIBLE
 from seqstride.core.checks import check_channels, check_stride
-from seqstride.core.lengths import Frames, ceil_length
+from seqstride.core.derivatives import differentiable
+from seqstride.core.lengths import Frames, ceil_lengths, float64_on
 from seqstride.core.plan import AlignPlan, Plan, ScatterPlan
-from seqstride.core.positions import gap_penalty_from_positions, positions_from_scores
+from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
-from seqstride.layers.frame_score import FrameScore
-from seqstride.layers.stream import AdaStrideStream, Stream
+from seqstride.layers.pace import Pace
+from seqstride.layers.pooling import AvgPool1d
+from seqstride.layers.stream import Stream
+
+# The score of a frame: a 1×1 convolution to one channel that never reads the padding.
+#
+# By hand, because 0 · NaN from the padding would reach the weight's gradient. What resamples the second output hands
+# its gradient to this node, which adds its own w ⊗ ds to it in one pass.
+
+
+def _scores(x: Tensor, weight: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
+    """s_t = wᵀx_t over the real frames, and x itself once more."""
+    if min(lengths) == x.shape[2]:
+        # matmul(weight, x) would transpose all of x first
+        return torch.bmm(weight.expand(x.shape[0], 1, -1), x.to(weight.dtype)).squeeze(1), x.view_as(x)
+    scores = weight.new_zeros(x.shape[0], x.shape[2])
+    for item, length in enumerate(lengths):
+        scores[item, :length] = torch.mv(x[item, :, :length].to(weight.dtype).t(), weight)
+    return scores, x.view_as(x)
+
+
+def _scores_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    x, weight, ctx.lengths = inputs
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(x, weight)
+
+
+def _scores_gradient(ctx: Any, dscores: Tensor | None, dx: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+    x, weight = ctx.saved_tensors
+    if dscores is None:
+        return dx, None, None
+    dweight = None
+    if ctx.needs_input_grad[1]:
+        dweight = torch.zeros_like(weight)
+        for item, length in enumerate(ctx.lengths):
+            dweight = dweight + x[item, :, :length].to(weight.dtype) @ dscores[item, :length]
+    # the gradient of a score in the padding is 0: the positions there are constants
+    if ctx.needs_input_grad[0]:
+        outer = weight.to(x.dtype)[:, None], dscores.to(x.dtype)[:, None]
+        dx = outer[0] * outer[1] if dx is None else torch.addcmul(dx, *outer)
+    return dx, dweight, None
+
+
+_score = differentiable(_scores, _scores_setup, _scores_gradient)
+
+
+class FrameScore(nn.Conv1d):
+    """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding, and the
+    signal.
+
+    The signal comes back as it is; resampling that one instead of the argument saves a pass in training (`_scores`).
+
+    In the precision of the weight or of `x`, whichever is higher, and at least float32, also under autocast: scores
+    pass through exp and a running sum over T, where half precision would move frames.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, 1, bias=False)
+
+    def reset_parameters(self) -> None:
+        """Zeros: training starts at the uniform stride (official code)."""
+        nn.init.zeros_(self.weight)
+
+    def forward(self, x: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+        dtype = torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
+        with torch.autocast(x.device.type, enabled=False):
+            scores, source = _score(x, self.weight[0, :, 0].to(dtype), lengths)
+            return scores, source
 
 
 class AdaStride1d(Downsampler):
@@ -44,6 +114,11 @@ class AdaStride1d(Downsampler):
 
     stride: float
     channels: int
+    adaptive = True
+    no_stream = None
+    bins = "mean"
+    along_frequency = AvgPool1d
+    twin = "TracedAdaStride"
 
     def __init__(
         self,
@@ -71,7 +146,7 @@ class AdaStride1d(Downsampler):
         `scatter_align`) at the stream's positions, which are not those of the whole signal: on speech, scored by
         trained models, the logarithms of the local strides correlate with those of the whole signal by 0.96 to 0.99.
         What is given up, and why the bound holds: `seqstride.layers.pace`; when output frames are ready:
-        `seqstride.layers.stream.AdaStrideStream`.
+        `seqstride.layers.adastride.AdaStrideStream`.
 
         Args:
             drift: D, input frames, at least 3: how far positions may run ahead of the line t / s, or fall behind. Any N
@@ -91,14 +166,13 @@ class AdaStride1d(Downsampler):
         detail = f"method={self.method!r}, sigma_square={self.sigma_square:g}"
         return f"{self.channels}, {super().extra_repr()}, {detail}"
 
-    def _output_length(self, length: int, stride: float) -> int:
-        return ceil_length(length, self.stride)
+    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+        return ceil_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         scores, source = self.score(x, frames.host_input)
-        p = positions_from_scores(scores, frames.lengths, frames.input_lengths)
-        penalty = gap_penalty_from_positions(p, frames.input_lengths).to(scores.dtype)
-        return self.plan_at(p, frames, penalty, (x, source))
+        positions, penalty = place_frames(scores, frames)
+        return self.plan_at(positions, frames, penalty, (x, source))
 
     def plan_at(self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]) -> Plan:
         """The plan with these positions (B, T); arguments as in `seqstride.core.plan.PositionPlan`."""
@@ -115,3 +189,86 @@ def check_alignment(method: str, sigma_square: float, empty: str) -> None:
         raise ValueError(f"`sigma_square` (={sigma_square}) must be positive and finite")
     if empty not in ("nearest", "zero"):
         raise ValueError(f"`empty` (={empty!r}) must be 'nearest' or 'zero'")
+
+
+class AdaStrideStream(Stream):
+    """AdaStride with positions that do not need the end of the signal (`seqstride.layers.pace`).
+
+    Scores are those of the layer: they look at one frame each. What is put in place of the normalisation over the whole
+    signal, what it guarantees and what it gives up is told in `seqstride.layers.pace`.
+
+    Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
+    anything in it (see `seqstride.core.align`): p > l + d + reach, with d the distance of l to the nearest position and
+    reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input frames
+    after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the speech of
+    `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. No more frames
+    than twice that are kept.
+    """
+
+    layer: AdaStride1d
+
+    def __init__(self, layer: AdaStride1d, drift: float) -> None:
+        super().__init__(layer)
+        self._drift = drift
+        self._paces: list[Pace] = []
+        self._line = torch.empty(0)  # (B, n) float64 on the CPU: positions of the frames that are kept
+
+    def _place(self, x: Tensor) -> Tensor:
+        # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
+        scores = self.layer.score(x.to(float64_on(x.device)), [x.shape[2]] * len(x))[0].cpu()
+        broken = (~scores.isfinite()).any(0)
+        if broken.any():
+            frame = self.input_frames + int(broken.nonzero()[0])
+            raise ValueError(f"`x` must have finite scores: a value of frame {frame} of the stream is NaN or infinite")
+        if not self._paces:
+            self._paces = [Pace(self.layer.stride, self._drift) for _ in x]
+            self._line = torch.empty(len(x), 0, dtype=torch.float64)
+        placed = [pace.place(item) for pace, item in zip(self._paces, scores.tolist(), strict=True)]
+        positions = torch.tensor(placed, dtype=torch.float64)
+        self._line = torch.cat([self._line, positions], 1)
+        return positions.to(x.device, float64_on(x.device))
+
+    def _rows(self) -> list[int]:
+        """floor(p_T) + 1 of each item, rounded as in `seqstride.core.lengths.ceil_lengths`."""
+        return [math.floor(round(p, 9)) + 1 for p in self._line[:, -1].tolist()]
+
+    def _plan(self) -> tuple[Plan, int]:
+        # nothing may round to a frame before the first: the scatter method would move it there
+        row = min(self._ready, math.floor(float(self._line[:, 0].min())))
+        batch, _, width = self._kept.shape
+        device = self._kept.device
+        frames = Frames.on(device, [width] * batch, [rows - row for rows in self._rows()], width)
+        p = (self._line - row).to(device, float64_on(device))
+        return self.layer.plan_at(p, frames, p.new_zeros(()), (self._kept, self._kept)), row
+
+    def _reach(self) -> float:
+        if self.layer.method == "scatter":
+            return 1.0
+        return math.sqrt(NEGLIGIBLE[torch.promote_types(self._kept.dtype, torch.float32)] / self.layer.sigma_square)
+
+    def _nearest(self, rows: Tensor) -> Tensor:
+        """The distance of output frames (N,) to the nearest position of each item: (B, N)."""
+        p, rows = self._line, rows.to(torch.float64).expand(len(self._line), -1).contiguous()
+        right = torch.searchsorted(p, rows).clamp(max=p.shape[1] - 1)
+        left = (right - 1).clamp(min=0)
+        return torch.minimum((rows - p.gather(1, left)).abs(), (p.gather(1, right) - rows).abs())
+
+    def _settled(self) -> int:
+        reach, newest = self._reach(), self._line[:, -1:]
+        rows = torch.arange(self._ready, max(self._ready, math.ceil(float(newest.min()) - reach)))
+        if len(rows) == 0:
+            return self._ready
+        # l + d never falls, so the ready ones are the first of them
+        passed = rows + self._nearest(rows) + reach < newest
+        return self._ready + int(passed.sum(1).min())
+
+    def _forget(self) -> int:
+        # l − d never falls either: what the next output frame does not reach, no later one does. The frame before that
+        # stays: it may turn out to be the nearest, and `times` reads it.
+        lowest = self._ready - self._nearest(torch.tensor([self._ready])) - self._reach()
+        frames = max(0, int(torch.searchsorted(self._line, lowest).min()) - 1)
+        self._line = self._line[:, frames:].clone()
+        return frames
+
+    def _last_lengths(self) -> Tensor:
+        return torch.tensor(self._rows(), device=self.lengths.device)

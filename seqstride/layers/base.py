@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_lengths, check_signal, host_lengths
+from seqstride.core.checks import check_lengths, host_lengths, read_batch
 from seqstride.core.lengths import Frames
 from seqstride.core.plan import Plan
 from seqstride.layers.stream import Stream
@@ -24,9 +24,33 @@ class Downsampler(nn.Module):
     """
 
     stride: float | Tensor
-    channels: int | None = None  # checked where a layer has weights per channel
-    input_macs = 0  # multiply-accumulates of its own convolution per input frame
-    output_macs = 0  # … and per output frame
+    channels: int | None = None
+    """C, where the layer has weights per channel; None: any number of channels."""
+    input_macs = 0
+    """Multiply-accumulates of the layer's own convolution per input frame."""
+    output_macs = 0
+    """Multiply-accumulates of the layer's own convolution per output frame."""
+
+    # The facts about a method that other parts of the package ask for. A subclass sets those that differ.
+    whole_stride: ClassVar[bool] = False
+    """Whether the stride must be an integer."""
+    learns_stride: ClassVar[bool] = False
+    """Whether the stride is learnt; the layer then has a `stride_parameter`."""
+    adaptive: ClassVar[bool] = False
+    """Whether the plan depends on the values of the signal."""
+    convolves: ClassVar[bool] = False
+    """Whether `pool` does more than its plan, such as a convolution with a bias. Only the plan has a matrix."""
+    linear: ClassVar[bool] = True
+    """Whether the plan is linear and has a matrix."""
+    no_stream: ClassVar[str | None] = "it transforms the signal as a whole"
+    """Why the layer cannot stream; None: it can."""
+    bins: ClassVar[Literal["channels", "items", "mean"]] = "channels"
+    """How the layer treats the other axis of an image: as more channels, as more items, or, to make its plan, by the
+    mean over it."""
+    along_frequency: ClassVar[type[Downsampler] | None] = None
+    """The layer along frequency when this one stands along time, made with a stride alone; None: a layer like it."""
+    twin: ClassVar[str | None] = None
+    """Export: the class in `seqstride.export.traced_layers` that replaces the plan; None: exported as it is."""
 
     def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
         """Decides where every frame of `x` goes.
@@ -42,10 +66,9 @@ class Downsampler(nn.Module):
         Raises:
             ValueError: naming argument, value and rule, for a wrong shape, dtype or length.
         """
-        check_signal(x, self.channels)
-        host_input, stride = host_lengths(lengths, x.shape[0], x.shape[2], self._learnt_stride())
-        host_output = [self._output_length(length, stride) for length in host_input]
-        return self._plan(x, Frames.on(x.device, host_input, host_output, x.shape[2]), stride)
+        host_input, stride = read_batch(x, lengths, self.channels, self._learnt_stride())
+        frames = Frames.on(x.device, host_input, self._output_lengths(host_input, stride), x.shape[2])
+        return self._plan(x, frames, stride)
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         """Applies the layer to `x` with a given plan: (B, C, T) → (B, C, L)."""
@@ -63,7 +86,7 @@ class Downsampler(nn.Module):
         """
         check_lengths(lengths)
         host_input, stride = host_lengths(lengths, lengths.shape[0], None, self._learnt_stride())
-        return torch.tensor([self._output_length(length, stride) for length in host_input], device=lengths.device)
+        return torch.tensor(self._output_lengths(host_input, stride), device=lengths.device)
 
     def expected_length(self, frames: Tensor) -> Tensor:
         """Output length as a continuous function of the input length, differentiable in the stride (for penalties)."""
@@ -81,12 +104,12 @@ class Downsampler(nn.Module):
         """The layer on a signal that arrives in chunks: a `Stream` with `push` and `finish`, for inference.
 
         Raises:
-            ValueError: the layer transforms the signal as a whole (the spectral methods).
+            ValueError: the layer cannot stream (`no_stream`).
         """
         raise ValueError(
-            f"`layer` (={self}) must have all of the signal and cannot stream: cut the signal into windows and run the "
-            "layer on each (seqstride.models.windows.all_windows cuts recordings), or use a layer that streams: "
-            "strided, average, max, blur, adastride or adastride_f"
+            f"`layer` (={self}) must have all of the signal and cannot stream ({self.no_stream}): cut the signal into "
+            "windows and run the layer on each (seqstride.models.windows.all_windows cuts recordings), or use a layer "
+            "that streams, such as average pooling or AdaStride"
         )
 
     def extra_repr(self) -> str:
@@ -97,8 +120,8 @@ class Downsampler(nn.Module):
         """The stride to read from the device along with the lengths, where it is learnt."""
         return None
 
-    def _output_length(self, length: int, stride: float) -> int:
-        """L of an item of `length` frames; `stride` is the learnt stride just read."""
+    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+        """The output length of each item; `stride` is the learnt stride just read."""
         raise NotImplementedError
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:

@@ -14,7 +14,6 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.layers.base import Downsampler
-from seqstride.layers.diffstride import LearntStride
 
 
 class Stage(NamedTuple):
@@ -163,7 +162,7 @@ def parameter_groups(
     ):
         if not 0 <= value < float("inf"):
             raise ValueError(f"`{name}` (={value}) must be finite and not negative")
-    strides = [m.stride_parameter for m in model.modules() if isinstance(m, LearntStride)]
+    strides = [m.stride_parameter for m in model.modules() if isinstance(m, Downsampler) and m.learns_stride]
     known = {id(p) for p in strides}
     rest = [p for p in model.parameters() if id(p) not in known]
     groups: list[dict[str, Any]] = [{"params": rest, "lr": lr, "weight_decay": weight_decay}]

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from seqstride.core.checks import check_stride
 from seqstride.core.lengths import Frames, float64_on
 from seqstride.core.plan import IdentityPlan, Plan, SpectralPlan
-from seqstride.core.spectral_window import Transform, Window, check_smoothness, clamp_inward, fixed_ramps, ramps, window
+from seqstride.core.spectral_window import (
+    SpectralWindow,
+    Transform,
+    check_smoothness,
+    clamp_inward,
+    fixed_ramps,
+    ramps,
+    spectral_window,
+)
 from seqstride.layers.base import Downsampler
 
 if TYPE_CHECKING:
@@ -23,6 +31,8 @@ class LearntStride(Downsampler):
 
     transform: Transform
     official_gain = False
+    learns_stride = True
+    twin = "TracedLearntStride"
 
     def __init__(
         self,
@@ -84,11 +94,11 @@ class LearntStride(Downsampler):
     def expected_length(self, frames: Tensor) -> Tensor:
         """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
         kept = frames / self.stride
-        width = torch.full_like(kept, self.smoothness)
+        smoothness = torch.full_like(kept, self.smoothness)
         if self.relative_smoothness is not None:
-            width = (self.relative_smoothness * kept.detach()).clamp(min=0.5)
-        width = torch.minimum(width, frames / 4)
-        return torch.minimum(frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * width)
+            smoothness = (self.relative_smoothness * kept.detach()).clamp(min=0.5)
+        smoothness = torch.minimum(smoothness, frames / 4)
+        return torch.minimum(frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * smoothness)
 
     def extra_repr(self) -> str:
         smoothness = (
@@ -127,11 +137,13 @@ class LearntStride(Downsampler):
     def _is_identity(self) -> bool:
         return not self.learnable and self._fixed_stride == 1
 
-    def _output_length(self, length: int, stride: float) -> int:
-        return length if self._is_identity else self._window(length, stride).output
+    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+        if self._is_identity:
+            return lengths
+        return [self._window(length, stride).output for length in lengths]
 
-    def _window(self, length: int, stride: float) -> Window:
-        return window(
+    def _window(self, length: int, stride: float) -> SpectralWindow:
+        return spectral_window(
             self._number(stride),
             length,
             smoothness=self.smoothness,

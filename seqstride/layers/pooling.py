@@ -3,27 +3,46 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
+from collections.abc import Callable
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.core.checks import check_channels, check_stride
-from seqstride.core.lengths import Frames, length_mask, zero_padding
-from seqstride.core.plan import IdentityPlan, Plan, UniformPlan
+from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.plan import Plan, UniformPlan
 from seqstride.layers.base import Downsampler
 from seqstride.layers.stream import PoolStream, Stream
 
-Kind = Literal["strided", "average", "max", "blur"]
+Pool = Callable[[Tensor, int, Tensor | None, int], Tensor]
+"""x (B, C, T) with 0 in the padding, stride, lengths (B,) or None where all frames are real, L → (B, C, L)."""
 
 
-def average_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
-    """Mean over windows of `stride` frames, the last one over its real frames; (B, C, T) zero-padded → (B, C, L)."""
+def average_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
+    """Mean over windows of `stride` frames, the last one over its real frames; arguments as `Pool`."""
+    if stride == 1:
+        return x
+    if lengths is None and x.shape[-1] % stride == 0:
+        return F.avg_pool1d(x, stride)
     y = F.avg_pool1d(F.pad(x, (0, width * stride - x.shape[-1])), stride)
+    ends = x.new_full((1,), x.shape[-1], dtype=torch.int64) if lengths is None else lengths
     start = torch.arange(width, device=x.device) * stride
-    real = (lengths[:, None] - start).clamp(0, stride)
+    real = (ends[:, None] - start).clamp(0, stride)
     return y * (stride / real.clamp(min=1).to(y.dtype))[:, None]
+
+
+def max_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
+    """Largest value over windows of `stride` frames; arguments as `Pool`."""
+    if lengths is not None:
+        x = x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf)
+    return F.max_pool1d(x, stride, ceil_mode=True) if x.shape[-1] > stride else x.amax(-1, keepdim=True)
+
+
+def every_frame(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
+    """Frames 0, s, 2s, …; arguments as `Pool`."""
+    return x[..., ::stride]
 
 
 def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -34,12 +53,14 @@ def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor
     return torch.tensor(taps, dtype=dtype, device=device)
 
 
-def blur_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
-    """Binomial kernel centred on frames 0, s, 2s, …, renormalised over real frames; (B, C, T) → (B, C, L)."""
+def blur_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
+    """Binomial kernel centred on frames 0, s, 2s, …, renormalised over real frames; arguments as `Pool`."""
+    if stride == 1:
+        return x
     batch, channels, frames = x.shape
     kernel = blur_kernel(stride, x.dtype, x.device)[None, None]
     y = F.conv1d(x.reshape(batch * channels, 1, frames), kernel, stride=stride, padding=stride - 1)
-    real = length_mask(lengths, frames)[:, None].to(x.dtype)
+    real = x.new_ones(1, 1, frames) if lengths is None else length_mask(lengths, frames)[:, None].to(x.dtype)
     weight = F.conv1d(real, kernel, stride=stride, padding=stride - 1)[..., :width]
     return y.view(batch, channels, -1)[..., :width] / weight.masked_fill(weight == 0, 1.0)
 
@@ -47,70 +68,68 @@ def blur_pool(x: Tensor, stride: int, lengths: Tensor, width: int) -> Tensor:
 class PoolPlan(UniformPlan):
     """Windows of a fixed integer stride.
 
-    `strided` and `blur` stand on frames 0, s, 2s, …: p_t = t / s; `average` and `max` on the middle of their windows:
-    p_t = (t + ½) / s − ½.
+    Output frames stand on the middle of their windows where these are centred, p_t = (t + ½) / s − ½, and else on
+    frames 0, s, 2s, …: p_t = t / s.
     """
 
-    def __init__(self, frames: Frames, kind: Kind, stride: int, like: Tensor) -> None:
+    def __init__(self, frames: Frames, pool: Pool, stride: int, centred: bool, linear: bool, like: Tensor) -> None:
         batch = len(frames.host_input)
-        offset = 0.0 if kind in ("strided", "blur") else 0.5 / stride - 0.5
+        offset = 0.5 / stride - 0.5 if centred else 0.0
         super().__init__(frames, [1.0 / stride] * batch, [offset] * batch, like)
-        self.kind, self.stride = kind, stride
+        self.pool, self.stride, self.linear = pool, stride, linear
 
     def resample(self, x: Tensor) -> Tensor:
         frames, width = self.frames, self.frames.output_width
-        if frames.padded:
-            x = zero_padding(x, frames.input_lengths)[..., : max(frames.host_input)]
-        if self.kind == "max":
-            if frames.padded:
-                x = x.masked_fill(~length_mask(frames.input_lengths, x.shape[-1])[:, None], -math.inf)
-            y = F.max_pool1d(x, self.stride, ceil_mode=True) if x.shape[-1] > self.stride else x.amax(-1, keepdim=True)
-        elif self.kind == "average":
-            whole = not frames.padded and x.shape[-1] % self.stride == 0
-            y = F.avg_pool1d(x, self.stride) if whole else average_pool(x, self.stride, frames.input_lengths, width)
-        elif self.kind == "blur":
-            y = blur_pool(x, self.stride, frames.input_lengths, width)
+        if not frames.padded:
+            y = self.pool(x, self.stride, None, width)
         else:
-            y = x[..., :: self.stride]
-        return zero_padding(y, frames.lengths) if min(frames.host_output) < width else y
-
-    def matrix(self) -> Tensor:
-        if self.kind == "max":
-            raise ValueError("`max` pooling is not linear: its plan has no matrix")
-        return super().matrix()
+            x = x.masked_fill(~frames.real[:, None], 0.0)[..., : max(frames.host_input)]
+            y = self.pool(x, self.stride, frames.input_lengths, width)
+        return y.masked_fill(~frames.real_output[:, None], 0.0) if min(frames.host_output) < width else y
 
 
-class _IntegerStride(Downsampler):
-    """A fixed integer stride; L = ceil(T_b / s)."""
+class WholeStride(Downsampler):
+    """A fixed integer stride; L = ceil(T_b / s). A subclass sets `pool_frames`, and what differs from average pooling.
 
-    kind: Kind
+    Args:
+        stride: integer ≥ 1.
+
+    Raises:
+        ValueError: any other stride.
+    """
+
+    centred: ClassVar[bool] = True
+    """Whether output frames stand on the middle of their windows, and not on frames 0, s, 2s, …."""
+    whole_stride = True
+    no_stream = None
+    twin = "TracedPooling"
     stride: int
 
     def __init__(self, stride: float) -> None:
         super().__init__()
-        self.stride = int(check_stride(stride, integer=True, method=f"`{self.kind}`"))
+        self.stride = int(check_stride(stride, integer=True, method=type(self).__name__))
 
     def stream(self) -> Stream:
-        """As `Downsampler.stream`; what comes out, joined along time, is the layer's output of the whole signal."""
-        # the frames before and behind l·s that output frame l reads
-        before, behind = {
-            "strided": (1, 1),
-            "average": (0, self.stride - 1),
-            "max": (0, self.stride - 1),
-            "blur": (self.stride - 1, self.stride - 1),
-        }[self.kind]
-        return PoolStream(self, self.stride, before, behind)
+        """As `Downsampler.stream`; the outputs, joined along time, are the layer's output of the whole signal."""
+        return PoolStream(self, self.stride, *self._reach())
 
-    def _output_length(self, length: int, stride: float) -> int:
-        return -(-length // self.stride)
+    @staticmethod
+    def pool_frames(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
+        """The arithmetic of the layer, in tensors alone; arguments as `Pool`."""
+        raise NotImplementedError
+
+    def _reach(self) -> tuple[int, int]:
+        """How many frames before and behind l·s output frame l reads."""
+        return 0, self.stride - 1
+
+    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+        return [-(-length // self.stride) for length in lengths]
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        if self.stride == 1 and self.kind in ("average", "blur"):
-            return IdentityPlan(frames, x)
-        return PoolPlan(frames, self.kind, self.stride, x)
+        return PoolPlan(frames, self.pool_frames, self.stride, self.centred, self.linear, x)
 
 
-class AvgPool1d(_IntegerStride):
+class AvgPool1d(WholeStride):
     """Average pooling, kernel = stride; the last window averages its real frames only. (B, C, T) → (B, C, ceil(T / s)).
 
     Args:
@@ -120,16 +139,18 @@ class AvgPool1d(_IntegerStride):
         ValueError: any other stride.
     """
 
-    kind: Kind = "average"
+    pool_frames = staticmethod(average_pool)
 
 
-class MaxPool1d(_IntegerStride):
+class MaxPool1d(WholeStride):
     """Max pooling, kernel = stride, over real frames. (B, C, T) → (B, C, ceil(T / s)). Arguments as `AvgPool1d`."""
 
-    kind: Kind = "max"
+    pool_frames = staticmethod(max_pool)
+    linear = False
+    twin = "TracedMaxPooling"
 
 
-class BlurPool1d(_IntegerStride):
+class BlurPool1d(WholeStride):
     """BlurPool: a binomial low-pass of 2s − 1 taps, then every s-th frame. (B, C, T) → (B, C, ceil(T / s)).
 
     The kernel is centred on frames 0, s, 2s, … and renormalised over the real frames at both ends, so that a constant
@@ -138,10 +159,14 @@ class BlurPool1d(_IntegerStride):
     Source: Zhang 2019, "Making convolutional networks shift-invariant again", §3; kernel width and ends are ours.
     """
 
-    kind: Kind = "blur"
+    pool_frames = staticmethod(blur_pool)
+    centred = False
+
+    def _reach(self) -> tuple[int, int]:
+        return self.stride - 1, self.stride - 1
 
 
-class StridedConv1d(_IntegerStride):
+class StridedConv1d(WholeStride):
     """Strided convolution of 3 taps, padding 1: (B, C, T) → (B, C, ceil(T / s)); padding counts as zeros.
 
     Its plan keeps frames 0, s, 2s, … (the convolution happens before), so that a shortcut can follow it.
@@ -154,7 +179,11 @@ class StridedConv1d(_IntegerStride):
         ValueError: a stride that is not an integer ≥ 1, or channels below 1.
     """
 
-    kind: Kind = "strided"
+    pool_frames = staticmethod(every_frame)
+    centred = False
+    convolves = True
+    bins = "items"
+    twin = "TracedConvolution"
     channels: int
 
     def __init__(self, channels: int, stride: float) -> None:
@@ -163,9 +192,12 @@ class StridedConv1d(_IntegerStride):
         self.conv = nn.Conv1d(channels, channels, 3, stride=self.stride, padding=1)
         self.output_macs = self.conv.weight.numel()
 
+    def _reach(self) -> tuple[int, int]:
+        return 1, 1
+
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         frames = plan.frames
         if not frames.padded:
             return self.conv(x)
-        y = self.conv(zero_padding(x, frames.input_lengths)[..., : max(frames.host_input)])
-        return zero_padding(y, frames.lengths)
+        y = self.conv(x.masked_fill(~frames.real[:, None], 0.0)[..., : max(frames.host_input)])
+        return y.masked_fill(~frames.real_output[:, None], 0.0)

@@ -18,11 +18,9 @@ from torch import Tensor, nn
 
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
-from seqstride.layers import make_downsampler
-from seqstride.layers.adastride import AdaStride1d
+from seqstride.layers import method
 from seqstride.layers.base import Downsampler
-from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d, LearntStride
-from seqstride.layers.pooling import AvgPool1d, StridedConv1d
+from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -51,7 +49,7 @@ class Separable2d(nn.Module):
 
     def __init__(self, time: Downsampler, frequency: Downsampler) -> None:
         super().__init__()
-        if isinstance(frequency, AdaStride1d):
+        if frequency.adaptive:
             raise ValueError(f"`frequency` (={frequency}) must be a layer whose strides do not depend on the signal")
         self.time, self.frequency = time, frequency
 
@@ -64,17 +62,17 @@ class Separable2d(nn.Module):
         if not isinstance(x, Tensor) or x.ndim != 4 or 0 in x.shape:
             shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"`x` (shape {shape}) must have shape (B, C, T, F) with no empty axis")
-        # but for AdaStride no layer looks at values, so one bin (or frame) stands for all
-        adaptive = isinstance(self.time, AdaStride1d)
-        seen = x.mean(FREQUENCY, dtype=torch.promote_types(x.dtype, torch.float32)) if adaptive else x[..., 0]
+        # only an adaptive layer looks at values; for the others one bin stands for all
+        mean = self.time.bins == "mean"
+        seen = x.mean(FREQUENCY, dtype=torch.promote_types(x.dtype, torch.float32)) if mean else x[..., 0]
         return self.time.plan(seen, lengths), self.frequency.plan(x[:, :, 0])
 
     def pool(self, x: Tensor, plans: tuple[Plan, Plan]) -> Tensor:
         """Applies the layers with given plans: (B, C, T, F) → (B, C, T', F'), 0 behind an item's own output length."""
         time, frequency = plans
         y = _pool(self.frequency, _pool(self.time, x, time, TIME), frequency, FREQUENCY)
-        # only a convolution has a bias, which makes something of nothing
-        return zero_padding_2d(y, time.lengths) if isinstance(self.frequency, StridedConv1d) else y
+        # the bias of a convolution would stand in the padding
+        return zero_padding_2d(y, time.lengths) if self.frequency.convolves else y
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, C, T, F), lengths (B,) along T or None → (B, C, T', F'), 0 behind an item's own output length.
@@ -109,7 +107,7 @@ class Separable2d(nn.Module):
 def _pool(layer: Downsampler, x: Tensor, plan: Plan, axis: int) -> Tensor:
     """One layer along one axis of (B, C, T, F), by the rules at the top of this file."""
     other = TIME + FREQUENCY - axis
-    if isinstance(layer, StridedConv1d):
+    if layer.bins == "items":
         items = x.movedim(other, 1)
         lengths = plan.input_lengths.repeat_interleave(items.shape[1]) if plan.frames.padded else None
         return layer(items.flatten(0, 1), lengths).unflatten(0, items.shape[:2]).movedim(1, other)
@@ -136,9 +134,8 @@ def make_downsampler2d(
     """
 
     def along(axis: int, stride: float) -> Downsampler:
-        if axis == FREQUENCY and key in ("adastride", "adastride_f"):
-            return AvgPool1d(stride)
-        return make_downsampler(key, channels, stride, **options)
+        make = method(key).along_frequency if axis == FREQUENCY else method(key)
+        return make(channels, stride, **options)
 
     return Separable2d(*_layers(along, strides, shared))
 
@@ -153,7 +150,7 @@ def _layers(
     if shared and strides[0] != strides[1]:
         raise ValueError(f"`strides` (={strides}) must be equal where they are `shared`")
     time = along(TIME, strides[0])
-    return time, time if shared and isinstance(time, LearntStride) else along(FREQUENCY, strides[1])
+    return time, time if shared and time.learns_stride else along(FREQUENCY, strides[1])
 
 
 class DiffStride2d(Separable2d):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqstride.core.checks import check_stride
-from seqstride.core.lengths import Frames, floor_length
+from seqstride.core.lengths import Frames, floor_lengths
 from seqstride.core.plan import Plan, SpectralPlan
 from seqstride.core.spectral import pooling_ramps, pooling_windows
 from seqstride.core.spectral_window import Transform
@@ -16,14 +16,15 @@ class _RealStride(Downsampler):
     """A fixed real stride with a crop of the spectrum; L = max(1, floor(T_b / s))."""
 
     transform: Transform
+    twin = "TracedSpectralPooling"
     stride: float
 
     def __init__(self, stride: float) -> None:
         super().__init__()
         self.stride = check_stride(stride)
 
-    def _output_length(self, length: int, stride: float) -> int:
-        return floor_length(length, self.stride)
+    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+        return floor_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         windows = pooling_windows(frames.host_input, frames.host_output, self.transform)

@@ -8,21 +8,26 @@ resampler, and how the signal was cut into chunks makes no difference but that o
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
-from seqstride.core.align import NEGLIGIBLE
 from seqstride.core.checks import check_signal
-from seqstride.core.lengths import Frames, float64_on, length_mask
 from seqstride.core.plan import Plan
-from seqstride.layers.pace import Pace
 
-if TYPE_CHECKING:
-    from seqstride.layers.adastride import AdaStride1d
-    from seqstride.layers.base import Downsampler
+
+class StreamedLayer(Protocol):
+    """The part of `seqstride.Downsampler` that streams use."""
+
+    @property
+    def channels(self) -> int | None: ...
+
+    def plan(self, x: Tensor) -> Plan: ...
+
+    def pool(self, x: Tensor, plan: Plan) -> Tensor: ...
+
+    def output_lengths(self, lengths: Tensor) -> Tensor: ...
 
 
 class Stream:
@@ -49,7 +54,7 @@ class Stream:
     _strides: Tensor
     _times: Tensor
 
-    def __init__(self, layer: Downsampler) -> None:
+    def __init__(self, layer: StreamedLayer) -> None:
         self.layer = layer
         self.input_frames = 0
         self._finished = False
@@ -135,8 +140,7 @@ class Stream:
         plan, row = self._plan()
         rows = slice(self._ready - row, until - row)
         start = self.input_frames - self._kept.shape[2]
-        real = length_mask(plan.lengths, plan.frames.output_width)
-        self._times = (plan.times() + start).masked_fill(~real, 0.0)[:, rows]
+        self._times = (plan.times() + start).masked_fill(~plan.frames.real_output, 0.0)[:, rows]
         self._ready = until
         return self.layer.pool(self._kept, plan)[..., rows].contiguous()
 
@@ -168,7 +172,7 @@ class PoolStream(Stream):
     ready when frame l·s + behind is there. At most 2s + behind frames are kept.
     """
 
-    def __init__(self, layer: Downsampler, stride: int, before: int, behind: int) -> None:
+    def __init__(self, layer: StreamedLayer, stride: int, before: int, behind: int) -> None:
         super().__init__(layer)
         self._stride, self._behind = stride, behind
         self._context = -(-before // stride)  # output frames that are computed once more, for what they read
@@ -190,86 +194,3 @@ class PoolStream(Stream):
 
     def _last_lengths(self) -> Tensor:
         return self.layer.output_lengths(torch.full_like(self.lengths, self.input_frames))
-
-
-class AdaStrideStream(Stream):
-    """AdaStride with positions that do not need the end of the signal (`seqstride.layers.pace`).
-
-    Scores are those of the layer: they look at one frame each. What is put in place of the normalisation over the whole
-    signal, what it guarantees and what it gives up is told in `seqstride.layers.pace`.
-
-    Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
-    anything in it (see `seqstride.core.align`): p > l + d + reach, with d the distance of l to the nearest position and
-    reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input frames
-    after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the speech of
-    `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. No more frames
-    than twice that are kept.
-    """
-
-    layer: AdaStride1d
-
-    def __init__(self, layer: AdaStride1d, drift: float) -> None:
-        super().__init__(layer)
-        self._drift = drift
-        self._paces: list[Pace] = []
-        self._line = torch.empty(0)  # (B, n) float64 on the CPU: positions of the frames that are kept
-
-    def _place(self, x: Tensor) -> Tensor:
-        # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
-        scores = self.layer.score(x.to(float64_on(x.device)), [x.shape[2]] * len(x))[0].cpu()
-        broken = (~scores.isfinite()).any(0)
-        if broken.any():
-            frame = self.input_frames + int(broken.nonzero()[0])
-            raise ValueError(f"`x` must have finite scores: a value of frame {frame} of the stream is NaN or infinite")
-        if not self._paces:
-            self._paces = [Pace(self.layer.stride, self._drift) for _ in x]
-            self._line = torch.empty(len(x), 0, dtype=torch.float64)
-        placed = [pace.place(item) for pace, item in zip(self._paces, scores.tolist(), strict=True)]
-        positions = torch.tensor(placed, dtype=torch.float64)
-        self._line = torch.cat([self._line, positions], 1)
-        return positions.to(x.device, float64_on(x.device))
-
-    def _rows(self) -> list[int]:
-        """floor(p_T) + 1 of each item, rounded as in `seqstride.core.lengths.ceil_length`."""
-        return [math.floor(round(p, 9)) + 1 for p in self._line[:, -1].tolist()]
-
-    def _plan(self) -> tuple[Plan, int]:
-        # nothing may round to a frame before the first: the scatter method would move it there
-        row = min(self._ready, math.floor(float(self._line[:, 0].min())))
-        batch, _, width = self._kept.shape
-        device = self._kept.device
-        frames = Frames.on(device, [width] * batch, [rows - row for rows in self._rows()], width)
-        p = (self._line - row).to(device, float64_on(device))
-        return self.layer.plan_at(p, frames, p.new_zeros(()), (self._kept, self._kept)), row
-
-    def _reach(self) -> float:
-        if self.layer.method == "scatter":
-            return 1.0
-        return math.sqrt(NEGLIGIBLE[torch.promote_types(self._kept.dtype, torch.float32)] / self.layer.sigma_square)
-
-    def _nearest(self, rows: Tensor) -> Tensor:
-        """The distance of output frames (N,) to the nearest position of each item: (B, N)."""
-        p, rows = self._line, rows.to(torch.float64).expand(len(self._line), -1).contiguous()
-        right = torch.searchsorted(p, rows).clamp(max=p.shape[1] - 1)
-        left = (right - 1).clamp(min=0)
-        return torch.minimum((rows - p.gather(1, left)).abs(), (p.gather(1, right) - rows).abs())
-
-    def _settled(self) -> int:
-        reach, newest = self._reach(), self._line[:, -1:]
-        rows = torch.arange(self._ready, max(self._ready, math.ceil(float(newest.min()) - reach)))
-        if len(rows) == 0:
-            return self._ready
-        # l + d never falls, so the ready ones are the first of them
-        passed = rows + self._nearest(rows) + reach < newest
-        return self._ready + int(passed.sum(1).min())
-
-    def _forget(self) -> int:
-        # l − d never falls either: what the next output frame does not reach, no later one does. The frame before that
-        # stays: it may turn out to be the nearest, and `times` reads it.
-        lowest = self._ready - self._nearest(torch.tensor([self._ready])) - self._reach()
-        frames = max(0, int(torch.searchsorted(self._line, lowest).min()) - 1)
-        self._line = self._line[:, frames:].clone()
-        return frames
-
-    def _last_lengths(self) -> Tensor:
-        return torch.tensor(self._rows(), device=self.lengths.device)

@@ -19,8 +19,6 @@ from torch import Tensor
 from seqstride.core.plan import Plan, SpectralPlan
 from seqstride.core.spectral_window import spectral_mask
 from seqstride.errors import InputError
-from seqstride.layers.base import Downsampler
-from seqstride.layers.diffstride import LearntStride
 from seqstride.models.classifier import Decision, SequenceClassifier, in_words, sample_rate_of
 
 DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
@@ -256,11 +254,11 @@ def learnt_masks(model: SequenceClassifier, encoded: Any) -> list[Mask]:
     return masks
 
 
-def _axis_masks(axis: str, layers: Sequence[Downsampler], plans: Sequence[Plan], input_rate: float) -> list[Mask]:
+def _axis_masks(axis: str, layers: Sequence[Any], plans: Sequence[Plan], input_rate: float) -> list[Mask]:
     """Those of one axis; `input_rate` is that of its frames or bins at the encoder's input."""
     masks = []
     for block, (layer, plan) in enumerate(zip(layers, plans, strict=True)):
-        if not isinstance(layer, LearntStride) or not isinstance(plan, SpectralPlan):
+        if not layer.learns_stride or not isinstance(plan, SpectralPlan):
             continue
         frames = int(plan.input_lengths[0])
         rate = input_rate * frames / int(plans[0].input_lengths[0])

@@ -15,7 +15,7 @@ import oracles
 import pytest
 import soundfile
 import torch
-from helpers import ADAPTIVE, INTEGER, KEYS, TIGHT, build
+from helpers import ADAPTIVE, INTEGER, KEYS, STREAMING, TIGHT, build
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -25,7 +25,6 @@ import seqstride.functional as F
 from seqstride.encoders.frontend import LogMel
 from seqstride.layers.pace import MEMORY, Pace
 
-STREAMING = (*INTEGER, *ADAPTIVE)
 DRIFT = 60.0
 
 
@@ -394,7 +393,7 @@ def test_state_is_in_the_stream_and_chunks_may_be_written_over(key):
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in STREAMING])
 def test_spectral_methods_say_what_to_do_instead(key):
-    with pytest.raises(ValueError, match=r"`layer`.*must have all of the signal.*all_windows.*adastride"):
+    with pytest.raises(ValueError, match=r"`layer`.*must have all of the signal.*all_windows.*AdaStride"):
         build(key).stream()
 
 

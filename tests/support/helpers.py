@@ -1,4 +1,4 @@
-"""What several test modules need: layers with random parameters, random batches, and their oracles."""
+"""Layers with random parameters, random batches, and the oracles of both, for several test modules."""
 
 from typing import NamedTuple
 
@@ -10,11 +10,20 @@ from hypothesis import strategies as st
 import seqstride as ss
 
 KEYS = sorted(ss.DOWNSAMPLERS)
-INTEGER = ("average", "blur", "max", "strided")  # methods whose stride is a whole number
-REAL = tuple(key for key in KEYS if key not in INTEGER)
-LEARNT = ("dct_diffstride", "diffstride")
-ADAPTIVE = ("adastride", "adastride_f")
-LINEAR = tuple(key for key in KEYS if key != "max")
+
+
+def keys_where(fact):
+    """The keys of the registry for whose layer class `fact` holds."""
+    return tuple(key for key in KEYS if fact(ss.DOWNSAMPLERS[key].layer))
+
+
+INTEGER = keys_where(lambda layer: layer.whole_stride)
+REAL = keys_where(lambda layer: not layer.whole_stride)
+LEARNT = keys_where(lambda layer: layer.learns_stride)
+ADAPTIVE = keys_where(lambda layer: layer.adaptive)
+LINEAR = keys_where(lambda layer: layer.linear)
+STREAMING = keys_where(lambda layer: layer.no_stream is None)
+PLANNED = keys_where(lambda layer: not layer.convolves)  # the plan does all that the layer does
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 
 
@@ -33,25 +42,21 @@ def build(key, channels=2, stride=2, peak=0.5, seed=0, dtype=torch.float64):
 def oracle(key, layer, x):
     """The oracle's answer for one item x (C, T) of a float64 layer."""
     x = x.detach().numpy()
-    if key in ADAPTIVE:
-        scores = layer.score.weight.detach().numpy()[0, :, 0] @ x
-        return getattr(oracles, key)(x, layer.stride, scores)
-    if key in LEARNT:
-        return getattr(oracles, key)(x, layer.stride_parameter.item())
-    if key == "strided":
-        weight, bias = layer.conv.weight.detach().numpy(), layer.conv.bias.detach().numpy()
-        return oracles.strided(x, layer.stride, weight, bias)
-    return {"dct": oracles.dct_pool, "max": oracles.maximum}.get(key, getattr(oracles, key, None))(x, layer.stride)
+    function = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)
+    if layer.adaptive:
+        return function(x, layer.stride, layer.score.weight.detach().numpy()[0, :, 0] @ x)
+    if layer.learns_stride:
+        return function(x, layer.stride_parameter.item())
+    return function(x, layer.stride, *(parameter.detach().numpy() for parameter in layer.parameters()))
 
 
 def oracle_matrix(key, layer, positions, length):
     """The oracle's (L, T) matrix of one item's plan; adaptive methods take the positions as they are."""
     frames = len(positions)
-    if key == "adastride":
-        return oracles.align(np.eye(frames), positions, length).T
-    if key == "adastride_f":
-        return oracles.scatter_align(np.eye(frames), positions, length).T
-    if key == "strided":
+    if layer.adaptive:
+        resample = oracles.align if layer.method == "matrix" else oracles.scatter_align
+        return resample(np.eye(frames), positions, length).T
+    if layer.convolves:
         return oracles.matrix(oracles.subsample, frames, layer.stride)
     return oracle(key, layer, torch.eye(frames, dtype=torch.float64)).output.T
 
