@@ -85,6 +85,8 @@ SHARED = {"max", "dct"}
 def test_nobody_asks_for_a_method_by_its_name():
     found = {}
     for file in PACKAGE.rglob("*.py"):
+        if file.parent.name == "cli":  # help texts choose their examples
+            continue
         lines = list(asked_by_name(file.read_text()))
         if lines:
             found[str(file.relative_to(PACKAGE))] = lines
