@@ -1,6 +1,6 @@
-"""Modules under the names that they had before: YAML files of older runs name them, and run on.
+"""Older names of modules, for the YAML files and `train.py` files of older runs, and for copies of recipes.
 
-`seqstride.checkpoints.Checkpointer` in such a file is `seqstride.brains.checkpoints.Checkpointer`.
+For example, `seqstride.checkpoints.Checkpointer` in such a file is `seqstride.brains.checkpoints.Checkpointer`.
 """
 
 from __future__ import annotations
@@ -15,15 +15,22 @@ from typing import Any
 MOVED = {
     "seqstride.augment": "seqstride.brains.augment",
     "seqstride.checkpoints": "seqstride.brains.checkpoints",
+    "seqstride.estimators.recipe": "seqstride.estimators.run",
     "seqstride.model": "seqstride.models.classifier",
     "seqstride.plot": "seqstride.plots",
-    "seqstride.reconstruction": "seqstride.models.reconstruction",
+    "seqstride.reconstruction": "seqstride.brains.losses",
     "seqstride.training": "seqstride.brains.run",
 }
 
 
+def current_name(name: str) -> str:
+    """The name of a class or function where it is now, such as `seqstride.brains.checkpoints.Checkpointer`."""
+    module, _, rest = name.rpartition(".")
+    return f"{MOVED[module]}.{rest}" if module in MOVED else name
+
+
 class _Alias(Loader):
-    """Gives the module that stands under the new name, as it is."""
+    """Loads the module of the new name, unchanged."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         module = import_module(MOVED[spec.name])

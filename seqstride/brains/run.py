@@ -15,6 +15,8 @@ import torch
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import device_of_rank, leave_group, local_rank, rank, ranks, world_size
 from seqstride.errors import InputError
+from seqstride.experiments.building import build_recipe, check_parts
+from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
 from seqstride.experiments.provenance import (
     EPOCHS,
@@ -27,7 +29,6 @@ from seqstride.experiments.provenance import (
     data_settings,
     manifest_items,
 )
-from seqstride.experiments.recipe import build_recipe, check_parts, merge_recipe
 from seqstride.experiments.records import versions, write_record
 from seqstride.experiments.run_folder import (
     LEARNT_UNITS,

@@ -17,7 +17,7 @@ from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.vqvae import Quantized, decode_vectors, duration_plan
 from seqstride.errors import InputError
 from seqstride.files.whole_files import save_figure
-from seqstride.models.reconstruction import entropy, undo_norm
+from seqstride.models.reconstruction import undo_norm
 from seqstride.models.vqvae import describe_coder, save_coder, unit_edges
 from seqstride.models.windows import random_windows
 from seqstride.plots.codes import Reconstruction, plot_codes
@@ -271,3 +271,9 @@ def _can_be_probed(datasets: dict[str, Any], label: str, split: str) -> bool:
         return True
     logger.warning("No probe of `%s`: the training part does not have the labels of %s", label, split)
     return False
+
+
+def entropy(counts: Tensor) -> Tensor:
+    """Bits per symbol of an ideal code for symbols with these counts: (…, K) → (…); 0 where all counts are 0."""
+    shares = counts.double() / counts.sum(-1, keepdim=True).clamp(min=1)
+    return torch.special.entr(shares).sum(-1) / torch.log(torch.tensor(2.0, dtype=torch.float64))

@@ -18,12 +18,13 @@ Every run is a `seqstride train` of its own, to which all other arguments go: `-
 recipe. The folder gets runs/ with what each run leaves and prints, runs.json, table.md and comparison.png."""
 
 RECIPES_HELP = """\
-Prints for every recipe a file that `seqstride train` takes as it stands, from any folder, and the methods that may
-stand in the place of its name; `seqstride compare` and `seqstride table` take what comes before /hparams."""
+Prints every recipe as `seqstride train`, `seqstride compare` and `seqstride table` take it from any folder, and its
+methods: the values of --downsampler, and after a semicolon the files of hparams/ that change more than the method."""
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
-    command.add_argument("file", help="hparams/<method>.yaml of a recipe")
+    text = "a recipe, such as recipes/JapaneseVowels/speaker_id, or a file of its hparams/"
+    command.add_argument("recipe", help=text)
 
 
 def _train(arguments: argparse.Namespace) -> None:
@@ -32,16 +33,19 @@ def _train(arguments: argparse.Namespace) -> None:
 
     from seqstride.experiments.recipe import method_file
 
-    file = method_file(arguments.file)
+    file = method_file(arguments.recipe)
     script = file.parent.parent / "train.py"
     if not script.is_file():
-        raise InputError(f"`file` (={arguments.file!r}) must lie in the hparams/ of a recipe; there is no {script}")
+        raise InputError(
+            f"`recipe` (={arguments.recipe!r}) must be a recipe, or a file of its hparams/; there is no {script}"
+        )
     runpy.run_path(str(script))["main"]([str(file), *arguments.rest])
 
 
 def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="a recipe, such as recipes/JapaneseVowels/speaker_id")
-    command.add_argument("--methods", help="comma-separated files of its hparams/; default: all; first: the reference")
+    text = "comma-separated values of --downsampler, and files of hparams/; the first is the reference; default: all"
+    command.add_argument("--methods", help=text)
     command.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
     command.add_argument("--folds", help="all, or comma-separated ones of the recipe's folds; default: its key fold")
     command.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
@@ -80,14 +84,14 @@ def _compare(arguments: argparse.Namespace) -> None:
 
 def _recipes(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.recipe import list_recipes
+    from seqstride.layers import DOWNSAMPLERS
 
-    rows = []
-    for recipe, methods in list_recipes().items():
-        first = "adastride" if "adastride" in methods else methods[0]
-        others = ", ".join(method for method in methods if method != first)
-        rows.append((f"recipes/{recipe}/hparams/{first}.yaml", f"or {others}" * bool(others)))
-    width = max(len(file) for file, _ in rows)
-    print("\n".join(f"{file:<{width}}  {others}".rstrip() for file, others in rows))
+    rows = {f"recipes/{recipe}": methods for recipe, methods in list_recipes().items()}
+    width = max(map(len, rows))
+    for recipe, methods in rows.items():
+        keys = [method for method in methods if method in DOWNSAMPLERS]
+        files = [f"hparams/{method}.yaml" for method in methods if method not in DOWNSAMPLERS]
+        print(f"{recipe:<{width}}  {'; '.join(', '.join(names) for names in (keys, files) if names)}")
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:
@@ -95,7 +99,7 @@ def _add_table(command: argparse.ArgumentParser) -> None:
 
 
 def _table(arguments: argparse.Namespace) -> None:
-    from seqstride.experiments.compare import read_comparison, report
+    from seqstride.experiments.comparison_report import read_comparison, report
     from seqstride.experiments.recipe import find_recipe_file
     from seqstride.experiments.records import read_records
     from seqstride.experiments.tables import results_table
@@ -115,11 +119,11 @@ def _table(arguments: argparse.Namespace) -> None:
 COMMANDS = (
     Command(
         "train",
-        "train a recipe's method",
+        "train a method of a recipe",
         _train,
         _add_train,
         TRAIN_HELP,
-        usage="seqstride train FILE [--key value ...]",
+        usage="seqstride train RECIPE [--downsampler KEY] [--key value ...]",
     ),
     Command(
         "compare",

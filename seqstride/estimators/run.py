@@ -24,9 +24,10 @@ from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.estimators.labelling import one_of_every
 from seqstride.estimators.network import resolve_device
+from seqstride.experiments.building import build_recipe, check_parts
+from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
 from seqstride.experiments.provenance import FREE, MadeFrom, check_comparison, data_origin, data_record
-from seqstride.experiments.recipe import build_recipe, check_parts, merge_recipe
 from seqstride.experiments.records import versions, write_record
 from seqstride.experiments.run_folder import (
     OVERWRITE,

@@ -10,25 +10,30 @@ from typing import Any
 
 from seqstride._compat import require_torchaudio
 from seqstride.errors import InputError
-from seqstride.experiments.recipe import BASE, base_of, method_file, overrides_as_yaml
+from seqstride.experiments.merging import overrides_as_yaml
+from seqstride.experiments.recipe import method_file
 from seqstride.experiments.values import check_number
+from seqstride.experiments.yaml_trees import BASE, base_of
 from seqstride.nearest import near_matches
 
 HELP = """\
-Trains a recipe's method, for example
+Trains a method of a recipe, for example
 
-  seqstride train recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml
+  seqstride train recipes/JapaneseVowels/speaker_id --downsampler adastride
 
-A path that does not exist is looked up among the recipes that come with the package. What follows the file goes to the
-recipe: `--key value` overrides any key of its train.yaml. Paths and words are taken as they are; numbers, lists and
-mappings are read as YAML, in quotes where they have spaces: --strides "[2, 2, 2]". SpeechBrain's run options
-(--device cpu, --precision bf16, --test_only, …) work as usual, but for its --debug: a run that sees a few batches only
-is asked for with --debug_batches 2 or --debug_epochs 1, and its results go to debug/ in the output folder.
+Without --downsampler the recipe trains strided convolutions. `seqstride recipes` lists recipes and methods. Some
+recipes have variants, such as recipes/SpokenDigits/VQVAE/hparams/waveform.yaml: give that file instead of the recipe.
+A path that does not exist is looked up among the recipes that come with the package.
 
-The output folder keeps what its run was made from. The same command goes on with a run that was stopped, and leaves one
-that is finished alone; a larger --number_of_epochs trains it further. Other settings, classes or data are refused:
-another --output_folder is theirs, or --overwrite, which begins anew and takes away what the other run has left, once
-everything about the new one has been checked. --test_only writes to test_only/ in the output folder."""
+`--key value` overrides any key of the recipe's train.yaml. Paths and words are taken literally. Numbers, lists and
+mappings are read as YAML and need quotes if they have spaces: --strides "[2, 2, 2]". SpeechBrain's run options
+(--device cpu, --precision bf16, --test_only, …) work as usual, except --debug: --debug_batches 2 or --debug_epochs 1
+makes a short run, whose results go to debug/ in the output folder.
+
+To resume an interrupted run, run the same command again. A finished run is left alone; a larger --number_of_epochs
+trains it further. An output folder is refused if its run has other settings, classes or data. Choose another
+--output_folder then, or --overwrite, which deletes the results of the other run once everything about the new one has
+been checked. --test_only writes to test_only/ in the output folder."""
 
 _DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
 """Each of them asks for what SpeechBrain calls a debug run."""
@@ -55,13 +60,14 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
         raise SystemExit(0)
     files = [word for word in words if not word.startswith("--")]
     if not files:
-        raise InputError("a file must be given: hparams/<method>.yaml of a recipe")
+        raise InputError("a recipe must be given: its folder, or a YAML file of its hparams/")
     if len(files) > 1:
         raise InputError(
             f"the command line: {files[1]!r} follows no option; a value with spaces must stand in quotes, such as "
             '--strides "[2, 2]"'
         )
-    file = method_file(files[0])
+    chosen_method = [word.removeprefix("--downsampler=") for word in words if word.startswith("--downsampler=")]
+    file = method_file(files[0], *chosen_method[:1])
     base = base_of(file)
     keys = [key for key in base if key[:2] != "__"]
     chosen: dict[str, Any] = {}

@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from seqstride._moved import current_name
 from seqstride.errors import InputError
 from seqstride.experiments.settings import resolved_values, with_values
 from seqstride.files.whole_files import whole_file
@@ -25,7 +26,8 @@ EPOCHS = "number_of_epochs"
 FREE = frozenset(
     [
         *("output_folder", "save_folder", "data_folder", "data_root", "data_file", "csv"),  # places
-        *("manifests", "prepare", "data", "download", "folds"),  # what they give is compared itself
+        *("manifests", "prepare", "data", "download"),  # the items that they give are compared
+        *("folds", "methods"),  # lists of what other runs take
         *("threads", "__set_threads", "device", "precision", "eval_precision", "distributed_backend"),
         *("train_logger", "noprogressbar", "ckpt_interval_minutes", "ckpt_interval_steps"),
         *(
@@ -126,9 +128,28 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Co
         before, now: settings.
         free: keys that do not count, with all that is below them.
     """
+    before, now = current_settings(before), current_settings(now)
     keys = [key for key in dict.fromkeys([*before, *now]) if not _is_free(key, free)]
     changed = [key for key in keys if (key in before) != (key in now) or before.get(key) != now.get(key)]
     return [key for key in changed if not (key == EPOCHS and _grows(before.get(key), now.get(key)))]
+
+
+def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which the tags of older YAML files name classes where they are now, such as `!new:seqstride.…`."""
+
+    def current(value: Any) -> Any:
+        if isinstance(value, str):
+            return re.sub(r"^(!(?:new|name|apply):)([\w.]+)", lambda tag: tag[1] + current_name(tag[2]), value)
+        if isinstance(value, dict):
+            return {key: current(content) for key, content in value.items()}
+        return [current(content) for content in value] if isinstance(value, list) else value
+
+    return {key: current(value) for key, value in settings.items()}
+
+
+def settings_digest(settings: Mapping[str, Any]) -> str:
+    """The digest of the settings that have a part in what is learnt or scored."""
+    return digest({key: value for key, value in current_settings(settings).items() if not _is_free(key, FREE)})
 
 
 def setting_differences(before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[str]) -> list[str]:

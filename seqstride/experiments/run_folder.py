@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from seqstride.distributed import rank
 from seqstride.errors import FileError, InputError
+from seqstride.experiments.building import check_given
 from seqstride.experiments.provenance import (
     EPOCHS,
     FILE,
@@ -33,8 +34,8 @@ from seqstride.experiments.provenance import (
     setting_differences,
     write_made_from,
 )
-from seqstride.experiments.recipe import BASE, check_given
 from seqstride.experiments.settings import flat_settings, resolved_values
+from seqstride.experiments.yaml_trees import BASE
 from seqstride.files.whole_files import whole_file
 
 logger = logging.getLogger(__name__)

@@ -7,8 +7,9 @@ from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import Any
 
-from seqstride.errors import InputError, require
+from seqstride.errors import InputError
 from seqstride.experiments.values import tag_of
+from seqstride.experiments.yaml_trees import read_tree
 from seqstride.files.yaml_text import quoted, resolved, round_trip_yaml
 
 
@@ -37,7 +38,7 @@ def flat_settings(text: str, origin: str) -> dict[str, Any]:
         for inner, content in value.items():
             add(f"{key}.{inner}", content)
 
-    for key, value in _tree(text, origin).items():
+    for key, value in read_tree(text, origin).items():
         add(str(key), value)
     return settings
 
@@ -62,25 +63,13 @@ def resolved_values(text: str, keys: Sequence[str], file: str | os.PathLike[str]
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
     """A merged recipe with other values of some of its keys, texts as they are; keys that it does not have stay out."""
-    tree = _tree(text, "the recipe")
+    tree = read_tree(text, "the recipe")
     tree.update(
         {key: quoted(value) if isinstance(value, str) else value for key, value in values.items() if key in tree}
     )
     changed = StringIO()
     round_trip_yaml().dump(tree, changed)
     return changed.getvalue()
-
-
-def _tree(text: str, origin: str) -> dict[str, Any]:
-    YAMLError = require("ruamel.yaml.error", "speech").YAMLError
-
-    try:
-        tree = round_trip_yaml().load(text)
-    except YAMLError as error:
-        raise InputError(f"{origin} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(tree, dict):
-        raise InputError(f"{origin} must be a YAML mapping, `key: value`")
-    return tree
 
 
 def _tag(value: Any) -> str:

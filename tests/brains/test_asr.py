@@ -24,6 +24,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import seqstride as ss
+from recipes import words_for
 from seqstride.brains import asr
 from seqstride.brains.asr import CTCBrain, Prediction, average_states
 from seqstride.brains.augment import Tempo
@@ -32,13 +33,12 @@ from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
-from seqstride.experiments.recipe import recipes_folder
 from seqstride.lobes import FrontEnd
 from seqstride.models.recogniser import transcripts
 from seqstride.models.tokens import Units, frames_needed, greedy_decode
 from seqstride.plots.strides import plot_strides
 
-RECIPE = recipes_folder() / "AN4" / "ASR" / "hparams"
+RECIPE = "AN4/ASR"
 LENGTHS = torch.tensor([60, 41, 17, 1])
 
 
@@ -468,7 +468,7 @@ def run(method: str, data: Path, output: Path, **overrides: object) -> int:
     """Runs the recipe; the exit status."""
     options = {"data_folder": data, "output_folder": output, **SMALL, **overrides}
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    return main(["train", str(RECIPE / f"{method}.yaml"), *argv, "--noprogressbar"])
+    return main(["train", *words_for(RECIPE, method), *argv, "--noprogressbar"])
 
 
 def record(output: Path) -> dict:
@@ -669,7 +669,7 @@ def test_the_targets_are_those_of_the_key_that_was_asked_for(tmp_path: Path) -> 
 
     files = {"data_folder": tmp_path, "output_folder": tmp_path / "seen", **SMALL, **options}
     argv = [part for key, value in files.items() for part in (f"--{key}", str(value))]
-    run_recipe(Looks, [str(RECIPE / "average.yaml"), *argv, "--noprogressbar"])
+    run_recipe(Looks, [*words_for(RECIPE, "average"), *argv, "--noprogressbar"])
     assert set(seen) == {"A B", "B", "BA"}
 
 
@@ -705,7 +705,7 @@ def test_units_that_leave_out_what_is_said_stop_before_training(
     monkeypatch.setattr(Units, "pieces", lambda *_, **__: other)
     options |= {"data_folder": tmp_path, "output_folder": tmp_path / "out", "units": "pieces", "sample_rate": 16000}
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    assert main(["train", str(RECIPE.parents[2] / "LJSpeechFormat" / "ASR" / "hparams" / "average.yaml"), *argv]) == 2
+    assert main(["train", "LJSpeechFormat/ASR", *argv]) == 2
     message = capsys.readouterr().err
     assert "3 of 3 texts of train have what no unit stands for" in message
     assert "such as train-0: 'A B'" in message

@@ -18,8 +18,10 @@ from tiny_models import tones
 from torch.testing import assert_close
 
 import seqstride as ss
+from recipes import words_for
+from seqstride.brains.losses import MaskedL1, SpectralL1
 from seqstride.brains.probe import code_shares, probe_accuracy
-from seqstride.brains.vqvae import VQVAEBrain
+from seqstride.brains.vqvae import VQVAEBrain, entropy
 from seqstride.cli import main
 from seqstride.core.lengths import Frames
 from seqstride.core.plan import DurationPlan
@@ -28,9 +30,9 @@ from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
-from seqstride.experiments.recipe import list_recipes, recipes_folder
+from seqstride.experiments.recipe import list_recipes
 from seqstride.models.griffin_lim import waveform_of
-from seqstride.models.reconstruction import MaskedL1, SpectralL1, entropy, undo_norm
+from seqstride.models.reconstruction import undo_norm
 from seqstride.models.vqvae import Coded, from_json, load_coder, to_json, unit_edges
 
 LENGTHS = torch.tensor([37, 20, 5, 1])
@@ -324,8 +326,7 @@ def run(method: str, data: Path, output: Path, recipe: str = "SpokenDigits", **o
     if recipe != "SpokenDigits":
         del options["fold"]
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    file = recipes_folder() / recipe / "VQVAE" / "hparams" / f"{method}.yaml"
-    assert main(["train", str(file), *argv, "--noprogressbar"]) == 0
+    assert main(["train", *words_for(f"{recipe}/VQVAE", method), *argv, "--noprogressbar"]) == 0
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
 
@@ -384,7 +385,7 @@ def test_sentences_at_a_learnt_rate(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("recipe", ["SpokenDigits", "LJSpeechFormat"])
-def test_every_method_has_its_file(recipe: str) -> None:
+def test_every_method_and_variant_is_there(recipe: str) -> None:
     assert {*KEYS, "transposed", "waveform"} == set(list_recipes()[f"{recipe}/VQVAE"])
 
 
@@ -503,6 +504,5 @@ def test_what_is_wrong_with_units_is_one_line(
     file = tmp_path / "recipe"
     options = {"data_folder": digits, "output_folder": file, **SMALL, "probes": "{digit: dev}"}
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    recipe = recipes_folder() / "SpokenDigits" / "VQVAE" / "hparams" / "average.yaml"
-    assert main(["train", str(recipe), *argv]) == 2
+    assert main(["train", *words_for("SpokenDigits/VQVAE", "average"), *argv]) == 2
     assert "`probes` (digit: 'dev') must name one of the splits train, valid, test" in capsys.readouterr().err

@@ -44,11 +44,12 @@ def test_recipes_lists_names_that_can_be_pasted(
     monkeypatch.chdir(tmp_path)
     listed = {}
     for line in lines:
-        file, others = line.split(maxsplit=1)
-        paths = [file, *(str(Path(file).with_stem(name)) for name in others.removeprefix("or ").split(", "))]
-        assert all(find_recipe_file(path).is_file() for path in paths)
-        folder = find_recipe_file(file.partition("/hparams")[0])
-        listed[folder.relative_to(recipes_folder()).as_posix()] = sorted(Path(path).stem for path in paths)
+        recipe, methods = line.split(maxsplit=1)
+        keys, _, files = methods.partition("; ")
+        folder = find_recipe_file(recipe)
+        assert all((folder / file).is_file() for file in files.split(", ") if file)
+        names = [*keys.split(", "), *(Path(file).stem for file in files.split(", ") if file)]
+        listed[folder.relative_to(recipes_folder()).as_posix()] = sorted(names)
     assert listed == list_recipes()
     assert set(listed[RECIPE]) == set(ss.DOWNSAMPLERS)
 
@@ -61,17 +62,17 @@ def test_table_prints_the_committed_results(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_an_unknown_recipe_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "no recipe file 'nowhere/hparams/max.yaml'" in failure(capsys, "train", "nowhere/hparams/max.yaml")
+    assert "no recipe 'nowhere/hparams/max.yaml'" in failure(capsys, "train", "nowhere/hparams/max.yaml")
 
 
 def test_a_file_outside_a_recipe_is_one_line(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = tmp_path / "my.yaml"
     file.write_text("seed: 1\n")
-    assert "must lie in the hparams/ of a recipe" in failure(capsys, "train", str(file))
+    assert "must be a recipe, or a file of its hparams/" in failure(capsys, "train", str(file))
 
 
 def test_an_unknown_key_names_its_neighbours(capsys: pytest.CaptureFixture[str]) -> None:
-    message = failure(capsys, "train", f"{RECIPE}/hparams/adastride.yaml", "--number_of_epoch", "3")
+    message = failure(capsys, "train", RECIPE, "--number_of_epoch", "3")
     assert "`number_of_epoch` is not a key of train.yaml; near matches: number_of_epochs" in message
 
 
@@ -80,7 +81,7 @@ def test_an_empty_folder_has_no_table(capsys: pytest.CaptureFixture[str], tmp_pa
 
 
 def test_debug_shows_the_traceback() -> None:
-    with pytest.raises(ValueError, match="no recipe file"):
+    with pytest.raises(ValueError, match="no recipe"):
         main(["--debug", "train", "nowhere.yaml"])
 
 
@@ -112,8 +113,7 @@ def test_a_torchaudio_that_does_not_load_is_explained(
     monkeypatch.delitem(sys.modules, "seqstride.brains.run", raising=False)
     monkeypatch.delitem(sys.modules, "seqstride.brains", raising=False)
     monkeypatch.delitem(sys.modules, "seqstride.brains.classification", raising=False)
-    file = recipes_folder() / RECIPE / "hparams" / "max.yaml"
-    message = failure(capsys, "train", str(file))
+    message = failure(capsys, "train", RECIPE)
     assert "torchaudio cannot be imported (libc10_cuda.so" in message
     assert "Installed: torch 2." in message
     assert "pip install" in message

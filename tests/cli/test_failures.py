@@ -176,7 +176,7 @@ def test_every_recipe_fails_as_the_command_does(recipe: str) -> None:
 
 def test_a_recipe_run_as_a_script_says_one_line(tmp_path: Path) -> None:
     folder = recipes_folder() / "JapaneseVowels" / "speaker_id"
-    command = [sys.executable, "train.py", "hparams/max.yaml", "--widht", "3"]
+    command = [sys.executable, "train.py", "hparams/train.yaml", "--widht", "3"]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True)
     assert done.returncode == 2

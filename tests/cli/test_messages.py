@@ -149,8 +149,8 @@ def test_a_device_that_is_not_there(
         ["classify", recording, "--model", model],
         ["bench", "--shapes", "1,1,2"],
         ["fit-series", series, series, "-o", tmp_path / "out"],
-        ["train", "recipes/JapaneseVowels/speaker_id/hparams/max.yaml", *options],
-        ["train", "recipes/Tabular/classification/hparams/max.yaml", *options],
+        ["train", "recipes/JapaneseVowels/speaker_id", *options],
+        ["train", "recipes/Tabular/classification", *options],
     ):
         line = line_of(capsys, *words, f"--device={device}")
         if device or words[0] != "train":
@@ -173,7 +173,7 @@ def test_devices_of_machines_with_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_a_cpu_cannot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["train", "recipes/JapaneseVowels/speaker_id/hparams/max.yaml", "--output_folder", tmp_path / "out"]
+    words = ["train", "recipes/JapaneseVowels/speaker_id", "--output_folder", tmp_path / "out"]
     line = line_of(capsys, *words, "--device", "cpu", "--precision", "fp16")
     assert "`--precision` (='fp16') must be fp32 or bf16 on a CPU" in line
     line = line_of(capsys, *words, "--device", "cpu", "--data_parallel_backend")
@@ -186,7 +186,7 @@ def test_what_a_cpu_cannot(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
 def test_an_output_folder_that_is_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "file").touch()
     for recipe in ("JapaneseVowels/speaker_id", "Tabular/classification"):
-        words = ["train", f"recipes/{recipe}/hparams/max.yaml", "--output_folder", tmp_path / "file"]
+        words = ["train", f"recipes/{recipe}", "--output_folder", tmp_path / "file"]
         assert f"{tmp_path / 'file'}" in line_of(capsys, *words)
     line = line_of(capsys, "compare", "recipes/JapaneseVowels/speaker_id", "-o", tmp_path / "file")
     assert f"{tmp_path / 'file'}" in line

@@ -13,8 +13,9 @@ import soundfile
 from layouts import esc_layout, speech_commands_layout, spoken_digits_layout, write
 
 import seqstride as ss
+from recipes import words_for
 from seqstride.cli import main
-from seqstride.experiments.recipe import list_recipes, recipes_folder
+from seqstride.experiments.recipe import list_recipes
 
 SMALL = {"number_of_epochs": 1, "width": 4, "device": "cpu"}
 SMALL_2D = {"number_of_epochs": 1, "width": 4, "channels": "[2, 2, 2, 2, 2, 4]", "device": "cpu"}
@@ -24,8 +25,7 @@ def run(recipe: str, method: str, data: Path, output: Path, **overrides: object)
     """Trains, and gives the record."""
     options = {"data_folder": data, "output_folder": output, **overrides}
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    file = recipes_folder() / recipe / "classification" / "hparams" / f"{method}.yaml"
-    assert main(["train", str(file), *argv, "--noprogressbar"]) == 0
+    assert main(["train", *words_for(f"{recipe}/classification", method), *argv, "--noprogressbar"]) == 0
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
 
@@ -35,7 +35,7 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("recipe", ["SpokenDigits", "SpeechCommands", "ESC", "AudioFolder"])
-def test_every_method_has_its_file(recipe: str) -> None:
+def test_every_method_and_variant_is_there(recipe: str) -> None:
     methods = list_recipes()[f"{recipe}/classification"]
     assert set(ss.DOWNSAMPLERS) | {"spectrogram2d"} <= set(methods)
 

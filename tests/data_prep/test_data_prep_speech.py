@@ -12,8 +12,8 @@ from seqstride.data_prep.librispeech import prepare_librispeech
 from seqstride.data_prep.ljspeech_format import plain_words, prepare_ljspeech_format
 from speech_layouts import SENTENCES, WORDS, librispeech, sentences
 
+from recipes import words_for
 from seqstride.cli import main
-from seqstride.experiments.recipe import recipes_folder
 
 
 def manifests(folder: Path) -> dict[str, dict]:
@@ -160,8 +160,7 @@ def test_from_the_layout_to_text(
     data, output = layout(tmp_path / "data"), tmp_path / "out"
     options = {"data_folder": data, "output_folder": output, **SMALL, **keys}
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    file = recipes_folder() / recipe / "ASR" / "hparams" / "adastride.yaml"
-    assert main(["train", str(file), *argv, "--noprogressbar"]) == 0
+    assert main(["train", *words_for(f"{recipe}/ASR", "adastride"), *argv, "--noprogressbar"]) == 0
     record = json.loads((output / "results.json").read_text("utf-8"))
     assert record["recipe"] == f"{recipe}/ASR"
     assert record["metric"]["name"] == "WER"

@@ -17,9 +17,12 @@ from seqstride.data_prep.tables import load_table
 from seqstride.data_prep.ucr import load_ucr
 
 import seqstride as ss
+from recipes import words_for
 from seqstride.cli import main
 from seqstride.errors import FileError, InputError
-from seqstride.experiments.recipe import list_recipes, merge_recipe, recipe_folds, recipes_folder
+from seqstride.experiments.merging import merge_recipe
+from seqstride.experiments.options import read_command_line
+from seqstride.experiments.recipe import list_recipes, recipe_folds, recipes_folder
 from seqstride.experiments.records import REQUIRED, read_records
 from seqstride.experiments.tables import comparison_table, results_table
 
@@ -29,10 +32,9 @@ TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3}
 
 def train(recipe: str, method: str, output: Path, **overrides: object) -> dict[str, Any]:
     """Runs a recipe, and gives its record."""
-    file = recipes_folder() / recipe / "classification" / "hparams" / f"{method}.yaml"
     overrides["output_folder"] = output
     options = [part for key, value in overrides.items() for part in (f"--{key}", str(value))]
-    assert main(["train", str(file), *options, "--noprogressbar"]) == 0
+    assert main(["train", *words_for(f"{recipe}/classification", method), *options, "--noprogressbar"]) == 0
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
 
@@ -150,12 +152,13 @@ def test_sets_that_sktime_ships_keep_their_labels_and_others_are_named(monkeypat
 
 
 @pytest.mark.parametrize("recipe", list(BASELINES))
-def test_every_method_and_a_baseline_have_their_files(recipe: str) -> None:
+def test_every_method_and_a_baseline_are_there(recipe: str) -> None:
     methods = list_recipes()[f"{recipe}/classification"]
     assert set(methods) == {*ss.DOWNSAMPLERS, BASELINES[recipe]}
     folder = recipes_folder() / recipe / "classification"
     for method in methods:
-        hparams = load_hyperpyyaml(merge_recipe(folder / "hparams" / f"{method}.yaml"))
+        file, _, overrides = read_command_line(words_for(folder, method))
+        hparams = load_hyperpyyaml(merge_recipe(file, overrides))
         assert hparams["downsampler"] == method
         if method in ss.DOWNSAMPLERS:
             assert hparams["model"].downsampler == method
@@ -167,7 +170,7 @@ def test_every_method_and_a_baseline_have_their_files(recipe: str) -> None:
     ("recipe", "name"), [("UCR", "SeqStrideClassifier"), ("Tabular", "SeqStrideTabularClassifier")]
 )
 def test_the_recipes_hyperparameters_are_the_defaults(recipe: str, name: str) -> None:
-    file = recipes_folder() / recipe / "classification" / "hparams" / "adastride.yaml"
+    file = recipes_folder() / recipe / "classification" / "hparams" / "train.yaml"
     model = load_hyperpyyaml(merge_recipe(file))["model"]
     assert isinstance(model, getattr(ss, name))
     default = type(model)().get_params()
@@ -239,10 +242,10 @@ def test_minirocket_reads_unequal_and_short_series(tmp_path: Path) -> None:
 
 
 def test_wrong_options_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = str(recipes_folder() / "UCR" / "classification" / "hparams" / "max.yaml")
-    assert main(["train", file, "--output_folder", str(tmp_path), "--test_only"]) == 2
+    recipe = "UCR/classification"
+    assert main(["train", recipe, "--output_folder", str(tmp_path), "--test_only"]) == 2
     assert "--test_only is not for this recipe" in capsys.readouterr().err
-    assert main(["train", file, "--output_folder", str(tmp_path), "--score", "train"]) == 2
+    assert main(["train", recipe, "--output_folder", str(tmp_path), "--score", "train"]) == 2
     assert "`score` (=train) must be test or valid" in capsys.readouterr().err.replace("'", "")
 
 

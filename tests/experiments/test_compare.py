@@ -20,7 +20,7 @@ from scipy.stats import ttest_rel
 
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
-from seqstride.experiments.compare import _method_files
+from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.pictures import plot_comparison
 from seqstride.experiments.processes import sigterm_as_interrupt
 from seqstride.experiments.recipe import recipes_folder
@@ -35,7 +35,7 @@ import json, os, sys, time
 from pathlib import Path
 from ruamel.yaml import YAML
 from seqstride.errors import FileError
-from seqstride.experiments.recipe import merge_recipe
+from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.records import write_record
 
 HERE = Path(__file__).parent
@@ -259,7 +259,7 @@ def test_folds_failures_and_variants(fake: Path, tmp_path: Path, capsys: pytest.
     # the same command, other hyperparameters
     (fake / "hparams" / "a_better.yaml").write_text("base: 0.8\n")
     assert main([*argv, "--resume"]) == 2
-    assert "other arguments: a_better.yaml or train.yaml has changed" in capsys.readouterr().err
+    assert "other arguments: the settings of a_better have changed" in capsys.readouterr().err
 
 
 def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
@@ -350,9 +350,9 @@ def test_no_run_succeeds(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--methods", "a,b"], r"`methods` \(='b'\) must be files in .*; those are a, a_better"),
+        (["--methods", "a,b"], r"`methods` \(='b'\) must be files in .*; this recipe has a, a_better"),
         (["--methods", "train"], r"`methods` \(='train'\) must be files in"),
-        (["--methods", f"{RECIPE}/hparams/max.yaml"], "those are a, a_better"),
+        (["--methods", f"{RECIPE}/hparams/diffstride.yaml"], "this recipe has a, a_better"),
         (["--methods", "a,a.yaml"], r"`methods` \(='a.yaml'\) must not have a method twice"),
         (["--folds", "x,z"], r"`folds` \(=\['x', 'z'\]\) must be all, or some of x, y, each once"),
         (["--seeds", "1,x"], r"`--seeds` \(='1,x'\) must be whole numbers"),
@@ -398,7 +398,7 @@ def test_runs_of_unknown_origin_are_left_alone(fake: Path, tmp_path: Path, capsy
 
 
 def test_all_methods_of_the_package_are_the_default() -> None:
-    files = _method_files(recipes_folder() / "JapaneseVowels" / "speaker_id", None)
+    files = choose_methods(recipes_folder() / "JapaneseVowels" / "speaker_id", None)
     assert list(files)[: len(DOWNSAMPLERS)] == list(DOWNSAMPLERS)
     assert "train" not in files
 

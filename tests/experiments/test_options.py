@@ -12,20 +12,15 @@ import pytest
 import speechbrain as sb
 
 from seqstride.cli import main
+from seqstride.experiments.building import build_recipe
+from seqstride.experiments.merging import merge_recipe, overrides_as_yaml
 from seqstride.experiments.options import joined, read_command_line, separated
-from seqstride.experiments.recipe import (
-    base_of,
-    build_recipe,
-    find_recipe_file,
-    list_recipes,
-    merge_recipe,
-    overrides_as_yaml,
-    recipes_folder,
-)
+from seqstride.experiments.recipe import list_recipes, method_file, recipes_folder
+from seqstride.experiments.yaml_trees import base_of
 from seqstride.files.yaml_text import load_recipe, quoted, resolved, round_trip_yaml
 
-VOWELS = "JapaneseVowels/speaker_id/hparams/average.yaml"
-TABULAR = "Tabular/classification/hparams/average.yaml"
+VOWELS = "JapaneseVowels/speaker_id"
+TABULAR = "Tabular/classification"
 
 # what YAML or HyperPyYAML would make something else of
 NAMES = [
@@ -138,8 +133,8 @@ def test_a_reference_in_a_file_is_one(method: Path) -> None:
 
 def test_every_recipe_takes_its_paths_literally() -> None:
     odd = "a: #<seed> (1)"
-    for name, methods in list_recipes().items():
-        base = base_of(recipes_folder() / name / "hparams" / f"{methods[0]}.yaml")
+    for name in list_recipes():
+        base = base_of(recipes_folder() / name / "hparams" / "train.yaml")
         for key in ("output_folder", "save_folder", "data_folder", "data_root", "data_file", "csv", "feature_name"):
             if key in base:
                 assert round_trip_yaml().load(overrides_as_yaml(base, {key: odd})) == {key: odd}, (name, key)
@@ -233,7 +228,7 @@ def test_options_of_speechbrain_are_as_it_reads_them() -> None:
     file, found, _ = read_command_line([VOWELS, *words])
     _, expected, _ = sb.parse_arguments([file, *words])
     assert found.as_dict() == expected.as_dict()
-    assert Path(file) == find_recipe_file(VOWELS)
+    assert Path(file) == method_file(VOWELS)
 
 
 def test_a_debug_run_is_asked_for_by_its_batches_or_epochs() -> None:
@@ -267,18 +262,20 @@ def test_help_is_shown_without_a_run(capsys: pytest.CaptureFixture[str]) -> None
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
-        (["recipes/AN4/ASR/hparams/average.yaml"], ["`--data_folder` must be given: the folder that has etc/"]),
-        (["recipes/AudioFolder/classification/hparams/max.yaml"], ["`--data_folder` must be given: "]),
-        (["recipes/AN4/ASR/hparams/average.yaml", "--data_folder="], ["`--data_folder` must be given: the folder"]),
-        (["recipes/Tabular/classification/hparams/max.yaml", "--output_folder="], ["`output_folder` must be given"]),
-        (["recipes/Tabular/classification"], ["must be the file of a method", "hparams/<method>.yaml", "adastride"]),
-        (["recipes/Tabular/classification/hparams"], ["must be the file of a method", "adastride"]),
-        (["recipes/Tabular"], ["must be hparams/<method>.yaml of a recipe; it is a folder"]),
+        (["recipes/AN4/ASR"], ["`--data_folder` must be given: the folder that has etc/"]),
+        (["recipes/AudioFolder/classification"], ["`--data_folder` must be given: "]),
+        (["recipes/AN4/ASR", "--data_folder="], ["`--data_folder` must be given: the folder"]),
+        (["recipes/Tabular/classification", "--output_folder="], ["`output_folder` must be given"]),
+        (["recipes/Tabular/classification", "--lerning_rate", "1"], ["is not a key of train.yaml"]),
+        (["recipes/Tabular/classification/hparams", "--lerning_rate", "1"], ["is not a key of train.yaml"]),
+        (["recipes/Tabular"], ["must be a folder with hparams/train.yaml"]),
+        (["recipes/Tabular/clasification/hparams/forest.yaml"], ["no recipe", "near matches: Tabular/classification"]),
+        (["recipes/Tabular/clasification"], ["no recipe", "near matches: Tabular/classification"]),
         (
-            ["recipes/Tabular/clasification/hparams/adastride.yaml"],
-            ["no recipe file", "near matches: Tabular/classification/hparams/adastride.yaml"],
+            ["recipes/Tabular/classification/hparams/adastride.yaml"],
+            ["this method is a key: seqstride train recipes/Tabular/classification --downsampler adastride"],
         ),
-        (["recipes/SpokenDigits/classification/hparams/adastrid.yaml"], ["classification/hparams/adastride.yaml"]),
+        (["recipes/Tabular/classification/hparams/adastrid.yaml"], ["near matches: adastride"]),
     ],
 )
 def test_what_is_no_method_is_explained(words: list[str], parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:

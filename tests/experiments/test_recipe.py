@@ -16,9 +16,13 @@ from runs import RECIPE, command, train
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.experiments.recipe import find_recipe_file, list_recipes, merge_recipe
+from seqstride.experiments.merging import merge_recipe
+from seqstride.experiments.options import read_command_line
+from seqstride.experiments.recipe import find_recipe_file, list_recipes, method_file, recipe_methods, recipes_folder
 from seqstride.experiments.records import read_records
+from seqstride.experiments.settings import flat_settings
 from seqstride.experiments.tables import results_table
+from seqstride.files.yaml_text import round_trip_yaml
 
 
 def load(path: Path, overrides: str = "") -> dict[str, Any]:
@@ -79,24 +83,54 @@ def test_a_method_cannot_add_keys(recipe_files: Path) -> None:
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"train\.yaml' does not exist"):
         load(tmp_path / "method.yaml")
-    with pytest.raises(ValueError, match=r"no recipe file 'nothing\.yaml'"):
+    with pytest.raises(ValueError, match=r"no recipe 'nothing\.yaml'"):
         find_recipe_file("nothing.yaml")
 
 
 def test_a_recipe_is_found_from_anywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    wanted = RECIPE / "hparams" / "max.yaml"
-    assert find_recipe_file("recipes/JapaneseVowels/speaker_id/hparams/max.yaml") == wanted
-    assert find_recipe_file("JapaneseVowels/speaker_id/hparams/max.yaml") == wanted
+    wanted = RECIPE / "hparams" / "diffstride.yaml"
+    assert find_recipe_file("recipes/JapaneseVowels/speaker_id/hparams/diffstride.yaml") == wanted
+    assert find_recipe_file("JapaneseVowels/speaker_id/hparams/diffstride.yaml") == wanted
     assert find_recipe_file(wanted) == wanted
 
 
-def test_every_method_has_its_file() -> None:
-    assert set(list_recipes()["JapaneseVowels/speaker_id"]) == set(ss.DOWNSAMPLERS)
-    for method in ss.DOWNSAMPLERS:
-        lines = (RECIPE / "hparams" / f"{method}.yaml").read_text().splitlines()
-        assert f"downsampler: {method}" in lines
-        assert len(lines) < 12
+@pytest.mark.parametrize("recipe", list_recipes())
+def test_a_key_is_all_that_most_methods_need(recipe: str) -> None:
+    """`--downsampler KEY` takes the file of the method where there is one, and else changes nothing but the key."""
+    folder = recipes_folder() / recipe
+    base = flat_settings(merge_recipe(folder / "hparams" / "train.yaml"), recipe)
+    for method, own in recipe_methods(folder).items():
+        if base["downsampler"] != method and method in ss.DOWNSAMPLERS:
+            file, _, overrides = read_command_line([str(folder), "--downsampler", method])
+            settings = flat_settings(merge_recipe(file, overrides), file)
+            expected = base if own.name == "train.yaml" else flat_settings(merge_recipe(own), str(own))
+            assert settings == {**expected, "downsampler": method}
+            for place in (folder, folder / "hparams", folder / "hparams" / "train.yaml"):
+                assert method_file(place, method) == Path(file) == own
+
+
+def test_a_file_of_a_method_differs_by_more_than_its_key() -> None:
+    for file in recipes_folder().glob("*/*/hparams/*.yaml"):
+        assert set(round_trip_yaml().load(file)) - {"downsampler"} if file.name != "train.yaml" else True, file
+
+
+def test_a_variant_keeps_its_file_when_another_method_is_chosen() -> None:
+    file, _, overrides = read_command_line(["SpokenDigits/VQVAE/hparams/waveform.yaml", "--downsampler", "diffstride"])
+    assert Path(file).name == "waveform.yaml"
+    settings = flat_settings(merge_recipe(file, overrides), file)
+    assert (settings["downsampler"], settings["encoder"]) == (
+        "diffstride",
+        "!new:seqstride.encoders.waveform.WaveEncoder",
+    )
+
+
+def test_the_methods_of_a_recipe() -> None:
+    assert list_recipes()["JapaneseVowels/speaker_id"] == sorted(ss.DOWNSAMPLERS)
+    assert list(recipe_methods(recipes_folder() / "AN4" / "ASR")) == [
+        *("strided", "average", "diffstride", "dct_diffstride", "adastride", "adastride_f")
+    ]
+    assert list(recipe_methods(recipes_folder() / "UCR" / "classification")) == [*ss.DOWNSAMPLERS, "minirocket"]
 
 
 # Runs
@@ -199,7 +233,7 @@ def launch(command: list[str], folder: Path) -> None:
 
 def test_train_py_works_in_its_folder(tmp_path: Path) -> None:
     options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--noprogressbar"]
-    launch([sys.executable, "train.py", "hparams/adastride.yaml", *options], RECIPE)
+    launch([sys.executable, "train.py", "hparams/train.yaml", "--downsampler", "adastride", *options], RECIPE)
     assert (tmp_path / "results.json").is_file()
 
 
@@ -236,3 +270,22 @@ def test_what_is_no_record_is_named(tmp_path: Path) -> None:
     (tmp_path / "results.json").write_text('{"method": "x"}')
     with pytest.raises(ValueError, match=r"results\.json' is not a record: it lacks recipe, seed"):
         read_records(tmp_path)
+
+
+def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Its settings name modules as they were called then, and the method had a file of its own."""
+    train("adastride", tmp_path, number_of_epochs=1)
+    for name in ("made_from.json", "train.yaml"):
+        text = (tmp_path / name).read_text(encoding="utf-8")
+        assert "seqstride.brains.checkpoints" in text
+        (tmp_path / name).write_text(text.replace("seqstride.brains.checkpoints", "seqstride.checkpoints"))
+    assert main(command("adastride", tmp_path, number_of_epochs=1)) == 0
+    assert "holds this run, finished" in capsys.readouterr().out
+    assert main(command("adastride", tmp_path, "--test_only", number_of_epochs=1)) == 0
+    record = json.loads((tmp_path / "results.json").read_text())
+    assert json.loads((tmp_path / "test_only" / "results.json").read_text())["test_loss"] == record["test_loss"]
+    (tmp_path / "made_from.json").unlink()  # a still older one, of which train.yaml alone says how it was made
+    assert main(command("adastride", tmp_path, number_of_epochs=1)) == 0
+    assert "holds this run, finished" in capsys.readouterr().out
+    assert main(command("average", tmp_path, number_of_epochs=1)) == 2
+    assert "`downsampler` was" in capsys.readouterr().err

@@ -20,6 +20,7 @@ import ranks
 from layouts import write
 from runs import assert_same, final, forget_pip
 
+from recipes import words_for
 from seqstride.brains import ClassificationBrain
 from seqstride.cli import main
 from seqstride.errors import InputError
@@ -50,8 +51,7 @@ def argv(data: Path, output: Path, *flags: str, method: str = "average", **overr
     """The command line of a small run on a folder of recordings."""
     options = {"data_folder": data, "output_folder": output, **SMALL, **overrides}
     words = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    file = recipes_folder() / "AudioFolder" / "classification" / "hparams" / f"{method}.yaml"
-    return ["train", str(file), *words, "--noprogressbar", *flags]
+    return ["train", *words_for("AudioFolder/classification", method), *words, "--noprogressbar", *flags]
 
 
 def state(folder: Path) -> State:
@@ -190,7 +190,7 @@ def test_a_recipe_of_ones_own_does_not_go_on_with_that_which_it_was_copied_from(
         base.read_text().replace("labels: [label]", "labels: [kind]").replace("features: 64", "features: 3")
     )
     line = argv(place / "data", place / "run", prepare="null")
-    line[1] = str(recipe / "hparams" / "average.yaml")
+    line[1] = str(recipe)
     message = r'`labels` was \["label"\], now \["kind"\]; `features` was 64, now 3'
     refused(capsys, line, message, place / "run")
 
@@ -473,8 +473,7 @@ def spoken(data: Path, texts: list[str]) -> Path:
 def recogniser(data: Path, output: Path, **changes: object) -> list[str]:
     options = {"data_folder": data, "output_folder": output, **SPEECH, **changes}
     words = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    file = recipes_folder() / "LJSpeechFormat" / "ASR" / "hparams" / "average.yaml"
-    return ["train", str(file), *words, "--noprogressbar"]
+    return ["train", *words_for("LJSpeechFormat/ASR", "average"), *words, "--noprogressbar"]
 
 
 def test_texts_of_another_alphabet_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -516,7 +515,7 @@ def test_a_comparison_notices_that_its_data_changed(
 
     def run(children: Children, command: list[str], log: Path, environment: dict[str, str]) -> int:
         """In this process, which is quicker; a lost run dies before it begins."""
-        if any(f"{name}.yaml" in command[4] for name in lost):
+        if any(name in command for name in lost):
             log.write_text("lost\n")
             return 1
         with monkeypatch.context() as patch, open(log, "a") as file, redirect_stderr(file):
@@ -565,8 +564,7 @@ def estimator(file: Path, output: Path, *flags: str, method: str = "average", **
     small = {"n_epochs": 1, "channels": 4, "strides": "[2]"}
     options = {"data_file": file, "fold": "own", "output_folder": output, **small, **changes}
     words = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    recipe = recipes_folder() / "Tabular" / "classification" / "hparams" / f"{method}.yaml"
-    return ["train", str(recipe), *words, *flags, "--noprogressbar"]
+    return ["train", *words_for("Tabular/classification", method), *words, *flags, "--noprogressbar"]
 
 
 def test_estimators_follow_the_same_rules(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -20,7 +20,7 @@ from seqstride.cli import main, recordings
 from seqstride.experiments.screen import LOG_CONFIG, NOISE, EpochTable, closing, in_percent, is_best, without_noise
 from seqstride.models import vqvae as codes
 
-VOWELS = "recipes/JapaneseVowels/speaker_id/hparams"
+VOWELS = "recipes/JapaneseVowels/speaker_id"
 FEW = 14
 """Lines of a run beside those of its epochs, at most."""
 
@@ -28,7 +28,7 @@ FEW = 14
 def argv(output: Path, *more: str, method: str = "adastride", epochs: int = 2) -> list[str]:
     """The command line of a short run."""
     options = ["--number_of_epochs", str(epochs), "--device", "cpu", "--output_folder", str(output)]
-    return ["train", f"{VOWELS}/{method}.yaml", *options, *more]
+    return ["train", VOWELS, "--downsampler", method, *options, *more]
 
 
 def check_summary(text: str, *kinds: str) -> str:
@@ -147,8 +147,8 @@ def test_bars_leave_nothing_on_a_terminal(
 @pytest.mark.parametrize(
     ("recipe", "options"),
     [
-        ("UCR/classification/hparams/adastride.yaml", "--fold GunPoint --n_epochs 3 --channels 4 --kernel_size 3"),
-        ("Tabular/classification/hparams/diffstride.yaml", "--fold wine --n_epochs 3 --channels 4"),
+        ("UCR/classification", "--downsampler adastride --fold GunPoint --n_epochs 3 --channels 4 --kernel_size 3"),
+        ("Tabular/classification", "--downsampler diffstride --fold wine --n_epochs 3 --channels 4"),
         ("Tabular/classification/hparams/forest.yaml", "--fold wine"),
     ],
 )
@@ -162,7 +162,7 @@ def test_recipes_of_estimators_show_the_same(
     assert rows == (["1", "2", "3"] if "n_epochs" in options else [])
     assert len(captured.out.splitlines()) <= FEW + len(rows)
     assert check_summary(captured.out, "results", "details", "log") == f"seqstride table {tmp_path}"
-    assert ("strides" in captured.out.split("\n\n")[1]) == ("diffstride" in recipe)
+    assert ("strides" in captured.out.split("\n\n")[1]) == ("diffstride" in options)
 
 
 # What lines say

@@ -308,9 +308,8 @@ def test_a_broken_table_stops_the_run_with_one_line(
     two_classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = hostile.put(tmp_path / "latin.csv", BROKEN_TABLES["latin.csv"][0])
-    recipe = recipes_folder() / "AudioFolder" / "classification" / "hparams" / "average.yaml"
     options = ["--data_folder", two_classes, "--csv", table, "--output_folder", tmp_path / "out", "--noprogressbar"]
-    assert str(table) in failure(capsys, "train", recipe, *options)
+    assert str(table) in failure(capsys, "train", "AudioFolder/classification", *options)
 
 
 def test_a_table_may_start_with_a_mark_of_the_byte_order(two_classes: Path, tmp_path: Path) -> None:
@@ -374,9 +373,9 @@ def test_broken_recipes_are_one_line(
 
 @pytest.mark.parametrize("value", ["[", "{a: *b}", "!new:nothing.at.all", "!ref <nothing>"])
 def test_broken_overrides_are_one_line(value: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file = recipes_folder() / "JapaneseVowels" / "speaker_id" / "hparams" / "average.yaml"
-    line = failure(capsys, "train", file, "--lr", value, "--output_folder", tmp_path / "out")
-    assert "average.yaml" in line or "command line" in line
+    recipe = "JapaneseVowels/speaker_id"
+    line = failure(capsys, "train", recipe, "--lr", value, "--output_folder", tmp_path / "out")
+    assert "train.yaml" in line or "command line" in line
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"3", b"{", b"\xff\xfe", b'{"arguments": 3}'])

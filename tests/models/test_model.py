@@ -18,9 +18,9 @@ from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.inference.classifiers import EncoderClassifier
 from tiny_models import description, resnet, saved, spectrogram, tones
 
+from recipes import words_for
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.run import run_recipe
-from seqstride.experiments.recipe import recipes_folder
 from seqstride.files.loading import load_audio
 from seqstride.models.classifier import SequenceClassifier, load_model
 
@@ -39,8 +39,8 @@ class Run:
 
         options = {"data_folder": data, "output_folder": output, "number_of_epochs": 2, "width": 6, **overrides}
         words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
-        file = recipes_folder() / "SpokenDigits" / "classification" / "hparams" / "adastride.yaml"
-        run_recipe(Kept, [str(file), *words, "--device", "cpu", "--noprogressbar"])
+        method = words_for("SpokenDigits/classification", "adastride")
+        run_recipe(Kept, [*method, *words, "--device", "cpu", "--noprogressbar"])
         self.folder = output
 
     def batch(self) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:

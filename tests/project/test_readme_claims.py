@@ -7,7 +7,7 @@ import re
 import pytest
 from readmes import ROOT, readmes
 
-from seqstride.experiments.compare import read_comparison, report
+from seqstride.experiments.comparison_report import read_comparison, report
 from seqstride.experiments.recipe import recipes_folder
 
 

@@ -31,18 +31,22 @@ from torch.distributed.run import get_args_parser
 from seqstride.cli.command import COMMANDS, main
 from seqstride.cli.parser import make_parser
 from seqstride.experiments.bench import Shape, default_methods
+from seqstride.experiments.building import build_recipe
+from seqstride.experiments.comparison_plan import choose_methods
+from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
-from seqstride.experiments.recipe import build_recipe, find_recipe_file, merge_recipe, recipe_folds
+from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds
 from seqstride.experiments.run_folder import OVERWRITE
+from seqstride.experiments.yaml_trees import base_of
 
 HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
 README = "README.md"
 RECIPES = [readme for readme in readmes() if readme.startswith("recipes/")]
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 EXTRAS = re.findall(r"^(\w+) = ", PYPROJECT.split("[project.optional-dependencies]")[1].split("\n[")[0], re.MULTILINE)
-JAPANESE_VOWELS = "recipes/JapaneseVowels/speaker_id/hparams/adastride.yaml"
-STANDS_FOR = {"FILE.yaml": JAPANESE_VOWELS, "my_recipe/hparams/adastride.yaml": JAPANESE_VOWELS}
-"""Files that its reader makes, or puts into a command."""
+JAPANESE_VOWELS = "recipes/JapaneseVowels/speaker_id"
+STANDS_FOR = {"RECIPE": JAPANESE_VOWELS, "my_recipe": JAPANESE_VOWELS}
+"""Recipes that the reader makes, or puts into a command."""
 NEVER_RUN = r"pip |python3 |\. |python -m pytest|torchrun --nnodes|.* --beam_search "
 """Commands that are checked only: they change the environment, run these tests, need two machines or kenlm."""
 SLOW = r"seqstride compare |torchrun |.* --model compare_"
@@ -115,12 +119,11 @@ def check_seqstride(argv: list[str]) -> None:
     """The same of the arguments of `seqstride`."""
     arguments, rest = make_parser(COMMANDS).parse_known_args(argv)
     if arguments.command == "train":
-        built(find_recipe_file(arguments.file), tuple(rest))
+        built(arguments.recipe, *rest)
     elif arguments.command == "compare":
         folder = find_recipe_file(arguments.recipe)
-        first, *others = arguments.methods.split(",") if arguments.methods else ["train"]
-        built(folder / "hparams" / f"{first}.yaml", tuple(rest))
-        assert all((folder / "hparams" / f"{method}.yaml").is_file() for method in others), argv
+        first, *_ = choose_methods(folder, arguments.methods.split(",") if arguments.methods else None).items()
+        built(*method_words(*first), *rest)
         if arguments.folds and arguments.folds != "all":
             assert set(arguments.folds.split(",")) <= set(recipe_folds(folder)), argv
     else:
@@ -133,11 +136,11 @@ def check_seqstride(argv: list[str]) -> None:
 
 
 @cache
-def built(file: Path, words: tuple[str, ...]) -> None:
-    """Merges and builds a recipe with what a command line changes."""
-    if "\ndata_folder:" in file.with_name("train.yaml").read_text(encoding="utf-8") and "--data_folder" not in words:
+def built(*words: str) -> None:
+    """Merges and builds a recipe with what a command line changes; `words` follow `seqstride train`."""
+    if "data_folder" in base_of(method_file(words[0])) and "--data_folder" not in words:
         words = (*words, "--data_folder", "data")
-    _, _, overrides = read_command_line([str(file), *words])
+    file, _, overrides = read_command_line(words)
     build_recipe(merge_recipe(file, overrides), file)
 
 
@@ -175,7 +178,7 @@ def test_every_option_in_a_sentence_exists(readme: str) -> None:
     for span in spans(readme):
         words = shlex.split(span.text)
         if words[0].startswith("--") and len(words) > 1:
-            check_seqstride(["compare", str(recipe), *words])
+            check_seqstride(["train" if words[0] == "--downsampler" else "compare", str(recipe), *words])
         elif words[0].startswith("--"):
             assert words[0] in known_options(recipe), span
         elif words[0] == "seqstride" and len(words) == 2:
@@ -197,9 +200,10 @@ def known_options(recipe: Path) -> set[str]:
 @pytest.mark.parametrize(
     "text",
     [
-        "seqstride train recipes/AN4/ASR/hparams/adastrid.yaml",
-        "seqstride train recipes/AN4/ASR/hparams/adastride.yaml --number_of_epoch 3",
-        "seqstride train recipes/AN4/ASR/hparams/adastride.yaml --strides '[2, x]'",
+        "seqstride train recipes/AN4/ASR --downsampler adastrid",
+        "seqstride train recipes/AN4/ASR/hparams/adastride.yaml",
+        "seqstride train recipes/AN4/ASR --downsampler adastride --number_of_epoch 3",
+        "seqstride train recipes/AN4/ASR --downsampler adastride --strides '[2, x]'",
         "seqstride compare recipes/AN4/ASR --methods strided,mean",
         "seqstride compare recipes/ESC/classification --folds 6",
         "seqstride classify new.wav",
@@ -209,7 +213,7 @@ def known_options(recipe: Path) -> set[str]:
         "pip install -e '.[asr]'",
         "rm -r results",
         "seqstride recipes | head",
-        "python train.py hparams/adastride.yaml",
+        "python train.py hparams/train.yaml",
     ],
 )
 def test_a_command_that_is_wrong_is_found(text: str, tmp_path: Path) -> None:
@@ -279,7 +283,7 @@ def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
         elif kind(step) == "json":
             own_data(home / "my_data", json.loads(step.text))
         elif "train_logger:" in step.text:
-            file = find_recipe_file(JAPANESE_VOWELS)
+            file = method_file(JAPANESE_VOWELS)
             merged = merge_recipe(file, step.text)
             if find_spec("tensorboard"):
                 build_recipe(merged, file)
@@ -324,8 +328,7 @@ def smaller(command: Command) -> list[str]:
         return ["--epochs", "2"]
     if arguments.command not in ("train", "compare"):
         return []
-    file = find_recipe_file(arguments.file if arguments.command == "train" else arguments.recipe)
-    recipe = file.parents[1] if arguments.command == "train" else file
+    recipe = method_file(arguments.recipe).parents[1]
     base = (recipe / "hparams" / "train.yaml").read_text(encoding="utf-8")
     epochs = "number_of_epochs" if "\nnumber_of_epochs:" in base else "n_epochs"
     options = {epochs: "1", **SMALL.get(f"{recipe.parent.name}/{recipe.name}", {})}

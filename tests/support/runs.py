@@ -11,6 +11,7 @@ import speechbrain.utils.logger
 import torch
 import yaml
 
+from recipes import words_for
 from seqstride.cli import main
 from seqstride.experiments.recipe import recipes_folder
 
@@ -21,7 +22,7 @@ def command(method: str, output: Path, *flags: str, **overrides: object) -> list
     """The command line of a run of the recipe."""
     options = {"output_folder": output, "device": "cpu", **overrides}
     argv = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    return ["train", str(RECIPE / "hparams" / f"{method}.yaml"), *argv, "--noprogressbar", *flags]
+    return ["train", *words_for(RECIPE, method), *argv, "--noprogressbar", *flags]
 
 
 def train(method: str, output: Path, **overrides: object) -> dict:

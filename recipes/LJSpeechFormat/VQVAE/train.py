@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Discrete units of recordings in the format of LJSpeech, with a VQ-VAE.
 
-python train.py hparams/adastride.yaml [--device cpu] [--any_key_of_train.yaml value ...]
+python train.py hparams/train.yaml --downsampler adastride [--device cpu] [--any_key_of_train.yaml value ...]
 """
 
 from __future__ import annotations

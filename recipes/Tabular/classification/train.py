@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Classification of rows of numbers, read as sequences of their columns.
 
-python train.py hparams/adastride.yaml [--fold wine] [--any_key_of_train.yaml value ...]
+python train.py hparams/train.yaml --downsampler adastride [--fold wine] [--any_key_of_train.yaml value ...]
 """
 
 from __future__ import annotations

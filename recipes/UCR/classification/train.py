@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Classification of time series from the UCR and UEA archives.
 
-python train.py hparams/adastride.yaml [--fold OSULeaf] [--any_key_of_train.yaml value ...]
+python train.py hparams/train.yaml --downsampler adastride [--fold OSULeaf] [--any_key_of_train.yaml value ...]
 """
 
 from __future__ import annotations

@@ -1,0 +1,74 @@
+"""The objects of a merged recipe: what it must give before they are built, and the errors of building them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from seqstride.errors import FileError, InputError
+from seqstride.experiments.values import tag_of
+from seqstride.experiments.yaml_trees import BASE, read_file, read_tree
+from seqstride.files.yaml_text import load_recipe
+
+
+def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
+    """The hyperparameters of a merged recipe, with the objects that it names.
+
+    Args:
+        text: what `merge_recipe` gives.
+        file: the method's file, for errors.
+
+    Raises:
+        InputError: a key has no value yet; a reference, a class or an argument is wrong.
+        FileError: a file or folder that it names cannot be used.
+    """
+    check_given(text, file)
+    try:
+        return load_recipe(text)
+    except OSError as error:
+        place = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
+        raise FileError(f"{place}{error.strerror or error}") from error
+    except Exception as error:  # of HyperPyYAML, and of whatever the recipe builds
+        reason = ": ".join(str(part) for part in error.args if part is not None) or type(error).__name__
+        raise InputError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error
+
+
+def check_given(text: str, file: str | os.PathLike[str]) -> None:
+    """Checks that every key of a merged recipe has a value.
+
+    Raises:
+        InputError: one is a `!PLACEHOLDER` still; with what its comment in `train.yaml` says.
+    """
+    for key, value in read_tree(text, os.fspath(file)).items():
+        if tag_of(value) == "!PLACEHOLDER":
+            base = Path(file).with_name(BASE)
+            comment = _comment_on(str(key), read_file(base) if base.is_file() else text)
+            raise InputError(f"`--{key}` must be given{f': {comment}' if comment else ''}")
+
+
+def check_parts(hparams: Mapping[str, Any], keys: Iterable[str]) -> None:
+    """Checks that a recipe has what a run cannot do without.
+
+    Raises:
+        InputError: a key is missing, or null.
+    """
+    for key in keys:
+        if hparams.get(key) is None:
+            raise InputError(f"`{key}` must be given in {BASE}, and must not be null")
+
+
+def _comment_on(key: str, text: str) -> str:
+    """What the comment above a key, or behind it, says about it."""
+    lines = text.split("\n")
+    place = next((number for number, line in enumerate(lines) if line.startswith(f"{key}:")), None)
+    if place is None:
+        return ""
+    above = place
+    while above and lines[above - 1].startswith("#"):
+        above -= 1
+    block = " ".join(line.lstrip("# ").strip() for line in lines[above:place])
+    _, named, about = block.partition(f"{key}:")
+    behind = lines[place].partition(" #")[2]
+    return about.strip() if named else behind.strip()

@@ -1,0 +1,202 @@
+"""The runs of a comparison: every method with every seed on every fold, checked before anything runs."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from seqstride.distributed import world_size
+from seqstride.errors import InputError
+from seqstride.experiments.building import check_given
+from seqstride.experiments.merging import merge_recipe
+from seqstride.experiments.provenance import settings_digest
+from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds, recipe_methods
+from seqstride.experiments.settings import flat_settings
+from seqstride.experiments.yaml_trees import BASE
+from seqstride.layers import DOWNSAMPLERS
+
+OWN = {
+    "seed": "--seeds lists them",
+    "fold": "--folds lists them",
+    "output_folder": "-o is the folder of all runs",
+    "save_folder": "every run has its own",
+    **dict.fromkeys(("debug_batches", "debug_epochs", "debug_persistently"), "a debug run leaves nothing to compare"),
+    "test_only": "a comparison trains its runs",
+    "overwrite": "another -o starts anew",
+}
+"""What `seqstride train` takes, but not from a comparison, and why."""
+
+
+class Run(NamedTuple):
+    """One run of a comparison."""
+
+    method: str
+    """The label: a key of `DOWNSAMPLERS`, or the name of a file in `hparams/` without its ending."""
+    file: Path
+    """The YAML file that the run starts from."""
+    fold: str | None
+    seed: int
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder, below that of the comparison."""
+        return Path("runs", self.method, *([] if self.fold is None else [self.fold]), str(self.seed))
+
+    def words(self, output: Path, overrides: Sequence[str]) -> list[str]:
+        """The words after `seqstride train`.
+
+        Args:
+            output: the comparison's folder.
+            overrides: what follows in the command line of every run.
+        """
+        fold = [] if self.fold is None else ["--fold", self.fold]
+        own = ["--seed", str(self.seed), *fold, "--output_folder", str(output / self.folder), "--noprogressbar"]
+        return [*method_words(self.method, self.file), *own, *overrides]
+
+    def __str__(self) -> str:
+        fold = "" if self.fold is None else f", fold {self.fold}"
+        return f"{self.method}{fold}, seed {self.seed}"
+
+
+class Plan(NamedTuple):
+    """The runs of a comparison, and the arguments that they were made from."""
+
+    name: str
+    """`<set>/<task>` of the recipe."""
+    methods: dict[str, Path]
+    """Label → the YAML file that its runs start from."""
+    seeds: list[int]
+    folds: list[str] | None
+    """None: the value of the recipe's key `fold`, if it has one."""
+    overrides: list[str]
+
+    def runs(self) -> list[Run]:
+        """All runs, seed by seed, so that a comparison that was stopped has something of every method."""
+        folds: list[str | None] = [None] if self.folds is None else [*self.folds]
+        return [
+            Run(method, file, fold, seed)
+            for seed in self.seeds
+            for fold in folds
+            for method, file in self.methods.items()
+        ]
+
+    def arguments(self) -> dict[str, Any]:
+        """The arguments as `runs.json` keeps them: plain JSON values.
+
+        Raises:
+            InputError: an override is wrong.
+        """
+        settings = {method: self._settings_digest(method, file) for method, file in self.methods.items()}
+        return {
+            "recipe": self.name,
+            "methods": list(self.methods),
+            "seeds": self.seeds,
+            "folds": self.folds,
+            "overrides": self.overrides,
+            "hyperparameters": settings,
+        }
+
+    def _settings_digest(self, method: str, file: Path) -> str:
+        from seqstride.experiments.options import read_command_line
+
+        path, _, changes = read_command_line([*method_words(method, file), *self.overrides])
+        text = merge_recipe(path, changes)
+        check_given(text, path)
+        return settings_digest(flat_settings(text, path))
+
+
+def plan_comparison(
+    recipe: str,
+    methods: Sequence[str] | None,
+    seeds: Sequence[int],
+    folds: Sequence[str] | None,
+    overrides: Sequence[str],
+) -> Plan:
+    """Checks the arguments of a comparison, as `seqstride.experiments.compare.compare` describes them.
+
+    Raises:
+        InputError: an argument is wrong.
+    """
+    folder = find_recipe_file(recipe).resolve()
+    if not (folder / "train.py").is_file() or not (folder / "hparams" / BASE).is_file():
+        raise InputError(f"`recipe` (={recipe!r}) must be a folder with train.py and hparams/{BASE}")
+    files = choose_methods(folder, methods)
+    chosen = None if folds is None else _choose_folds(folder, folds)
+    if not seeds or len(set(seeds)) < len(seeds):
+        raise InputError(f"`seeds` (={list(seeds)}) must be different whole numbers, at least one")
+    if world_size() > 1:
+        raise InputError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
+    _check_overrides(overrides, files)
+    return Plan(f"{folder.parent.name}/{folder.name}", files, list(seeds), chosen, list(overrides))
+
+
+def choose_methods(folder: Path, methods: Sequence[str] | None) -> dict[str, Path]:
+    """Label → the file that its runs start from.
+
+    Args:
+        folder: of the recipe.
+        methods: keys of `DOWNSAMPLERS`, and names or paths of files in `hparams/`; None: all methods of the recipe.
+
+    Raises:
+        InputError: a method is not there, or is given twice.
+    """
+    known = recipe_methods(folder)
+    if methods is None:
+        return known
+    base = folder / "hparams" / BASE
+    takes_keys = base in known.values()
+    files: dict[str, Path] = {}
+    for method in methods:
+        label = method if method in known else _label_of_file(folder, method)
+        if label is None and takes_keys and method in DOWNSAMPLERS:
+            label = method
+        if label is None:
+            kinds = "keys of DOWNSAMPLERS, or files in" if takes_keys else "files in"
+            raise InputError(
+                f"`methods` (={method!r}) must be {kinds} {folder / 'hparams'}; this recipe has {', '.join(known)}"
+            )
+        if label in files:
+            raise InputError(f"`methods` (={method!r}) must not have a method twice")
+        files[label] = known.get(label, base)
+    return files
+
+
+def _label_of_file(folder: Path, name: str) -> str | None:
+    """The name of a file in the recipe's `hparams/` without its ending; None where `name` is no such file."""
+    hparams = folder / "hparams"
+    places = [hparams / name]
+    with suppress(InputError):
+        places.append(method_file(name))
+    files = [place for place in places if place.is_file() and place.resolve().parent == hparams.resolve()]
+    return next((file.stem for file in files if file.name != BASE), None)
+
+
+def _choose_folds(folder: Path, folds: Sequence[str]) -> list[str]:
+    known = recipe_folds(folder)
+    if list(folds) == ["all"]:
+        return known
+    unknown = [fold for fold in folds if fold not in known]
+    if unknown or len(set(folds)) < len(folds):
+        raise InputError(f"`folds` (={list(folds)}) must be all, or some of {', '.join(known)}, each once")
+    return list(folds)
+
+
+def _check_overrides(overrides: Sequence[str], files: dict[str, Path]) -> None:
+    """Checks that the overrides are pairs, and that none of them is what the comparison sets itself.
+
+    Raises:
+        InputError: one is.
+    """
+    shown = shlex.join(overrides)
+    if overrides and not overrides[0].startswith("--"):
+        raise InputError(f"`overrides` (={shown}) must be pairs `--key value`")
+    own = OWN
+    if any(file.name == BASE for file in files.values()):
+        own = {**OWN, "downsampler": "--methods lists them"}
+    for option in overrides:
+        key = option.removeprefix("--").split("=")[0]
+        if option.startswith("--") and key in own:
+            raise InputError(f"`overrides` (={shown}) must not have --{key}: {own[key]}")

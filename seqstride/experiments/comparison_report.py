@@ -1,0 +1,88 @@
+"""What a comparison has found: its summary `runs.json`, the table and the picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from seqstride.errors import InputError
+from seqstride.experiments.records import Record, metric_of, spread_over, summarise
+from seqstride.experiments.tables import comparison_table
+from seqstride.files.whole_files import save_figure, whole_file
+
+SUMMARY = "runs.json"
+
+
+def read_comparison(folder: Path) -> dict[str, Any] | None:
+    """The arguments and runs of a comparison, finished or under way; None if the folder is not that of one.
+
+    Raises:
+        ValueError: what should say so is damaged.
+    """
+    summary = folder / SUMMARY
+    if not summary.is_file():
+        return None
+    try:
+        content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+        if not all(isinstance(content[key], kind) for key, kind in (("arguments", dict), ("runs", list))):
+            raise InputError("`arguments` must be a mapping and `runs` a list")
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"{os.fspath(summary)!r} is no summary of a comparison: {error!r}") from error
+    return content
+
+
+def report(content: dict[str, Any]) -> str:
+    """The table of a comparison with all that must be known to read it, in Markdown.
+
+    Args:
+        content: what `read_comparison` gives.
+
+    Raises:
+        ValueError: there are no runs, or they do not belong into one table.
+    """
+    arguments, runs = content["arguments"], content["runs"]
+    planned = len(arguments["methods"]) * len(arguments["seeds"]) * len(arguments["folds"] or [None])
+    failed = len(content["failed"])
+    notes = []
+    if failed:
+        notes.append(f"{failed} of {planned} runs failed and are missing here.")
+    if planned > len(runs) + failed:
+        notes.append(f"{planned - len(runs) - failed} of {planned} runs are still to come.")
+    if arguments["overrides"]:
+        notes.append(f"Run with `{shlex.join(arguments['overrides'])}`.")
+    notes.append(_circumstances(runs))
+    table = comparison_table(runs, arguments["methods"])
+    return "\n\n".join([f"# {arguments['recipe']}", table, " ".join(notes)])
+
+
+def _circumstances(runs: Sequence[Record]) -> str:
+    """What the seconds and the last digits depend on."""
+    machines = {
+        f"{run['machine']['name']} ({run['machine']['cores']} cores; {run['device']}; runs at a time: {run['jobs']})"
+        for run in runs
+    }
+    software = {f"torch {run['versions']['torch']}, seqstride {run['versions']['seqstride']}" for run in runs}
+    days = sorted({run["date"][:10] for run in runs})
+    period = days[0] if len(days) == 1 else f"{days[0]} to {days[-1]}"
+    return f"Measured on {', '.join(sorted(machines))}; {'; '.join(sorted(software))}; {period}."
+
+
+def write_report(folder: Path, content: dict[str, Any]) -> str:
+    """Writes `table.md` and `comparison.png` into the folder of a comparison, and returns the table."""
+    text = report(content)
+    with whole_file(folder / "table.md") as part:
+        part.write_text(text + "\n", encoding="utf-8")
+    _draw(content, folder / "comparison.png")
+    return text
+
+
+def _draw(content: dict[str, Any], path: Path) -> None:
+    from seqstride.experiments.pictures import plot_comparison
+
+    runs = content["runs"]
+    summaries = summarise(runs, content["arguments"]["methods"])
+    save_figure(plot_comparison(summaries, title=metric_of(runs).title, over=spread_over(runs)), path)
