@@ -8,6 +8,7 @@ Where a method needs more than its key, `hparams/<method>.yaml` holds the lines 
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,12 +39,21 @@ def recipe_methods(folder: Path) -> dict[str, Path]:
     """
     hparams = folder / "hparams"
     files = {path.stem: path for path in sorted(hparams.glob("*.yaml")) if path.name != BASE}
-    base = _tree(hparams / BASE)
-    layers = base.get("methods", list(DOWNSAMPLERS)) if "downsampler" in base else []
-    if not isinstance(layers, list):
-        raise InputError(f"{hparams / BASE}: `methods` (={layers!r}) must be a list of keys of DOWNSAMPLERS")
+    layers = _layers(hparams / BASE)
     usual = [key for key in DOWNSAMPLERS if key in layers or key in files]
     return {method: files.get(method, hparams / BASE) for method in dict.fromkeys([*usual, *layers, *files])}
+
+
+def _layers(base: Path) -> list[str]:
+    """The keys of `DOWNSAMPLERS` that a recipe's `train.yaml` lists; without a YAML reader, which is in an extra."""
+    text = read_file(base)
+    listed = re.search(r"^methods:(.*)$", text, re.MULTILINE)
+    if listed is None:
+        return list(DOWNSAMPLERS) if re.search(r"^downsampler:", text, re.MULTILINE) else []
+    keys = re.match(r" *\[([\w, ]*)\]", listed[1])
+    if keys is None:
+        raise InputError(f"{base}: `methods` (={listed[1].strip()!r}) must be a list in one line: [average, max]")
+    return [key.strip() for key in keys[1].split(",")]
 
 
 def method_words(method: str, file: Path) -> list[str]:

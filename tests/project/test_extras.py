@@ -143,7 +143,7 @@ def test_commands_name_the_extra_that_they_need(tmp_path: Path) -> None:
     model = saved(resnet("average"), tmp_path / "model")
     of_model = ["--model", str(model)]
     expected = {
-        ("train", str(RECIPE / "hparams" / "max.yaml")): "speech",
+        ("train", str(RECIPE)): "speech",
         ("compare", str(RECIPE), "--output", str(tmp_path / "compared")): "speech",
         ("bench", "--repeats", "1", "--shapes", "1,2,8"): "speech",
         ("classify", str(recording), *of_model): "speech",
