@@ -53,8 +53,8 @@ def _add_fit_series(command: argparse.ArgumentParser) -> None:
 
 def _fit_series(arguments: argparse.Namespace) -> None:
     from seqstride.estimators.classifier import SeqStrideClassifier
-    from seqstride.estimators.files import Columns
     from seqstride.estimators.labelling import fit_series
+    from seqstride.estimators.series_files import Columns
 
     try:
         strides = [float(stride) for stride in arguments.strides.split(",")]

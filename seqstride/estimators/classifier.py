@@ -6,14 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from sktime.classification.base import BaseClassifier
-from torch import nn
 
-from seqstride.errors import InputError
-from seqstride.estimators.labels import check_labels, class_weights
 from seqstride.estimators.network import resolve_device
 from seqstride.estimators.series import SeriesEstimator
+from seqstride.estimators.targets import check_labels, class_weights, one_hot
 
 
 class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
@@ -120,57 +117,22 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        self.downsampler = downsampler
-        self.strides = strides
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.input_kernel_size = input_kernel_size
-        self.pool = pool
-        self.downsampler_options = downsampler_options
-        self.dropout = dropout
-        self.normalise = normalise
-        self.harmonics = harmonics
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.stride_lr = stride_lr
-        self.weight_decay = weight_decay
-        self.crop = crop
-        self.mixup_alpha = mixup_alpha
-        self.complexity_weight = complexity_weight
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.n_threads = n_threads
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+        self._keep(locals())
         super().__init__()
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn's searches and cross-validation ask for; sktime 1.2 has no answer of its own."""
-        from sklearn.utils import ClassifierTags, InputTags, Tags, TargetTags
+        """Adds the kind of estimator to the tags that scikit-learn reads."""
+        from sklearn.utils import ClassifierTags
 
-        return Tags(
-            estimator_type="classifier",
-            target_tags=TargetTags(required=True),
-            classifier_tags=ClassifierTags(),
-            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
-        )
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.classifier_tags = "classifier", ClassifierTags()
+        return tags
 
     def _check_targets(self, y: Any) -> Any:
         return check_labels(y)
 
     def _fit(self, X: Sequence[Any], y: np.ndarray) -> SeqStrideClassifier:
-        earlier = self._earlier_fit()
-        if earlier is not None and not np.array_equal(earlier["classes_"], self.classes_):
-            raise InputError(
-                f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
-                "before, for a warm start"
-            )
-        indices = torch.from_numpy(np.searchsorted(self.classes_, y))
-        targets = nn.functional.one_hot(indices, len(self.classes_)).float()
+        targets = one_hot(y, self.classes_, self._earlier_fit())
         self._train(X, targets, classes=True, weight=class_weights(self.class_weight, self.classes_, y))
         return self
 

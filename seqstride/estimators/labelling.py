@@ -13,7 +13,7 @@ import numpy as np
 
 from seqstride.errors import InputError
 from seqstride.estimators.classifier import SeqStrideClassifier
-from seqstride.estimators.files import Columns, Layout, SeriesFile, read_series
+from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
@@ -84,13 +85,14 @@ def _where_missing(item: Tensor, fallback: Tensor) -> Tensor:
 
 
 def interpolate(values: np.ndarray) -> np.ndarray:
-    """Series (C, T) with NaN where a value is missing → the same with lines through the gaps, and level ends.
+    """Fills gaps inside a series by straight lines, and those at its ends with the nearest value.
 
-    A channel without any value stays NaN.
+    Args:
+        values: (C, T), NaN where a value is missing.
+
+    Returns:
+        (C, T), a copy; a channel without any value stays NaN.
     """
-    index = np.arange(values.shape[1])
-    filled = values.copy()
-    for channel, missing in zip(filled, np.isnan(values), strict=True):
-        if missing.any() and not missing.all():
-            channel[missing] = np.interp(index[missing], index[~missing], channel[~missing])
-    return filled
+    if not np.isnan(values).any():
+        return values.copy()
+    return np.array(pd.DataFrame(values.T).interpolate(limit_direction="both").to_numpy().T, order="C")

@@ -11,8 +11,8 @@ import torch
 from sktime.regression.base import BaseRegressor
 
 from seqstride.errors import InputError
-from seqstride.estimators.labels import check_numbers
 from seqstride.estimators.series import SeriesEstimator
+from seqstride.estimators.targets import check_numbers
 
 
 class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
@@ -72,43 +72,16 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        self.downsampler = downsampler
-        self.strides = strides
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.input_kernel_size = input_kernel_size
-        self.pool = pool
-        self.downsampler_options = downsampler_options
-        self.dropout = dropout
-        self.normalise = normalise
-        self.harmonics = harmonics
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.stride_lr = stride_lr
-        self.weight_decay = weight_decay
-        self.crop = crop
-        self.mixup_alpha = mixup_alpha
-        self.complexity_weight = complexity_weight
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.warm_start = warm_start
-        self.n_threads = n_threads
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+        self._keep(locals())
         super().__init__()
 
     def __sklearn_tags__(self) -> Any:
-        """What scikit-learn's searches and cross-validation ask for; sktime 1.2 has no answer of its own."""
-        from sklearn.utils import InputTags, RegressorTags, Tags, TargetTags
+        """Adds the kind of estimator to the tags that scikit-learn reads."""
+        from sklearn.utils import RegressorTags
 
-        return Tags(
-            estimator_type="regressor",
-            target_tags=TargetTags(required=True),
-            regressor_tags=RegressorTags(),
-            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
-        )
+        tags = super().__sklearn_tags__()
+        tags.estimator_type, tags.regressor_tags = "regressor", RegressorTags()
+        return tags
 
     def _check_targets(self, y: Any) -> Any:
         return check_numbers(y)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,20 +13,18 @@ from torch import Tensor
 
 from seqstride.encoders.encoded import Encoded
 from seqstride.errors import InputError
-from seqstride.estimators.cpu_threads import cpu_threads
-from seqstride.estimators.network import Model, resolve_device, strides
+from seqstride.estimators.base import NetworkEstimator
+from seqstride.estimators.network import Model, resolve_device
 from seqstride.estimators.panels import as_frames, nameless, numbers, warn_of_other_order
 from seqstride.estimators.preparation import SeriesNorm, interpolate
 from seqstride.estimators.randomness import own_generator
 from seqstride.estimators.settings import Settings, integer
-from seqstride.estimators.state import unchanged_on_failure
-from seqstride.estimators.trainer import train
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class SeriesEstimator(BasePanelMixin):
+class SeriesEstimator(NetworkEstimator, BasePanelMixin):
     """What classification and regression of series share."""
 
     _tags = {
@@ -42,6 +39,16 @@ class SeriesEstimator(BasePanelMixin):
         "maintainers": "seqstride",
         "python_dependencies": "torch",
     }
+
+    def __sklearn_tags__(self) -> Any:
+        """The tags that scikit-learn's searches and cross-validation read; sktime 1.2 defines none."""
+        from sklearn.utils import InputTags, Tags, TargetTags
+
+        return Tags(
+            estimator_type=None,
+            target_tags=TargetTags(required=True),
+            input_tags=InputTags(two_d_array=False, three_d_array=True, allow_nan=True),
+        )
 
     def fit(self, X: Any, y: Any) -> Any:
         """Trains the network.
@@ -58,7 +65,7 @@ class SeriesEstimator(BasePanelMixin):
         """
         if y is None:
             raise InputError("`y` (=None) must have a label or a value for every series")
-        with unchanged_on_failure(self) as before, self._cpu_threads():
+        with self._fitting() as before:
             warn_of_other_order(X, y)
             y = self._check_targets(y)
             # sktime's `fit` forgets everything but hyperparameters and what has two underscores in its name
@@ -106,20 +113,9 @@ class SeriesEstimator(BasePanelMixin):
         else:
             # a copy, so that a training that fails leaves the earlier weights
             model = copy.deepcopy(earlier["model_"])
-        self.initial_strides_ = strides(model.network)
-        self.history_ = train(
-            model.network,
-            model.prepare(items),
-            targets,
-            settings,
-            classes=classes,
-            generator=generator,
-            weight=weight,
-            device=device,
-            verbose=self.verbose,
+        self._train_model(
+            model, items, targets, settings, classes=classes, generator=generator, device=device, weight=weight
         )
-        self.model_ = model
-        self.strides_ = strides(model.network)
 
     def _items(self, frames: Sequence[Any]) -> list[Tensor]:
         """Data frames (T, C) → series (C, T), gaps interpolated."""
@@ -153,9 +149,6 @@ class SeriesEstimator(BasePanelMixin):
                 raise InputError(f"`X` (series {index} with an infinite value) must have finite or missing values")
             arrays.append(values)
         return arrays
-
-    def _cpu_threads(self) -> AbstractContextManager[None]:
-        return cpu_threads(integer("n_threads", self.n_threads))
 
     def _outputs(self, frames: Sequence[Any]) -> Tensor:
         """What the network says about every series: (N, K)."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,12 @@ from torch import Tensor, nn
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.errors import InputError
-from seqstride.estimators.cpu_threads import cpu_threads
-from seqstride.estimators.labels import check_labels, class_weights
-from seqstride.estimators.network import Model, resolve_device, strides
+from seqstride.estimators.base import NetworkEstimator
+from seqstride.estimators.network import Model, resolve_device
 from seqstride.estimators.panels import other_than_numbers, warn_of_other_order
 from seqstride.estimators.randomness import DrawnFrom, own_generator
-from seqstride.estimators.settings import Settings, integer
-from seqstride.estimators.state import unchanged_on_failure
-from seqstride.estimators.trainer import train
+from seqstride.estimators.settings import Settings
+from seqstride.estimators.targets import check_labels, class_weights, one_hot
 
 ORDERS = ("given", "correlation")
 
@@ -107,7 +104,9 @@ def correlation_order(rows: np.ndarray) -> np.ndarray:
     return leaves_list(optimal_leaf_ordering(linkage(distances, "average"), distances)).astype(np.int64)
 
 
-class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator):
+class SeqStrideTabularClassifier(
+    NetworkEstimator, ClassifierMixin, TransformerMixin, ClassNamePrefixFeaturesOutMixin, BaseEstimator
+):
     """Classifies rows of numbers with a residual network that downsamples along the columns.
 
     Every column becomes a frame: its value, normalised, is embedded on a line of its own, and the frames go through the
@@ -170,28 +169,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,
     ) -> None:
-        self.downsampler = downsampler
-        self.strides = strides
-        self.channels = channels
-        self.kernel_size = kernel_size
-        self.downsampler_options = downsampler_options
-        self.dropout = dropout
-        self.column_order = column_order
-        self.n_epochs = n_epochs
-        self.batch_size = batch_size
-        self.lr = lr
-        self.stride_lr = stride_lr
-        self.weight_decay = weight_decay
-        self.mixup_alpha = mixup_alpha
-        self.complexity_weight = complexity_weight
-        self.validation_fraction = validation_fraction
-        self.patience = patience
-        self.class_weight = class_weight
-        self.warm_start = warm_start
-        self.n_threads = n_threads
-        self.device = device
-        self.random_state = random_state
-        self.verbose = verbose
+        self._keep(locals())
 
     def __sklearn_tags__(self) -> Any:
         """Missing values are welcome, and features are in single precision."""
@@ -213,7 +191,7 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         Raises:
             ValueError: arguments or data are wrong; the message names them.
         """
-        with unchanged_on_failure(self) as before, self._cpu_threads():
+        with self._fitting() as before:
             warn_of_other_order(X, y)
             self._train(X, y, before if self.warm_start and "model_" in before else None)
         return self
@@ -224,13 +202,8 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         y = None if y is None else check_labels(y)  # scikit-learn has words of its own for None
         X, y = validate_data(self, X, y, dtype=np.float64, ensure_all_finite="allow-nan", reset=earlier is None)
         check_classification_targets(y)
-        self.classes_, indices = np.unique(y, return_inverse=True)
-        if earlier is not None and not np.array_equal(earlier["classes_"], self.classes_):
-            raise InputError(
-                f"`y` (classes {self.classes_.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
-                "before, for a warm start"
-            )
-        targets = nn.functional.one_hot(torch.from_numpy(indices), len(self.classes_)).float()
+        self.classes_ = np.unique(y)
+        targets = one_hot(y, self.classes_, earlier)
         weight = class_weights(self.class_weight, self.classes_, y)
         items = _items(X)
         if earlier is None:
@@ -243,20 +216,9 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
         else:
             # a copy, so that a training that fails leaves the earlier weights
             model = copy.deepcopy(earlier["model_"])
-        self.initial_strides_ = strides(model.network)
-        self.history_ = train(
-            model.network,
-            model.prepare(items),
-            targets,
-            settings,
-            classes=True,
-            generator=generator,
-            weight=weight,
-            device=device,
-            verbose=self.verbose,
+        self._train_model(
+            model, items, targets, settings, classes=True, generator=generator, device=device, weight=weight
         )
-        self.model_ = model
-        self.strides_ = strides(model.network)
         self.column_order_ = model.norm.positions.numpy()  # type: ignore[operator]
 
     def predict_proba(self, X: Any) -> np.ndarray:
@@ -289,9 +251,6 @@ class SeqStrideTabularClassifier(ClassifierMixin, TransformerMixin, ClassNamePre
     def _n_features_out(self) -> int:
         """The columns of `transform`, which scikit-learn names."""
         return self.model_.network.encoder.out_channels
-
-    def _cpu_threads(self) -> AbstractContextManager[None]:
-        return cpu_threads(integer("n_threads", self.n_threads))
 
     def _read(self, X: Any) -> list[Tensor]:
         check_is_fitted(self)

@@ -141,12 +141,12 @@ def test_devices_are_found_or_refused() -> None:
 def fit_with_losses(monkeypatch: pytest.MonkeyPatch, losses: list[float]) -> Any:
     """Fits with these losses of the validation part."""
     following = iter(losses)
-    loss = trainer._loss
+    loss = trainer._Training.loss
 
-    def given(outputs: torch.Tensor, *arguments: Any) -> torch.Tensor:
-        return loss(outputs, *arguments) if outputs.requires_grad else torch.tensor(next(following))
+    def given(training: Any, outputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        return loss(training, outputs, targets) if outputs.requires_grad else torch.tensor(next(following))
 
-    monkeypatch.setattr(trainer, "_loss", given)
+    monkeypatch.setattr(trainer._Training, "loss", given)
     settings = {**TINY, "n_epochs": len(losses), "validation_fraction": 0.4, "patience": 3}
     return ss.SeqStrideClassifier(**settings).fit(SERIES, ["a", "b"] * 3)
 

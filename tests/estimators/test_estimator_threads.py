@@ -61,6 +61,14 @@ def others_draw() -> Iterator[None]:
         thread.join()
 
 
+@pytest.mark.parametrize("switched_off", [torch.no_grad, torch.inference_mode])
+@pytest.mark.parametrize("name", MAKERS)
+def test_a_fit_learns_where_gradients_are_switched_off(name: str, switched_off: Callable[[], Any]) -> None:
+    with switched_off():
+        inside = MAKERS[name]()
+    np.testing.assert_array_equal(inside, MAKERS[name]())
+
+
 @pytest.mark.parametrize("name", MAKERS)
 def test_whatever_else_draws_a_seed_gives_the_same(name: str) -> None:
     alone = MAKERS[name]()
@@ -126,7 +134,7 @@ def test_weights_are_those_of_torchs_own_draw() -> None:
 
 
 def test_dropout_drops_its_share_and_keeps_the_mean() -> None:
-    from seqstride.estimators.trainer import dropout
+    from seqstride.estimators.batches import dropout
 
     estimator = ss.SeqStrideClassifier(**{**SERIES, "n_epochs": 1}).fit(X, LABELS)
     factors = dropout(estimator.model_.network, 4000, 0.25, own_generator(0))

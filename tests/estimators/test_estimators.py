@@ -29,7 +29,7 @@ from sktime.transformations.difference import Differencer
 from sktime.utils.estimator_checks import check_estimator as sktime_check
 
 import seqstride as ss
-from seqstride.estimators import network, trainer
+from seqstride.estimators import batches, network, trainer
 from seqstride.estimators.harmonics import RankHarmonics
 from seqstride.estimators.preparation import SeriesNorm, interpolate
 from seqstride.estimators.tabular import correlation_order
@@ -224,11 +224,11 @@ def test_predictions_do_not_depend_on_the_batch(fitted: Any, monkeypatch: pytest
 def test_training_batches_hold_every_item_once_and_similar_lengths_together() -> None:
     lengths = [1 + (7 * i) % 101 for i in range(101)]
     generator = torch.Generator().manual_seed(0)
-    batches = list(trainer.training_batches(lengths, 8, generator))
-    assert sorted(i for batch in batches for i in batch) == list(range(101))
-    assert {len(batch) for batch in batches} <= {7, 8}
-    assert batches != list(trainer.training_batches(lengths, 8, generator)), "every epoch has batches of its own"
-    spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in batches]
+    found = list(batches.training_batches(lengths, 8, generator))
+    assert sorted(i for batch in found for i in batch) == list(range(101))
+    assert {len(batch) for batch in found} <= {7, 8}
+    assert found != list(batches.training_batches(lengths, 8, generator)), "every epoch has batches of its own"
+    spread = [max(lengths[i] for i in batch) - min(lengths[i] for i in batch) for batch in found]
     assert np.mean(spread) < 30, "batches drawn at random spread over some 80 frames"
 
 
@@ -237,20 +237,20 @@ def test_a_window_of_a_series_is_a_part_of_it() -> None:
     generator = torch.Generator().manual_seed(0)
     shares, starts = set(), set()
     for _ in range(60):
-        parts = trainer.crop(items, 0.5, generator)
+        parts = batches.crop(items, 0.5, generator)
         for item, part in zip(items, parts, strict=True):
             start = int(part[0, 0])
             assert torch.equal(part, item[:, start : start + part.shape[1]])
         lengths = [part.shape[1] for part in parts]
         assert 2 * lengths[0] == 2 * lengths[1] == lengths[2]
         assert lengths[3] == 1
-        assert all(length / 2 ** math.floor(math.log2(length)) * trainer.LENGTHS % 1 == 0 for length in lengths)
+        assert all(length / 2 ** math.floor(math.log2(length)) * batches.LENGTHS % 1 == 0 for length in lengths)
         shares.add(lengths[0] / 40)
         starts.add(int(parts[0][0, 0]))
     assert min(shares) == 0.5
     assert max(shares) == 1.0
     assert len(starts) > 10, "windows are anywhere"
-    assert all(part is item for part, item in zip(trainer.crop(items, 1.0, generator), items, strict=True))
+    assert all(part is item for part, item in zip(batches.crop(items, 1.0, generator), items, strict=True))
 
 
 def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -261,7 +261,7 @@ def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None
         seen.append(least)
         return crop(items, least, generator)
 
-    crop = trainer.crop
+    crop = batches.crop
     monkeypatch.setattr(trainer, "crop", keep)
     estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 1, "crop": 0.7}).fit(series, labels)
     steps = len(seen)
@@ -389,7 +389,7 @@ def test_early_stopping_restores_the_best_epoch(monkeypatch: pytest.MonkeyPatch)
         parts.append(split(*arguments))
         return parts[0]
 
-    split = trainer.split
+    split = batches.split
     monkeypatch.setattr(trainer, "split", keep)
     settings = {**SMALL, "n_epochs": 60, "validation_fraction": 0.25, "patience": 5, "lr": 0.01}
     estimator = ss.SeqStrideClassifier(**settings).fit(series, labels)
@@ -406,12 +406,12 @@ def test_early_stopping_restores_the_best_epoch(monkeypatch: pytest.MonkeyPatch)
 def test_the_validation_part_takes_its_share_of_every_class() -> None:
     labels = torch.tensor([0] * 10 + [1] * 5 + [2])
     generator = torch.Generator().manual_seed(0)
-    chosen, held_out = trainer.split(labels, 16, 0.2, generator)
+    chosen, held_out = batches.split(labels, 16, 0.2, generator)
     assert sorted(chosen + held_out) == list(range(16))
     assert labels[held_out].tolist() == [0, 0, 1]
-    assert trainer.split(labels, 16, 0.2, generator)[1] != held_out, "it is drawn"
-    assert trainer.split(labels, 16, 0.0, generator)[1] == []
-    assert len(trainer.split(None, 16, 0.5, generator)[1]) == 8
+    assert batches.split(labels, 16, 0.2, generator)[1] != held_out, "it is drawn"
+    assert batches.split(labels, 16, 0.0, generator)[1] == []
+    assert len(batches.split(None, 16, 0.5, generator)[1]) == 8
 
 
 def test_class_weights_shift_the_decision() -> None:

@@ -15,7 +15,7 @@ from sktime.base import load
 
 from seqstride import SeqStrideClassifier
 from seqstride.cli import main
-from seqstride.estimators.files import Columns, read_series
+from seqstride.estimators.series_files import Columns, read_series
 
 HEADER = "@problemName bare\n@timeStamps false\n@univariate false\n@classLabel false\n@data\n"
 GUN_POINT = Path(sktime.datasets.__file__).parent / "data" / "GunPoint"

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from seqstride.errors import InputError
-from seqstride.estimators.files import Columns, SeriesFile, read_series
+from seqstride.estimators.series_files import Columns, SeriesFile, read_series
 from seqstride.estimators.table_times import times_of
 from seqstride.files.table_files import Table
 

@@ -39,7 +39,7 @@ from tiny_models import resnet, saved
 from seqstride.brains.manifests import labelled_signals, open_manifests
 from seqstride.cli import main
 from seqstride.encoders.frontend import LogMel
-from seqstride.estimators.files import Columns, read_series
+from seqstride.estimators.series_files import Columns, read_series
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.files.audio_files import shown
 from seqstride.files.loading import load_audio

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from numbers import Number, Real
 from typing import Any
 
@@ -31,6 +31,29 @@ def check_numbers(y: Any) -> Any:
         ValueError: one is missing, infinite or no number; naming the position.
     """
     return _checked(y, _numbers)
+
+
+def one_hot(y: np.ndarray, classes: np.ndarray, earlier: Mapping[str, Any] | None) -> Tensor:
+    """The targets of classification.
+
+    Args:
+        y: (N,) labels.
+        classes: (K,), the different labels in `y`, sorted.
+        earlier: the attributes of the fit that a warm start continues, or None.
+
+    Returns:
+        (N, K), a single 1 in every row.
+
+    Raises:
+        InputError: the earlier fit had other classes.
+    """
+    if earlier is not None and not np.array_equal(earlier["classes_"], classes):
+        raise InputError(
+            f"`y` (classes {classes.tolist()}) must have the classes {earlier['classes_'].tolist()}, as "
+            "before, for a warm start"
+        )
+    indices = torch.from_numpy(np.searchsorted(classes, y))
+    return torch.nn.functional.one_hot(indices, len(classes)).float()
 
 
 def class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> Tensor | None:

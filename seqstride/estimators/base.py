@@ -1,0 +1,81 @@
+"""The skeleton of all estimators: they keep their arguments, train a network, and survive a fit that fails."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from seqstride.estimators.cpu_threads import cpu_threads
+from seqstride.estimators.network import Model, strides
+from seqstride.estimators.settings import Settings, integer
+from seqstride.estimators.trainer import train
+
+
+class NetworkEstimator:
+    """Base class of the estimators for series and for tables.
+
+    Every estimator lists its arguments in its own `__init__`, because scikit-learn and sktime read names and defaults
+    from that signature. What the arguments mean is the same everywhere.
+    """
+
+    warm_start: bool
+    n_threads: int
+    device: str
+    random_state: Any
+    verbose: bool
+    model_: Model
+
+    def _keep(self, arguments: Mapping[str, Any]) -> None:
+        """Sets the arguments of `__init__` (its `locals()`) as attributes, unchanged, as `clone` expects them."""
+        vars(self).update({name: value for name, value in arguments.items() if name not in ("self", "__class__")})
+
+    @contextmanager
+    def _fitting(self) -> Iterator[Mapping[str, Any]]:
+        """Surrounds a fit: sets the CPU threads and enables gradients, whatever the caller has switched off.
+
+        Yields:
+            The attributes before the fit. If the fit raises, the estimator gets them back and has no others.
+        """
+        before = vars(self).copy()
+        try:
+            with self._cpu_threads(), torch.inference_mode(False), torch.enable_grad():
+                yield before
+        except BaseException:
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+
+    def _cpu_threads(self) -> AbstractContextManager[None]:
+        return cpu_threads(integer("n_threads", self.n_threads))
+
+    def _train_model(
+        self,
+        model: Model,
+        items: Sequence[Tensor],
+        targets: Tensor,
+        settings: Settings,
+        *,
+        classes: bool,
+        generator: torch.Generator,
+        device: torch.device,
+        weight: Tensor | None = None,
+    ) -> None:
+        """Trains the network of `model` on items (C, T) and sets the fitted attributes; arguments as in `train`."""
+        self.initial_strides_ = strides(model.network)
+        self.history_ = train(
+            model.network,
+            model.prepare(items),
+            targets,
+            settings,
+            classes=classes,
+            generator=generator,
+            weight=weight,
+            device=device,
+            verbose=self.verbose,
+        )
+        self.model_ = model
+        self.strides_ = strides(model.network)
