@@ -1,7 +1,7 @@
-"""Pictures of plans, recordings and runs. They read plans; they compute nothing that a plan knows.
+"""Pictures of plans, recordings and training runs.
 
-The functions return a `matplotlib.figure.Figure` and touch no global state, so they work without a display; save with
-`figure.savefig("strides.png")`.
+The functions return a `matplotlib.figure.Figure` and change no global state, so they work without a display. Save a
+picture with `figure.savefig("strides.png")`.
 """
 
 from seqstride.plots.runs import plot_training

@@ -1,4 +1,4 @@
-"""Pictures of where an encoder's output frames stand in its input: features or series, and the local strides."""
+"""Pictures of features or series with the bounds of the output frames, and of the local strides."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MOST_COLUMNS = 4
-COLUMN = 2.7  # inches, of a panel where the items stand side by side
-# inches, of an output frame: items with many of them get wider panels. Lines hide more of a picture than of a line
+COLUMN = 2.7  # inches, width of a panel where items stand side by side
+# inches per output frame at least: items with many frames get wider panels. Lines hide more of an image than of a curve
 LEAST_OF_FEATURES, LEAST_OF_SERIES = 0.08, 0.04
-MOST_FRAMES = 150  # output frames of features that are shown
-HEIGHT = 1.6  # inches, about that of a panel of features
-LETTERS = 10  # of a title, per inch
-MOST_LINES = 2  # of one line of a title that is too long for its panel
-GAP = 0.2  # inches, between two columns
+MOST_FRAMES = 150  # output frames of features that are shown at most
+HEIGHT = 1.6  # inches, approximate height of a panel of features
+LETTERS = 10  # letters of a title per inch
+MOST_LINES = 2  # a line of a title that is too long is broken into this many lines at most
+GAP = 0.2  # inches between two columns
 
 
 class _Panels(NamedTuple):
@@ -71,24 +71,24 @@ def plot_strides(
 ) -> Figure:
     """Draws, for each item, its features with the bounds of the output frames, and below them the local stride.
 
-    Up to four items stand side by side; the more output frames they have, the wider their panels are, and of an item
-    with very many only the beginning is shown.
+    Up to four items stand side by side. Items with many output frames get wider panels, and an item with very many is
+    cut off; its title says so.
 
     Args:
-        x: (B, C, T), the features as they should be seen.
-        encoded: what an encoder returned for this batch.
-        titles: B names, one above each item; they may have several lines.
-        frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
-        feature_name: what the C channels are.
-        value_name: what the colours are.
-        marks: for each item texts and where they stand, in input frames, to be written over its features.
-        bands_hz: (C,) the centres of the channels where they are bands of a spectrogram: the axis is marked in Hz.
+        x: (B, C, T), the features to draw.
+        encoded: the output of an encoder for this batch.
+        titles: B titles, which may have several lines.
+        frame_rate: frames per second, for a time axis in seconds or milliseconds; None: the axis counts frames.
+        feature_name: name of the axis of the channels.
+        value_name: name of the colour bar.
+        marks: for each item texts and their positions in input frames, to be written over its features.
+        bands_hz: (C,) centre frequencies, if the channels are bands of a spectrogram; the axis is then marked in Hz.
 
     Returns:
         A figure with two panels for each item.
 
     Raises:
-        ValueError: `titles` does not have one name per item.
+        ValueError: the number of titles is not the number of items.
     """
     panels = _stride_panels(encoded, titles, frame_rate, LEAST_OF_FEATURES, MOST_FRAMES)
     lengths = encoded.input_lengths.tolist()
@@ -121,37 +121,37 @@ def plot_series(
 ) -> Figure:
     """Draws, for each series, its channels as lines with the bounds of the output frames, and below them the strides.
 
-    A single channel has an axis of values; several stand above one another, each on a scale of its own, the same for
-    all series. Panels are those of `plot_strides`.
+    A single channel has an axis of values. Several channels stand above one another; each has its own scale, which is
+    the same for all series. The panels are those of `plot_strides`.
 
     Args:
-        series: B arrays (C, T), as they should be seen; NaN leaves a gap.
-        encoded: what an encoder returned for them as a batch.
-        titles: B names, one above each series; they may have several lines.
+        series: B arrays (C, T) to draw; NaN leaves a gap.
+        encoded: the output of an encoder for these series as a batch.
+        titles: B titles, which may have several lines.
         channel_names: C names.
-        frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+        frame_rate: frames per second, for a time axis in seconds or milliseconds; None: the axis counts frames.
 
     Returns:
         A figure with two panels for each series.
 
     Raises:
-        ValueError: `titles` does not have one name per series.
+        ValueError: the number of titles is not the number of series.
     """
     panels = _stride_panels(encoded, titles, frame_rate, LEAST_OF_SERIES, None)
     values = np.concatenate(series, axis=1)
-    values = np.where(np.isnan(values).all(1, keepdims=True), 0.0, values)  # a channel that nobody observed
+    values = np.where(np.isnan(values).all(1, keepdims=True), 0.0, values)  # a channel without any value
     low, high = np.nanmin(values, 1, keepdims=True), np.nanmax(values, 1, keepdims=True)
     count = len(channel_names)
     for item, (axis, lines) in enumerate(zip(panels.above, series, strict=True)):
         if count > 1:
-            # the first channel on top, as in a table; a tenth of each lane is free
+            # the first channel is on top, as in a table; a tenth of each lane stays free
             scale = np.where(high > low, high - low, 1.0)
             lines = 0.9 * ((lines - low) / scale - 0.5) + np.arange(count)[::-1, None]
         for bound, width in zip(panels.bounds[item], panels.widths[item], strict=True):
             axis.axvline(bound, zorder=0, **{**BOUND, "linewidth": min(width, BOUND["linewidth"])})
         time = np.arange(lines.shape[1]) * panels.per_frame
         for index, line in enumerate(lines):
-            # a line of one frame has no extent
+            # a line of one frame would be invisible
             axis.plot(
                 time, line, color=COLOURS[index % len(COLOURS)], linewidth=1.3, marker="." if len(line) == 1 else ""
             )
@@ -245,5 +245,5 @@ def _empty_panels(items: int, output_frames: int, least: float, per_frame: float
 
 
 def _cut(line: str, inches: float) -> list[str]:
-    """A line of a title in as many lines as its panel takes; what is too long ends in dots."""
+    """Breaks a line of a title at the width of its panel; a text that is too long ends in dots."""
     return wrap(line, int(LETTERS * inches), max_lines=MOST_LINES, placeholder=" …") or [""]

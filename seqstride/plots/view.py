@@ -1,7 +1,6 @@
-"""What a trained model does with one recording, in the reader's units: seconds, Hz, frames.
+"""The behaviour of a trained model on one recording, in seconds, Hz and frames.
 
-A `View` holds all that the picture, the table and the page of `seqstride strides` show; they compute nothing
-themselves.
+A `View` holds everything that the picture, the table and the page of `seqstride strides` show.
 """
 
 from __future__ import annotations
@@ -21,47 +20,47 @@ from seqstride.core.spectral_window import spectral_mask
 from seqstride.errors import InputError
 from seqstride.models.classifier import Decision, SequenceClassifier, in_words, sample_rate_of
 
-DECIBEL = 10 / math.log(10)  # of the natural logarithm of a power
-DEPTH = 80.0  # dB below the loudest cell that a picture shows
+DECIBEL = 10 / math.log(10)  # per unit of the natural logarithm of a power
+DEPTH = 80.0  # dB below the loudest cell, the range of the colours
 
 
 class Curve(NamedTuple):
-    """What a downsampling block, or the whole encoder, does at every input frame."""
+    """Stride and position at every input frame, of a block or of the whole encoder."""
 
     name: str
     stride: np.ndarray
-    """(T,): local stride in input frames per output frame; of a block, in frames of its own input."""
+    """(T,): local stride, input frames per output frame; for a block, in frames of the block's input."""
     position: np.ndarray
-    """(T,): the coordinate among the output frames of the block, or of the encoder."""
+    """(T,): position among the output frames of the block, or of the encoder."""
 
 
 class Scores(NamedTuple):
     """The classes of one label over time."""
 
     names: list[str]
-    """Those with the highest mean over time first."""
+    """The classes, ordered by their mean score over time, highest first."""
     logits: np.ndarray
     """(L, classes): the head's linear layer applied to every output frame, in the order of `names`."""
 
 
 class Mask(NamedTuple):
-    """A learnt stride as a low-pass filter."""
+    """The low-pass filter of a learnt stride."""
 
     block: int
-    """From 0."""
+    """Index of the block, from 0."""
     axis: str
     """"time" or "frequency"."""
     stride: float
     cutoff: float
     """rate / (2 · stride), with the rate of the frames or bins at the layer's input; in the unit of `frequencies`."""
     frequencies: np.ndarray
-    """(N,): of the bins of the layer's transform; Hz along time, cycles per band along frequency."""
+    """(N,): frequencies of the bins; Hz along time, cycles per band along frequency."""
     values: np.ndarray
-    """(N,): the layer's factor for each bin, 0 to 1."""
+    """(N,): factor of each bin, 0 to 1."""
 
     @property
     def passed(self) -> float:
-        """The highest frequency that is not taken out."""
+        """The highest frequency whose factor is above 0."""
         return float(self.frequencies[np.flatnonzero(self.values)[-1]])
 
 
@@ -72,23 +71,23 @@ class View:
     Attributes:
         name: of the recording.
         duration: of the whole recording, s.
-        start, stop: the part that is shown, s.
+        start, stop: the part to show, s.
         frame_rate: input frames per second.
         samples: (S,) waveform, full scale ±1.
-        sample_times: (S,) s.
-        times: (T,) s, of the input frames.
-        spectrogram: (bands, T), dB.
+        sample_times: (S,) times of the samples, s.
+        times: (T,) times of the input frames, s.
+        spectrogram: (bands, T) levels, dB.
         bands_hz: (bands,) centres of the bands, Hz.
-        level_range: dB, that of the picture of the whole recording.
-        bounds: (N,) s: where another output frame begins, half-way between two input frames.
+        level_range: range of the colours for the whole recording, dB.
+        bounds: (N,) bounds of the output frames, half-way between two input frames, s.
         blocks: one curve per downsampling block.
         whole: the curve of the encoder.
-        stride_range: least and largest stride of any curve of the whole recording.
-        output_times: (L,) s: what every output frame stands for.
+        stride_range: smallest and largest stride of all curves of the whole recording.
+        output_times: (L,) times of the output frames, s.
         decisions: label → the class of the whole recording.
-        scores: label → its classes over time. With mean pooling and without windows the mean over all output frames is
-            the recording's logit.
-        masks: one per layer with a learnt stride, and axis.
+        scores: label → its classes over time. With mean pooling and without windows, their mean over all output
+            frames is the logit of the recording.
+        masks: one per axis and layer with a learnt stride.
     """
 
     name: str
@@ -113,25 +112,25 @@ class View:
 
     @property
     def curves(self) -> list[Curve]:
-        """Those of the blocks, then that of the encoder."""
+        """The curves of the blocks, then the curve of the encoder."""
         return [*self.blocks, self.whole]
 
     @property
     def title(self) -> str:
-        """Name and decisions, "five.wav: digit 5 (97.3 %)", and which part of the recording this is."""
+        """Name and decisions, such as "five.wav: digit 5 (97.3 %)", and the part of the recording."""
         start, stop = max(self.start, 0.0), min(self.stop, self.duration)
         part = "" if stop - start == self.duration else f", {start:.2f} to {stop:.2f} of {self.duration:.2f} s"
         return f"{self.name}: {in_words(self.decisions)}{part}"
 
     @property
     def frames(self) -> str:
-        """Input and output frames of this part, "58 → 8 frames"."""
+        """Numbers of input and output frames of this part, such as "58 → 8 frames"."""
         return f"{len(self.times)} → {len(self.output_times)} frames"
 
     def outline(self, points: int = 100_000) -> tuple[np.ndarray, np.ndarray]:
-        """Times and values of a waveform of about so many points at most: of many samples, the extremes of stretches.
+        """Returns times and values of the waveform, reduced to about `points` points if it has more samples.
 
-        Each stretch of equally many samples gives its smallest and its largest, at its first and its middle sample.
+        Each stretch of equally many samples is reduced to its minimum and its maximum.
         """
         size = -(-len(self.samples) // (points // 2))
         if size <= 2:
@@ -143,7 +142,7 @@ class View:
         return np.stack(times, 1).ravel(), np.stack(extremes, 1).ravel()
 
     def parts(self, seconds: float) -> list[View]:
-        """As few parts of equal duration as are no longer than `seconds`; a single one is the view itself.
+        """Splits the view into the fewest parts of equal duration that are no longer than `seconds`.
 
         Raises:
             ValueError: `seconds` is not positive.
@@ -155,7 +154,7 @@ class View:
         return [self] if count == 1 else [self._between(*edge) for edge in pairwise(edges)]
 
     def _between(self, start: float, stop: float) -> View:
-        # half a frame more on both sides: a frame at an edge is seen in both parts
+        # half a frame more on both sides, so that a frame at an edge is in both parts
         margin = 0.5 / self.frame_rate
         samples = slice(*np.searchsorted(self.sample_times, (start, stop)))
         frames = slice(*np.searchsorted(self.times, (start - margin, stop + margin)))
@@ -179,14 +178,14 @@ class View:
 
 @torch.no_grad()
 def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> View:
-    """Runs the model over one recording and puts what it decided on the clock.
+    """Applies a model to one recording.
 
-    The encoder hears the recording as a whole, also where the model was trained on windows; the decisions are those of
-    `SequenceClassifier.forward`. Scores over time are the head's linear layer applied to each output frame, which
-    stands at `Encoded.times()`.
+    The encoder reads the whole recording, even if the model was trained on windows. The decisions are those of
+    `SequenceClassifier.forward`. Scores over time are the head's linear layer, applied to each output frame at its time
+    `Encoded.times()`.
 
     Args:
-        model: one that reads waveforms.
+        model: a model that reads waveforms.
         waveform: (S,) at the model's sample rate.
         name: of the recording.
 
@@ -232,7 +231,7 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
 
 
 def describe_masks(masks: Sequence[Mask]) -> str:
-    """Where the masks of one axis cut off, in two lines."""
+    """Returns learnt strides and cut-off frequencies of the masks of one axis, in two lines."""
     blocks = ", ".join(str(mask.block + 1) for mask in masks)
     cutoffs = ", ".join(f"{mask.cutoff:.3g}" for mask in masks)
     strides = ", ".join(f"{mask.stride:.3g}" for mask in masks)
@@ -241,11 +240,11 @@ def describe_masks(masks: Sequence[Mask]) -> str:
 
 
 def learnt_masks(model: SequenceClassifier, encoded: Any) -> list[Mask]:
-    """The masks of the layers with learnt strides for the first item that was encoded.
+    """Returns the masks of the layers with learnt strides, for the first item of a batch.
 
     Args:
-        model: whose encoder gave `encoded`.
-        encoded: its `Encoded`.
+        model: its encoder gave `encoded`.
+        encoded: the `Encoded` of the batch.
     """
     encoder = model.encoder
     masks = _axis_masks("time", encoder.downsamplers, encoded.plans, model.frame_rate)
@@ -255,7 +254,7 @@ def learnt_masks(model: SequenceClassifier, encoded: Any) -> list[Mask]:
 
 
 def _axis_masks(axis: str, layers: Sequence[Any], plans: Sequence[Plan], input_rate: float) -> list[Mask]:
-    """Those of one axis; `input_rate` is that of its frames or bins at the encoder's input."""
+    """The masks of one axis; `input_rate` is the rate of its frames or bins at the encoder's input."""
     masks = []
     for block, (layer, plan) in enumerate(zip(layers, plans, strict=True)):
         if not layer.learns_stride or not isinstance(plan, SpectralPlan):
