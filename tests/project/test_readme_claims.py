@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
-from readmes import ROOT, readmes
+from readmes import ROOT, readmes, spans
 
 from seqstride.experiments.comparison_report import read_comparison, report
 from seqstride.experiments.recipe import recipes_folder
@@ -21,6 +21,21 @@ def test_every_link_leads_somewhere(readme: str) -> None:
         if heading:
             titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             assert heading in [re.sub(r"[^\w\- ]", "", title).lower().replace(" ", "-") for title in titles], target
+
+
+@pytest.mark.parametrize("readme", readmes())
+def test_every_file_that_is_named_exists(readme: str) -> None:
+    """A file of Python stands beside the README, in the package or one of its rooms, in a recipe, or in the project."""
+    package, recipe = ROOT / "seqstride", ROOT / "recipes" / "UCR" / "classification"
+    places = [(ROOT / readme).parent, ROOT, package, *package.glob("*/"), ROOT / "data_prep", recipe]
+    for span in spans(readme):
+        if re.fullmatch(r"[\w./]+\.py", span.text):
+            assert any((place / span.text).is_file() for place in places), span
+
+
+def test_the_map_of_the_code_has_every_room() -> None:
+    rooms = {span.text for span in spans("seqstride/README.md") if re.fullmatch(r"\w+/", span.text)}
+    assert {f"{file.parent.name}/" for file in (ROOT / "seqstride").glob("*/__init__.py")} <= rooms
 
 
 # Figures
@@ -45,33 +60,68 @@ def test_tables_are_those_of_the_records(readme: str) -> None:
             assert not lacking, "\n".join(lacking)
 
 
+CLAIMS = [
+    ("UCR/classification", "compare_all", ["average", "adastride", "diffstride", "dct_diffstride"], "< 0.001 each"),
+    ("AN4/ASR", "compare_32", ["adastride"], "0.015"),
+    ("AN4/ASR", "compare_32", ["average"], "0.027"),
+    ("SpokenDigits/VQVAE", "compare_8", ["adastride"], "0.030"),
+    ("SpokenDigits/VQVAE", "compare_8", ["spectral"], "0.030"),
+    ("AN4/ASR", "compare_22", ["adastride"], "0.217"),
+    ("SpokenDigits/classification", "compare_222", ["dct_diffstride"], "0.022"),
+    ("SpokenDigits/classification", "compare_222", ["adastride"], "0.304"),
+    ("Tabular/classification", "compare_all", ["diffstride"], "0.121"),
+]
+"""Rows of README's table of methods, in their order: recipe, comparison, methods, and p as the row shows it."""
+
+
+def mean(cell: str) -> str:
+    return cell.split(" ± ")[0]
+
+
+def test_the_readmes_table_of_methods_has_the_figures_of_the_records() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    table = text.split("\n| task | result | p | conclusion |\n|---|---|---|---|\n")[1].split("\n\n")[0].splitlines()
+    link = ""
+    for line, (recipe, comparison, methods, p) in zip(table, CLAIMS, strict=True):
+        task, result, shown_p, _ = line.strip("| ").split(" | ")
+        if "](" in task:
+            link = task
+        assert recipe.partition("/")[0] in link or "Speech recognition" in task, line
+        found = rows(recipe, comparison)
+        steps = [f"`{method}` {mean(found['strided'][0])} → {mean(found[method][0])}" for method in methods]
+        assert re.sub(r" (%|dB)", "", result) == ", ".join(steps), line
+        assert shown_p == p, line
+        assert {found[method][2] for method in methods} == {p.removesuffix(" each")}, line
+
+
 def test_the_readmes_sentences_have_the_figures_of_the_records() -> None:
-    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    def flat(readme: str) -> str:
+        return " ".join((ROOT / readme).read_text(encoding="utf-8").split())
 
-    def mean(cell: str) -> str:
-        return cell.split(" ± ")[0]
-
-    four, six = rows("AN4/ASR", "compare_22"), rows("AN4/ASR", "compare_32")
-    wer = {
-        name: [mean(row[0]) for row in (four[name], six[name]) if row] for name in ("strided", "adastride", "average")
-    }
-    assert (
-        f"the WER is {wer['strided'][0]} % with strided convolutions and {wer['adastride'][0]} % with AdaStride" in text
-    )
-    assert f"(p = {four['adastride'][2]}). At six" in text
-    assert f"it is {wer['strided'][1]} and {wer['adastride'][1]} % (p = {six['adastride'][2]}), " in text
-    assert f"and {wer['average'][1]} % with averages" in text
+    readme, estimators = flat("README.md"), flat("seqstride/estimators/README.md")
+    six = rows("AN4/ASR", "compare_32")
+    assert f"from {mean(six['strided'][0])} to {mean(six['adastride'][0])} % (p = {six['adastride'][2]})" in readme
+    assert f"by {float(mean(six['average'][0])) - float(mean(six['adastride'][0])):.1f} points" in readme
     sets = {name: mean(row[0]) for name, row in rows("UCR/classification", "compare_all").items()}
-    assert f"{sets['adastride']} % for `adastride`, {sets['average']} % for `average` and {sets['strided']} %" in text
-    assert f"MiniRocket, for comparison, has {sets['minirocket']} %" in text
-    units = rows("SpokenDigits/VQVAE", "compare_8")["adastride"]
-    assert f"{float(units[1]):.2f} dB".lstrip("-") in text
-    assert f"(p = {float(units[2]):.2f}, three seeds" in text
-    assert f"needs {float(units[4]):.0f} bits/s more" in text
-    bench = (ROOT / ".assets" / "bench.md").read_text(encoding="utf-8")
-    for method, name in (
-        ("`adastride`", "`adastride`"),
-        ("`dense_adastride`", "the dense matrix of AdaStride's definition"),
-    ):
-        cells = next(line for line in bench.splitlines() if f"(8, 256, 4000) | {method} |" in line).split(" | ")
-        assert f"| {name} | {cells[3]} | {cells[4]} |" in text
+    assert f"MiniRocket has {sets['minirocket']} %" in readme
+    assert f"{sets['adastride']} % for `adastride`, {sets['average']} % for `average` and" in estimators
+    assert f"{sets['strided']} % for `strided`" in estimators
+    assert f"MiniRocket, for comparison, has {sets['minirocket']} %" in estimators
+    assert f"cost {float(rows('SpokenDigits/VQVAE', 'compare_8')['adastride'][4]):.0f} bits/s more" in readme
+
+
+def test_the_figures_of_speed_are_those_of_the_full_table() -> None:
+    text = (ROOT / ".assets" / "bench.md").read_text(encoding="utf-8")
+    readme = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    short, full = text.split("## All measurements")
+    found = {}
+    for line in full.splitlines():
+        if line.startswith("| (8, 256, 4000) | "):
+            _, method, _, both, peak, *_ = line.strip("| ").split(" | ")
+            found[method.strip("`")] = (both, peak)
+    for method in ("average", "strided", "diffstride", "dct_diffstride", "adastride"):
+        assert "| `{}` | {} | {} |".format(method, *found[method]) in short
+    assert "| the dense matrix of AdaStride's definition | {} | {} |".format(*found["dense_adastride"]) in short
+    assert "| DCT-DiffStride on the public package torch-dct | {} | {} |".format(*found["torch_dct"]) in short
+    milliseconds = [round(float(mean(found[method][0]))) for method in ("adastride", "average", "strided")]
+    assert "`adastride` takes {} ms, `average` {}, `strided` {}".format(*milliseconds) in readme

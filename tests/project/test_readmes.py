@@ -1,11 +1,12 @@
 """Every block and every command of the READMEs: understood always, run on small data where that takes seconds.
 
-`python -m pytest -m long tests/test_readmes.py` also runs comparisons, several processes, and what takes minutes.
+`python -m pytest -m long tests/project/test_readmes.py` also runs comparisons and several processes, for minutes.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import re
@@ -23,7 +24,7 @@ import pytest
 import speechbrain
 import torch
 from hyperpyyaml import load_hyperpyyaml
-from readme_data import DATA, SMALL
+from readme_data import DATA, NEEDS, SLOW_NEEDS, SMALL
 from readmes import ROOT, Block, Command, blocks, commands, kind, readmes, spans
 from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
@@ -32,23 +33,22 @@ from seqstride.cli.command import COMMANDS, main
 from seqstride.cli.parser import make_parser
 from seqstride.experiments.bench import Shape, default_methods
 from seqstride.experiments.building import build_recipe
-from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.merging import merge_recipe
-from seqstride.experiments.options import read_command_line
-from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds
+from seqstride.experiments.options import joined, read_command_line
+from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds, recipe_methods
 from seqstride.experiments.run_folder import OVERWRITE
-from seqstride.experiments.yaml_trees import base_of
 
-HOME = {readme: ROOT / Path(readme).parent for readme in readmes()}
 README = "README.md"
-RECIPES = [readme for readme in readmes() if readme.startswith("recipes/")]
+RECIPES = {readme: Path(*Path(readme).parts[:3]) for readme in readmes() if re.match(r"recipes/\w+/\w+/", readme)}
+"""README → its recipe."""
 PYPROJECT = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
 EXTRAS = re.findall(r"^(\w+) = ", PYPROJECT.split("[project.optional-dependencies]")[1].split("\n[")[0], re.MULTILINE)
 JAPANESE_VOWELS = "recipes/JapaneseVowels/speaker_id"
-STANDS_FOR = {"RECIPE": JAPANESE_VOWELS, "my_recipe": JAPANESE_VOWELS}
-"""Recipes that the reader makes, or puts into a command."""
-NEVER_RUN = r"pip |python3 |\. |python -m pytest|torchrun --nnodes|.* --beam_search "
-"""Commands that are checked only: they change the environment, run these tests, need two machines or kenlm."""
+STANDS_FOR = {"RECIPE_FOLDER": JAPANESE_VOWELS, "my_recipe": JAPANESE_VOWELS}
+"""Folders that its reader makes, or puts into a command."""
+NEVER_RUN = r"pip |python3 |\. |python -m pytest|torchrun --nnodes|.* --beam_search |pdoc "
+"""Commands that are checked only: they change the environment, run these tests, need two machines or kenlm, or have a
+test of their own (`test_reference`)."""
 SLOW = r"seqstride compare |torchrun |.* --model compare_"
 """Commands that start processes of their own, or need what these leave."""
 SHORTER = {
@@ -57,12 +57,18 @@ SHORTER = {
 """What is changed in a block of Python that would take a quarter of a minute and more."""
 PROMISED = {
     README: [
-        *(f"results/japanese_vowels_adastride/1986/{name}" for name in ("results.json", "strides.png", "training.png")),
-        *("new.png", "new.html", "new.json", "new_again.wav", "my_model/hyperparams.yaml", "strides.png"),
-        *(f"results/mine/{name}" for name in ("predictions.csv", "report.md", "strides.png", "model.zip")),
-        *("my_model/model.onnx", "my_model/model.pt2", "results/my_recipe_adastride/1986/results.json"),
-        "predictions.csv",
+        f"results/japanese_vowels_adastride/1986/{name}" for name in ("results.json", "strides.png", "training.png")
     ],
+    "recipes/README.md": ["results/my_recipe_adastride/1986/results.json"],
+    "recipes/AudioFolder/classification/README.md": [
+        *("my_model/hyperparams.yaml", "my_model/model.json", "strides.png", "new.png", "new.csv", "new.html"),
+    ],
+    "recipes/LJSpeechFormat/VQVAE/README.md": ["new.json", "new.wav"],
+    "seqstride/estimators/README.md": [
+        *(f"results/mine/{name}" for name in ("predictions.csv", "report.md", "strides.png", "model.zip")),
+        *("strides.png", "predictions.csv"),
+    ],
+    "seqstride/export/README.md": ["my_model/model.onnx", "my_model/model.pt2"],
 }
 """README → files that its text says are there in the end."""
 
@@ -71,7 +77,7 @@ PROMISED = {
 
 
 def of_seqstride(command: Command) -> list[str] | None:
-    """The arguments of the `seqstride` command that a line comes to; None: it is another one."""
+    """The arguments of the `seqstride` command that a line runs; None: it runs another program."""
     argv = list(command.argv)
     if argv[0] == "torchrun":
         options = get_args_parser().parse_args(argv[1:])
@@ -82,7 +88,8 @@ def of_seqstride(command: Command) -> list[str] | None:
         ]
         argv = argv[:1] + argv[2:] if options.module else argv
     if argv[:2] == ["python", "train.py"]:  # in the folder of the recipe
-        folder = HOME[command.block.readme]
+        assert command.block.readme in RECIPES, command
+        folder = ROOT / RECIPES[command.block.readme]
         assert (folder / "train.py").is_file(), command
         return ["train", str(folder / argv[2]), *argv[3:]]
     return argv[1:] if argv[0] == "seqstride" else None
@@ -102,13 +109,17 @@ def check(command: Command) -> None:
         where, extras = re.fullmatch(r"([^\[]+)(?:\[(.+)\])?", what).groups()
         assert where in (".", "tensorboard"), command
         assert set((extras or "html").split(",")) <= set(EXTRAS), command
+    elif argv[0] == "pdoc":
+        assert argv[1:3] == ("-d", "google"), command
+        assert all(find_spec(module) for module in argv[3:-2]), command
+        assert argv[-2:] == ("-o", "build/reference"), command
     elif argv[0] in ("cp", "mkdir"):
         assert argv[-1] == "my_recipe", command
         assert all((ROOT / word).exists() for word in argv[1:-1] if word != "-r"), command
     elif argv[0] in ("python3", "."):
         assert argv in (("python3", "-m", "venv", ".venv"), (".", ".venv/bin/activate")), command
     elif argv[:3] == ("python", "-m", "pytest"):
-        assert argv[3:] in ((), ("-m", "long")), command
+        assert argv[3:] in ((), ("-m", "long")) or (ROOT / argv[3]).is_dir(), command
     else:
         arguments = of_seqstride(command)
         assert arguments is not None, command
@@ -119,11 +130,14 @@ def check_seqstride(argv: list[str]) -> None:
     """The same of the arguments of `seqstride`."""
     arguments, rest = make_parser(COMMANDS).parse_known_args(argv)
     if arguments.command == "train":
-        built(arguments.recipe, *rest)
+        built(arguments.recipe, tuple(rest))
     elif arguments.command == "compare":
         folder = find_recipe_file(arguments.recipe)
-        first, *_ = choose_methods(folder, arguments.methods.split(",") if arguments.methods else None).items()
-        built(*method_words(*first), *rest)
+        known = recipe_methods(folder)
+        methods = arguments.methods.split(",") if arguments.methods else list(known)
+        assert set(methods) <= set(known), argv
+        first = method_words(methods[0], known[methods[0]]) if arguments.methods else [arguments.recipe]
+        built(first[0], (*first[1:], *rest))
         if arguments.folds and arguments.folds != "all":
             assert set(arguments.folds.split(",")) <= set(recipe_folds(folder)), argv
     else:
@@ -136,11 +150,12 @@ def check_seqstride(argv: list[str]) -> None:
 
 
 @cache
-def built(*words: str) -> None:
-    """Merges and builds a recipe with what a command line changes; `words` follow `seqstride train`."""
-    if "data_folder" in base_of(method_file(words[0])) and "--data_folder" not in words:
+def built(recipe: str, words: tuple[str, ...]) -> None:
+    """Merges and builds a recipe with the changes of a command line."""
+    base = method_file(recipe).with_name("train.yaml").read_text(encoding="utf-8")
+    if "\ndata_folder:" in base and "--data_folder" not in words:
         words = (*words, "--data_folder", "data")
-    file, _, overrides = read_command_line(words)
+    file, _, overrides = read_command_line([recipe, *words])
     build_recipe(merge_recipe(file, overrides), file)
 
 
@@ -174,7 +189,7 @@ def test_every_command_is_understood(readme: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("readme", readmes())
 def test_every_option_in_a_sentence_exists(readme: str) -> None:
-    recipe = HOME[readme].relative_to(ROOT) if readme in RECIPES else Path("recipes/SpokenDigits/classification")
+    recipe = RECIPES.get(readme, Path("recipes/SpokenDigits/classification"))
     for span in spans(readme):
         words = shlex.split(span.text)
         if words[0].startswith("--") and len(words) > 1:
@@ -200,10 +215,11 @@ def known_options(recipe: Path) -> set[str]:
 @pytest.mark.parametrize(
     "text",
     [
+        "seqstride train recipes/AN4/ASB",
+        "seqstride train recipes/AN4/ASR/hparams/adastrid.yaml",
         "seqstride train recipes/AN4/ASR --downsampler adastrid",
-        "seqstride train recipes/AN4/ASR/hparams/adastride.yaml",
-        "seqstride train recipes/AN4/ASR --downsampler adastride --number_of_epoch 3",
-        "seqstride train recipes/AN4/ASR --downsampler adastride --strides '[2, x]'",
+        "seqstride train recipes/AN4/ASR --number_of_epoch 3",
+        "seqstride train recipes/AN4/ASR --strides '[2, x]'",
         "seqstride compare recipes/AN4/ASR --methods strided,mean",
         "seqstride compare recipes/ESC/classification --folds 6",
         "seqstride classify new.wav",
@@ -214,6 +230,7 @@ def known_options(recipe: Path) -> set[str]:
         "rm -r results",
         "seqstride recipes | head",
         "python train.py hparams/train.yaml",
+        "pdoc -d google seqstride.layer -o build/reference",
     ],
 )
 def test_a_command_that_is_wrong_is_found(text: str, tmp_path: Path) -> None:
@@ -237,12 +254,13 @@ def test_every_block_runs(readme: str, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_your_own_data_are_learnt_as_the_readme_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In a folder that has a finished run of the copied recipe, whose results stay."""
-    text = (ROOT / README).read_text(encoding="utf-8")
-    first, last = (text.count("\n", 0, text.index(f"\n## {title}")) + 1 for title in ("Your own data", "Papers"))
+    readme = "recipes/README.md"
+    text = (ROOT / readme).read_text(encoding="utf-8")
+    first, last = (text.count("\n", 0, text.index(f"\n## {title}")) + 1 for title in ("Your own data", "Several GPUs"))
     other = tmp_path / "home" / "results" / "japanese_vowels_adastride" / "1986" / "results.json"
     other.parent.mkdir(parents=True)
     other.write_text("not to be touched")
-    follow(README, tmp_path, monkeypatch, slow=False, lines=range(first, last))
+    follow(readme, tmp_path, monkeypatch, slow=False, lines=range(first, last))
     record = json.loads((tmp_path / "home/results/my_recipe_adastride/1986/results.json").read_text())
     assert record["recipe"] == "my_recipe"
     assert record["test_items_per_class"] == {"another": 4, "yes": 4}
@@ -263,10 +281,13 @@ def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
     monkeypatch.chdir(home)
     if lines is None:
         DATA.get(readme, lambda folder: None)(home)
+        needs = [*NEEDS.get(readme, []), *(SLOW_NEEDS.get(readme, []) if slow else [])]
+        steps = [*commands(Block(readme, 0, "", "\n".join(needs)), folder / "needs"), *steps]
     else:
         steps = [step for step in steps if (step.block if isinstance(step, Command) else step).line in lines]
     yaml: dict[str, object] = {}
-    trained: list[list[str]] = []  # what stands in a block and once more in a sentence is run once
+    trained: list[list[str]] = []  # a command that is in a block and in a sentence is run once
+    printed = ""
     for step in steps:
         if isinstance(step, Command):
             line = " ".join(step.argv)
@@ -276,23 +297,41 @@ def follow(readme: str, folder: Path, monkeypatch: pytest.MonkeyPatch, slow: boo
                 run(step)
             trained.append(argv)
         elif kind(step) == "python":
-            run_python(step, yaml, slow)
+            printed = run_python(step, yaml, slow)
+        elif kind(step) == "output":
+            check_output(step, printed)
         elif kind(step) == "files":
             pattern = re.sub(r"<\w+>|…", "*", step.text.strip())
             assert list(home.glob(pattern)), f"{step}: {pattern}"
         elif kind(step) == "json":
             own_data(home / "my_data", json.loads(step.text))
-        elif "train_logger:" in step.text:
-            file = method_file(JAPANESE_VOWELS)
-            merged = merge_recipe(file, step.text)
-            if find_spec("tensorboard"):
-                build_recipe(merged, file)
-        elif "recipe:" in step.text:
-            change_keys(home / "my_recipe" / "hparams" / "train.yaml", step.text)
-        else:
-            yaml |= load_hyperpyyaml(step.text)
+        elif kind(step) == "yaml":
+            run_yaml(step, home, yaml)
     for path in PROMISED.get(readme, []) if lines is None else ():
         assert (home / path).stat().st_size > 0, path
+
+
+def run_yaml(block: Block, home: Path, yaml: dict[str, object]) -> None:
+    """Builds the objects of a block, or puts its keys into the recipe that they are for."""
+    if "train_logger:" in block.text:
+        file = method_file(JAPANESE_VOWELS)
+        merged = merge_recipe(file, block.text)
+        if find_spec("tensorboard"):
+            build_recipe(merged, file)
+    elif "recipe:" in block.text:
+        change_keys(home / "my_recipe" / "hparams" / "train.yaml", block.text)
+    else:
+        yaml |= load_hyperpyyaml(block.text)
+
+
+NUMBER = r"-?\d+\.\d+"
+
+
+def check_output(block: Block, printed: str) -> None:
+    """Compares what a block of Python printed with its README; decimals may differ by 0.3 between machines."""
+    assert re.sub(NUMBER, "N", printed) == re.sub(NUMBER, "N", block.text), f"{block}: {printed}"
+    shown, found = ([float(number) for number in re.findall(NUMBER, text)] for text in (block.text, printed))
+    assert found == pytest.approx(shown, abs=0.3), f"{block}: {printed}"
 
 
 def absolute(command: Command) -> list[str]:
@@ -306,7 +345,10 @@ def run(command: Command) -> None:
     if command.argv[0] in ("cp", "mkdir"):
         subprocess.run([word.replace("recipes/", f"{ROOT}/recipes/") for word in command.argv], check=True)
         return
-    argv = [*of_seqstride(command), *smaller(command)]
+    argv, small = of_seqstride(command), smaller(command)
+    if argv[0] in ("train", "compare"):
+        argv = [word for word in joined(argv) if word.partition("=")[0] not in small[::2]]
+    argv = [*argv, *small]
     if command.argv[0] == "torchrun":
         start = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "seqstride"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
@@ -320,7 +362,7 @@ def run(command: Command) -> None:
 
 
 def smaller(command: Command) -> list[str]:
-    """Arguments that make a command quick: the last one of a name counts."""
+    """Options with a value each that make a command quick; they replace its own."""
     arguments, _ = make_parser(COMMANDS).parse_known_args(of_seqstride(command))
     if arguments.command == "bench":
         return ["--shapes", "1,8,50", "--repeats", "1"]
@@ -328,7 +370,7 @@ def smaller(command: Command) -> list[str]:
         return ["--epochs", "2"]
     if arguments.command not in ("train", "compare"):
         return []
-    recipe = method_file(arguments.recipe).parents[1]
+    recipe = method_file(arguments.recipe).resolve().parents[1]
     base = (recipe / "hparams" / "train.yaml").read_text(encoding="utf-8")
     epochs = "number_of_epochs" if "\nnumber_of_epochs:" in base else "n_epochs"
     options = {epochs: "1", **SMALL.get(f"{recipe.parent.name}/{recipe.name}", {})}
@@ -342,8 +384,11 @@ def smaller(command: Command) -> list[str]:
     return [*words, "--device", "cpu", "--noprogressbar"]
 
 
-def run_python(block: Block, yaml: dict[str, object], slow: bool) -> None:
-    """In a namespace of its own; lines for SpeechBrain's own recipes get what is there in them."""
+def run_python(block: Block, yaml: dict[str, object], slow: bool) -> str:
+    """Runs a block in a namespace of its own, and returns what it prints.
+
+    Lines for SpeechBrain's own recipes find the names that exist there.
+    """
     text = block.text
     if not slow:
         for long, short in SHORTER.items():
@@ -352,8 +397,10 @@ def run_python(block: Block, yaml: dict[str, object], slow: bool) -> None:
     if "self.modules" in text:
         names["self"] = SimpleNamespace(modules=SimpleNamespace(**yaml))
         names |= {"feats": torch.randn(2, 50, 80), "wav_lens": torch.tensor([1.0, 0.5])}
-    exec(compile(text, str(block), "exec"), names)
+    with contextlib.redirect_stdout(io.StringIO()) as printed:
+        exec(compile(text, str(block), "exec"), names)
     plt.close("all")
+    return printed.getvalue()
 
 
 def own_data(folder: Path, example: dict[str, dict]) -> None:

@@ -63,12 +63,11 @@ def rows(folder: Path) -> None:
     table.to_csv(folder / "mine.csv", index=False)
 
 
-def everything(folder: Path) -> None:
-    """What the commands of the README itself read."""
+def corpora(folder: Path) -> None:
+    """Recordings of every kind, and lists of them."""
     recordings(folder)
     digits(folder)
     spoken_sentences(folder)
-    series(folder)
     files = sorted(str(file) for file in (folder / "recordings").rglob("*.wav"))
     (folder / "files.txt").write_text("".join(f"{file}\n" for file in files))
     items = ", ".join(f'"{n}": {{"wav": "{file}", "duration": 0.3}}' for n, file in enumerate(files))
@@ -76,7 +75,7 @@ def everything(folder: Path) -> None:
 
 
 DATA: dict[str, Callable[[Path], object]] = {
-    "README.md": everything,
+    "recipes/README.md": corpora,
     "recipes/AN4/ASR/README.md": an4,
     "recipes/AudioFolder/classification/README.md": recordings,
     "recipes/ESC/classification/README.md": lambda folder: esc_layout(folder / "ESC-50"),
@@ -89,8 +88,21 @@ DATA: dict[str, Callable[[Path], object]] = {
     "recipes/SpokenDigits/VQVAE/README.md": digits,
     "recipes/SpokenDigits/classification/README.md": digits,
     "recipes/Tabular/classification/README.md": rows,
+    "seqstride/estimators/README.md": series,
+    "seqstride/export/README.md": recordings,
 }
-"""README → what puts its data into a folder; the others need none."""
+"""README → the function that puts its data into a folder; the others need none."""
+
+TRAINED_CLASSIFIER = (
+    "seqstride train recipes/AudioFolder/classification --data_folder recordings --output_folder my_model"
+)
+TRAINED_RECOGNISER = (
+    "seqstride train recipes/LJSpeechFormat/ASR --data_folder my_recordings --output_folder my_recogniser"
+)
+NEEDS = {"seqstride/export/README.md": [TRAINED_CLASSIFIER]}
+"""README → commands that its reader has run before."""
+SLOW_NEEDS = {"recipes/README.md": [TRAINED_CLASSIFIER, TRAINED_RECOGNISER]}
+"""README → commands that have to be run before its slow ones."""
 
 CONFORMER = {"width": "16", "layers": "1", "feed_forward": "16", "average": "1", "threads": "1"}
 CONFORMER |= {"dynamic_batching": "{max_batch_length: 6}"}

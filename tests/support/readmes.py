@@ -9,14 +9,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = ("seqstride", "python", "python3", "pip", "torchrun", ".", "cp", "mkdir")
+PROGRAMS = ("seqstride", "python", "python3", "pip", "torchrun", "pdoc", ".", "cp", "mkdir")
 """What a command of a README may start with."""
 
 
+PLACES = (
+    *("README.md", "recipes/README.md", "recipes/*/*/README.md", "recipes/*/*/results/SETTINGS.md"),
+    *("seqstride/README.md", "seqstride/*/README.md", "tests/README.md", ".assets/bench.md", ".github/CONTRIBUTING.md"),
+)
+"""Where the READMEs are, relative to the root."""
+
+
 def readmes() -> list[str]:
-    """All of the project's, relative to its root."""
-    found = [ROOT / "README.md", *sorted(ROOT.glob("recipes/*/*/README.md")), ROOT / ".assets" / "bench.md"]
-    return [path.relative_to(ROOT).as_posix() for path in found]
+    """The READMEs of the project, relative to its root, the one of the root first."""
+    return [path.relative_to(ROOT).as_posix() for place in PLACES for path in sorted(ROOT.glob(place))]
 
 
 class Block(NamedTuple):
@@ -66,12 +72,13 @@ def spans(readme: str) -> list[Block]:
 
 
 def kind(block: Block) -> str:
-    """What a block is: python, yaml, json, files (where data lie) or shell.
+    """The kind of a block: python, output (of the Python before it), yaml, json,
+    files (where data lie), diagram or shell.
 
     Raises:
         AssertionError: none of these.
     """
-    known = {"python": "python", "yaml": "yaml", "json": "json", "text": "files"}
+    known = {"text": "files", **{name: name for name in ("python", "output", "yaml", "json", "diagram")}}
     if block.language in known:
         return known[block.language]
     first = block.text.split()[0]
