@@ -129,7 +129,7 @@ def test_the_wheel_holds_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         inside = archive.namelist()
     assert wheel.stat().st_size < 5_000_000
-    allowed = (".py", "/py.typed", ".yaml", "/README.md", ".json", ".png", "/LICENSE", ".dist-info/", "/metadata.csv")
+    allowed = (".py", "/py.typed", ".yaml", ".md", ".json", ".png", "/LICENSE", ".dist-info/", "/metadata.csv")
     strange = [name for name in inside if not any(part in name[-30:] for part in allowed) and ".dist-info/" not in name]
     assert not strange
     assert not [name for name in inside if name.startswith("tests/") or "/tests/" in name or "__pycache__" in name]
@@ -154,10 +154,10 @@ def test_the_wheel_works_on_its_own(installed: Path, tmp_path: Path) -> None:
 def test_the_installed_command_trains_the_readmes_recipe(installed: Path, tmp_path: Path) -> None:
     """The first command of the README, an epoch of it, from a folder without a checkout."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    [recipe] = re.findall(r"pip install -e \S+ && (seqstride train \S+)", readme)
+    [words] = re.findall(r"pip install -e \S+ && seqstride (train .+)", readme)
     options = ["--number_of_epochs", "1", "--device", "cpu", "--noprogressbar"]
     done = subprocess.run(
-        [sys.executable, str(installed / "bin" / "seqstride"), "train", recipe.split()[-1], *options],
+        [sys.executable, str(installed / "bin" / "seqstride"), *words.split(), *options],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(installed)},
         capture_output=True,
