@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from seqstride.models.vqvae import Coded
 
 WORD_COLUMNS = ["start", "end", "word"]
-"""Of the table of `seqstride transcribe --timestamps`, between `file` and `error`; times in s."""
+"""Columns of the table of `seqstride transcribe --timestamps` between `file` and `error`; times in s."""
 UNIT_COLUMNS = ["start", "end", "codes"]
-"""Of the table of `seqstride units`, between `file` and `error`; times in s."""
+"""Columns of the table of `seqstride units` between `file` and `error`; times in s."""
 
 CLASSIFY_HELP = """\
 Prints the label of every recording and its probability. Folders are searched for audio files. The command reports

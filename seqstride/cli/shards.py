@@ -34,7 +34,7 @@ LARGEST_CHUNK = 256
 CHUNKS = 64
 """Least number of chunks, if there are as many items: small chunks let the processes finish together."""
 PATIENCE = timedelta(days=30)
-"""How long the first process to finish waits for the last."""
+"""Longest time that the first process to finish waits for the last."""
 _JOB = "job.json"
 
 Item = TypeVar("Item")

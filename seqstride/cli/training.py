@@ -10,16 +10,18 @@ from seqstride.errors import InputError
 from seqstride.experiments.options import HELP as TRAIN_HELP
 
 COMPARE_HELP = """\
-Runs methods of a recipe with several seeds, on several folds if it has them, and makes one table of all, for example
+Trains several methods of a recipe with several seeds, and on several folds if the recipe has them, and compares the
+results in one table, for example
 
   seqstride compare recipes/JapaneseVowels/speaker_id --methods strided,adastride --seeds 0,1,2 --jobs 2
 
-Every run is a `seqstride train` of its own, to which all other arguments go: `--key value` overrides a key of the
-recipe. The folder gets runs/ with what each run leaves and prints, runs.json, table.md and comparison.png."""
+Every run is a `seqstride train`, which gets all other arguments: `--key value` overrides a key of the recipe. The
+output folder gets runs/ with the files and the output of each run, runs.json, table.md and comparison.png."""
 
 RECIPES_HELP = """\
-Prints every recipe as `seqstride train`, `seqstride compare` and `seqstride table` take it from any folder, and its
-methods: the values of --downsampler, and after a semicolon the files of hparams/ that change more than the method."""
+Prints the name of every recipe, which `seqstride train`, `seqstride compare` and `seqstride table` take in any folder,
+and its methods: the values of --downsampler, and after a semicolon the files of hparams/ that change more than the
+method."""
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
@@ -46,10 +48,10 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument("recipe", help="a recipe, such as recipes/JapaneseVowels/speaker_id")
     text = "comma-separated values of --downsampler, and files of hparams/; the first is the reference; default: all"
     command.add_argument("--methods", help=text)
-    command.add_argument("--seeds", default="0,1,2", help="comma-separated (default 0,1,2)")
-    command.add_argument("--folds", help="all, or comma-separated ones of the recipe's folds; default: its key fold")
-    command.add_argument("--jobs", type=int, default=1, help="runs at a time (default 1)")
-    command.add_argument("--resume", action="store_true", help="go on; finished runs are not run again")
+    command.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
+    command.add_argument("--folds", help="all, or comma-separated folds of the recipe; default: its key fold")
+    command.add_argument("--jobs", type=int, default=1, help="number of runs at the same time (default 1)")
+    command.add_argument("--resume", action="store_true", help="resume a comparison; finished runs are kept")
     command.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
 
 
@@ -72,13 +74,13 @@ def _compare(arguments: argparse.Namespace) -> None:
             overrides=arguments.rest,
         )
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("stopped; the same command with --resume goes on") from None
+        raise KeyboardInterrupt("stopped; run the same command with --resume to resume") from None
     if report:
         print(report)
     if failures:
         print("\n".join(failures), file=sys.stderr)
         raise InputError(
-            f"{len(failures)} of the runs failed, see above; the same command with --resume runs them again"
+            f"{len(failures)} of the runs failed, see above; run the same command with --resume to repeat them"
         )
 
 
@@ -107,7 +109,7 @@ def _table(arguments: argparse.Namespace) -> None:
 
     folder = find_recipe_file(arguments.folder, "folder of runs, or recipe,")
     if not folder.is_dir():
-        raise InputError(f"`folder` (={arguments.folder!r}) must be a folder of runs, a comparison's, or a recipe's")
+        raise InputError(f"`folder` (={arguments.folder!r}) must be a folder of runs, of a comparison, or of a recipe")
     places = [folder, *sorted((folder / "results").glob("*/"))]
     comparisons = [comparison for place in places if (comparison := read_comparison(place))]
     if comparisons:
@@ -127,7 +129,7 @@ COMMANDS = (
     ),
     Command(
         "compare",
-        "train several methods with several seeds, and compare them",
+        "train several methods with several seeds and compare them",
         _compare,
         _add_compare,
         COMPARE_HELP,

@@ -279,7 +279,7 @@ def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
             time.sleep(0.05)
         running.terminate()  # as Ctrl-C, which processes in the background of a script do not hear
         assert running.wait(30) == 130
-    assert "seqstride: stopped; the same command with --resume goes on" in errors.read_text()
+    assert "seqstride: stopped; run the same command with --resume to resume" in errors.read_text()
     with pytest.raises(ProcessLookupError):
         os.kill(int((held / "starts").read_text()), 0)
     assert not (held / "results.json").exists(), "its process did not end by itself"
