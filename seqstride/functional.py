@@ -44,6 +44,12 @@ def positions(scores: Tensor, output_lengths: Tensor, lengths: Tensor | None = N
         ValueError: naming argument, value and rule.
 
     Source: AdaStride, vector positioning (official code); the scale of the scores is ours.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> ss.functional.positions(torch.zeros(1, 5), torch.tensor([3]))
+        tensor([[0.0000, 0.5000, 1.0000, 1.5000, 2.0000]], dtype=torch.float64)
     """
     _check_grid("scores", scores)
     frames = _frames(scores, output_lengths, lengths)

@@ -63,6 +63,14 @@ class Downsample(nn.Module):
 
     Shapes: x (B, T, C), wav_lens (B,) floats in (0, 1] → y (B, L, C), its relative lengths (B,), and the layer's
     penalty, a scalar to add to the loss (0 for layers without one).
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> lobe = Downsample(ss.AvgPool1d(2))
+        >>> y, wav_lens, penalty = lobe(torch.randn(2, 100, 40), torch.tensor([1.0, 0.73]))
+        >>> y.shape, wav_lens
+        (torch.Size([2, 50, 40]), tensor([1.0000, 0.7400]))
     """
 
     def __init__(self, layer: Downsampler) -> None:

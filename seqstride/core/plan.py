@@ -34,6 +34,17 @@ class Plan:
         penalty: 0-d tensor, to be added to the loss (AdaStride's gap penalty; 0 for the other methods).
 
     Source: ours; the positions of AdaStride are the paper's vector positioning.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> plan = ss.AvgPool1d(2).plan(torch.randn(1, 1, 6))
+        >>> plan.times()
+        tensor([[0.5000, 2.5000, 4.5000]], dtype=torch.float64)
+        >>> plan.strides()
+        tensor([[2., 2., 2., 2., 2., 2.]], dtype=torch.float64)
+        >>> plan.durations()
+        tensor([[2, 2, 2]])
     """
 
     linear = True

@@ -102,6 +102,14 @@ class ResNet1d(nn.Module):
 
     Source: the classifier of the AdaStride experiments in outline (1×1 projection, residual blocks, three
     downsamplings); sizes are ours.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> encoder = ss.ResNet1d(40, channels=(64, 64), strides=(2, 2), downsampler="adastride")
+        >>> encoded = encoder(torch.randn(2, 40, 100), torch.tensor([100, 60]))
+        >>> encoded.features.shape, encoded.lengths
+        (torch.Size([2, 64, 25]), tensor([25, 15]))
     """
 
     def __init__(

@@ -81,5 +81,11 @@ def make_downsampler(key: str, channels: int, stride: float, **options: Any) -> 
 
     Raises:
         ValueError: an unknown key, or an argument that the layer rejects.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> ss.make_downsampler("blur", channels=64, stride=2)(torch.randn(1, 64, 9)).shape
+        torch.Size([1, 64, 5])
     """
     return method(key)(channels, stride, **options)

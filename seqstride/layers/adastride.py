@@ -110,6 +110,16 @@ class AdaStride1d(Downsampler):
 
     Source: AdaStride (ICLR 2023 submission), vector positioning; later TadaStride, official code. Ours: real s,
     positions in double precision, the scale of the scores, `empty="nearest"`.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> layer = ss.AdaStride1d(64, stride=2.5)
+        >>> x, lengths = torch.randn(2, 64, 100), torch.tensor([100, 73])
+        >>> layer(x, lengths).shape
+        torch.Size([2, 64, 40])
+        >>> layer.plan(x, lengths).lengths
+        tensor([40, 30])
     """
 
     stride: float

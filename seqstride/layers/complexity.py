@@ -104,6 +104,12 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
         ValueError: an unknown kind, a length below 1, layers without stages for another kind than "frames".
 
     Source: "frames" is Riad et al. 2022, Eq. 6 (without λ); "memory" and "macs" are ours.
+
+    Example:
+        >>> import seqstride as ss
+        >>> encoder = ss.ResNet1d(40, channels=(64, 64), strides=(2, 2), downsampler="average")
+        >>> float(ss.complexity(encoder, kind="frames"))  # 1/2 + 1/4
+        0.75
     """
     if kind not in ("frames", "memory", "macs"):
         raise ValueError(f"`kind` (={kind!r}) must be 'frames', 'memory' or 'macs'")
@@ -154,6 +160,13 @@ def parameter_groups(
 
     Raises:
         ValueError: negative or non-finite rates.
+
+    Example:
+        >>> import seqstride as ss
+        >>> model = ss.ResNet1d(40, downsampler="diffstride")
+        >>> groups = ss.parameter_groups(model, lr=1e-3, weight_decay=0.01, stride_lr=0.02)
+        >>> [(group["lr"], group["weight_decay"]) for group in groups]
+        [(0.001, 0.01), (0.02, 0.0)]
     """
     for name, value in (
         ("lr", lr),

@@ -187,6 +187,13 @@ class DiffStride1d(LearntStride):
     Source: Riad et al., ICLR 2022, "Learning strides in convolutional neural networks", §3 and the authors' code.
     Ours: the bounds R ≤ T/4 and S ≤ T/2, clamping without a write to the parameter, L of odd T, unit gain, ρ, exact
     lengths.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> layer = ss.DiffStride1d(stride=2.0)
+        >>> layer(torch.randn(1, 8, 64)).shape  # 64 / 2 frames, and 2 · 4 for the smooth edge
+        torch.Size([1, 8, 40])
     """
 
     transform: Transform = "dft"

@@ -137,6 +137,12 @@ class AvgPool1d(WholeStride):
 
     Raises:
         ValueError: any other stride.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> ss.AvgPool1d(2)(torch.tensor([[[1.0, 3.0, 5.0, 7.0, 9.0]]]))
+        tensor([[[2., 6., 9.]]])
     """
 
     pool_frames = staticmethod(average_pool)

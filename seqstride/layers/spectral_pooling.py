@@ -43,6 +43,12 @@ class SpectralPool1d(_RealStride):
         ValueError: any other stride.
 
     Source: Rippel, Snoek & Adams 2015, "Spectral representations for convolutional neural networks", §3.
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> ss.SpectralPool1d(stride=1.5)(torch.ones(1, 1, 6))
+        tensor([[[1., 1., 1., 1.]]])
     """
 
     transform: Transform = "dft"

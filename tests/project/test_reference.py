@@ -34,7 +34,7 @@ def test_the_command_of_the_readme_builds_it(tmp_path: Path) -> None:
         "encoders",
         "estimators/classifier",
         "plots",
-        "export/write",
+        "export",
         "errors",
     ):
         assert (output / "seqstride" / f"{room}.html").is_file(), room
