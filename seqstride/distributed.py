@@ -61,7 +61,11 @@ def device_of_rank(device: str) -> str:
 
 
 class _Sum(torch.autograd.Function):
-    """y = Σ_r x_r on every rank. What is minimised is Σ_r loss_r, so that dx_r = Σ_q dy_q: the same sum."""
+    """y = Σ_r x_r on every rank. Training minimises Σ_r loss_r, so dx_r = Σ_q dy_q: the same sum.
+
+    `torch.distributed.nn.functional.all_reduce` computes the same, but torch has deprecated it and warns; its successor
+    is private.
+    """
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:

@@ -14,6 +14,9 @@ from seqstride.core.checks import check_channels
 class PHConv1d(nn.Module):
     """Parameterised hypercomplex convolution: (B, C_in, T) → (B, C_out, T').
 
+    This is an extra: no encoder and no recipe of the package uses it. It replaces a `torch.nn.Conv1d` in a network of
+    yours, and does not know about lengths.
+
     The weight is Σ_{i=1..n} A_i ⊗ F_i (Kronecker product over the channel axes) with A_i (n, n) and F_i (C_out/n,
     C_in/n, k).
 

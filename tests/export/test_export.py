@@ -420,11 +420,6 @@ def test_a_coder_by_the_command(format: str, tmp_path: Path) -> None:
     assert torch.equal(found["durations"][0], expected.durations)
 
 
-def test_whole_strides_before_a_conformer(tmp_path: Path) -> None:
-    # the least of the next test: two layers and a graph that knows every length, where exporters ask most
-    assert export_model(transcriber("average"), tmp_path / "model.pt2", "exported-program", batches=2).difference < 1e-4
-
-
 @torch.no_grad()
 def test_of_equally_near_codes_either_is_right() -> None:
     graph = graph_of(coder("average"))
@@ -442,6 +437,29 @@ def test_of_equally_near_codes_either_is_right() -> None:
     twin = torch.where(right["codes"] == 7, 8, right["codes"])
     assert not torch.equal(twin, right["codes"])
     assert graph.difference({**right, "codes": twin}, signal, lengths) < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("kind", "format"),
+    [
+        ("layer", "onnx"),
+        ("layer", "exported-program"),
+        ("encoder", "exported-program"),
+        ("classifier", "onnx"),
+        ("recogniser", "exported-program"),
+        ("coder", "exported-program"),
+    ],
+)
+def test_one_model_of_every_kind(kind: str, format: str, tmp_path: Path) -> None:
+    models: dict[str, Callable[[], nn.Module]] = {
+        "layer": lambda: layer("average", 2),
+        "encoder": lambda: resnet("average", (2,)).encoder,
+        "classifier": lambda: resnet("average", (2,)),
+        "recogniser": lambda: transcriber("average"),
+        "coder": lambda: coder("average"),
+    }
+    written = export_model(models[kind](), tmp_path / f"model{FORMATS[format]}", format, batches=2)
+    assert written.difference < 1e-4
 
 
 @pytest.mark.long
