@@ -8,22 +8,26 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.distributed import ranks, sum_over_ranks
+
+
+def _padding(x: Tensor, lengths: Tensor) -> Tensor:
+    """(B, 1, T) bool: True behind the real frames of each item."""
+    return (torch.arange(x.shape[-1], device=x.device) >= lengths[:, None])[:, None]
 
 
 def masked_mean(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Mean over the real frames of each item: (B, C, T) → (B, C)."""
     if lengths is None:
         return x.mean(-1)
-    return zero_padding(x, lengths).sum(-1) / lengths[:, None].to(x.dtype)
+    return x.masked_fill(_padding(x, lengths), 0.0).sum(-1) / lengths[:, None].to(x.dtype)
 
 
 def masked_max(x: Tensor, lengths: Tensor | None = None) -> Tensor:
     """Largest value over the real frames of each item: (B, C, T) → (B, C)."""
     if lengths is None:
         return x.amax(-1)
-    return x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf).amax(-1)
+    return x.masked_fill(_padding(x, lengths), -math.inf).amax(-1)
 
 
 def masked_softmax_mean(x: Tensor, sharpness: Tensor, lengths: Tensor | None = None) -> Tensor:
@@ -32,11 +36,11 @@ def masked_softmax_mean(x: Tensor, sharpness: Tensor, lengths: Tensor | None = N
     A sharpness of 0 gives the mean, of ∞ the largest value. Source: McFee, Salamon, Bello 2018, "Adaptive pooling
     operators for weakly labeled sound event detection", IEEE/ACM TASLP 26 (11), where classes stand for channels.
     """
-    if lengths is not None:
-        x = zero_padding(x, lengths)
-    logits = sharpness[:, None] * x
-    if lengths is not None:
-        logits = logits.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf)
+    if lengths is None:
+        return ((sharpness[:, None] * x).softmax(-1) * x).sum(-1)
+    padding = _padding(x, lengths)
+    x = x.masked_fill(padding, 0.0)
+    logits = (sharpness[:, None] * x).masked_fill(padding, -math.inf)
     return (logits.softmax(-1) * x).sum(-1)
 
 
@@ -73,7 +77,7 @@ class MaskedBatchNorm1d(nn.Module):
             )
         if lengths is None:
             lengths = torch.full((x.shape[0],), x.shape[-1], device=x.device)
-        padding = ~length_mask(lengths, x.shape[-1])[:, None]
+        padding = _padding(x, lengths)
         if self.training:
             # in float32 at least, as torch's own: half precision has too few digits for a mean, and counts to 65504
             dtype = torch.promote_types(x.dtype, torch.float32)

@@ -52,7 +52,7 @@ class ResidualBlock(nn.Module):
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut)
         y = h + shortcut
-        return (y if output_lengths is None else zero_padding(y, output_lengths)), plan
+        return (y if lengths is None else y.masked_fill(~plan.frames.real_output[:, None], 0.0)), plan
 
     @property
     def stages(self) -> list[Stage]:
