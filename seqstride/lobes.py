@@ -157,7 +157,7 @@ _penalised = differentiable(
 
 
 class First(nn.Module):
-    """The first of what it is given: the place of a step in SpeechBrain's interfaces that the model does itself."""
+    """Returns its first argument: takes the place of a step of SpeechBrain's interfaces that the model does itself."""
 
     def forward(self, x: Tensor, wav_lens: Tensor) -> Tensor:
         """x → x."""
@@ -165,7 +165,7 @@ class First(nn.Module):
 
 
 class Embedding(nn.Module):
-    """What a trained classifier's linear layer reads, for SpeechBrain's `EncoderClassifier`.
+    """The embeddings of a trained classifier (the input of its linear layer), for SpeechBrain's `EncoderClassifier`.
 
     Args:
         model: a `seqstride.models.classifier.SequenceClassifier`; of several labels, the first counts.

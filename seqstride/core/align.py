@@ -2,14 +2,14 @@
 
 `align_frames` (the *matrix* method) weighs input frame t by softmax_t(−σ² (l − p_t)²). p is sorted, so with d_l the
 distance of output l to its nearest position every t with |l − p_t| > d_l + √(45 / σ²) has less than e⁻⁴⁵ of the
-nearest one's weight: nothing in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). Each output so
-needs one run of inputs, outputs inside long gaps included, and l ± (d_l + √(45 / σ²)) is monotone in l (d is
-1-Lipschitz): a banded matrix. In float32 e⁻²² of the nearest one's weight (3e-10) is nothing already.
+nearest one's weight: nothing in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). So each output
+reads one run of inputs, also inside long gaps, and l ± (d_l + √(45 / σ²)) is monotone in l (d is
+1-Lipschitz): a banded matrix. In float32, e⁻²² of the nearest weight (3e-10) is already negligible.
 
 `scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame: a band one frame deep.
 
-Both are operators of their own, with the gradient by hand: how many entries a band has depends on the positions, and
-torch.compile can leave an operator whole where it would have to break its graph.
+Both are custom operators with gradients written by hand. The number of entries of a band depends on the positions, and
+torch.compile keeps a custom operator whole where it would otherwise break its graph.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from seqstride.core.positions import nearest_output
 # −log of the weight, relative to the nearest position's, that is left out
 NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
 
-# A band of more entries than this share of the full matrix, and than this number, is not worth its indices: an entry
-# takes 40 bytes, and some 6 times as long as one of a full product.
+# A band of more entries than this share of the full matrix, and than this number, costs more than it saves: an entry
+# takes 40 bytes, and about 6 times as long as one of a full product.
 FULL, FEW = 1 / 8, 1 << 16
 
-# Items of equal lengths up to this many frames are full matrices, too: one batched product is sooner made than indices.
+# Items of equal lengths up to this many frames are full matrices, too: one batched product beats making indices.
 FULL_UP_TO = 256
 
-# Cells of full matrices that are computed at a time; a step takes some 40 bytes a cell.
+# Cells of full matrices that are computed at a time; a step takes about 40 bytes per cell.
 CELLS = 1 << 21
 
 
@@ -145,7 +145,7 @@ def _align_backward(
 ) -> tuple[Tensor, Tensor]:
     """Gradients for x and the positions.
 
-    With A the weights (computed again: that costs less than keeping them) and dA = dzᵀx, the gradient of the logits is
+    With A the weights (computed again, which costs less than keeping them) and dA = dzᵀx, the gradient of the logits is
     dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t).
     """
     p, lengths = _sorted(positions, host_input)

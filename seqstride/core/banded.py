@@ -1,9 +1,9 @@
 """Products with banded matrices that differ from item to item.
 
-Row l of item b reads one run of columns, and runs move forward with l. Such a matrix is kept as its runs, and
-multiplied as a sparse matrix in compressed rows with the items of a group on its diagonal: exactly the weights that
-are not zero are stored and multiplied, so time and memory are linear in T while the runs are bounded. The signal is
-transposed on the way, a group of items at a time, because a sparse product reads rows of channels.
+Row l of item b reads one run of columns, and runs move forward with l. Such a matrix is stored as
+its runs and multiplied as a sparse matrix in compressed rows, with a group of items on its diagonal. Only non-zero
+weights are stored and multiplied, so time and memory are linear in T while the runs are bounded. The signal is
+transposed, a group of items at a time, because a sparse product reads rows of channels.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-# Numbers of a group of items: transposed signals of this size (8 MB in float32) stay near the processor.
+# Size of a group of items, in numbers: transposed signals of this size (8 MB in float32) stay in the cache.
 GROUP = 1 << 21
 
-# Frames that are transposed back at a time; all 4000 at once take half as long again.
+# Frames that are transposed back at a time; 4000 at once take 1.5 times as long.
 CHUNK = 512
 
 
@@ -39,7 +39,7 @@ class Band(NamedTuple):
 
     @classmethod
     def of(cls, first: Tensor, behind: Tensor, entries: int, frames: int) -> Band:
-        """From the runs, the number of their entries, and T."""
+        """The band of these runs (B, L), with the number of their entries and T."""
         batch, rows = first.shape
         count = (behind - first).view(-1)
         start = torch.cat([count.new_zeros(1), count.cumsum(0)])
@@ -71,7 +71,7 @@ def _transposed_entries(band: Band, frames: int) -> tuple[Tensor, Tensor, Tensor
 
 @lru_cache(maxsize=1)
 def _accept_beta() -> None:
-    """torch warns once in a process that its sparse rows are in beta, and that it trusts their indices."""
+    """Silences torch's warning, once per process, that sparse rows are in beta."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         one = torch.ones(1)
@@ -85,7 +85,7 @@ def _item_ranges(x: Tensor) -> list[tuple[int, int]]:
 
 
 class _Rows:
-    """Rows of channels of one group of items after the other, (N·T, C), in the same memory."""
+    """One buffer (N·T, C) for the transposed signals of all groups of items, one group after the other."""
 
     def __init__(self, x: Tensor, frames: int, items: int, dtype: torch.dtype) -> None:
         self.memory = torch.empty(items, frames, x.shape[1], dtype=dtype, device=x.device)

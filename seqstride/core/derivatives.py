@@ -1,4 +1,4 @@
-"""Gradients that are written by hand: one way to attach them to a function, and what they do not have."""
+"""Gradients written by hand: how they are attached to a function, and which derivatives they lack."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ def differentiable(
 ) -> Callable[..., Any]:
     """`forward` with the gradient `backward`, also under the transforms of `torch.func`.
 
-    Those ask for a `torch.autograd.Function` whose `setup_context` stands apart. To call such a one takes 50 µs longer
-    (torch 2.14), as long as a short transform, so it is taken only where they are at work.
+    These need a `torch.autograd.Function` with a separate `setup_context`. Such a function takes 50 µs longer to call
+    (torch 2.14), as long as a short transform, so it is used only under these transforms. Without gradients, `forward`
+    is called directly.
 
     Args:
         forward: of positional arguments; an operator of `torch.library.custom_op` stays whole in compiled code.
@@ -57,7 +58,7 @@ def differentiable(
 
 
 def widen_batches(operator: Any) -> None:
-    """Lets `torch.func.vmap` take a batch of batches for one: of an operator whose tensors and lists are of the items.
+    """Lets `torch.func.vmap` run an operator on a batch of batches, by joining them to one batch.
 
     Args:
         operator: of `torch.library.custom_op`; all its tensors, also those it gives, have the items on the first axis.
@@ -84,8 +85,8 @@ def widen_batches(operator: Any) -> None:
 
 
 def refuse_second_derivative(of: str) -> NoReturn:
-    """Raises a RuntimeError, as torch does, where a second derivative is wanted that nobody has written.
+    """Raises a RuntimeError, as torch does, for a second derivative that is not implemented.
 
-    Without it torch would take what a gradient was computed from for constants, and the second derivative for 0.
+    Without it, torch would treat the inputs of a gradient as constants and return a second derivative of 0.
     """
     raise RuntimeError(f"second derivatives are not supported through {of}")

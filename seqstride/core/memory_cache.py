@@ -15,10 +15,10 @@ Tensors = TypeVar("Tensors", bound=Tensor | tuple[Tensor, ...])
 
 
 def cached_by_size(megabytes: int) -> Callable[[Callable[..., Tensors]], Callable[..., Tensors]]:
-    """Keeps what a function gave for its arguments, at most so many megabytes in all; the longest unused goes first.
+    """Caches the results of a function, at most `megabytes` in all; the least recently used are dropped first.
 
-    By number a cache is too small for short tables and too large for long ones: batches of varied lengths go through
-    hundreds of them in turn, and would throw out each before it is needed again. Nothing is kept in compiled code.
+    A limit on the number of entries would be too low for short tables and too high for long ones: batches of varied
+    lengths use hundreds of tables in turn. Compiled code does not use the cache.
     """
 
     def cached(function: Callable[..., Tensors]) -> Callable[..., Tensors]:

@@ -1,7 +1,7 @@
-"""The plan: everything a layer decides about time, as one object between deciding and resampling.
+"""The plan: an object that holds all that a layer decides about time for one batch.
 
-A layer makes a plan from a signal; the plan resamples any tensor on the same time axis (the features, the shortcut of a
-residual block), and tells where frames went. It holds tensors and a few host integers, never layers.
+A layer computes a plan from a signal. The plan then resamples any tensor on the same time axis, such as the features
+and the shortcut of a residual block, and says where frames went. It holds tensors and a few integers, never layers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from seqstride.core.spectral_window import SpectralWindow, Transform
 
 
 class Plan:
-    """What a layer decided about time for one batch; call it to resample a tensor.
+    """A layer's decision about time for one batch; call it to resample a tensor.
 
     Attributes:
         input_lengths: (B,) int64, real input frames of each item.
@@ -106,7 +106,7 @@ class Plan:
         return interpolate(z, self.positions, self.frames)
 
     def matrix(self) -> Tensor:
-        """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time; for looking and testing, O(T·L) memory.
+        """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time. It takes O(T·L) memory.
 
         Raises:
             ValueError: the layer is not linear (max pooling).
@@ -245,7 +245,7 @@ class ScatterPlan(PositionPlan):
 
 
 class DurationPlan(Plan):
-    """What durations alone tell of a plan: enough for the way back, `expand`, and for all readings of time.
+    """A plan known from its durations alone: enough for `expand`, strides, durations and times.
 
     Args:
         durations: (B, L) int64, at least one frame for every item, 0 behind its output length.

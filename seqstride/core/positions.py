@@ -1,8 +1,8 @@
-"""Scores → monotone positions, and what positions say about time.
+"""Scores → monotone positions; positions → strides, durations and times.
 
 Positions p (B, T) give every input frame its place on the line of output frames: frame t of item b goes to p_t, output
-frame l is read at l. They are kept in double precision (float32 is off by 6e-4 frames at T = 8192), are (B, T) only
-and so cost nothing. The padding holds 0.
+frame l is read at l. They are kept in double precision, because float32 is off by 6e-4 frames at T = 8192; as they
+have no channels, this costs little. The padding holds 0.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def frame_counts(positions: Tensor, frames: Frames) -> Tensor:
 
 
 def positions_from_durations(durations: Tensor, frames: Frames) -> Tensor:
-    """Positions as durations alone tell them: those of output frame l evenly spread over l − ½ … l + ½.
+    """Positions from durations alone: the input frames of output frame l are spread evenly over l − ½ … l + ½.
 
     `frame_counts` of the result gives the durations again. (B, L) int64 → (B, T), 0 in the padding. Source: ours.
     """

@@ -1,7 +1,7 @@
-"""Resampling in the frequency domain, and the way back in time.
+"""Resampling in the frequency domain, and interpolation back to the input frames.
 
-`spectral_crop` is the one engine of the spectral families: transform, keep the lowest bins, weigh the ramp, inverse
-transform at the new length. Both transforms are scaled so that bin 0 is the mean, which makes the gain at DC one
+All spectral methods use `spectral_crop`: it transforms, keeps the lowest bins, multiplies the ramp, and transforms back
+at the new length. Both transforms are scaled so that bin 0 is the mean, which makes the gain at DC one
 whatever the lengths ("forward" normalisation). The other resamplers are in `align.py`.
 """
 
@@ -58,10 +58,9 @@ def _items_by_window(windows: Tensor) -> list[tuple[slice | list[int], list[int]
     return [(slice(i[0], i[0] + 1) if len(i) == 1 else i, list(row)) for row, i in members.items()]
 
 
-# The crop is an operator of its own, with its adjoint by hand. torch's own gradient of rfft is a complex transform of
-# full length, this one is the same two real transforms, and of the spectrum only the ramp has to be remembered;
-# torch.compile leaves the operator whole, which it must: windows depend on a learnt stride, and complex numbers are
-# not compiled.
+# The crop is a custom operator with its adjoint written by hand. torch's gradient of rfft is a complex transform of
+# full length; this one takes two real transforms and keeps only the ramp of the spectrum. torch.compile keeps the
+# operator whole. It has to: windows depend on a learnt stride, and torch does not compile complex numbers.
 
 
 @torch.library.custom_op("seqstride::spectral_crop", mutates_args=())

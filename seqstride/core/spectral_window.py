@@ -6,8 +6,8 @@ code):
     mask_n = clamp((R + threshold − n) / R, 0, 1),    threshold = T / (2S) + 1  (DFT),    T / S  (DCT, ours).
 
 Only the bins with mask > 0 are kept, and of those only the ramp, the bins above the threshold, has values other than 1
-and depends on S. So a window is three numbers, flat ≤ kept ≤ bins and the output length, that are decided on the host
-in double precision, and the ramp, a short tensor through which the gradient reaches S.
+and depends on S. So a window consists of three numbers, flat ≤ kept ≤ bins and the output length, which are computed
+on the host in double precision, and of the ramp, a short tensor that carries the gradient to S.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ Transform = Literal["dft", "dct"]
 
 
 class SpectralWindow(NamedTuple):
-    """The host's part of a window: what is kept of the spectrum of an item of `frames` frames."""
+    """The part of a window that is known on the host, for an item of `frames` frames."""
 
     frames: int  # T
     flat: int  # bins 0 … flat − 1 pass unchanged
@@ -57,8 +57,8 @@ _inward = differentiable(_clamp, _clamp_setup, _clamp_gradient)
 def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     """clamp(value, low, high), low winning where they cross; at a bound the gradient passes when it points inwards.
 
-    The official DiffStride overwrites its parameter in forward so that it never sticks at a bound; this does the same
-    for training without a write (ours). `value` broadcasts against `low` and `high`.
+    The official DiffStride overwrites its parameter in forward so that it never sticks at a bound. This has the same
+    effect on training, and writes nothing (ours). `value` broadcasts against `low` and `high`.
     """
     clamped: Tensor = _inward(value, low, high)
     return clamped

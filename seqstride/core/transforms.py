@@ -1,5 +1,6 @@
-"""Discrete cosine transform of any length in O(T log T): one real FFT of length T and a twiddle.
+"""Transforms: the discrete cosine transform, and short transforms as products with a matrix.
 
+The DCT of any length takes O(T log T): one real FFT of length T and a twiddle.
 The DCT-II of x is read off the DFT V of a reordered signal v = (x_0, x_2, x_4, …, x_5, x_3, x_1)
 (Makhoul 1980, "A fast cosine transform in one and two dimensions", eq. 12–15):
 
@@ -8,7 +9,7 @@ The DCT-II of x is read off the DFT V of a reordered signal v = (x_0, x_2, x_4, 
 v is real, so V_{T−k} = conj(V_k), and as w_{T−k} = −i·conj(w_k) the upper half comes from the same bins:
 2 Re(w_{T−k} V_{T−k}) = −2 Im(w_k V_k). Half the bins of one real FFT give all the coefficients.
 
-Short transforms, of the DCT and the DFT, are products with a matrix instead (`analysis_basis`, `synthesis_basis`).
+Short transforms, DCT and DFT, are products with a matrix (`analysis_basis`, `synthesis_basis`).
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from seqstride.core.memory_cache import cached_by_size
 
 @cached_by_size(64)
 def _tables(frames: int, dtype: torch.dtype, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
-    """What a transform of T frames looks up: w_k times the orthonormal scale (T // 2 + 1,), complex, and two orders.
+    """The tables of a transform of T frames: w_k times the orthonormal scale (T // 2 + 1,), complex, and two orders.
 
     The scale is √2 for k > 0 against 1 for k = 0. `order` (T,) gives v = x[order], `back` (T,) undoes it.
     """
@@ -137,9 +138,9 @@ def idct(coefficients: Tensor) -> Tensor:
     return _idct(coefficients)
 
 
-# Short transforms as matrix products, which then beat the fast ones.
+# Short transforms as matrix products
 #
-# A fast transform makes several passes over the signal; a short one is done sooner by one product with a small matrix.
+# A fast transform makes several passes over the signal; for short signals one product with a small matrix is faster.
 # Measured on two CPU cores with 64 to 4096 rows, analysis and synthesis at stride 2: the product is 1.2 to 2 times
 # faster up to 64 frames for the DFT (and slower at 128), 3 to 20 times up to 256 frames for the DCT (slower at 512).
 #

@@ -1,4 +1,4 @@
-"""What an encoder returns: features, and where they stand on the encoder's own time axis."""
+"""The result of an encoder: features, and their places on the encoder's time axis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around an encoder in a classifier: the normalisation before it and the pooled linear head after it."""
+"""The parts of a classifier around its encoder: the normalisation before it, the pooled linear head behind it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Moments(NamedTuple):
     """(C,): the largest absolute value, before anything was subtracted."""
 
     def with_(self, other: Moments) -> Moments:
-        """Of these frames and others.
+        """Statistics of these frames and others together.
 
         Deviations from the mean are merged, not squares of values: large means cost no precision. Source: Chan, Golub,
         LeVeque, "Updating formulae and a pairwise algorithm for computing sample variances", 1979.
@@ -138,13 +138,13 @@ class PooledClassifier(nn.Module):
         self.sharpness = nn.Parameter(torch.ones(channels)) if pool == "softmax" else None
 
     def embed(self, features: Tensor, lengths: Tensor) -> Tensor:
-        """What the linear layer reads: (B, C, L), lengths (B,) → (B, C)."""
+        """The input of the linear layer: (B, C, L), lengths (B,) → (B, C)."""
         if self.sharpness is not None:
             pooled = masked_softmax_mean(features, self.sharpness, lengths)
         else:
             pooled = (masked_mean if self.pool == "mean" else masked_max)(features, lengths)
         if self.norm is not None:
-            # of one item alone torch's batch norm takes no variance; ours does where it is given lengths
+            # torch's batch norm refuses a single item; ours accepts it with lengths
             ones = torch.ones(len(pooled), dtype=torch.int64, device=pooled.device)
             pooled = self.norm(pooled[:, :, None], ones)[:, :, 0]
         embedded: Tensor = self.dropout(pooled)
@@ -160,5 +160,5 @@ class Heads(nn.ModuleDict):
     """Several heads behind one encoder: label → head. As one module, its gradients are averaged over the ranks."""
 
     def forward(self, features: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """What each head makes of (B, C, L) features with lengths (B,)."""
+        """(B, C, L) features with lengths (B,) → label → the logits of its head."""
         return {label: head(features, lengths) for label, head in self.items()}

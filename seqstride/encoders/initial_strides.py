@@ -1,4 +1,4 @@
-"""The strides an encoder starts with."""
+"""The initial strides of an encoder."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ def mixup(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Mixes every item with another one of the batch, inputs and labels with the same weight.
 
-    A mixture is as long as the longer of its two items; past the end of the shorter one only the longer is heard.
+    A mixture is as long as the longer of its two items; past the end of the shorter one it holds the longer item only.
 
     Args:
         x: (B, C, T), with 0 in the padding (after normalisation: the mean of the training set).

@@ -1,4 +1,4 @@
-"""The convolutional front end of a recogniser: what stands between features and a Conformer."""
+"""The convolutional front end of a recogniser, between features and a Conformer."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class SubsamplingBlock(nn.Module):
 class Subsampling(nn.Module):
     """One `SubsamplingBlock` per stride: (B, C_in, T) → (B, C, L).
 
-    With `downsampler="strided"` it is what most recognisers have, strided convolutions of 3 taps.
+    With `downsampler="strided"` it is the front end of most recognisers: strided convolutions of 3 taps.
 
     Args:
         in_channels: C_in of the input.

@@ -1,11 +1,11 @@
-"""What makes an encoder a VQ-VAE: the quantiser behind it, and decoders back to its time axis.
+"""The parts that make an encoder a VQ-VAE: the quantiser behind it, and decoders back to its time axis.
 
-    encoder    (B, C, T) → features (B, C', L), and where its frames went
-    quantiser  features → codes (B, L, Q), and the vectors that they stand for
+    encoder    (B, C, T) → features (B, C', L), and the positions of its frames
+    quantiser  features → codes (B, L, Q), and their vectors
     decoder    vectors and durations → (B, C, T)
 
-A decoder knows of time what can be written down beside the codes: how many input frames each of them stands for. It
-goes back by `DurationPlan.expand`, which in training passes gradients on to the positions of the encoder's plans.
+A decoder gets the duration of each code: how many input frames it stands for. It expands the codes with
+`DurationPlan.expand`, which in training passes gradients on to the positions of the encoder's plans.
 
 The quantiser is that of the library vector-quantize-pytorch, so this is imported from here and is not among the names
 of `seqstride` itself, which loads torch only.
@@ -31,7 +31,7 @@ from seqstride.layers.pooling import AvgPool1d
 
 
 class Quantized(NamedTuple):
-    """What a quantiser made of features."""
+    """The result of a quantiser."""
 
     features: Tensor
     """(B, C, L): the vectors that the codes stand for; gradients go straight through to the input."""
@@ -87,7 +87,7 @@ class Quantizer(nn.Module):
         """Quantises a batch; in training it also updates the codebooks."""
         x, real = features.transpose(1, 2), length_mask(lengths, features.shape[2])
         vectors, codes, losses = self.vq(x, mask=real)
-        # the library gives no loss outside of training
+        # the library returns no loss outside of training
         commitment = losses.sum() if self.training else self._commitment(x[real], codes[real])
         return Quantized(vectors.transpose(1, 2), codes, commitment)
 
@@ -125,12 +125,12 @@ def _residual_vq() -> Any:
 
 
 def duration_plan(encoded: Encoded) -> DurationPlan:
-    """What a decoder is told of where an encoder put its input frames."""
+    """The durations of an encoder's output frames, as a plan for a decoder."""
     return DurationPlan(encoded.durations(), encoded.lengths, encoded.positions)
 
 
 def decode_vectors(decoder: nn.Module, vectors: Tensor, plan: DurationPlan, lengths: Tensor, width: int) -> Tensor:
-    """What a decoder makes of codes' vectors: (B, C', L) → (B, C, `width`), 0 from `lengths` (B,) on.
+    """The output of a decoder for the codes' vectors: (B, C', L) → (B, C, `width`), 0 from `lengths` (B,) on.
 
     A decoder of waveforms gives whole frames of samples, which may end behind the recording.
     """

@@ -45,21 +45,21 @@ class Graph(nn.Module):
         return torch.randn(batch, channels or self.model.channels or CHANNELS, longest, generator=generator)
 
     def time_axis(self) -> int:
-        """Of the signal."""
+        """The index of the time axis of the signal."""
         return 2
 
     def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
-        """The largest between another runtime's outputs and the model's."""
+        """The largest absolute difference between another runtime's outputs and the model's, 0-d."""
         return largest_difference(found, self(signal, lengths))
 
     def spare_frames(self) -> int:
-        """So many more leave every layer more than one frame."""
+        """Number of padding frames to append so that no layer is left with a single frame."""
         encoder = getattr(self.model, "encoder", self.model)
         strides = [float(layer.stride) for layer in getattr(encoder, "downsamplers", [encoder])]
         return 2 * math.prod(math.ceil(stride) for stride in strides)
 
     def metadata(self) -> dict[str, Any]:
-        """What a user of the file has to know, in plain JSON values."""
+        """The facts that a user of the file needs, as JSON values."""
         return {"version": VERSION, "signal": "(batch, channels, frames)"}
 
 
@@ -73,7 +73,7 @@ class LayerGraph(Graph):
 
 
 class EncoderGraph(Graph):
-    """An encoder: what returns `Encoded`."""
+    """An encoder: a module that returns `Encoded`."""
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         encoded = self.model(signal, lengths)
@@ -81,7 +81,7 @@ class EncoderGraph(Graph):
 
 
 class TrainedGraph(Graph):
-    """A trained model, with what stands before its encoder."""
+    """A trained model, with the front end and normalisation before its encoder."""
 
     def __init__(self, model: nn.Module) -> None:
         super().__init__(model)
@@ -120,7 +120,7 @@ class ClassifierGraph(TrainedGraph):
             self.longest = 3 * self.model.window_size
 
     def spare_frames(self) -> int:
-        """None for windows, which are of one width."""
+        """0 for windows, which all have the same width."""
         return super().spare_frames() if self.model.window_size is None else 0
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
@@ -139,7 +139,7 @@ class CoderGraph(TrainedGraph):
     """A trained VQ-VAE, as far as its codes."""
 
     def encoded(self, signal: Tensor, lengths: Tensor) -> Encoded:
-        """What the encoder makes of a signal."""
+        """The `Encoded` of a signal."""
         x, frames = self.model.frontend(signal, lengths)
         encoded: Encoded = self.model.encoder(self.model.normalize(x, frames), frames)
         return encoded
@@ -160,7 +160,7 @@ class CoderGraph(TrainedGraph):
         return self.outputs(self.encoded(signal, lengths))
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Of what the encoder made of a signal."""
+        """Codes (B, L, Q), durations (B, L) and output lengths (B,) from an encoder's result."""
         codes = self.model.quantizer(encoded.features, encoded.lengths).codes
         units = nearest_output(encoded.positions, encoded.lengths)
         real = length_mask(encoded.input_lengths, units.shape[1]).long()

@@ -38,7 +38,7 @@ Run = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
 
 
 class Exported(NamedTuple):
-    """What became of a model."""
+    """The result of `export_model`."""
 
     file: Path
     size: int
@@ -104,7 +104,7 @@ def export_model(
 
 
 def default_name(format: str) -> str:
-    """Of a file.
+    """The file name of a format when none is given: model.onnx or model.pt2.
 
     Raises:
         ValueError: an unknown format.
@@ -220,7 +220,7 @@ def _largest_difference(graph: Graph, run: Run, batches: int) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without what the exporters say about themselves."""
+    """Silences the exporters' own log and warnings."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)

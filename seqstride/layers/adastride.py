@@ -21,8 +21,8 @@ from seqstride.layers.stream import Stream
 
 # The score of a frame: a 1×1 convolution to one channel that never reads the padding.
 #
-# By hand, because 0 · NaN from the padding would reach the weight's gradient. What resamples the second output hands
-# its gradient to this node, which adds its own w ⊗ ds to it in one pass.
+# The gradient is written by hand, because 0 · NaN from the padding would reach the weight's gradient. The plan
+# resamples the second output, so this node gets its gradient and adds w ⊗ ds to it in one pass.
 
 
 def _scores(x: Tensor, weight: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
@@ -65,7 +65,7 @@ class FrameScore(nn.Conv1d):
     """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding, and the
     signal.
 
-    The signal comes back as it is; resampling that one instead of the argument saves a pass in training (`_scores`).
+    The returned signal equals the argument; resampling it instead of the argument saves a pass in training (`_scores`).
 
     In the precision of the weight or of `x`, whichever is higher, and at least float32, also under autocast: scores
     pass through exp and a running sum over T, where half precision would move frames.
@@ -204,8 +204,8 @@ def check_alignment(method: str, sigma_square: float, empty: str) -> None:
 class AdaStrideStream(Stream):
     """AdaStride with positions that do not need the end of the signal (`seqstride.layers.pace`).
 
-    Scores are those of the layer: they look at one frame each. What is put in place of the normalisation over the whole
-    signal, what it guarantees and what it gives up is told in `seqstride.layers.pace`.
+    The scores are those of the layer, which depend on one frame each. A stream cannot see the whole signal, so a
+    running mean replaces the normalisation; `seqstride.layers.pace` says what this guarantees and what it gives up.
 
     Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
     anything in it (see `seqstride.core.align`): p > l + d + reach, with d the distance of l to the nearest position and

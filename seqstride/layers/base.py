@@ -1,4 +1,4 @@
-"""What every downsampling layer has in common."""
+"""The base class of all downsampling layers."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ class Downsampler(nn.Module):
 
         Args:
             x: (B, C, T) floating point.
-            lengths: (B,) integers, real leading frames of each item; None: all T. Whatever stands behind them (NaN
-                included) has no influence.
+            lengths: (B,) integers, real leading frames of each item; None: all T. The frames behind them have no
+                influence, whatever they hold (NaN included).
 
         Returns:
             A plan for tensors with the same B and T.
@@ -117,7 +117,7 @@ class Downsampler(nn.Module):
         return f"stride={float(stride):g}"
 
     def _learnt_stride(self) -> Tensor | None:
-        """The stride to read from the device along with the lengths, where it is learnt."""
+        """The stride parameter, where it is learnt: it is read from the device together with the lengths."""
         return None
 
     def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:

@@ -17,7 +17,7 @@ from seqstride.layers.base import Downsampler
 
 
 class Stage(NamedTuple):
-    """One step of an encoder, as far as cost goes.
+    """The cost of one step of an encoder.
 
     Attributes:
         layer: the downsampling layer at the end of the stage, or None.
@@ -87,7 +87,7 @@ def _device(layer: nn.Module) -> torch.device:
 
 
 def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", length: int = 1000) -> Tensor:
-    """What an encoder costs, as a 0-d tensor that is differentiable in the strides.
+    """The cost of an encoder, a 0-d tensor that is differentiable in the strides.
 
     Args:
         encoder: an encoder with `stages`; for kind "frames" also the layers in order of depth.
@@ -147,7 +147,7 @@ def parameter_groups(
 ) -> list[dict[str, Any]]:
     """Optimiser groups: the strides without weight decay and with their own learning rate, and everything else.
 
-    A stride that decayed would shrink towards 0 for no reason in the data (Riad et al. 2022, §4).
+    Weight decay would pull a stride towards 0 for no reason in the data (Riad et al. 2022, §4).
 
     Args:
         model: any module; its learnt strides are found by their layers.

@@ -1,4 +1,4 @@
-"""The methods a user has today, behind the same plan: strided convolution and fixed pooling."""
+"""Methods with a fixed integer stride: strided convolution, average, max and blur pooling."""
 
 from __future__ import annotations
 

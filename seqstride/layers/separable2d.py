@@ -1,11 +1,11 @@
 """Downsampling over time and frequency: one 1D layer for each axis.
 
-A 1D layer works along one axis of an image (B, C, T, F). What it does with the other one:
+A 1D layer works along one axis of an image (B, C, T, F). Its attribute `bins` says how it treats the other axis:
 
-- It is more channels, (B, C·F, T), for a layer that treats all channels alike. Two spectral layers in a row are the 2D
-  layer of Riad et al.: its mask over the bins of a 2D transform is the product of a mask for each axis.
-- It is more items, (B·F, C, T), for `strided`: one kernel for all bins.
-- AdaStride scores a frame by the mean over its bins and moves all bins alike, (B, C·F, T).
+- "channels": as more channels, (B, C·F, T), for a layer that treats all channels alike. Two spectral layers in a row
+  are the 2D layer of Riad et al.: its mask over the bins of a 2D transform is the product of a mask for each axis.
+- "items": as more items, (B·F, C, T), for a convolution: one kernel for all bins.
+- "mean": as more channels, with a plan made from the mean over the bins (AdaStride): all bins move alike.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Layers on a signal that arrives in chunks, for live use and for recordings of any length.
 
-A stream is made by `layer.stream()`. It keeps the frames that output frames to come can still read, and hands an output
-frame out as soon as no later input frame can change it. How: at every push it resamples what it keeps by the layer's
-own plan, as though the signal ended there, and hands out the settled part of the result. So there is no second
-resampler, and how the signal was cut into chunks makes no difference but that of rounding.
+A stream is made by `layer.stream()`. It keeps the input frames that later output frames can still read, and returns an output
+frame as soon as no later input frame can change it. At every push it resamples the kept frames with the layer's own
+plan, as if the signal ended there, and returns the settled part of the result. So the layers have one resampler, and
+the cuts between chunks change the result by rounding only.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ class StreamedLayer(Protocol):
 class Stream:
     """A layer on a signal that arrives in chunks; all items of a batch arrive together. Made by `layer.stream()`.
 
-    `push` takes the next input frames and gives the output frames that have become ready, `finish` gives the rest. What
-    they give, joined along time, depends on the signal and not on how it was cut: positions are equal within 1e-9
-    output frames, the output within rounding of its dtype. For inference only: there are no gradients. All state is in
+    `push` takes the next input frames and returns the output frames that are ready; `finish` returns the rest. The
+    outputs, joined along time, depend on the signal and not on the cuts: positions are equal within 1e-9 output frames,
+    the output within rounding of its dtype. For inference only: there are no gradients. All state is in
     the stream, none in the layer, so one layer can serve many streams.
 
     Attributes (those of the output, and `times` and `strides`, from the first push on):
