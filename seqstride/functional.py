@@ -1,4 +1,4 @@
-"""The mathematics without modules; shapes and sources as in the layers that use it."""
+"""The mathematics as functions, without modules; shapes and sources as in the layers that use it."""
 
 from __future__ import annotations
 

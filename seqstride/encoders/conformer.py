@@ -115,12 +115,12 @@ class ConformerEncoder(nn.Module):
         """
         h, inner, plans = self.front(x, lengths)
         frames = self.dropout(self.projection(h.transpose(1, 2)))
-        # real frames attend to real frames: what stands in the padding reaches nobody, and is cut off at the end
+        # real frames attend to real frames only; the padding is set to 0 at the end
         padding = None if inner is None else ~length_mask(inner, frames.shape[1])
         frames, _, inputs = self.conformer(frames, src_key_padding_mask=padding, pos_embs=self.positions(frames))
         features = frames.transpose(1, 2)
         penalty = torch.stack([plan.penalty for plan in plans]).sum()
-        # the middle as if it were the end, with the same norm
+        # the middle gets the same norm as the end
         middle = self.conformer.norm(inputs[len(inputs) // 2]).transpose(1, 2) if self.training else None
         if inner is not None:
             features = zero_padding(features, inner)

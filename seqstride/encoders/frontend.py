@@ -13,7 +13,7 @@ from seqstride.core.checks import check_lengths
 from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.errors import require
 
-# log of power: 1e-10 is 100 dB below white noise as strong as a full-scale square wave: about that of 16 bits
+# lowest power: 1e-10 is 100 dB below white noise of full-scale power, about the range of 16 bits
 FLOOR = 1e-10
 PIECE = 1 << 17  # frames of all items that are transformed at a time
 
@@ -62,7 +62,7 @@ class LogMel(nn.Module):
             raise ValueError(
                 f"`low_hz` (={low_hz}) must lie below `high_hz` (={high_hz}), and that in 0 … {sample_rate / 2} Hz"
             )
-        # both follow from the arguments: a checkpoint has no use for them
+        # both follow from the arguments, so checkpoints need not keep them
         self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
         self.register_buffer("filters", self._filters(), persistent=False)
 
@@ -73,7 +73,7 @@ class LogMel(nn.Module):
         size = 1 << (self.window - 1).bit_length()
         for fft in (size, 2 * size, 4 * size, 8 * size):
             with warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of bands without a bin; that is what is being tried
+                warnings.simplefilter("ignore")  # about bands without a bin, for which this loop looks
                 filters = melscale_fbanks(fft // 2 + 1, self.low_hz, self.high_hz, self.bands, self.sample_rate)
             if (filters.amax(0) > 0).all():
                 return filters
@@ -93,7 +93,7 @@ class LogMel(nn.Module):
         return 700 * torch.linspace(low, high, self.bands + 2, dtype=torch.float64)[1:-1].expm1()
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
-        """Frames of items of these many samples: (B,) integers → (B,) int64."""
+        """The number of frames of items with these numbers of samples: (B,) integers → (B,) int64."""
         return lengths.long() // self.hop + 1
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:

@@ -94,8 +94,8 @@ class ResNet1d(nn.Module):
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
         downsampler_options: further arguments of the downsampling layers.
         kernel_size: odd, taps of the blocks' convolutions.
-        input_kernel_size: odd, taps of the projection. A signal of few channels, such as a single sensor, wants many:
-            through one tap all features are the same signal, scaled.
+        input_kernel_size: odd, taps of the projection. A signal of few channels, such as a single sensor, needs many:
+            with one tap, all features are scaled copies of the same signal.
 
     Raises:
         ValueError: naming argument, value and rule.

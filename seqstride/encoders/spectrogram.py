@@ -56,7 +56,7 @@ class SpectrogramBlock(nn.Module):
 class Spectrogram2d(nn.Module):
     """Encoder of spectrograms: (B, F, T) seen as an image (B, 1, T, F), one `SpectrogramBlock` per entry of `channels`.
 
-    The features are the maxima over the bins that are left, so that time survives; a head with a maximum over time
+    The features are the maxima over the remaining bins, so the time axis stays; a head with a maximum over time
     (`PooledClassifier(pool="max")`) makes them the paper's global maximum.
 
     Args:

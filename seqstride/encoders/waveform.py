@@ -21,7 +21,7 @@ from seqstride.layers.complexity import Stage
 
 
 class Samples(nn.Module):
-    """Waveforms as signals of one channel, for an encoder that makes a frame of every `hop` samples itself.
+    """Waveforms as signals of one channel, for an encoder that turns every `hop` samples into a frame.
 
     (B, S), lengths (B,) → (B, 1, S) with 0 in the padding, lengths (B,).
 
@@ -103,7 +103,7 @@ class WaveEncoder(nn.Module):
 
     @property
     def stages(self) -> list[Stage]:
-        """Cost of every step in order of depth; the front end's is counted in frames, as all else."""
+        """Cost of every step in order of depth; all costs, also the front end's, are per frame."""
         rate, cost = math.prod(self.front_strides), 0
         for convolution, stride in zip(self.convolutions, self.front_strides, strict=True):
             rate //= stride
@@ -112,7 +112,7 @@ class WaveEncoder(nn.Module):
 
     @property
     def downsamplers(self) -> list[Downsampler]:
-        """The downsampling layers in order of depth; the strided convolutions of the front end are none of them."""
+        """The downsampling layers in order of depth, without the strided convolutions of the front end."""
         return self.resnet.downsamplers
 
 

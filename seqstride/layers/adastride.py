@@ -102,7 +102,7 @@ class AdaStride1d(Downsampler):
             (AdaStride-F: each frame goes to the nearest output frame).
         sigma_square: σ², multiplies squared distances in the weights exp(−σ² (l − p)²); the trade-off between
             information loss (large) and blurring (small), and worth tuning.
-        empty: for "scatter", output frames that no input frame is nearest to: "nearest" copies the input frame at the
+        empty: for "scatter", output frames without a nearest input frame: "nearest" copies the input frame at the
             nearest position, "zero" leaves them 0 (the paper's method).
 
     Raises:
@@ -155,8 +155,8 @@ class AdaStride1d(Downsampler):
         scores give the uniform stride t / s exactly. The result is that of `seqstride.functional.align` (or
         `scatter_align`) at the stream's positions, which are not those of the whole signal: on speech, scored by
         trained models, the logarithms of the local strides correlate with those of the whole signal by 0.96 to 0.99.
-        What is given up, and why the bound holds: `seqstride.layers.pace`; when output frames are ready:
-        `seqstride.layers.adastride.AdaStrideStream`.
+        `seqstride.layers.pace` shows why the bound holds and what is given up; `AdaStrideStream` says when output
+        frames are ready.
 
         Args:
             drift: D, input frames, at least 3: how far positions may run ahead of the line t / s, or fall behind. Any N
@@ -208,11 +208,11 @@ class AdaStrideStream(Stream):
     running mean replaces the normalisation; `seqstride.layers.pace` says what this guarantees and what it gives up.
 
     Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
-    anything in it (see `seqstride.core.align`): p > l + d + reach, with d the distance of l to the nearest position and
-    reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input frames
-    after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the speech of
-    `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. No more frames
-    than twice that are kept.
+    anything in it (see `seqstride.core.align`): p > l + d + reach, where d is the distance of l to the nearest position
+    and reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input
+    frames after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the
+    speech of `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. The
+    stream keeps at most twice as many frames.
     """
 
     layer: AdaStride1d

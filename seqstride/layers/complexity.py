@@ -91,7 +91,7 @@ def complexity(encoder: Staged | Iterable[Downsampler], kind: Kind = "frames", l
 
     Args:
         encoder: an encoder with `stages`; for kind "frames" also the layers in order of depth.
-        kind: "frames": Σ_l Π_{i≤l} 1/S_i, the number of layers where all strides are 1; S_i is the product of the
+        kind: "frames": Σ_l Π_{i≤l} 1/S_i, which is the number of layers if all strides are 1; S_i is the product of the
             strides along time and frequency where there are two;
             "memory": activations Σ_l C_l n_l m_l, "macs": multiply-accumulates Σ_l macs_l n_{l−1} m_{l−1}, both
             relative to the same net without downsampling (1 at most).

@@ -53,7 +53,7 @@ class LearntStride(Downsampler):
             raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
         self.length_multiple = length_multiple
         self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
-        # the parameter as a number, where it does not learn: while nobody writes to it, a GPU has nothing to read
+        # the parameter as a number, where it does not learn, so that a plan does not have to read it from a GPU
         self._fixed_stride: float | None = None
         self._fixed_version = (0, 0)
         if not learnable:
@@ -70,8 +70,9 @@ class LearntStride(Downsampler):
         """Fixes the stride, and so the output length: no gradient, and nothing is read from a GPU for a plan.
 
         The parameter stays the stride: a state dict that is loaded and an update in place (weights averaged over
-        training, an optimiser) change plans and `stride` together. Two writes are not seen: through `.data` on a GPU,
-        and by code that `torch.compile` has made; after those call `freeze` again. An exported graph never changes.
+        training, an optimiser) change plans and `stride` together. Two kinds of writes go unnoticed: through `.data` on
+        a GPU, and by code that `torch.compile` has made. Call `freeze` again after them. An exported graph never
+        changes.
         """
         self.stride_parameter.requires_grad_(False)
         self._fix()
@@ -87,7 +88,7 @@ class LearntStride(Downsampler):
     def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
         """As `Downsampler.plan`. While the stride learns, torch.compile leaves this out: it depends on the stride."""
         if self._fixed_stride is None and torch.compiler.is_compiling():
-            # made here: as a decorator it would import the whole compiler along with the package
+            # called here, because as a decorator it would import the compiler along with the package
             return torch.compiler.disable(Downsampler.plan)(self, x, lengths)
         return super().plan(x, lengths)
 
@@ -245,5 +246,5 @@ class DCTDiffStride1d(LearntStride):
 
 
 def _version(parameter: Tensor) -> tuple[int, int]:
-    """What an update of a tensor changes, known without a read from its device."""
+    """The address and version of a tensor: they change with every update, and need no read from its device."""
     return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version

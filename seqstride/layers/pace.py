@@ -1,4 +1,4 @@
-"""Positions without the end of the signal: scores → positions, one frame after the other.
+"""Positions for a stream, which cannot see the end of the signal: scores → positions, frame by frame.
 
 The positions of a whole signal, p_t = (c_t − c_1) / (c_T − c_1) · (L − 1), need c_T, the sum of all a = exp(score): it
 sets the mean step to one output frame per s input frames. While the signal still goes on, two things stand in for it.
@@ -29,7 +29,7 @@ So any N consecutive input frames become N / s output frames within 2D / s, and 
 and 100 frames per second, the ratio of any 60 s is s within 2 %, that of the first 60 s within 1 %. No step is longer
 than (D / 3 + 1) / s output frames. Constant scores have r = 1 and u = 0 exactly: the uniform stride p_t = t / s.
 
-What is given up against the positions of the whole signal:
+Compared with the positions of the whole signal:
 - More than D input frames cannot be saved up: long stretches of low scores take output frames that a whole signal would
   spend elsewhere, so strides contrast within seconds, not over minutes.
 - The first steps are compared with few others: until about a second has passed, rates lie nearer to 1.

@@ -1,9 +1,9 @@
 """Layers on a signal that arrives in chunks, for live use and for recordings of any length.
 
-A stream is made by `layer.stream()`. It keeps the input frames that later output frames can still read, and returns an output
-frame as soon as no later input frame can change it. At every push it resamples the kept frames with the layer's own
-plan, as if the signal ended there, and returns the settled part of the result. So the layers have one resampler, and
-the cuts between chunks change the result by rounding only.
+`layer.stream()` makes a stream. It keeps the input frames that later output frames can still read, and returns an
+output frame as soon as no later input frame can change it. At every push it resamples the kept frames with the layer's
+own plan, as if the signal ended there, and returns the settled part of the result. So the layers have one resampler,
+and the cuts between chunks change the result by rounding only.
 """
 
 from __future__ import annotations
@@ -149,15 +149,15 @@ class Stream:
         raise NotImplementedError
 
     def _plan(self) -> tuple[Plan, int]:
-        """The plan of what is kept as though the signal ended now, and the output frame that is its first."""
+        """The plan of the kept frames as if the signal ended now, and the index of its first output frame."""
         raise NotImplementedError
 
     def _settled(self) -> int:
-        """How many output frames, from the start, no later input frame can change."""
+        """The number of output frames, from the start of the stream, that no later input frame can change."""
         raise NotImplementedError
 
     def _forget(self) -> int:
-        """How many of the frames that are kept no output frame to come can read."""
+        """The number of kept frames that no later output frame can read."""
         raise NotImplementedError
 
     def _last_lengths(self) -> Tensor:
