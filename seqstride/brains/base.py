@@ -1,4 +1,4 @@
-"""What every task shares: features of a batch, optimisation with learnt strides, records of epochs, checkpoints."""
+"""The part of training that all tasks share: features of a batch, regularisation, records of epochs, checkpoints."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqstride._compat import require_torchaudio
 from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.screen import in_percent
-from seqstride.layers.complexity import complexity, parameter_groups
+from seqstride.layers.complexity import complexity
 
 require_torchaudio()
 
@@ -27,43 +27,40 @@ import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.sampler import ReproducibleRandomSampler  # noqa: E402
 from torch.utils.data import SequentialSampler  # noqa: E402
 
+from seqstride.brains.epoch_state import EpochState, random_states, restore_random_states, seed_generators  # noqa: E402
 from seqstride.brains.history import History  # noqa: E402
-from seqstride.brains.progress import Progress, random_states, restore_random_states, seed_generators  # noqa: E402
-from seqstride.brains.shown import ShownBrain  # noqa: E402
+from seqstride.brains.optimisation import OptimisingBrain  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 
-class DownsamplingBrain(ShownBrain):
-    """A SpeechBrain `Brain` around an encoder whose layers downsample; tasks derive from it.
+class DownsamplingBrain(OptimisingBrain):
+    """A SpeechBrain `Brain` around an encoder whose layers downsample. Each task is a subclass.
 
     Batches have `id`, and `signal` with relative lengths: waveforms (B, S), which the module `frontend` turns into
-    features, or features (B, T, C) as they are. Further modules: `normalize`, `encoder`, and what the task adds.
+    features, or features (B, T, C). Further modules are `normalize`, `encoder`, and those of the task.
 
-    Hyperparameters read: `seed`, `number_of_epochs`, `lr`, `stride_lr`, `weight_decay`, `penalty_weight`, `complexity`
-    (a mapping: `kind` and `length` as in `seqstride.complexity`, and `weight`), `wav_augment` and `fea_augment`
-    (SpeechBrain augmenters of (B, S) and (B, T, C), or null), `train_logger`. Strides are excluded from weight decay
-    and have a learning rate of their own; all learning rates follow half a cosine to 0. An epoch's random numbers
-    depend on seed, epoch and rank only, and a checkpoint inside an epoch keeps the state of the generators (with
-    gradient accumulation it waits for the next step), so that a resumed run goes on as if it had never stopped.
+    Hyperparameters read, besides those of `OptimisingBrain`: `seed`, `penalty_weight`, `complexity` (a mapping: `kind`
+    and `length` as in `seqstride.complexity`, and `weight`), `wav_augment` and `fea_augment` (SpeechBrain augmenters of
+    (B, S) and (B, T, C), or null), `train_logger`. All learning rates follow half a cosine to 0.
 
-    A batch whose loss or gradients are not finite is named and has no part in training, neither in a step nor in the
-    statistics of the norms; `nonfinite_patience` (SpeechBrain's) of them in an epoch stop the run, but for gradients
-    with `skip_nonfinite_grads`. A validation loss that is not finite counts as infinite: such an epoch is not the best.
+    A resumed run gives the same result as one that was never interrupted: the random numbers of an epoch depend only on
+    seed, epoch and rank, and a checkpoint inside an epoch keeps the states of the generators. With gradient
+    accumulation such a checkpoint waits for the next step. A validation loss that is not finite counts as infinite.
 
-    Under `torchrun` every rank trains on its share of every step: with batches of B items, W ranks take the steps that
-    one process takes with batches of W·B. The loss is that over all items, also where the ranks' batches have different
-    numbers of them. Validation and test are whole on every rank, without any communication, and rank 0 writes.
+    Under `torchrun` W ranks with batches of B items take the steps that one process takes with batches of W·B items.
+    The loss is the mean over the items of all ranks, also if their batches differ in size. Every rank computes the
+    whole validation and test without communication, and rank 0 writes.
 
     Attributes:
         history: one record per epoch: losses, scores, strides, seconds.
         test: the scores of `evaluate`.
-        before_training: called by `fit` when everything has been checked, before anything is recovered or trained.
-        selection: the score of the validation part that decides which epoch is kept; the lowest is best.
-        checkpoints_kept: how many of the best epochs are kept, besides the newest.
-        running: names of the attributes that `start_scores` sets and a training epoch counts in: a checkpoint inside an
-            epoch keeps them. Tensors, plain values, and dicts and lists of these.
+        before_training: called by `fit` after all checks, before anything is recovered or trained.
+        selection: the validation score that decides which epoch is kept; the lowest is best.
+        checkpoints_kept: the number of best epochs that are kept, besides the newest.
+        running: names of attributes that `start_scores` sets and a training epoch counts in; a checkpoint inside an
+            epoch keeps them. Their values are tensors, plain values, and dicts and lists of these.
     """
 
     selection = "loss"
@@ -74,20 +71,18 @@ class DownsamplingBrain(ShownBrain):
         super().__init__(*args, **kwargs)
         self.history = History()
         self.test: dict[str, Any] = {}
-        self.progress = Progress()
+        self.epoch_state = EpochState()
         self.generators: dict[str, Any] = {}  # their states in the middle of the epoch that is resumed
-        self.step_items: list[str] = []  # ids of the batches since the last step
-        self.loss_not_finite = False  # of one of them; in validation and test of any batch
         self.before_training: Callable[[], None] = lambda: None
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("history", self.history)
-            self.checkpointer.add_recoverable("progress", self.progress)
+            self.checkpointer.add_recoverable("progress", self.epoch_state)
 
-    # What a task says
+    # Methods that a task defines
 
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
-        """The data sets of the splits, from the prepared manifests; may add to `hparams` what the data decides.
+        """Returns the data sets of the splits, from the prepared manifests; may add to `hparams` what depends on them.
 
         Raises:
             ValueError: a manifest is missing or wrong.
@@ -96,18 +91,18 @@ class DownsamplingBrain(ShownBrain):
 
     @classmethod
     def outputs(cls, hparams: dict[str, Any]) -> dict[str, list[str]]:
-        """What the model's outputs stand for, in their order, after `load_data`: such as the classes of every label."""
+        """Returns the meaning of the outputs in their order, such as the classes of every label; after `load_data`."""
         return {}
 
     def start_scores(self, stage: sb.Stage) -> None:
-        """Resets what a stage counts."""
+        """Resets the counts of a stage."""
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
-        """The stage's figures besides its loss, in the units of the log."""
+        """Returns the scores of a stage besides its loss, in the units of the log."""
         return {}
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
-        """What the task adds to a run's record: plain JSON values."""
+        """Returns the task's entries of a run's record: plain JSON values."""
         return {}
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
@@ -120,11 +115,11 @@ class DownsamplingBrain(ShownBrain):
 
     @property
     def encoder(self) -> Any:
-        """The encoder itself, whatever SpeechBrain has wrapped it in for distributed training."""
+        """The encoder without the wrapper that SpeechBrain puts around it in distributed training."""
         return self.net("encoder")
 
     def net(self, name: str, stage: sb.Stage | None = None) -> Any:
-        """A module: in training in the wrapper that averages gradients over the ranks, else as it is."""
+        """Returns a module: in training with the wrapper that averages gradients over the ranks, else without it."""
         module = self.modules[name]
         return module if stage == sb.Stage.TRAIN else getattr(module, "module", module)
 
@@ -178,7 +173,7 @@ class DownsamplingBrain(ShownBrain):
         return self.modules["frontend"](waveform, torch.tensor([len(signal)], device=self.device))[0][0]
 
     def regularised(self, loss: Tensor, encoded: Any, stage: sb.Stage) -> Tensor:
-        """Adds the layers' penalties and the price of long sequences to a loss; in validation notes the strides."""
+        """Adds the layers' penalties and the weighted complexity to a loss; in validation also keeps local strides."""
         share = self.share(len(encoded.lengths), stage)
         loss = loss + share * self.hparams.penalty_weight * encoded.penalty
         price = self.hparams.complexity
@@ -191,18 +186,18 @@ class DownsamplingBrain(ShownBrain):
         return loss
 
     def share(self, count: int, stage: sb.Stage) -> Tensor | float:
-        """The weight of a mean over `count` items of this rank in the loss of all; 1 outside of training."""
+        """Returns the weight of this rank's mean over `count` items in the loss of all ranks; 1 outside of training."""
         return share_of_rank(count, self.device) if stage == sb.Stage.TRAIN else 1.0
 
     def total(self, counts: Tensor, stage: sb.Stage) -> Tensor:
-        """What the ranks have counted together; outside of training every rank has counted all."""
+        """Returns the sum of the counts of all ranks; outside of training every rank has counted all items."""
         whole = ranks() == 1 or stage != sb.Stage.TRAIN
         return counts if whole else sum_over_ranks(counts.to(self.device)).cpu()
 
     def make_dataloader(
         self, dataset: Any, stage: sb.Stage, ckpt_prefix: str | None = "dataloader-", **loader_kwargs: Any
     ) -> Any:
-        """As SpeechBrain's; but the ranks deal the items of every step out among themselves, in one process's order."""
+        """Makes SpeechBrain's loader. In training the ranks share the items of every step, in one process's order."""
         if self.distributed_launch and stage == sb.Stage.TRAIN:
             if not {"sampler", "batch_sampler"} & set(loader_kwargs):
                 seed = os.environ.get("SB_GLOBAL_SEED", 563375142)  # as in SpeechBrain's loader of a single process
@@ -219,83 +214,22 @@ class DownsamplingBrain(ShownBrain):
     # Optimisation
 
     def on_fit_start(self) -> None:
-        """As SpeechBrain's, behind `before_training`; then the table of the epochs begins."""
+        """Calls `before_training`, runs SpeechBrain's method, and starts the table of the epochs."""
         self.before_training()
         super().on_fit_start()
         self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 
-    def init_optimizers(self) -> None:
-        """One optimiser whose groups `seqstride.parameter_groups` makes."""
-        groups = parameter_groups(
-            self.modules, self.hparams.lr, self.hparams.weight_decay, stride_lr=self.hparams.stride_lr
-        )
-        for group in groups:
-            group["initial_lr"] = group["lr"]
-        with made_as_asked("opt_class"):
-            self.optimizer = self.opt_class(groups)
-        self.optimizers_dict = {"opt_class": self.optimizer}
-        if self.checkpointer is not None:
-            self.checkpointer.add_recoverable("optimizer", self.optimizer)
-
-    def optimizers_step(self) -> None:
-        """One step, with the gradients of all groups clipped together (SpeechBrain clips the first group only).
-
-        Raises:
-            ValueError: the gradients are not finite, and the patience is exhausted.
-        """
-        self.scaler.unscale_(self.optimizer)
-        parameters = [parameter for group in self.optimizer.param_groups for parameter in group["params"]]
-        norm = nn.utils.clip_grad_norm_(parameters, self.max_grad_norm if self.max_grad_norm > 0 else math.inf)
-        if self.scaler.is_enabled() or norm.isfinite():  # the scaler leaves out such steps itself, and learns from them
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
-        elif not self.loss_not_finite:
-            self._not_finite("gradients", self.step_items, patient=self.skip_nonfinite_grads)
-        self.optimizer.zero_grad(set_to_none=True)
-        self.optimizer_step += 1
-        self.step_items, self.loss_not_finite = [], False
+    # One epoch
 
     def on_fit_batch_start(self, batch: Any, should_step: bool) -> None:
-        """Notes what has to be known if this batch turns out not to be finite; resumes the random numbers."""
+        """Restores the random numbers of an epoch that is resumed, before its first batch."""
         if self.generators:
             restore_random_states(self.generators, self.device)
             self.generators = {}
-        self.batch_items = list(batch.id)
-        self.step_items += self.batch_items
-        self.buffers_before = [(buffer, buffer.clone()) for buffer in self.modules.buffers()]
-
-    def check_loss_isfinite(self, loss: Tensor) -> None:
-        """Names the items of a batch whose loss is not finite; its gradients will not be, either.
-
-        Raises:
-            ValueError: the patience is exhausted.
-        """
-        if not loss.isfinite():
-            self.loss_not_finite = True
-            self._not_finite("loss", self.batch_items)
-
-    def on_fit_batch_end(self, batch: Any, outputs: Any, loss: Tensor, should_step: bool) -> None:
-        """Undoes what a batch whose loss is not finite did to the statistics of the norms."""
-        super().on_fit_batch_end(batch, outputs, loss, should_step)
-        if not loss.isfinite():
-            for buffer, before in self.buffers_before:
-                buffer.copy_(before)
-
-    def _not_finite(self, what: str, items: list[str], patient: bool = False) -> None:
-        self.nonfinite_count += not patient
-        message = f"the {what} of a batch must be finite; those of {', '.join(items)} are not"
-        if self.nonfinite_count > self.nonfinite_patience:
-            raise InputError(f"{message}, and `nonfinite_patience` (={self.nonfinite_patience}) is exhausted")
-        logger.warning("%s: left out", message)
-
-    def learning_rate_share(self, epoch: int) -> float:
-        """The share of the initial learning rates in an epoch, numbered from 1."""
-        return 0.5 * (1 + math.cos(math.pi * (epoch - 1) / self.hparams.number_of_epochs))
-
-    # One epoch
+        super().on_fit_batch_start(batch, should_step)
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """Resets the counts; in training also seeds the epoch and sets its learning rate."""
+        """Resets the counts; in training also seeds the generators and sets the learning rate."""
         super().on_stage_start(stage, epoch)
         self.start_scores(stage)
         self.loss_not_finite = False
@@ -311,8 +245,8 @@ class DownsamplingBrain(ShownBrain):
                 group["lr"] = group["initial_lr"] * self.learning_rate_share(epoch)
 
     def _resume_epoch(self) -> None:
-        """Takes over what a checkpoint inside this epoch kept."""
-        states, self.progress.state = self.progress.state.get("ranks", [{}] * ranks()), {}
+        """Continues from the state that a checkpoint inside this epoch kept."""
+        states, self.epoch_state.state = self.epoch_state.state.get("ranks", [{}] * ranks()), {}
         if len(states) != ranks():
             raise InputError(f"{len(states)} processes began this epoch: as many must go on with it, not {ranks()}")
         state = states[rank()]
@@ -323,7 +257,7 @@ class DownsamplingBrain(ShownBrain):
             self.__dict__.update(state["counts"])
 
     def _should_save_intra_epoch_ckpt(self, *args: Any) -> bool:
-        """SpeechBrain's answer, but never between the batches of one step: their gradients are in no checkpoint."""
+        """Never saves between the batches of one step, because checkpoints keep no gradients; else asks SpeechBrain."""
         whole = self.step % self.grad_accumulation_factor == 0
         return whole and super()._should_save_intra_epoch_ckpt(*args)
 
@@ -334,12 +268,12 @@ class DownsamplingBrain(ShownBrain):
             "cpu_seconds": time.process_time() - self.epoch_start_cpu,
             "counts": {name: getattr(self, name) for name in self.running},
         }
-        self.progress.state = {"ranks": of_all_ranks(state)}
+        self.epoch_state.state = {"ranks": of_all_ranks(state)}
         super()._save_intra_epoch_ckpt()
-        self.progress.state = {}
+        self.epoch_state.state = {}
 
     def evaluate_batch(self, batch: Any, stage: sb.Stage) -> Tensor:
-        """As SpeechBrain's; names the items of a batch whose loss is not finite, which the mean would leave out."""
+        """Runs SpeechBrain's method, and warns of a batch whose loss is not finite: the mean would leave it out."""
         loss = super().evaluate_batch(batch, stage)
         if not loss.isfinite():
             self.loss_not_finite = True
@@ -347,7 +281,7 @@ class DownsamplingBrain(ShownBrain):
         return loss
 
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
-        """Logs an epoch and saves it; keeps the newest checkpoint and the one with the best validation score."""
+        """Logs the stage. After validation saves a checkpoint, and keeps the newest and the best ones."""
         super().on_stage_end(stage, stage_loss, epoch)
         if stage != sb.Stage.TRAIN and self.loss_not_finite:
             stage_loss = math.inf
@@ -364,11 +298,11 @@ class DownsamplingBrain(ShownBrain):
             self.hparams.train_logger.log_stats(best, test_stats=in_percent(stats))
 
     def strides(self) -> list[float]:
-        """The current stride of every block."""
+        """Returns the current stride of every block."""
         return [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
 
     def frequency_strides(self) -> list[float]:
-        """The current stride of every block along frequency; empty where an encoder keeps to time."""
+        """Returns the current stride of every block along frequency; empty for encoders that downsample time only."""
         layers = getattr(self.encoder, "frequency_downsamplers", [])
         return [torch.as_tensor(layer.stride).detach().item() for layer in layers]
 
@@ -402,7 +336,7 @@ class DownsamplingBrain(ShownBrain):
 
 
 def _numbered(name: str, strides: list[float]) -> dict[str, float]:
-    """One number per block: loggers such as TensorBoard's take nothing else."""
+    """Returns one entry per block, because loggers such as TensorBoard's take single numbers only."""
     return {
         f"{name}_{block}": int(stride) if float(stride).is_integer() else round(stride, 3)
         for block, stride in enumerate(strides, 1)
@@ -410,5 +344,5 @@ def _numbered(name: str, strides: list[float]) -> dict[str, float]:
 
 
 def _few(values: Tensor, limit: int = 1_000_000) -> Tensor:
-    """At most about `limit` of many values, evenly spread: `torch.quantile` takes 16 million at most."""
+    """Returns about `limit` evenly spread values at most: `torch.quantile` takes 16 million at most."""
     return values[:: max(1, len(values) // limit)]

@@ -1,4 +1,4 @@
-"""What a run has seen, epoch by epoch; kept in the checkpoint, so that a resumed run draws the whole curve."""
+"""The records of all epochs of a run; checkpoints keep them, so that a resumed run draws the whole curve."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ class History:
 
     @mark_as_loader
     def load(self, path: str | Path, end_of_epoch: bool) -> None:
-        """Reads what `save` wrote."""
+        """Reads the records."""
         self.epochs = json.loads(Path(path).read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A run of a recipe, from the command line to the pictures: what every `train.py` calls."""
+"""A run of a recipe, from the command line to the pictures; `train.py` of the recipe calls it."""
 
 from __future__ import annotations
 
@@ -65,25 +65,24 @@ NEEDED = (
     *("recipe", "seed", "downsampler", "output_folder", "manifests", "score", "number_of_epochs", "lr", "complexity"),
     *("modules", "opt_class", "epoch_counter", "checkpointer", "train_dataloader", "valid_dataloader", "train_logger"),
 )
-"""Keys that every recipe has."""
+"""Keys that every recipe must have."""
 
 LEARNING_OPTIONS = ("max_grad_norm", "grad_accumulation_factor")
-"""SpeechBrain's run options that have a part in what is learnt, as hyperparameters have."""
+"""SpeechBrain's run options that change the trained weights, as hyperparameters do."""
 
 
 @without_noise()
 def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> None:
     """Trains, scores the test set once with the best epoch of the validation part, and leaves results and pictures.
 
-    A run that was interrupted goes on from its last epoch, and one that is finished with a larger `number_of_epochs`
-    from where it ended; the same command again says that it is finished. What is not made from the same (settings,
-    classes or units, data) is refused, and every file of the folder stays as it was. With `--overwrite` it begins anew:
-    what was left there is taken away when everything about the new run has been checked. Under `torchrun` all ranks
-    train together.
+    The same command resumes a run that was interrupted, and says so if the run is finished; a larger
+    `number_of_epochs` trains a finished run further. Other settings, classes, units or data are refused, and every file
+    in the folder stays unchanged. `--overwrite` deletes the results of the run in the folder once everything about the
+    new run has been checked. Under `torchrun` all ranks train together.
 
     The output folder gets `results.json`, the trained model, the pictures of the task, `train.yaml` with the merged
     hyperparameters, `made_from.json`, and in `save/` the checkpoints. `--test_only` leaves all that it writes in
-    `test_only/` there, and a debug run in `debug/`.
+    `test_only/`, and a debug run leaves it in `debug/`.
 
     Args:
         brain_class: a subclass of `DownsamplingBrain`.
@@ -101,7 +100,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
 
 
 class _Asked(NamedTuple):
-    """What the command line asks for."""
+    """The command line of a run, read and merged with the recipe."""
 
     file: str
     text: str
@@ -110,7 +109,7 @@ class _Asked(NamedTuple):
     run_opts: Any
     folder: RunFolder
     visit: str | None
-    """Where what it writes goes, in the folder, if it does not train the folder's run."""
+    """The folder inside `folder` for the results of --test_only or a debug run; None for a run that trains."""
     overwrite: bool
 
 
@@ -136,15 +135,10 @@ def _read(argv: Sequence[str]) -> _Asked:
 
 
 def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kept: Kept) -> None:
-    """Checks, trains, scores and reports; what `kept` keeps is let go when training begins."""
+    """Checks, trains, scores and reports; the files that `kept` keeps are let go when training begins."""
     folder, visit = asked.folder, asked.visit
     run_on_main(_log_to_screen)
-    before = None if asked.overwrite or visit == TRIED else begun_from(folder)
-    if visit == SCORED and not folder.has_checkpoints:
-        raise InputError(f"`output_folder` (={str(folder.output)!r}) must hold a checkpoint for --test_only")
-    if before is not None:
-        free = FREE if visit is None else FREE | SCORING | data_settings(asked.settings)
-        check_settings(folder, before, asked.settings, free)
+    before = _earlier_run(asked)
     hparams = build_recipe(asked.text, asked.file)
     check_parts(hparams, NEEDED)
     torch.set_num_threads(hparams.get("threads", 1))
@@ -152,37 +146,23 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     log_errors_in(output)
     if not had_run:
         _log_into(output)
-    manifests = hparams["manifests"]
-    if before is None:
-        run_on_main((folder.save / LEARNT_UNITS).unlink, kwargs={"missing_ok": True})
-    elif not before.items and all(Path(path).is_file() for path in manifests.values()):
-        before = before._replace(items=manifest_items(manifests))  # before they are prepared anew
-    if hparams["prepare"] is not None:
-        run_on_main(hparams["prepare"])
-    try:
-        datasets = brain_class.load_data(hparams)
-    except InputError:
-        if before is not None and visit is None:
-            _agreed(partial(_refuse_other_items, folder, before, manifests))
-        raise
-    if hparams["score"] not in datasets:
-        raise InputError(f"`score` (={hparams['score']!r}) must be one of the splits {', '.join(datasets)}")
-    made = MadeFrom(asked.settings, brain_class.outputs(hparams), manifest_items(manifests))
+    before, datasets = _load_data(brain_class, hparams, asked, before)
+    made = MadeFrom(asked.settings, brain_class.outputs(hparams), manifest_items(hparams["manifests"]))
     data = data_record(data_origin(asked.text, asked.file), made.items)
-
-    def check() -> str:
-        if before is not None:
-            check_data(folder, before, made, None if visit is None else ("train", "valid"))
-        if visit is None:
-            check_comparison(data, made.items)
-        return finished(folder, made.settings) if before is not None and visit is None else ""
-
-    message = _agreed(check)
+    message = _agreed(partial(_check_same_run, asked, before, made, data))
     if message:
         run_on_main(print, [message], {"flush": True})
         return
     if had_run and visit is not None:
         _log_into(output)
+    brain = brain_class(
+        modules=hparams["modules"],
+        opt_class=hparams["opt_class"],
+        hparams=hparams,
+        run_opts=asked.run_opts,
+        checkpointer=hparams["checkpointer"],
+    )
+    _say_opening(brain, hparams, asked.file, datasets)
 
     def start() -> None:
         nonlocal made
@@ -195,20 +175,84 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
 
         made = run_on_main(prepare)
 
-    brain = brain_class(
-        modules=hparams["modules"],
-        opt_class=hparams["opt_class"],
-        hparams=hparams,
-        run_opts=asked.run_opts,
-        checkpointer=hparams["checkpointer"],
-    )
-    strides, parameters = ", ".join(f"{stride:g}" for stride in brain.strides()), _parameters(brain)
-    model = f"{parameters / 1000:.0f} k parameters, strides {strides}, on {brain.device}"
-    say(opening(hparams, asked.file, {split: len(dataset) for split, dataset in datasets.items()}, model))
     if visit is None:
         brain.before_training = start
     brain.fit_normalisation(datasets["train"])
     initial_strides = brain.strides(), brain.frequency_strides()
+    epochs = _train_and_score(brain, hparams, datasets)
+    origin = {EPOCHS: hparams[EPOCHS], **({"extensions": made.extensions} if made.extensions else {}), "data": data}
+    run_on_main(_report, [output, brain, asked.text, epochs, datasets, initial_strides, origin])
+
+
+def _earlier_run(asked: _Asked) -> MadeFrom | None:
+    """Returns what the run in the folder was made from; None if there is none or it does not matter.
+
+    Raises:
+        InputError: the settings are not those of the run, or there is no checkpoint to score.
+    """
+    folder, visit = asked.folder, asked.visit
+    before = None if asked.overwrite or visit == TRIED else begun_from(folder)
+    if visit == SCORED and not folder.has_checkpoints:
+        raise InputError(f"`output_folder` (={str(folder.output)!r}) must hold a checkpoint for --test_only")
+    if before is not None:
+        free = FREE if visit is None else FREE | SCORING | data_settings(asked.settings)
+        check_settings(folder, before, asked.settings, free)
+    return before
+
+
+def _load_data(
+    brain_class: type[DownsamplingBrain], hparams: dict[str, Any], asked: _Asked, before: MadeFrom | None
+) -> tuple[MadeFrom | None, dict[str, Any]]:
+    """Prepares the manifests and loads the data sets of the splits.
+
+    Returns:
+        `before`, with the items of the manifests that were there before if it does not know them; and the data sets.
+
+    Raises:
+        InputError: the data are wrong, or those of another run.
+    """
+    folder, manifests = asked.folder, hparams["manifests"]
+    if before is None:
+        run_on_main((folder.save / LEARNT_UNITS).unlink, kwargs={"missing_ok": True})
+    elif not before.items and all(Path(path).is_file() for path in manifests.values()):
+        before = before._replace(items=manifest_items(manifests))  # before they are prepared anew
+    if hparams["prepare"] is not None:
+        run_on_main(hparams["prepare"])
+    try:
+        datasets = brain_class.load_data(hparams)
+    except InputError:
+        if before is not None and asked.visit is None:
+            _agreed(partial(_refuse_other_items, folder, before, manifests))
+        raise
+    if hparams["score"] not in datasets:
+        raise InputError(f"`score` (={hparams['score']!r}) must be one of the splits {', '.join(datasets)}")
+    return before, datasets
+
+
+def _check_same_run(asked: _Asked, before: MadeFrom | None, made: MadeFrom, data: dict[str, str]) -> str:
+    """Compares the data with those of the run in the folder and of the comparison; returns a message if it is finished.
+
+    Raises:
+        InputError: the data are others.
+    """
+    folder, visit = asked.folder, asked.visit
+    if before is not None:
+        check_data(folder, before, made, None if visit is None else ("train", "valid"))
+    if visit is None:
+        check_comparison(data, made.items)
+    return finished(folder, made.settings) if before is not None and visit is None else ""
+
+
+def _say_opening(brain: DownsamplingBrain, hparams: dict[str, Any], file: str, datasets: dict[str, Any]) -> None:
+    strides, parameters = ", ".join(f"{stride:g}" for stride in brain.strides()), _parameters(brain)
+    model = f"{parameters / 1000:.0f} k parameters, strides {strides}, on {brain.device}"
+    say(opening(hparams, file, {split: len(dataset) for split, dataset in datasets.items()}, model))
+
+
+def _train_and_score(
+    brain: DownsamplingBrain, hparams: dict[str, Any], datasets: dict[str, Any]
+) -> list[dict[str, Any]]:
+    """Trains, and scores the best epoch; returns the records of all epochs."""
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
@@ -221,22 +265,21 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     epochs = list(brain.history.epochs)  # evaluate recovers the best epoch, and the history up to it
     scored = datasets[hparams["score"]]
     brain.evaluate(scored, min_key=brain.selection, test_loader_kwargs=hparams["valid_dataloader"])
-    origin = {EPOCHS: hparams[EPOCHS], **({"extensions": made.extensions} if made.extensions else {}), "data": data}
-    run_on_main(_report, [output, brain, asked.text, epochs, datasets, initial_strides, origin])
+    return epochs
 
 
 def _refuse_other_items(folder: RunFolder, before: MadeFrom, manifests: dict[str, str]) -> str:
-    """Says so where what is wrong with manifests is, first of all, that they are those of another run."""
+    """Refuses manifests of another run, which is a better error than the one that their content caused."""
     try:
         items = manifest_items(manifests)
     except (OSError, ValueError, AttributeError):
-        return ""  # they are none
+        return ""  # they are no manifests
     check_data(folder, before, before._replace(items=items))
     return ""
 
 
 def _agreed(check: Callable[[], str]) -> str:
-    """What the first rank finds, on all ranks.
+    """Runs a check on the first rank, and returns its result on all ranks.
 
     Raises:
         InputError: on all ranks.
@@ -255,12 +298,12 @@ def _agreed(check: Callable[[], str]) -> str:
 
 
 def _log_into(output: Path) -> None:
-    """Makes an output folder, whose `log.txt` gets all messages from here on."""
+    """Makes an output folder; its `log.txt` gets all messages from now on."""
     sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
 
 
 def _log_to_screen() -> None:
-    """As in a run, but to no file: it may be that of a run that is left alone."""
+    """Sends messages to the screen but to no file: the log in the folder may belong to a run that is left alone."""
     setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.devnull}}})
 
 
@@ -268,7 +311,7 @@ def _join_group(run_opts: Any) -> Any:
     """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs.
 
     Returns:
-        The options with what was decided here; SpeechBrain's own cannot be changed.
+        A copy of the options with device and backend; SpeechBrain's options cannot be changed.
 
     Raises:
         InputError: the machine lacks what the options need.
@@ -286,7 +329,7 @@ def _join_group(run_opts: Any) -> Any:
 
 
 def _check_machine(run_opts: Any, gpu: bool) -> None:
-    """What SpeechBrain finds out later.
+    """Checks device, precision and backend, which SpeechBrain would find out later.
 
     Raises:
         InputError: the machine lacks what the options need.
@@ -324,7 +367,7 @@ def _report(
     across = brain.frequency_strides()
     frames = sum(item_seconds(item) * brain.frame_rate(item) for item in items) / len(items)
     mean_length = max(1, round(frames))
-    (folder / RECORD).unlink(missing_ok=True)  # it stands for a run that is finished, and for its weights
+    (folder / RECORD).unlink(missing_ok=True)  # the record stands for a finished run and its weights
     write_recipe(folder, recipe)
     brain.save(folder, recipe, datasets)
     record = {

@@ -1,4 +1,4 @@
-"""Where a training epoch stands; kept in the checkpoints inside it, so that a resumed run goes on in its middle."""
+"""The state of an unfinished epoch: a checkpoint inside an epoch keeps it, so that a run resumes at the same batch."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, registe
 
 
 @register_checkpoint_hooks
-class Progress:
-    """What SpeechBrain's `Checkpointer` saves inside an epoch, and recovers from there only.
+class EpochState:
+    """The state of an unfinished epoch, which SpeechBrain's `Checkpointer` saves and recovers.
 
     Attributes:
         state: tensors and plain values; empty unless a checkpoint inside an epoch is being written or was recovered.
@@ -29,19 +29,19 @@ class Progress:
 
     @mark_as_loader
     def load(self, path: str | Path, end_of_epoch: bool) -> None:
-        """Reads what `save` wrote inside an epoch."""
+        """Reads a state that was saved inside an epoch; a checkpoint at an epoch's end has none."""
         self.state = {} if end_of_epoch else torch.load(path, weights_only=True)
 
 
 def seed_generators(seed: int) -> None:
-    """Starts the random numbers of torch, numpy and Python (SpeechBrain's augmenters draw from it)."""
+    """Seeds the generators of torch, numpy and Python; SpeechBrain's augmenters draw from Python's."""
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % 2**32)  # noqa: NPY002 - an augmenter may draw from the global one
 
 
 def random_states(device: torch.device | str) -> dict[str, Any]:
-    """The states of the generators of torch (and of a GPU), numpy and Python: tensors and plain values."""
+    """Returns the states of the generators of torch (and of a GPU), numpy and Python: tensors and plain values."""
     drawn = np.random.get_state(legacy=False)  # noqa: NPY002
     drawn["state"]["key"] = drawn["state"]["key"].tolist()
     states = {"torch": torch.get_rng_state(), "numpy": drawn, "python": random.getstate()}
@@ -51,7 +51,7 @@ def random_states(device: torch.device | str) -> dict[str, Any]:
 
 
 def restore_random_states(states: dict[str, Any], device: torch.device | str) -> None:
-    """Undoes what has been drawn since `random_states`."""
+    """Sets the generators to the states that `random_states` returned."""
     torch.set_rng_state(states["torch"])
     np.random.set_state(states["numpy"])  # noqa: NPY002
     random.setstate(states["python"])
