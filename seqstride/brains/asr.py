@@ -41,19 +41,19 @@ OF_FIXED_BATCHES = ("batch_size", "shuffle")  # options of a loader whose batche
 UNALIGNABLE_SHARE = 0.01
 """The largest share of the training items that may be too short for their units."""
 UNKNOWN_SHARE = 0.01
-"""The largest share of the training items whose texts may have what no unit stands for."""
+"""The largest share of the training items whose texts may have characters without a unit."""
 UNITS_SHOWN = 8
 
 
 class Prediction(NamedTuple):
-    """What a forward pass gives the objective."""
+    """The result of a forward pass, from which the loss is computed."""
 
     log_probs: Tensor
     """(B, L, units), float32."""
     encoded: Any
-    """What the encoder returned: features, lengths, penalty, plans."""
+    """The result of the encoder: features, lengths, penalty, plans."""
     middle: Tensor | None = None
-    """As `log_probs`, of the middle of the encoder; where it has a share of the loss."""
+    """As `log_probs`, from the middle of the encoder, if that has a share of the loss."""
 
 
 class CTCBrain(DownsamplingBrain):
@@ -139,13 +139,13 @@ class CTCBrain(DownsamplingBrain):
 
     @classmethod
     def outputs(cls, hparams: dict[str, Any]) -> dict[str, list[str]]:
-        """The units."""
+        """Returns the names of the units."""
         return {"units": hparams["unit_names"].names}
 
     # What CTC can align
 
     def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
-        """As SpeechBrain's, after a look at whether the training items are long enough for their units.
+        """Checks that the training items are long enough for their units, and runs SpeechBrain's method.
 
         Raises:
             ValueError: more than 1 % of them are too short.
@@ -164,7 +164,7 @@ class CTCBrain(DownsamplingBrain):
         super().fit(epoch_counter, train_set, *args, **kwargs)
 
     def unalignable(self, dataset: Any) -> list[tuple[str, int, int]]:
-        """Id, frames and frames needed of the items that are too short, with the present strides."""
+        """Returns id, frames and frames needed of the items that are too short with the present strides."""
         items = list(dataset.data.items())
         lengths = torch.tensor([self.input_length(item) for _, item in items])
         key = self.hparams.text
@@ -173,7 +173,7 @@ class CTCBrain(DownsamplingBrain):
         return [(name, has, needs) for (name, _), has, needs in zip(items, frames, needed, strict=True) if has < needs]
 
     def input_length(self, item: dict[str, Any]) -> int:
-        """Frames at the encoder's input, for an item of a manifest."""
+        """Returns the frames at the encoder's input, for an item of a manifest."""
         if "wav" not in item:
             return int(item["length"])
         samples = round(item_seconds(item) * self.hparams.sample_rate)
@@ -182,7 +182,7 @@ class CTCBrain(DownsamplingBrain):
     # One batch
 
     def compute_forward(self, batch: Any, stage: sb.Stage) -> Prediction:
-        """Augments (in training), encodes, and gives every frame its log probabilities."""
+        """Augments (in training), encodes, and computes log probabilities of every frame."""
         self.batch_start = time.perf_counter()
         batch = batch.to(self.device)
         signal, relative = batch.signal
@@ -198,10 +198,10 @@ class CTCBrain(DownsamplingBrain):
         return Prediction(log_probs, encoded, *middle)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
-        """The loss of a batch; decodes it in validation and test."""
+        """Returns the loss of a batch; decodes it in validation and test."""
         log_probs, encoded, middle = predictions
         targets = [self.units.encode(text) for text in batch.text]
-        targets *= len(log_probs) // len(targets)  # an augmenter may put new items behind the originals
+        targets *= len(log_probs) // len(targets)  # an augmenter may append new items
         counts = torch.tensor([len(target) for target in targets])
         needed = torch.tensor([frames_needed(target) for target in targets])
         lengths = encoded.lengths.cpu()
@@ -238,7 +238,7 @@ class CTCBrain(DownsamplingBrain):
         self.cer.append(batch.id, [list(" ".join(h)) for h in hypotheses], [list(" ".join(r)) for r in references])
 
     def decode(self, log_probs: Tensor, lengths: Tensor, beam: bool = False) -> list[str]:
-        """The texts of a batch: (B, L, units), (B,) int64 → B texts; by beam search where `beam` and there is one."""
+        """Returns the texts: (B, L, units), (B,) int64 → B texts, by beam search if `beam` and there is one."""
         if self.searcher is None or not beam:
             return [self.units.decode(units) for units, _ in greedy_decode(log_probs, lengths)]
         # item by item: the searcher's own batches cut relative lengths down to whole frames, and may lose one
@@ -248,14 +248,14 @@ class CTCBrain(DownsamplingBrain):
     # Optimisation
 
     def optimizers_step(self) -> None:
-        """One step, at the epoch's learning rates, less during the warm-up."""
+        """Takes one step at the epoch's learning rates, which are lower during the warm-up."""
         warm = min(1.0, (self.optimizer_step + 1) / max(1, self.hparams.warmup_steps))
         for group in self.optimizer.param_groups:
             group["lr"] = group["initial_lr"] * self.rate_share * warm
         super().optimizers_step()
 
     def on_evaluate_start(self, max_key: str | None = None, min_key: str | None = None) -> None:
-        """Recovers the best epoch, then takes the mean of the best ones into its modules."""
+        """Recovers the best epoch, and loads the mean weights of the best epochs."""
         super().on_evaluate_start(max_key=max_key, min_key=min_key)
         if self.checkpointer is None or self.hparams.average == 1:
             return
@@ -267,7 +267,7 @@ class CTCBrain(DownsamplingBrain):
     # Scores
 
     def on_stage_start(self, stage: sb.Stage, epoch: int | None = None) -> None:
-        """As in every task; in training also keeps the epoch's share of the learning rates."""
+        """Starts a stage; in training also keeps the factor on the learning rates."""
         super().on_stage_start(stage, epoch)
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
@@ -279,14 +279,14 @@ class CTCBrain(DownsamplingBrain):
         self.wer, self.cer = ErrorRateStats(), ErrorRateStats()
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
-        """`unalignable`, the items that are too short; of what is decoded also `WER` and `CER`, in %."""
+        """Returns `unalignable`, the number of too short items, and in decoded stages `WER` and `CER` in %."""
         if stage == sb.Stage.TRAIN:
             return {"unalignable": int(self.total(torch.tensor(self.unaligned), stage))}
         rates = {name: float(stats.summarize("WER")) for name, stats in (("WER", self.wer), ("CER", self.cer))}
         return {**rates, "unalignable": self.unaligned}
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
-        """Error rates of the scored part, rates of frames, the cost of decoding."""
+        """Returns error rates of the scored part, frame rates, and the cost of decoding."""
         data = datasets[self.hparams.score].data
         seconds = sum(item_seconds(item) for item in data.values())
         return {
@@ -306,7 +306,7 @@ class CTCBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """The recogniser, in the form of `seqstride.models.recogniser`, and `wer.txt` and `cer.txt`, the alignments."""
+        """Writes the recogniser for `seqstride.models.recogniser`, and the alignments `wer.txt` and `cer.txt`."""
         item = next(iter(datasets["train"].data.values()))
         description = describe_transcriber(
             recipe,
@@ -321,7 +321,7 @@ class CTCBrain(DownsamplingBrain):
                 stats.write_stats(file)
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
-        """`training.png`, the curves of the run, and `strides.png`: three items, what was said, what written where."""
+        """Draws `training.png`, the curves of the run, and `strides.png`, three items with texts and outputs."""
         save_figure(plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]), folder / "training.png")
         dataset = datasets[self.hparams.score]
         names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
@@ -352,7 +352,7 @@ class CTCBrain(DownsamplingBrain):
 
 
 def _check_units(units: Units, split: str, texts: dict[str, str]) -> None:
-    """Reports what `encode` leaves out of the texts of a split, item → text.
+    """Reports the characters or words that `encode` leaves out of the texts of a split, item → text.
 
     Raises:
         InputError: more than `UNKNOWN_SHARE` of the training items lose something.
@@ -377,7 +377,7 @@ def _check_units(units: Units, split: str, texts: dict[str, str]) -> None:
 
 
 def average_states(states: Any) -> dict[str, Tensor]:
-    """The mean of state dicts, best first, in their own precision; what is not floating point is the best one's."""
+    """Returns the mean of state dicts, best first, in their own precision; the best one gives all but floats."""
     first, *others = states
     mean = {}
     for name, tensor in first.items():
@@ -388,7 +388,7 @@ def average_states(states: Any) -> dict[str, Tensor]:
 
 
 def _peak_memory(device: Any) -> float:
-    """The most memory that was held, in MB: of a GPU by torch's own count, else by the whole process (max RSS)."""
+    """Returns the peak memory in MB: of a GPU as torch counts it, else of the whole process (max RSS)."""
     if torch.device(device).type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 1e6
     unit = 1 if sys.platform == "darwin" else 1024  # Linux counts kilobytes

@@ -7,9 +7,9 @@ from torch import Tensor, nn
 
 
 class Tempo(nn.Module):
-    """Speaks a batch faster or slower: frames read at another rate by linear interpolation, (B, T, C) → (B, T', C).
+    """Makes a batch faster or slower by linear interpolation of its frames, (B, T, C) → (B, T', C).
 
-    One rate for the whole batch, so that relative lengths stay as they are; drawn on the CPU with torch's generator.
+    The whole batch has one rate, so that relative lengths stay the same. It is drawn on the CPU with torch's generator.
 
     Args:
         low, high: bounds of the rate; T' = T / rate, rounded.

@@ -1,4 +1,4 @@
-"""Checkpoints that are whole or not there at all."""
+"""Checkpoints that are complete or do not exist."""
 
 from __future__ import annotations
 
@@ -20,11 +20,10 @@ from seqstride.files.whole_files import is_write_error, sync  # noqa: E402
 
 
 class Checkpointer(sb.Checkpointer):
-    """SpeechBrain's `Checkpointer`, safe against a stop at any moment and a full disk; same arguments.
+    """SpeechBrain's `Checkpointer`, safe against interruption at any moment and a full disk; same arguments.
 
-    SpeechBrain takes a folder for a checkpoint if its file `CKPT.yaml` is there, and writes that file first. Here it
-    comes last, and lists the others, so that a folder that was stopped half-way through saving or deleting is known.
-    Making a checkpointer clears such folders away.
+    SpeechBrain recognises a checkpoint by its file `CKPT.yaml`, and writes that file first. Here it is written last and
+    lists the other files, so that incomplete checkpoints are recognised. A new checkpointer deletes them.
     """
 
     def __init__(self, checkpoints_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
@@ -32,7 +31,7 @@ class Checkpointer(sb.Checkpointer):
         run_on_main(self._clear)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
-        """As in SpeechBrain; the checkpoint counts from the moment that all its files are there.
+        """Saves as SpeechBrain does; the checkpoint is valid once all its files are written.
 
         Raises:
             FileError: it cannot be written, such as on a full disk; what was written of it has been deleted, and the
@@ -62,7 +61,7 @@ class Checkpointer(sb.Checkpointer):
     def save_and_keep_only(
         self, *args: Any, importance_keys: Sequence[Callable[[Any], Any]] = (), **kwargs: Any
     ) -> None:
-        """As in SpeechBrain, which appends to its default list of keys: it would grow from call to call."""
+        """Works as in SpeechBrain, whose default list of keys would grow with every call."""
         super().save_and_keep_only(*args, importance_keys=list(importance_keys), **kwargs)
 
     def _save_checkpoint_metafile(

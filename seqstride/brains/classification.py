@@ -29,14 +29,14 @@ from seqstride.lobes import absolute_lengths  # noqa: E402
 
 
 class Prediction(NamedTuple):
-    """What a forward pass gives the objective."""
+    """The result of a forward pass, from which the loss is computed."""
 
     logits: dict[str, Tensor]
     """Label → (B, classes)."""
     targets: dict[str, Tensor]
-    """Label → (B, classes), rows that sum to 1; mixed where the inputs are."""
+    """Label → (B, classes), rows that sum to 1; mixed in the same way as the inputs."""
     encoded: Any
-    """What the encoder returned: features, lengths, penalty, plans."""
+    """The result of the encoder: features, lengths, penalty, plans."""
 
 
 class ClassificationBrain(DownsamplingBrain):
@@ -72,7 +72,7 @@ class ClassificationBrain(DownsamplingBrain):
 
     @classmethod
     def outputs(cls, hparams: dict[str, Any]) -> dict[str, list[str]]:
-        """The classes of every label."""
+        """Returns the classes of every label."""
         return {f"classes of `{label}`": list(names) for label, names in hparams["classes"].items()}
 
     # One batch
@@ -94,7 +94,7 @@ class ClassificationBrain(DownsamplingBrain):
                 signal, lengths, owners = all_windows(signal, lengths, size)
         x, lengths = self.features(signal, lengths, stage)
         if training:
-            targets = targets.repeat(len(x) // len(targets), 1)  # an augmenter may put new items behind the originals
+            targets = targets.repeat(len(x) // len(targets), 1)  # an augmenter may append new items
             if self.hparams.mixup_alpha > 0:
                 x, lengths, targets = mixup(x, lengths, targets, self.hparams.mixup_alpha)
         encoded = self.net("encoder", stage)(x, lengths)
@@ -105,7 +105,7 @@ class ClassificationBrain(DownsamplingBrain):
         return Prediction(logits, dict(zip(sizes, split, strict=True)), encoded)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
-        """The loss of a batch; counts its confusions."""
+        """Returns the loss of a batch; counts its confusions."""
         logits, targets, encoded = predictions
         losses = [nn.functional.cross_entropy(logits[label].float(), targets[label]) for label in logits]
         for label, confusion in self.confusion.items():
@@ -119,13 +119,13 @@ class ClassificationBrain(DownsamplingBrain):
         self.confusion = {label: torch.zeros(len(names), len(names)) for label, names in self.hparams.classes.items()}
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
-        """`accuracy` of the first label, `<label>_accuracy` of the others."""
+        """Returns `accuracy` of the first label, and `<label>_accuracy` of the others."""
         counts = {label: self.total(confusion, stage) for label, confusion in self.confusion.items()}
         first, *others = [(label, float(count.diag().sum() / count.sum())) for label, count in counts.items()]
         return {"accuracy": first[1], **{f"{label}_accuracy": accuracy for label, accuracy in others}}
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
-        """Accuracy and loss of the scored part; the errors of each class of the first label."""
+        """Returns accuracy and loss of the scored part, and the errors of each class of the first label."""
         label, names = next(iter(self.hparams.classes.items()))
         confusion = self.confusion[label]
         error = (1 - confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
@@ -141,7 +141,7 @@ class ClassificationBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """The classifier, in the form of `seqstride.models.classifier`."""
+        """Writes the classifier, as `seqstride.models.classifier` reads it."""
         item = next(iter(datasets["train"].data.values()))
         description = describe(
             recipe,
@@ -154,7 +154,7 @@ class ClassificationBrain(DownsamplingBrain):
         save_model(folder, description, nn.ModuleDict({name: self.net(name) for name in self.modules}))
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
-        """`training.png`, the curves of the run, and `strides.png`, one item of each of several classes."""
+        """Draws `training.png`, the curves of the run, and `strides.png`, one item of each of several classes."""
         best = self.history.epochs[-1]
         save_figure(plot_training(epochs, chosen=best["epoch"]), folder / "training.png")
 
@@ -179,7 +179,7 @@ class ClassificationBrain(DownsamplingBrain):
 
 
 def _one_item_of_several_classes(dataset: Any, label: str, count: int = 4) -> list[tuple[int, dict[str, Any]]]:
-    """For up to `count` classes the item of median length, with its index in the data set."""
+    """Returns, for up to `count` classes, the item of median length and its index in the data set."""
     by_class: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for index, name in enumerate(dataset.data_ids):
         item = dataset.data[name]

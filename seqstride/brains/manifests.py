@@ -1,4 +1,4 @@
-"""Manifests to SpeechBrain data sets: features as they are, recordings as mono waveforms at one rate."""
+"""SpeechBrain data sets from manifests: features unchanged, recordings as mono waveforms at one rate."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def open_manifests(
     sample_rate: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
 ) -> dict[str, Any]:
-    """Data sets whose items have `signal`: a mono waveform (S,) at `sample_rate`, or features (T, C), float32.
+    """Opens data sets whose items have `signal`: a mono waveform (S,) at `sample_rate`, or features (T, C), float32.
 
     Args:
         manifests: split → SpeechBrain JSON manifest. An item has `wav`, an audio file, or `features`, a .npy file
@@ -80,7 +80,7 @@ def open_manifests(
 
 
 def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequence[str], provides: str) -> None:
-    """Adds what is computed for every item, under a key that no item of the manifest has.
+    """Adds a value that is computed for every item, under a key that the manifest does not use.
 
     In SpeechBrain a key of the manifest hides a computed item of the same name: training would see the manifest's.
 
@@ -102,7 +102,7 @@ def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequ
 
 
 def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """An item with whole numbers for its `start` and `stop`."""
+    """Returns an item with `start` and `stop` as whole numbers."""
     if "id" in item:
         raise InputError(f"{where} must not have the key 'id', which SpeechBrain keeps for the item's name: rename it")
     if not isinstance(item.get(key), str):
@@ -118,7 +118,7 @@ def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) -> None:
-    """Parts of files must lie inside of them; headers are read of those only that items take parts of.
+    """Checks that parts of files lie inside the files; reads headers only of files with parts.
 
     A file that cannot be opened, or whose header does not know its length, is left to whoever loads it.
     """
@@ -138,7 +138,7 @@ def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) ->
 
 
 def _remark_on_rates(items: Iterable[Mapping[str, Any]], wanted: int | None) -> None:
-    """Remarks on recordings at low rates, by their `sample_rate`; where none is told, on the first by its header."""
+    """Warns of recordings at low rates, by their `sample_rate`; if no item has one, by the first header."""
     items = [item for item in items if "wav" in item]
     told = [(item["wav"], item["sample_rate"]) for item in items if isinstance(item.get("sample_rate"), int | float)]
     if items and not told:
@@ -171,7 +171,7 @@ def labelled_signals(
     sample_rate: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
-    """Data sets whose items are `signal` and, for every label, `target_<label>`, the class index.
+    """Opens data sets whose items have `signal` and, for every label, `target_<label>`, the class index.
 
     Args:
         manifests, sample_rate, data_root: as in `open_manifests`. The split `train` must be there: it defines the
@@ -207,5 +207,5 @@ def labelled_signals(
 
 
 def item_seconds(item: Mapping[str, Any]) -> float:
-    """Duration of a manifest's item."""
+    """Returns the duration of a manifest's item in seconds."""
     return item["duration"] if "duration" in item else item["length"] / item["frame_rate"]

@@ -1,4 +1,4 @@
-"""What codes know of a label: a linear classifier on how often each code occurs in an item."""
+"""The information of codes about a label: a linear classifier on the frequencies of the codes in an item."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from seqstride.errors import require
 
 
 def code_shares(codes: np.ndarray, size: int) -> np.ndarray:
-    """The share of every code among those of one item: (L, Q) indices → (Q · size,), each quantiser's sum 1."""
+    """Returns the share of every code in one item: (L, Q) indices → (Q · size,), each quantiser's sum 1."""
     shares = [np.bincount(column, minlength=size) / len(column) for column in codes.T]
     return np.concatenate(shares)
 
@@ -18,7 +18,7 @@ def code_shares(codes: np.ndarray, size: int) -> np.ndarray:
 def probe_accuracy(
     train: np.ndarray, train_labels: Sequence[str], scored: np.ndarray, scored_labels: Sequence[str]
 ) -> float:
-    """Share of the scored items whose label a logistic regression finds that is fitted to the others.
+    """Fits a logistic regression to the training items; returns the share of the scored items that it classifies right.
 
     The features are scaled to unit variance over `train`; the regression is scikit-learn's with its defaults (L2,
     C = 1).
@@ -28,7 +28,7 @@ def probe_accuracy(
         train_labels, scored_labels: N and M names.
 
     Raises:
-        ValueError: fewer than two labels to tell apart, or one among the scored that nobody could have learnt.
+        ValueError: there are fewer than two training labels, or a scored label is not among them.
     """
     LogisticRegression = require("sklearn.linear_model", "vq").LogisticRegression
     make_pipeline = require("sklearn.pipeline", "vq").make_pipeline

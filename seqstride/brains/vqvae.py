@@ -36,10 +36,10 @@ logger = logging.getLogger(__name__)
 
 
 class Prediction(NamedTuple):
-    """What a forward pass gives the objective."""
+    """The result of a forward pass, from which the loss is computed."""
 
     target: Tensor
-    """(B, C, T): what is to be reconstructed, normalised."""
+    """(B, C, T): the normalised input."""
     output: Tensor
     """(B, C, T): its reconstruction."""
     lengths: Tensor
@@ -101,7 +101,7 @@ class VQVAEBrain(DownsamplingBrain):
         return self.reconstruct(*self.features(signal, lengths, stage), stage)
 
     def reconstruct(self, x: Tensor, lengths: Tensor, stage: sb.Stage | None = None) -> Prediction:
-        """Normalised features (B, C, T), lengths (B,) → their reconstruction, and how it came about."""
+        """Encodes, quantises and decodes normalised features (B, C, T), lengths (B,)."""
         encoded = self.net("encoder", stage)(x, lengths)
         quantized = self.net("quantizer", stage)(encoded.features, encoded.lengths)
         decoder = self.net("decoder", stage)
@@ -109,7 +109,7 @@ class VQVAEBrain(DownsamplingBrain):
         return Prediction(x, y, lengths, encoded, quantized)
 
     def compute_objectives(self, predictions: Prediction, batch: Any, stage: sb.Stage) -> Tensor:
-        """The loss of a batch; counts codes, their durations, and the error in dB."""
+        """Returns the loss of a batch; counts codes, their durations, and the error in dB."""
         x, y, lengths, encoded, quantized = predictions
         # means over the frames, and over the codes
         loss = self.share(int(lengths.sum()), stage) * self.hparams.reconstruction(y, x, lengths)
@@ -134,7 +134,7 @@ class VQVAEBrain(DownsamplingBrain):
             self.tally["durations"] = sum(torch.nn.functional.pad(c, (0, size - len(c))) for c in (before, now))
 
     def log_mel(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """The log-mel spectrogram (B, bands, T) of normalised features or waveforms, and its lengths (B,)."""
+        """Returns the log-mel spectrogram (B, bands, T) of normalised features or waveforms, and its lengths (B,)."""
         x = undo_norm(self.modules["normalize"], x, lengths)
         if self.hparams.log_mel is None:
             return x, lengths
@@ -153,7 +153,7 @@ class VQVAEBrain(DownsamplingBrain):
         }
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
-        """`L1` in dB, `perplexity` and `usage` of the codes."""
+        """Returns `L1` in dB, and `perplexity` and `usage` of the codes."""
         codes = self.total(self.tally["codes"], stage)
         cells = self.total(torch.tensor(self.tally["cells"]), stage)
         return {
@@ -163,7 +163,7 @@ class VQVAEBrain(DownsamplingBrain):
         }
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
-        """Error, rates and probes of the scored part.
+        """Returns error, rates and probes of the scored part.
 
         With N codes in all, and entropies H of the scored part's own frequencies, in bits,
 
@@ -198,7 +198,7 @@ class VQVAEBrain(DownsamplingBrain):
         }
 
     def probe(self, datasets: dict[str, Any]) -> dict[str, float]:
-        """Label → the accuracy of its probe."""
+        """Returns label → accuracy of its probe."""
         wanted = self.hparams.probes
         shares = {split: self._code_shares(datasets[split]) for split in {"train", *wanted.values()} if wanted}
         labels = {
@@ -216,7 +216,7 @@ class VQVAEBrain(DownsamplingBrain):
         """(N, K), in the order of the data set."""
         self.modules.eval()
         quantizer, rows = self.net("quantizer"), {}
-        # `evaluate` has put a name for the checkpoint into these arguments; this loader needs none
+        # `evaluate` has added a checkpoint's name to these arguments; this loader has none
         options = {**self.hparams.valid_dataloader, "ckpt_prefix": None}
         for batch in self.make_dataloader(dataset, sb.Stage.TEST, **options):
             x, lengths = self._front(batch)
@@ -233,12 +233,12 @@ class VQVAEBrain(DownsamplingBrain):
     # Model and pictures
 
     def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
-        """The trained model, in the form of `seqstride.models.vqvae`."""
+        """Writes the trained model, as `seqstride.models.vqvae` reads it."""
         description = describe_coder(recipe, sample_rate=self.hparams.sample_rate)
         save_coder(folder, description, {name: self.net(name) for name in self.modules})
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
-        """`training.png`, the curves of the run, and `units.png`, three recordings with codes and reconstructions."""
+        """Draws `training.png`, the run's curves, and `units.png`, three recordings with codes and reconstructions."""
         save_figure(plot_training(epochs, chosen=self.history.epochs[-1]["epoch"]), folder / "training.png")
         dataset = datasets[self.hparams.score]
         names = sorted(dataset.data_ids, key=lambda name: item_seconds(dataset.data[name]))
@@ -274,6 +274,6 @@ def _can_be_probed(datasets: dict[str, Any], label: str, split: str) -> bool:
 
 
 def entropy(counts: Tensor) -> Tensor:
-    """Bits per symbol of an ideal code for symbols with these counts: (…, K) → (…); 0 where all counts are 0."""
+    """Returns the bits per symbol of an ideal code for symbols with counts (…, K): (…), 0 where all counts are 0."""
     shares = counts.double() / counts.sum(-1, keepdim=True).clamp(min=1)
     return torch.special.entr(shares).sum(-1) / torch.log(torch.tensor(2.0, dtype=torch.float64))

@@ -1,1 +1,1 @@
-"""Recipes: read, run, recorded, compared and timed."""
+"""Recipes: how they are read, run, recorded, compared and timed."""

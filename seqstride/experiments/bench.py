@@ -40,7 +40,7 @@ DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.
 
 
 class DenseAdaStride(nn.Module):
-    """AdaStride's matrix method with a dense (B, L, T) matrix, as it is defined: what the banded one is compared with.
+    """AdaStride's matrix method with a dense (B, L, T) matrix, as it is defined: the reference for the banded matrix.
 
     (B, C, T) → (B, C, ceil(T / s)). float32 positions, no lengths. Source: AdaStride, the matrix method.
     """
@@ -88,7 +88,7 @@ class _Pair(nn.Module):
 
 
 def extras() -> dict[str, Callable[[int, int], nn.Module]]:
-    """The layers to compare with that are not of this package; `torch_dct` where it is installed."""
+    """Returns the layers that are measured for comparison only; `torch_dct` if it is installed."""
     known: dict[str, Callable[[int, int], nn.Module]] = {"dense_adastride": DenseAdaStride}
     if importlib.util.find_spec("torch_dct") is not None:
         known["torch_dct"] = lambda channels, stride: TorchDct(stride)
@@ -96,12 +96,12 @@ def extras() -> dict[str, Callable[[int, int], nn.Module]]:
 
 
 def default_methods() -> list[str]:
-    """All methods of the registry and what they are compared with."""
+    """Returns all keys of `DOWNSAMPLERS`, and the layers that are measured for comparison."""
     return [*DOWNSAMPLERS, *extras()]
 
 
 def make_layer(method: str, channels: int, stride: int, score_std: float) -> nn.Module:
-    """A layer of the registry or of `extras`; AdaStride's scores vary by `score_std` on unit noise."""
+    """Makes a layer of the registry or of `extras`; AdaStride's scores vary by `score_std` on unit noise."""
     others = extras()
     if method not in DOWNSAMPLERS and method not in others:
         raise InputError(f"`methods` (={method!r}) must be among {', '.join([*DOWNSAMPLERS, *others])}")
@@ -137,7 +137,7 @@ class Shape:
         return cls(batch, channels, frames, text.endswith("v"))
 
     def lengths(self) -> Tensor | None:
-        """None, or lengths that fall in equal steps from T to about 2/3 T."""
+        """Returns None, or lengths (B,) that fall in equal steps from T to about 2/3 T."""
         if not self.varied:
             return None
         return torch.tensor([self.frames - item * self.frames // (3 * self.batch) for item in range(self.batch)])
@@ -145,7 +145,7 @@ class Shape:
 
 @dataclass
 class Measurement:
-    """What one method cost on one shape.
+    """The cost of one method on one shape.
 
     Times in milliseconds (median and interquartile range of the repeats), memory in bytes: the most that forward and
     backward together had allocated at any moment beyond input and parameters.
@@ -170,7 +170,7 @@ def _spread(values: list[float]) -> float:
 
 @contextmanager
 def _quiet_stderr() -> Iterator[None]:
-    """The profiler's native part writes log lines to stderr, past Python and past its own log level."""
+    """A context that hides the log lines which native code of the profiler writes to stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
@@ -183,7 +183,7 @@ def _quiet_stderr() -> Iterator[None]:
 
 
 class _Runner:
-    """One method on one shape, ready to be timed again and again."""
+    """One method on one shape, ready to be timed repeatedly."""
 
     def __init__(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> None:
         self.layer, self.x, self.lengths = layer, x, lengths
@@ -194,7 +194,7 @@ class _Runner:
         return self.layer(self.x) if self.lengths is None else self.layer(self.x, self.lengths)
 
     def step(self) -> tuple[float, float]:
-        """Seconds of forward, and of forward and backward together."""
+        """Returns the seconds of forward, and of forward and backward together."""
         self.x.grad = None
         self.layer.zero_grad()
         self._wait()
@@ -207,7 +207,7 @@ class _Runner:
         return middle - start, time.perf_counter() - start
 
     def peak(self) -> int:
-        """Bytes at the highest point of forward and backward, from the allocator."""
+        """Returns the most bytes that the allocator held during forward and backward."""
         self.x.grad = None
         self.layer.zero_grad()
         if self.x.device.type == "cuda":
@@ -332,7 +332,7 @@ def _summarise(shape: Shape, times: dict[str, list[tuple[float, float]]], peaks:
 
 
 def machine(device: str) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """Returns the machine and the versions on which the figures were measured."""
     found: dict[str, Any] = {"device": device, "torch": torch.__version__, "python": platform.python_version()}
     if device.startswith("cuda"):
         found["name"] = torch.cuda.get_device_name()
@@ -352,7 +352,7 @@ def _processor() -> str:
 
 
 def table(results: Sequence[Measurement]) -> str:
-    """The measurements as a Markdown table, the shapes one after the other."""
+    """Returns the measurements as a Markdown table, shape by shape."""
     lines = [
         "| shape | method | forward, ms | + backward, ms | peak, MB | / `average` | / `strided` | memory / `average` |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -370,5 +370,5 @@ def table(results: Sequence[Measurement]) -> str:
 
 
 def to_json(results: Sequence[Measurement], device: str) -> dict[str, Any]:
-    """The measurements with the machine they were made on, for `json.dump`."""
+    """Returns the measurements and their machine as plain JSON values."""
     return {"machine": machine(device), "measurements": [asdict(result) for result in results]}

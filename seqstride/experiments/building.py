@@ -14,15 +14,15 @@ from seqstride.files.yaml_text import load_recipe
 
 
 def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
-    """The hyperparameters of a merged recipe, with the objects that it names.
+    """Returns the hyperparameters of a merged recipe, with the objects that it names.
 
     Args:
-        text: what `merge_recipe` gives.
+        text: what `merge_recipe` returns.
         file: the method's file, for errors.
 
     Raises:
-        InputError: a key has no value yet; a reference, a class or an argument is wrong.
-        FileError: a file or folder that it names cannot be used.
+        InputError: a key has no value yet, or a reference, a class or an argument is wrong.
+        FileError: a file or folder of the recipe cannot be used.
     """
     check_given(text, file)
     try:
@@ -30,7 +30,7 @@ def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
     except OSError as error:
         place = "" if error.filename is None else f"{os.fsdecode(error.filename)!r}: "
         raise FileError(f"{place}{error.strerror or error}") from error
-    except Exception as error:  # of HyperPyYAML, and of whatever the recipe builds
+    except Exception as error:  # of HyperPyYAML and of the classes that the recipe builds
         reason = ": ".join(str(part) for part in error.args if part is not None) or type(error).__name__
         raise InputError(f"the recipe {os.fspath(file)!r} cannot be built: {reason}") from error
 
@@ -39,7 +39,7 @@ def check_given(text: str, file: str | os.PathLike[str]) -> None:
     """Checks that every key of a merged recipe has a value.
 
     Raises:
-        InputError: one is a `!PLACEHOLDER` still; with what its comment in `train.yaml` says.
+        InputError: a value is still a `!PLACEHOLDER`. The message has the comment of the key in `train.yaml`.
     """
     for key, value in read_tree(text, os.fspath(file)).items():
         if tag_of(value) == "!PLACEHOLDER":
@@ -49,7 +49,7 @@ def check_given(text: str, file: str | os.PathLike[str]) -> None:
 
 
 def check_parts(hparams: Mapping[str, Any], keys: Iterable[str]) -> None:
-    """Checks that a recipe has what a run cannot do without.
+    """Checks that a recipe has the keys that every run needs.
 
     Raises:
         InputError: a key is missing, or null.
@@ -60,7 +60,7 @@ def check_parts(hparams: Mapping[str, Any], keys: Iterable[str]) -> None:
 
 
 def _comment_on(key: str, text: str) -> str:
-    """What the comment above a key, or behind it, says about it."""
+    """Returns the comment above or behind a key."""
     lines = text.split("\n")
     place = next((number for number, line in enumerate(lines) if line.startswith(f"{key}:")), None)
     if place is None:

@@ -18,10 +18,10 @@ SUMMARY = "runs.json"
 
 
 def read_comparison(folder: Path) -> dict[str, Any] | None:
-    """The arguments and runs of a comparison, finished or under way; None if the folder is not that of one.
+    """Reads the arguments and runs of a comparison, finished or not; returns None for other folders.
 
     Raises:
-        ValueError: what should say so is damaged.
+        ValueError: `runs.json` is damaged.
     """
     summary = folder / SUMMARY
     if not summary.is_file():
@@ -36,10 +36,10 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
 
 
 def report(content: dict[str, Any]) -> str:
-    """The table of a comparison with all that must be known to read it, in Markdown.
+    """Returns the table of a comparison in Markdown, with caption, overrides and machine.
 
     Args:
-        content: what `read_comparison` gives.
+        content: what `read_comparison` returns.
 
     Raises:
         ValueError: there are no runs, or they do not belong into one table.
@@ -60,7 +60,7 @@ def report(content: dict[str, Any]) -> str:
 
 
 def _circumstances(runs: Sequence[Record]) -> str:
-    """What the seconds and the last digits depend on."""
+    """Returns a sentence with machine, versions and dates, on which seconds and last digits depend."""
     machines = {
         f"{run['machine']['name']} ({run['machine']['cores']} cores; {run['device']}; runs at a time: {run['jobs']})"
         for run in runs

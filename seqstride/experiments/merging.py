@@ -21,11 +21,11 @@ from seqstride.nearest import near_matches, near_paths
 
 
 def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
-    """Merges `train.yaml` ← the method's file ← the command line into one HyperPyYAML text.
+    """Merges `train.yaml` ← the method's file ← the command line, and returns one HyperPyYAML text.
 
     Args:
-        path: a method's file, with `train.yaml` beside it; or that `train.yaml`.
-        overrides: YAML text of what the command line changes, `key: value`.
+        path: a method's file with `train.yaml` beside it, or that `train.yaml`.
+        overrides: the changes of the command line as YAML text, `key: value`.
 
     Raises:
         InputError: a file is missing or is no YAML mapping; an override names a key that `train.yaml` does not have, or
@@ -48,14 +48,14 @@ def merge_recipe(path: str | os.PathLike[str], overrides: str = "") -> str:
 
 
 def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> str:
-    """What a command line changes, as the YAML text that `merge_recipe` takes.
+    """Returns the changes of a command line as the YAML text that `merge_recipe` takes.
 
-    The values of keys that are texts in `train.yaml` are taken as they are; an empty one is null, or none at all where
-    one must be given. All others are read as YAML.
+    Values of keys that are texts in `train.yaml` are taken literally; an empty text means null, or no value for a key
+    that must be given. All other values are read as YAML.
 
     Args:
-        base: what `base_of` gives.
-        options: key → value, as it was typed.
+        base: what `base_of` returns.
+        options: key → value as it was typed.
 
     Raises:
         InputError: a value is no YAML.
@@ -81,16 +81,16 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
 def _override(
     tree: dict[str, Any], changes: dict[str, Any], letters: Mapping[str, Any], base: Mapping[str, Any], origin: str
 ) -> None:
-    """Puts `changes` into `tree`: top-level keys must exist; mappings are merged key by key, all else is replaced.
+    """Puts `changes` into `tree`. Top-level keys must exist. Mappings are merged key by key, other values are replaced.
 
-    A mapping with a tag of its own, such as `!new:another.Encoder`, replaces what was there, and so does null.
+    A mapping with its own tag, such as `!new:another.Encoder`, and null replace the value that was there.
 
     Args:
-        tree: what is changed.
+        tree: is changed in place.
         changes: key → value.
-        letters: what `_texts` gives for them.
-        base: the tree of `train.yaml`, which says what is a text.
-        origin: of the changes, for errors.
+        letters: what `scalar_texts` returns for them.
+        base: the tree of `train.yaml`, which decides which values are texts.
+        origin: where the changes come from, for errors.
     """
     for key, value in changes.items():
         if key not in tree:

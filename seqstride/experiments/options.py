@@ -36,14 +36,14 @@ trains it further. An output folder is refused if its run has other settings, cl
 been checked. --test_only writes to test_only/ in the output folder."""
 
 _DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
-"""Each of them asks for what SpeechBrain calls a debug run."""
+"""Options that make a debug run of SpeechBrain."""
 
 
 def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
-    """What SpeechBrain's `parse_arguments` gives, but with values that are taken as `train.yaml` has them.
+    """Reads a command line as SpeechBrain's `parse_arguments` does, but with values of the kinds in `train.yaml`.
 
     Args:
-        argv: what follows the program's name.
+        argv: the words after the program's name.
 
     Returns:
         The recipe's file, SpeechBrain's run options, and the overrides as YAML text.
@@ -95,7 +95,7 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
 
 
 def joined(argv: Sequence[str]) -> list[str]:
-    """The words of a command line with `--key value` as one, `--key=value`: so a value may look like an option."""
+    """Joins `--key value` into `--key=value`, so that a value may look like an option."""
     kinds = _run_options()
     words, rest = [], list(argv)
     while rest:
@@ -112,11 +112,11 @@ def joined(argv: Sequence[str]) -> list[str]:
 
 
 _OWN_FLAGS = ("", "help", "resume", "overwrite")
-"""Of `seqstride train` and `seqstride compare`."""
+"""Flags of `seqstride train` and `seqstride compare` that SpeechBrain does not know."""
 
 
 def separated(words: Sequence[str]) -> list[str]:
-    """The other way round: `--key=value` as two words, unless they would not be joined again."""
+    """Separates `--key=value` into two words, unless `joined` would not join them again."""
     kinds = _run_options()
     parted = []
     for word in words:
@@ -130,7 +130,7 @@ def separated(words: Sequence[str]) -> list[str]:
 
 
 def _run_options() -> dict[str, Any]:
-    """SpeechBrain's run options on the command line: name → bool (a flag), int, float, str, list, or its choices."""
+    """Returns SpeechBrain's run options: name → bool (a flag), int, float, str, list, or the allowed values."""
     require_torchaudio()
     from speechbrain.utils.run_opts import HELP_TEXTS, RunOptions
 
@@ -147,10 +147,10 @@ def _kind(hint: Any) -> Any:
 
 
 def _converted(key: str, value: str | None, kind: Any) -> Any:
-    """The value of a run option.
+    """Converts the value of a run option.
 
     Raises:
-        InputError: it has none, or is of another kind.
+        InputError: there is no value, or it has another kind.
     """
     if kind is bool:
         if value is not None:
@@ -175,10 +175,10 @@ def _converted(key: str, value: str | None, kind: Any) -> Any:
 
 
 def _check_together(chosen: dict[str, Any]) -> None:
-    """Run options that exclude one another.
+    """Checks run options that depend on others or on files.
 
     Raises:
-        InputError: two that do are given.
+        InputError: two options exclude each other, or a file is missing.
     """
     if chosen.get("ckpt_interval_minutes", 0) > 0 and chosen.get("ckpt_interval_steps", 0) > 0:
         raise InputError("`--ckpt_interval_minutes` and `--ckpt_interval_steps` must not be given together")

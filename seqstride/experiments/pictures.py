@@ -52,7 +52,7 @@ def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> F
     """Draws every run of every method, and mean and spread against the cost.
 
     Args:
-        summaries: what `seqstride.experiments.records.summarise` gives.
+        summaries: what `seqstride.experiments.records.summarise` returns.
         title: what the values are, with their unit.
         over: what the spread is over.
 

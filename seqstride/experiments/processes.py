@@ -15,7 +15,7 @@ GRACE = 10.0
 
 
 class Children:
-    """The processes that are running; `stop` ends them, and none starts any more.
+    """The processes that are running; after `stop` they have ended, and no new one starts.
 
     Each has a pipe for its standard input that nothing is written to: see `seqstride.cli.leash`.
     """
@@ -56,7 +56,7 @@ class Children:
 
 @contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM does what Ctrl-C does, where that can be arranged: in the main thread."""
+    """A context in which SIGTERM raises KeyboardInterrupt, as Ctrl-C does; it has no effect outside the main thread."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return

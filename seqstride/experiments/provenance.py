@@ -1,8 +1,7 @@
-"""What a run was made from: its settings, the names of its outputs, and every item of its data.
+"""The origin of a run: its settings, the names of its outputs, and every item of its data.
 
-A run's folder keeps it as `made_from.json`, and a command that would go on in that folder must be made from the same;
-what may differ is in `FREE`. Manifests are compared by their content and not by their place: data that moved are the
-same data.
+A run's folder keeps them in `made_from.json`. A command that resumes the run must have the same settings, names and
+items, except for the settings in `FREE`. Manifests are compared by content: data in another folder are the same data.
 """
 
 from __future__ import annotations
@@ -22,12 +21,12 @@ from seqstride.files.whole_files import whole_file
 
 FILE = "made_from.json"
 EPOCHS = "number_of_epochs"
-"""The setting that may grow."""
+"""The setting that may become larger when a run is continued."""
 FREE = frozenset(
     [
         *("output_folder", "save_folder", "data_folder", "data_root", "data_file", "csv"),  # places
-        *("manifests", "prepare", "data", "download"),  # the items that they give are compared
-        *("folds", "methods"),  # lists of what other runs take
+        *("manifests", "prepare", "data", "download"),  # their items are compared
+        *("folds", "methods"),  # lists for comparisons
         *("threads", "__set_threads", "device", "precision", "eval_precision", "distributed_backend"),
         *("train_logger", "noprogressbar", "ckpt_interval_minutes", "ckpt_interval_steps"),
         *(
@@ -37,37 +36,37 @@ FREE = frozenset(
         ),
     ]
 )
-"""Settings that have no part in what is learnt; with all that is below them."""
+"""Settings that do not change the trained weights, with all settings inside them."""
 SCORING = frozenset(["score", "beam_search", "average", "probes", "valid_dataloader"])
-"""Settings that have a part only in how a trained model is scored."""
+"""Settings that only change how a trained model is scored."""
 PATHS = ("wav", "features")
 """Keys of a manifest's item that are paths."""
 COMPARISON = "SEQSTRIDE_COMPARED_DATA"
-"""The environment variable by which `seqstride compare` tells its runs of the data of those that are finished."""
+"""The environment variable in which `seqstride compare` tells its runs about the data of finished runs."""
 MOST_SETTINGS, MOST_EXAMPLES, LONGEST = 5, 3, 60
-"""Of a message: settings, examples of a kind, and characters of a value."""
+"""The most settings, examples of a kind, and characters of a value in a message."""
 
 Items = Mapping[str, Mapping[str, str]]
 """Split → id → digest of the item's content."""
 
 
 class MadeFrom(NamedTuple):
-    """What a run was made from."""
+    """The settings, output names and items of a run."""
 
     settings: Mapping[str, Any]
-    """What `seqstride.experiments.recipe.flat_settings` gives, and run options that have a part in what is learnt."""
+    """Those of `seqstride.experiments.settings.flat_settings`, and run options that change the trained weights."""
     names: Mapping[str, Sequence[str]]
-    """What the outputs stand for: such as `classes of label` → theirs, in the order of the outputs."""
+    """Kind → names in the order of the outputs, such as `classes of label` → class names."""
     items: Items
     extensions: Sequence[Mapping[str, int]] = ()
-    """Of each time that `number_of_epochs` grew: what it was, `from`, and how many were `trained` by then."""
+    """Each time that `number_of_epochs` grew: its value before, `from`, and the epochs `trained` by then."""
 
 
 # Files
 
 
 def read_made_from(folder: Path) -> MadeFrom | None:
-    """What the run in a folder was made from; None if it does not say.
+    """Reads the `made_from.json` of a run's folder; returns None if there is none.
 
     Raises:
         InputError: its file is damaged.
@@ -83,15 +82,15 @@ def read_made_from(folder: Path) -> MadeFrom | None:
 
 
 def write_made_from(folder: Path, made: MadeFrom) -> None:
-    """Writes it, all or nothing."""
+    """Writes `made_from.json`, completely or not at all."""
     with whole_file(folder / FILE) as part:
         part.write_text(json.dumps(made._asdict(), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def manifest_items(manifests: Mapping[str, str | os.PathLike[str]]) -> dict[str, dict[str, str]]:
-    """The items of every manifest, with digests of what it says of them; `{data_root}` is not followed.
+    """Returns split → id → digest of the item's entry in its manifest; `{data_root}` stays as it is.
 
-    Paths that do not begin with `{data_root}` count by the name of their file alone.
+    For paths that do not begin with `{data_root}` only the file name counts.
     """
     items = {}
     for split, path in manifests.items():
@@ -113,7 +112,7 @@ def _placeless(path: str) -> str:
 
 
 def digest(content: Any) -> str:
-    """Of plain JSON values; the order of keys does not matter."""
+    """Returns a digest of plain JSON values as text; the order of keys does not matter."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
@@ -122,11 +121,11 @@ def digest(content: Any) -> str:
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
-    """The keys with which a run of the one may not go on with the other.
+    """Returns the keys of settings that keep a run of `before` from being continued with `now`.
 
     Args:
         before, now: settings.
-        free: keys that do not count, with all that is below them.
+        free: keys that may differ, with all settings inside them.
     """
     before, now = current_settings(before), current_settings(now)
     keys = [key for key in dict.fromkeys([*before, *now]) if not _is_free(key, free)]
@@ -135,7 +134,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Co
 
 
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in which the tags of older YAML files name classes where they are now, such as `!new:seqstride.…`."""
+    """Returns settings with current names of classes in their tags: YAML files of older runs have older names."""
 
     def current(value: Any) -> Any:
         if isinstance(value, str):
@@ -148,12 +147,12 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """The digest of the settings that have a part in what is learnt or scored."""
+    """Returns a digest of all settings but those of `FREE`."""
     return digest({key: value for key, value in current_settings(settings).items() if not _is_free(key, FREE)})
 
 
 def setting_differences(before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[str]) -> list[str]:
-    """What settings were and are, in words; of `changed`, the keys."""
+    """Returns one line for each of the keys in `changed`, with the value before and the value now."""
     lines = [
         f"`{key}` was {_shown(before, key)}, now {_shown(now, key)}" + " (it may only grow)" * (key == EPOCHS)
         for key in changed[:MOST_SETTINGS]
@@ -162,7 +161,7 @@ def setting_differences(before: Mapping[str, Any], now: Mapping[str, Any], chang
 
 
 def name_differences(before: Mapping[str, Sequence[str]], now: Mapping[str, Sequence[str]]) -> list[str]:
-    """What outputs came and went, in words."""
+    """Returns one line for each kind of output names that differs."""
     lines = []
     for kind in dict.fromkeys([*before, *now]):
         old, new = before.get(kind, ()), now.get(kind, ())
@@ -177,7 +176,7 @@ def name_differences(before: Mapping[str, Sequence[str]], now: Mapping[str, Sequ
 
 
 def item_differences(before: Items, now: Items) -> list[str]:
-    """What items came, went and changed in every split, in words."""
+    """Returns one line for each split whose items differ: how many went, came and changed."""
     lines = []
     for split in dict.fromkeys([*before, *now]):
         old, new = before.get(split, {}), now.get(split, {})
@@ -218,7 +217,7 @@ def _examples(names: Sequence[str], most: int = MOST_EXAMPLES) -> str:
 
 
 def data_settings(settings: Mapping[str, Any]) -> set[str]:
-    """The settings that only the preparation of the data refers to: they decide what is in the manifests."""
+    """Returns the settings that only the preparation of the data refers to: they decide about the manifests."""
     own: set[str] = set()
     others: set[str] = set()
     for key, value in settings.items():
@@ -231,16 +230,16 @@ def data_settings(settings: Mapping[str, Any]) -> set[str]:
 
 
 def data_origin(recipe: str, file: str) -> Any:
-    """How the data of a merged recipe are made: where it is the same, the data must be the same."""
+    """Returns the settings that make the data of a merged recipe: runs with the same ones must have the same data."""
     placeless = with_values(recipe, {"output_folder": "", "save_folder": ""})
     return resolved_values(placeless, ("prepare", "data", "manifests"), file)
 
 
 def data_record(origin: Any, items: Items) -> dict[str, str]:
-    """What a run's record says of its data: digests of how they were made, `origin`, and of what they are, `items`.
+    """Returns the entry `data` of a run's record: digests of the data's settings, `origin`, and of their `items`.
 
     Args:
-        origin: plain JSON values; runs of which it is the same must have the same data.
+        origin: what `data_origin` returns.
         items: of all splits.
     """
     return {"origin": digest(origin), "items": digest(items)}
@@ -250,7 +249,7 @@ def data_record(origin: Any, items: Items) -> dict[str, str]:
 
 
 def comparison_data(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> str:
-    """What `check_comparison` reads from the environment: the data of finished runs, records and folders."""
+    """Returns the data of finished runs, given as records and folders, for `check_comparison` to read."""
     known = {
         record["data"]["origin"]: [record["data"]["items"], os.fspath(folder)]
         for record, folder in runs
@@ -260,14 +259,14 @@ def comparison_data(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> str:
 
 
 def check_comparison(data: Mapping[str, str], items: Items) -> None:
-    """Refuses data that are not those of the finished runs of the comparison that this run belongs to, if to any.
+    """Refuses other data than those of the finished runs, if this run belongs to a comparison.
 
     Args:
-        data: what `data_record` gives.
+        data: what `data_record` returns.
         items: of all splits.
 
     Raises:
-        InputError: they differ; says in what, where the folder of the finished run is still there.
+        InputError: the data differ. The message says how, if the folder of the finished run still exists.
     """
     expected, folder = json.loads(os.environ.get(COMPARISON, "{}")).get(data["origin"], (None, ""))
     if expected in (None, data["items"]):

@@ -1,4 +1,4 @@
-"""The small JSON record that every run leaves, and what several of them say together."""
+"""The small JSON record of a run, and statistics of several records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ REQUIRED = (
 )
 PARTS = {"test": "test", "valid": "validation"}
 ENOUGH_PAIRS = 3
-"""With two pairs the whole estimate of the differences' spread would rest on one degree of freedom."""
+"""Two pairs would leave one degree of freedom for the spread of the differences."""
 
 Record = dict[str, Any]
 
 
 def versions() -> dict[str, str]:
-    """The versions that a result depends on; of torch with its build."""
+    """Returns the versions of the packages that a result depends on; that of torch with its build."""
     import torch
 
     packages = {package: _version(package) for package in ("seqstride", "torchaudio", "speechbrain")}
@@ -45,13 +45,13 @@ def _version(package: str) -> str:
 
 
 def write_record(path: str | os.PathLike[str], record: Record) -> None:
-    """Writes a record, all of it or nothing."""
+    """Writes a record, completely or not at all."""
     with whole_file(path) as part:
         part.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 def read_record(path: str | os.PathLike[str]) -> Record:
-    """The record in a file.
+    """Reads the record in a file.
 
     Raises:
         ValueError: the file is not a record.
@@ -68,9 +68,9 @@ def read_record(path: str | os.PathLike[str]) -> Record:
 
 
 def read_records(folder: str | os.PathLike[str]) -> list[Record]:
-    """The records of a recipe (`results/*.json`), or else of all runs below a folder (`**/results.json`).
+    """Reads the records of a recipe (`results/*.json`), or else of all runs below a folder (`**/results.json`).
 
-    What runs with `--test_only` or `--debug` leave below theirs is not of those.
+    Records of `--test_only` and debug runs are left out.
 
     Raises:
         ValueError: there are none, or a file is not a record.
@@ -86,27 +86,27 @@ def read_records(folder: str | os.PathLike[str]) -> list[Record]:
     return [read_record(path) for path in paths]
 
 
-# What runs say together
+# Statistics of several records
 
 
 class Metric(NamedTuple):
-    """What runs are compared by."""
+    """The score that runs are compared by."""
 
     name: str
-    """Such as `accuracy` or `WER`."""
+    """For example `accuracy` or `WER`."""
     unit: str
-    """Such as `%`; may be empty."""
+    """For example `%`; may be empty."""
     lower_is_better: bool
     scored: str
     """The part of the data that was scored: `test` or `valid`."""
 
     @property
     def title(self) -> str:
-        """Such as `test accuracy, %`."""
+        """The title of a column or axis, such as `test accuracy, %`."""
         return f"{PARTS[self.scored]} {self.name}" + (f", {self.unit}" if self.unit else "")
 
     def number(self, value: float, sign: str = "") -> str:
-        """A value as a table shows it: percentages to a tenth, all else to three digits."""
+        """Returns a value as a table shows it: percentages to a tenth, other values to three digits."""
         return f"{value:{sign}.1f}" if self.unit == "%" else f"{value:{sign}.3g}"
 
 
@@ -118,13 +118,13 @@ class Summary(NamedTuple):
     """The metric of every run."""
     mean: float
     spread: float | None
-    """The standard deviation over what `spread_over` says; None if there is one value only."""
+    """The standard deviation over the values that `spread_over` names; None for a single value."""
     macs: float | None
-    """None where a run does not know them."""
+    """The mean of the multiply-accumulate operations per item; None if a run does not know them."""
 
 
 class Difference(NamedTuple):
-    """How far the runs of one method are from those of another, run by run."""
+    """The difference between the runs of two methods, pair by pair."""
 
     mean: float
     p: float | None
@@ -132,7 +132,7 @@ class Difference(NamedTuple):
 
 
 def metric_of(records: Iterable[Record]) -> Metric:
-    """What all the records are about.
+    """Returns the metric that all records share.
 
     A record has `"metric": {"name", "value", "unit", "lower_is_better"}`, the value in the unit, or else it is about
     its `"test_accuracy"`. `"scored": "valid"` says that either was measured on the validation part.
@@ -150,9 +150,9 @@ def metric_of(records: Iterable[Record]) -> Metric:
 
 
 def by_method(records: Iterable[Record], order: Iterable[str] = ()) -> dict[str, list[Record]]:
-    """The records of each method; methods as in `order`, others after them, sorted.
+    """Returns method → its records; methods as in `order`, others after them, sorted.
 
-    A method is what `label_of` gives.
+    A method is what `label_of` returns.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -162,7 +162,7 @@ def by_method(records: Iterable[Record], order: Iterable[str] = ()) -> dict[str,
 
 
 def spread_over(records: Sequence[Record]) -> str:
-    """What a ± is over: `seeds`, `folds`, or `seeds of the mean over folds`.
+    """Returns the kind of values that a ± is over: `seeds`, `folds`, or `seeds of the mean over folds`.
 
     Folds differ in how hard they are, which says nothing about a method: where there are seeds as well, each seed's
     folds are averaged first, and the ± is what another seed would change.
@@ -174,7 +174,7 @@ def spread_over(records: Sequence[Record]) -> str:
 
 
 def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summary]:
-    """Mean and spread of every method."""
+    """Returns mean and spread of every method."""
     over = spread_over(records)
     summaries = []
     for method, runs in by_method(records, order).items():
@@ -184,13 +184,13 @@ def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summ
 
 
 def mean_and_spread(runs: Sequence[Record], over: str) -> tuple[float, float | None]:
-    """Of the metric, over what `spread_over` says; the standard deviation of a single value is None."""
+    """Returns mean and standard deviation of the metric over `over`; None as the deviation of a single value."""
     values = _samples(runs, over)
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def _samples(runs: Sequence[Record], over: str) -> list[float]:
-    """One a run, or one a seed."""
+    """Returns one value per run, or one per seed."""
     if over != "seeds of the mean over folds":
         return [value_of(run) for run in runs]
     by_seed: dict[int, list[float]] = {}
@@ -200,13 +200,13 @@ def _samples(runs: Sequence[Record], over: str) -> list[float]:
 
 
 def known_mean(values: Sequence[float | None]) -> float | None:
-    """None where one of them is not known."""
+    """Returns the mean; None if a value is not known."""
     known = [value for value in values if value is not None]
     return statistics.mean(known) if len(known) == len(values) else None
 
 
 def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Difference | None:
-    """The mean difference between runs of the same seed and fold, `runs` minus `reference`, and its p.
+    """Returns the mean difference between runs of the same seed and fold, `runs` minus `reference`, and its p.
 
     p is that of the two-sided paired t-test (`scipy.stats.ttest_rel`). Runs are dear, so pairs are few, and with n of
     them Wilcoxon's signed-rank test cannot give a p below 2 / 2^n: nothing would be significant at 5 % with fewer than
@@ -234,7 +234,7 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
 
 
 def label_of(record: Record) -> str:
-    """Of the hyperparameters that were run, or else the layer."""
+    """Returns the method of a record: its label in a comparison, or else the layer's key."""
     return str(record["label"] if "label" in record else record["method"])
 
 
@@ -247,5 +247,5 @@ def _metric(record: Record) -> Metric:
 
 
 def value_of(record: Record) -> float:
-    """The metric of a run, in its unit."""
+    """Returns the metric of a run, in its unit."""
     return float(record["metric"]["value"]) if "metric" in record else 100 * float(record["test_accuracy"])

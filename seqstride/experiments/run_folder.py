@@ -1,11 +1,11 @@
-"""The output folder of a run: whether it holds one already, whose it is, and what of it is taken away to begin anew.
+"""The output folder of a run: whether it holds a run, whether that run may be continued, and how it is deleted.
 
     made_from.json              what the run was made from, from the moment that training begins
     save/checkpoints/           from the first epoch on
     results.json, model, …      from the end on
 
-A command that finds a run goes on with it, or says that it is finished; where it would make another one of it, it is
-refused, and every file stays as it was.
+A command that finds the same run resumes it, or says that it is finished. A command that finds another run is refused,
+and every file stays unchanged.
 """
 
 from __future__ import annotations
@@ -48,25 +48,25 @@ LEFT = (
     *("training.png", "strides.png", "units.png", "wer.txt", "cer.txt", "train_log.txt"),
     *("model.onnx", "model.pt2"),
 )
-"""What a run and the export of its model leave in its folder."""
+"""Files that a run and the export of its model write into the folder."""
 SCORED, TRIED = "test_only", "debug"
-"""Folders in a run's folder for what runs leave that do not train, or only a little."""
+"""Folders inside a run's folder for the results of --test_only and of debug runs."""
 CHECKPOINTS = "checkpoints"
 LEARNT_UNITS = "pieces.model"
-"""In `save`: units that were learnt from the texts before training."""
+"""The file in `save` with the units that were learnt from the texts before training."""
 _BEFORE = ".before"
 
 
 class RunFolder(NamedTuple):
-    """Where a run goes."""
+    """The folders of a run."""
 
     output: Path
     save: Path
-    """Of checkpoints and prepared data."""
+    """The folder of checkpoints and prepared data."""
 
     @classmethod
     def of(cls, recipe: str, file: str) -> RunFolder:
-        """Where a merged recipe sends a run; of `file`.
+        """Reads the folders from a merged recipe, whose file is `file`.
 
         Raises:
             InputError: a key has no value yet, or one of the folders is no text.
@@ -87,30 +87,30 @@ class RunFolder(NamedTuple):
 
     @property
     def has_checkpoints(self) -> bool:
-        """Whether there is one that is whole."""
+        """Whether there is a complete checkpoint."""
         return any((self.save / CHECKPOINTS).glob("CKPT*/CKPT.yaml"))
 
     @property
     def has_run(self) -> bool:
-        """Whether there are weights, or what was measured on some."""
+        """Whether there are weights, or results."""
         return self.has_checkpoints or any((self.output / name).is_file() for name in (RECORD, *MODELS))
 
 
 def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
-    """Whether a command line has a flag, and the rest of it."""
+    """Returns whether a command line has a flag, and the other words."""
     return flag in argv, [word for word in argv if word != flag]
 
 
-# What is there
+# Checks
 
 
 def begun_from(folder: RunFolder) -> MadeFrom | None:
-    """What the run in a folder was made from; None without one.
+    """Returns what the run in a folder was made from; None without a run.
 
-    Of a run of a version that did not keep it, what its `train.yaml` says, and neither names nor items.
+    For a run of a version without `made_from.json`, the settings come from its `train.yaml`, without names and items.
 
     Raises:
-        InputError: there is a run, and nothing that says what it was made from.
+        InputError: there is a run, but neither of these files.
     """
     if not folder.has_run:
         return None
@@ -132,10 +132,10 @@ def begun_from(folder: RunFolder) -> MadeFrom | None:
 
 
 def check_settings(folder: RunFolder, before: MadeFrom, settings: Mapping[str, Any], free: Collection[str]) -> None:
-    """Refuses settings with which the run in a folder cannot go on.
+    """Refuses settings with which the run in a folder cannot be continued.
 
     Raises:
-        InputError: names them, what they were and what they are.
+        InputError: a setting differs. The message has its value before and now.
     """
     changed = changed_settings(before.settings, settings, free)
     if not changed:
@@ -148,15 +148,15 @@ def check_settings(folder: RunFolder, before: MadeFrom, settings: Mapping[str, A
 
 
 def check_data(folder: RunFolder, before: MadeFrom, now: MadeFrom, splits: Collection[str] | None = None) -> None:
-    """Refuses data with which the run in a folder cannot go on.
+    """Refuses data with which the run in a folder cannot be continued.
 
     Args:
         folder: of the run.
-        before, now: what it was made from and what is given now. Where nothing is known of before, nothing is compared.
-        splits: whose items must be the same; None: of all.
+        before, now: of the run and of this command. Names or items that are not known of the run are not compared.
+        splits: the splits whose items must be the same; None: all.
 
     Raises:
-        InputError: names the outputs and items that came, went or changed.
+        InputError: they differ. The message names outputs and items that came, went or changed.
     """
     old, new = (
         {split: items for split, items in made.items.items() if splits is None or split in splits}
@@ -173,20 +173,20 @@ def _refusal(folder: RunFolder, differences: Sequence[str]) -> str:
 
 
 def what_to_do() -> str:
-    """Where a folder holds another run."""
+    """Returns the advice for a folder that holds another run."""
     return f"Another --output_folder leaves it alone, {OVERWRITE} begins anew here and takes its results and model away"
 
 
 def finished(folder: RunFolder, settings: Mapping[str, Any]) -> str:
-    """Says so where the run is finished with these settings; empty where there is something left to do.
+    """Returns a message if the run is finished with these settings; an empty text if there is something left to do.
 
     Raises:
-        InputError: it is finished with fewer epochs, and there is no checkpoint to go on from.
+        InputError: the run is finished with fewer epochs, and there is no checkpoint to resume from.
     """
     try:
         record = json.loads((folder.output / RECORD).read_text(encoding="utf-8"))
         epochs = record.get(EPOCHS, record["epochs"])
-    except (OSError, ValueError, KeyError, AttributeError):  # not there, or nothing that could be relied on
+    except (OSError, ValueError, KeyError, AttributeError):  # missing or damaged
         return ""
     if settings.get(EPOCHS, epochs) == epochs:
         more = f"a larger --{EPOCHS} trains it further, " if EPOCHS in settings and folder.has_checkpoints else ""
@@ -202,20 +202,20 @@ def finished(folder: RunFolder, settings: Mapping[str, Any]) -> str:
     return ""
 
 
-# What becomes of it
+# Beginning a run
 
 
 def begin(folder: RunFolder, before: MadeFrom | None, now: MadeFrom, recipe: str, overwrite: bool) -> MadeFrom:
-    """Makes the folder that of this run, just before training begins or goes on.
+    """Writes what the run is made from, just before training begins or is resumed.
 
-    What was measured on older weights stays with them: `train.yaml` is written where there is no record yet.
+    `train.yaml` is written only if there is no record yet: an existing record belongs to the `train.yaml` beside it.
 
     Args:
         folder: of the run.
-        before: what the run in it was made from; None without one.
-        now: what this run is made from.
+        before: the origin of the run in the folder; None without one.
+        now: the origin of this run.
         recipe: the merged HyperPyYAML text.
-        overwrite: take away what another run has left.
+        overwrite: delete the results of another run.
 
     Returns:
         `now`, with all its extensions.
@@ -233,7 +233,7 @@ def begin(folder: RunFolder, before: MadeFrom | None, now: MadeFrom, recipe: str
 
 
 def write_recipe(folder: Path, recipe: str) -> None:
-    """Writes the merged recipe, all of it or nothing."""
+    """Writes the merged recipe, completely or not at all."""
     with whole_file(folder / BASE) as part:
         part.write_text(recipe, encoding="utf-8")
 
@@ -248,11 +248,11 @@ def _extensions(folder: RunFolder, before: MadeFrom, now: MadeFrom) -> list[Mapp
 
 
 def _take_away(folder: RunFolder) -> None:
-    """Records first, the file that says whose they are last, so that a stop in between leaves nothing to confuse."""
+    """Deletes the run in a folder: first its records, last `made_from.json`, so that an interruption is harmless."""
     for place in (folder.output, folder.output / SCORED):
         for name in LEFT:
             (place / name).unlink(missing_ok=True)
-    with suppress(OSError):  # somebody else's files are in it, or it is not there
+    with suppress(OSError):  # it has other files, or does not exist
         (folder.output / SCORED).rmdir()
     for checkpoint in (folder.save / CHECKPOINTS).glob("CKPT*"):
         shutil.rmtree(checkpoint)
@@ -260,30 +260,30 @@ def _take_away(folder: RunFolder) -> None:
 
 
 class Kept:
-    """A second copy of files, until it is let go."""
+    """A backup of files, until it is let go."""
 
     def __init__(self, copy: Path | None = None) -> None:
         self.copy = copy
 
     def let_go(self) -> None:
-        """The files stay as they are now."""
+        """Deletes the backup: the files stay as they are now."""
         if self.copy is not None:
             part = _unfinished(self.copy)
-            os.replace(self.copy, part)  # at once: half a copy must not be put back
+            os.replace(self.copy, part)  # renamed first, because half a backup must not be restored
             shutil.rmtree(part)
             self.copy = None
 
 
 @contextmanager
 def kept_files(folder: Path, wanted: bool) -> Iterator[Kept]:
-    """At the end all files in a folder, but for checkpoints, are what they were, unless they are let go inside.
+    """A context at whose end all files in a folder except checkpoints are restored, unless they are let go inside.
 
-    A preparation writes its manifests before anything can be compared with them. What a process that was killed inside
-    has left is put back by the next one.
+    The preparation of the data writes manifests before they can be compared with those of the run. If a process is
+    killed inside the context, the next one restores the files.
 
     Args:
         folder: such as `save`.
-        wanted: keep anything at all.
+        wanted: False makes a context that does nothing.
     """
     copy = folder / _BEFORE
     if copy.is_dir():
@@ -323,7 +323,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _put_back(copy: Path, folder: Path) -> None:
-    """One by one, so that it can be gone on with."""
+    """Restores files one by one, so that an interruption can be continued."""
     for path in copy.iterdir():
         _remove(folder / path.name)
         os.replace(path, folder / path.name)
@@ -338,7 +338,7 @@ def _remove(path: Path) -> None:
 
 
 def _second(source: str | Path, target: str | Path) -> None:
-    """A second name for a file, or a copy: of manifests, if there is room, as a preparation may write into them."""
+    """Makes a hard link or a copy. Manifests are copied if there is room: a preparation may write into them."""
     ways: tuple[Callable[[Any, Any], Any], ...] = (os.link, shutil.copy2)
     first, second = reversed(ways) if Path(source).suffix == ".json" else ways
     try:

@@ -1,4 +1,4 @@
-"""What a run shows: what is trained, a line for every epoch, and at the end what came of it and where everything lies.
+"""The lines that a run prints: its method and data, one line per epoch, and at the end results and their files.
 
 These lines are messages of the logger `seqstride.experiments.screen`. `log-config.yaml` puts them on the screen with
 all warnings, and writes everything that is logged into `log.txt` of the output folder. A program that uses the
@@ -31,25 +31,25 @@ FILES = {
     "details": ("predictions.csv", "wer.txt", "cer.txt"),
     "log": ("log.txt", "train_log.txt"),
 }
-"""What a run may leave, and what that is."""
+"""Kind → files that a run may write."""
 NOISE = {
     "speechbrain.utils.train_logger": ("torchvision is not available",),
     "matplotlib.font_manager": ("Matplotlib is building the font cache",),
     "matplotlib": ("mkdir -p failed for path", "Matplotlib created a temporary cache directory"),
 }
-"""Logger → how messages of it begin that say nothing about the run."""
+"""Logger → beginnings of its messages that do not concern the run."""
 NOISY_WARNINGS = (
     "X is (of equal length|univariate), consider using MiniRocket|"
     "Data seen by SklearnClassifierPipeline instance has unequal length"
 )
-"""How a Python warning begins that says nothing: sktime's of the recipes' MiniRocket, which reads every length."""
+"""Beginnings of Python warnings that do not apply: sktime warns of unequal lengths, which this MiniRocket reads."""
 PARTS = {"train": "training", "valid": "validation"}
 NARROWEST = 8  # characters of a column
 
 
 @contextmanager
 def without_noise() -> Iterator[None]:
-    """Inside, messages of `NOISE` and `NOISY_WARNINGS` are not shown; all others of the same origin are."""
+    """A context that hides the messages in `NOISE` and `NOISY_WARNINGS`, and no others."""
     filters = {name: _not_starting_with(starts) for name, starts in NOISE.items()}
     for name, each in filters.items():
         logging.getLogger(name).addFilter(each)
@@ -67,13 +67,13 @@ def _not_starting_with(starts: tuple[str, ...]) -> Any:
 
 
 def say(text: str) -> None:
-    """Shows lines on the screen, of several processes those of the first."""
+    """Prints lines, on the first of several processes only."""
     if rank() == 0:
         logger.info(text)
 
 
 def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], model: str) -> str:
-    """What is trained, on how many items, and where it goes.
+    """Returns the first lines of a run: method, items, model and output folder.
 
     Args:
         hparams: of the recipe.
@@ -93,7 +93,7 @@ def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], mod
 
 
 class EpochTable:
-    """A line for every epoch, under titles.
+    """A table with one line per epoch.
 
     Losses are shown for training and validation, scores for validation, or for training where there is no validation;
     shares (accuracies, the usage of a codebook) in percent. Counts are left to the log.
@@ -109,7 +109,7 @@ class EpochTable:
         self.widths: dict[str, int] = {}
 
     def add(self, record: Mapping[str, Any], best: bool = False) -> None:
-        """Shows an epoch.
+        """Prints the line of an epoch.
 
         Args:
             record: an entry of a history.
@@ -139,18 +139,18 @@ class EpochTable:
 
 
 def is_best(epochs: Sequence[Mapping[str, Any]], score: str) -> bool:
-    """Whether the last epoch has the lowest value of a validation score; of equal ones the newest counts."""
+    """Whether the last epoch has the lowest validation score; among equal scores the newest is the best."""
     *before, last = [epoch["valid"][score] for epoch in epochs]
     return math.isfinite(last) and last <= min(before, default=math.inf)
 
 
 def is_share(name: str) -> bool:
-    """Whether a score is a share of 1, to be shown in percent."""
+    """Whether a score is a share of 1 and shown in percent."""
     return name.endswith(("accuracy", "usage"))
 
 
 def in_percent(scores: Mapping[str, float]) -> dict[str, float]:
-    """Scores with shares in percent: `accuracy` becomes `accuracy_percent`."""
+    """Returns the scores with shares in percent: `accuracy` becomes `accuracy_percent`."""
     named: dict[str, float] = {}
     for name, value in scores.items():
         if is_share(name):
@@ -163,14 +163,14 @@ def in_percent(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def shown(name: str, value: float) -> str:
-    """A score with its unit."""
+    """Returns a score with its unit."""
     if is_share(name):
         return f"{100 * value:.1f} %"
     return {"WER": f"{value:.1f} %", "CER": f"{value:.1f} %", "L1": f"{value:.2f} dB"}.get(name, f"{value:.4g}")
 
 
 def closing(record: Record, folder: Path, command: str) -> str:
-    """What came of a run, where it lies, and what can be done next.
+    """Returns the last lines of a run: results, files, and the next command.
 
     Args:
         record: of the run.
@@ -191,7 +191,7 @@ def closing(record: Record, folder: Path, command: str) -> str:
 
 
 def where(folder: Path, command: str) -> str:
-    """Where everything lies that a command left in a folder, and what can be done next."""
+    """Returns lines with the files that a command wrote into a folder, and the next command."""
     lines = []
     for what, patterns in FILES.items():
         found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
@@ -201,12 +201,12 @@ def where(folder: Path, command: str) -> str:
 
 
 def command_line(*words: str | Path) -> str:
-    """A command of `seqstride` that can be pasted into a shell."""
+    """Returns a `seqstride` command that can be pasted into a shell."""
     return shlex.join(["seqstride", *map(str, words)])
 
 
 def progress(text: str, wanted: bool, items: Sequence[Any] | None = None, total: int | None = None) -> Any:
-    """A bar that leaves no line behind, on a terminal; elsewhere, and of all processes but the first, nothing.
+    """Returns a progress bar that disappears; it is hidden without a terminal and on all processes but the first.
 
     Args:
         text: what is in progress.

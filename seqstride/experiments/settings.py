@@ -1,4 +1,4 @@
-"""The settings of a merged recipe, read without building anything: flat, with references followed, or changed."""
+"""The settings of a merged recipe without building its objects: as a flat mapping, resolved, or changed."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seqstride.files.yaml_text import quoted, resolved, round_trip_yaml
 
 
 def flat_settings(text: str, origin: str) -> dict[str, Any]:
-    """The keys and values of a merged recipe, those of mappings as `outer.inner`; plain JSON values.
+    """Returns the keys and values of a merged recipe, with keys of mappings as `outer.inner`; plain JSON values.
 
-    References stay as they are written, so that a value that others refer to is one setting and not several. The tag of
-    a mapping, such as `!new:seqstride.ResNet1d`, is the value of its own key; before those of its content.
+    References stay as they are written, so that a value that others refer to is one setting. The tag of a mapping, such
+    as `!new:seqstride.ResNet1d`, is the value of its own key and precedes the keys inside.
 
     Args:
-        text: what `merge_recipe` gives.
-        origin: where it comes from, for errors.
+        text: what `merge_recipe` returns.
+        origin: where the text comes from, for errors.
 
     Raises:
         ValueError: it is no YAML mapping.
@@ -44,11 +44,11 @@ def flat_settings(text: str, origin: str) -> dict[str, Any]:
 
 
 def resolved_values(text: str, keys: Sequence[str], file: str | os.PathLike[str]) -> dict[str, Any]:
-    """Of these keys of a merged recipe those that are there, with their values, references followed; nothing is built.
+    """Returns the values of those of `keys` that a merged recipe has, with references followed; no object is built.
 
     Args:
-        text: what `merge_recipe` gives.
-        keys: of its top level.
+        text: what `merge_recipe` returns.
+        keys: keys of the top level.
         file: the method's file, for errors.
 
     Raises:
@@ -62,7 +62,7 @@ def resolved_values(text: str, keys: Sequence[str], file: str | os.PathLike[str]
 
 
 def with_values(text: str, values: Mapping[str, Any]) -> str:
-    """A merged recipe with other values of some of its keys, texts as they are; keys that it does not have stay out."""
+    """Returns a merged recipe with other values of some keys. Texts are taken literally; unknown keys are ignored."""
     tree = read_tree(text, "the recipe")
     tree.update(
         {key: quoted(value) if isinstance(value, str) else value for key, value in values.items() if key in tree}
@@ -73,13 +73,13 @@ def with_values(text: str, values: Mapping[str, Any]) -> str:
 
 
 def _tag(value: Any) -> str:
-    """Such as `!new:seqstride.ResNet1d` or `!ref`; empty without one."""
+    """Returns a tag such as `!new:seqstride.ResNet1d` or `!ref`; an empty text without one."""
     tag = tag_of(value) or ""
     return tag if tag.startswith("!") else ""
 
 
 def _plain(value: Any) -> Any:
-    """A value of a YAML tree in plain JSON values; a tag stands before what it belongs to."""
+    """Returns a value of a YAML tree as plain JSON values; a tag precedes its value."""
     tag = _tag(value)
     if isinstance(value, dict):
         return {**({"!": tag} if tag else {}), **{str(key): _plain(content) for key, content in value.items()}}

@@ -1,4 +1,4 @@
-"""The Markdown tables that show what runs say together."""
+"""Markdown tables of the results of several runs."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def results_table(records: Iterable[Record], order: Iterable[str] = ()) -> str:
     """A Markdown table, one row per method: accuracy over the seeds, size, cost, strides.
 
     Args:
-        records: what `read_records` gives.
+        records: what `read_records` returns.
         order: methods in the order of the rows; others follow, sorted.
 
     Raises:
@@ -58,7 +58,7 @@ def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
 
 
 def _data_sets_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> list[str]:
-    """Where folds are data sets, and several: a title, and a table of the methods on each of them."""
+    """Returns a title and a table of the methods on each data set, if folds are data sets and there are several."""
     names = sorted({record["fold"] for record in records}) if _kind_of_folds(records) == "data sets" else []
     if len(names) < 2:
         return []
@@ -91,7 +91,7 @@ def _metric_column(records: Sequence[Record]) -> Column:
 
 
 def _figure_columns(records: Sequence[Record]) -> list[Column]:
-    """What a task also wants to be seen: a record's `figures`, title → value; the means over the runs."""
+    """Returns columns with the means of a record's `figures`, title → value."""
 
     def column(title: str) -> Column:
         return title, lambda runs: f"{statistics.mean(run['figures'][title] for run in runs):.3g}"
@@ -117,7 +117,7 @@ def _difference_columns(records: Sequence[Record], reference: Sequence[Record], 
 
 
 def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> str:
-    """What the figures of a comparison are; `most` is the largest number of runs that a method has."""
+    """Returns the sentences below a comparison's table; `most` is the largest number of runs of a method."""
     metric = metric_of(records)
     seeds, folds = (len({record.get(key) for record in records}) for key in ("seed", "fold"))
     kind = _kind_of_folds(records)
@@ -144,7 +144,7 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
 
 
 def _kind_of_folds(records: Sequence[Record]) -> str:
-    """What the folds are: "folds" of one data set, or "data sets", which a record says as its `folds_are`."""
+    """Returns the kind of the folds, a record's `folds_are`: "folds" of one data set, or "data sets"."""
     return str(records[0].get("folds_are", "folds"))
 
 
@@ -157,7 +157,7 @@ def _mean_cell(key: str, show: Callable[[float], str]) -> Callable[[Sequence[Rec
 
 
 def _seeds_cell(runs: Sequence[Record]) -> str:
-    """The number of seeds; with folds also theirs."""
+    """Returns the number of seeds, and with several folds also theirs."""
     folds = {run.get("fold") for run in runs}
     if len(folds) == 1:
         return str(len(runs))
@@ -176,7 +176,7 @@ def _strides_cell(runs: Sequence[Record]) -> str:
 
 
 def _mean_strides(strides: list[list[float]]) -> str:
-    """The mean over runs of each block's stride; a whole number without decimals."""
+    """Returns the mean over runs of each block's stride as text; whole numbers without decimals."""
     means = (statistics.mean(block) for block in zip(*strides, strict=True))
     return ", ".join(f"{mean:.2f}".rstrip("0").rstrip(".") for mean in means)
 

@@ -1,4 +1,4 @@
-"""What the values of a recipe's keys may be: of the kind that `train.yaml` has there, and within bounds."""
+"""Checks of a recipe's values: each has the kind of the value in `train.yaml`, and lies within bounds."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from seqstride.errors import InputError
 
 
 class Bounds(NamedTuple):
-    """A number between two others."""
+    """The bounds of a number."""
 
     low: float
     high: float = math.inf
@@ -21,7 +21,7 @@ class Bounds(NamedTuple):
     nullable: bool = False
 
     def hold(self, value: float) -> bool:
-        """Whether a number lies within; NaN does not, and infinity only where a bound names it."""
+        """Whether a finite number lies within the bounds."""
         above = value >= self.low if self.low_belongs else value > self.low
         below = value <= self.high if self.high_belongs else value < self.high
         return above and below and math.isfinite(value)
@@ -40,7 +40,7 @@ NOT_NEGATIVE = Bounds(0)
 SHARE = Bounds(0, 1, high_belongs=False)
 SEED = Bounds(0, 2**32 - 1, whole=True)  # what numpy takes
 
-#: of keys that recipes share, wherever they stand, or in a mapping of this name
+#: bounds of keys that recipes share: of `key` anywhere, or of `mapping.key`
 BOUNDS: dict[str, Bounds] = {
     **dict.fromkeys(("number_of_epochs", "n_epochs", "batch_size", "threads", "average", "patience"), COUNT),
     **dict.fromkeys(("features", "width", "layers", "feed_forward", "kernel_size", "input_kernel_size"), COUNT),
@@ -58,26 +58,26 @@ BOUNDS: dict[str, Bounds] = {
     "window": Bounds(0, low_belongs=False, nullable=True),
     "sample_rate": Bounds(1, whole=True, nullable=True),
 }
-#: what may stand where the base has a list
+#: words that may replace a list
 WORDS = {"strides": ("random",)}
-#: of which a value must be one
+#: the allowed values of a key
 CHOICES = {"complexity.kind": ("frames", "memory", "macs")}
 
-#: names of keys whose values are paths, whatever the base has there
+#: names of keys whose values are always paths
 _PATH = re.compile(r"(^|_)(folder|file|path|root|dir|csv|manifest)$")
 _REFERENCE = re.compile(r"<([^<>\[.]*)[^<>]*>")
 
 
 def is_text(key: str, base: Mapping[str, Any], among: Mapping[str, Any] | None = None) -> bool:
-    """Whether the values of a key are texts, such as paths, names and words: letters that stand for themselves.
+    """Whether the values of a key are texts, such as paths, names and words, which are taken literally.
 
-    They are where `train.yaml` has a text, a `!PLACEHOLDER`, or a `!ref` of which a text comes; and where the name of
-    the key says that it is a path.
+    They are texts if `train.yaml` has a text there, a `!PLACEHOLDER`, or a `!ref` that gives a text, or if the name of
+    the key is that of a path.
 
     Args:
-        key: of `base`.
+        key: a key of `base`.
         base: the tree of `train.yaml`.
-        among: the mapping inside of it that has the key; None: `base` itself.
+        among: the mapping in `base` that has the key; None: `base` itself.
     """
     return _is_text(key, base if among is None else among, base, frozenset())
 
@@ -97,18 +97,18 @@ def _is_text(key: str, among: Mapping[str, Any], base: Mapping[str, Any], seen: 
 
 
 def tag_of(node: Any) -> str | None:
-    """Its own tag, such as `!ref`; None where it has none."""
+    """Returns the tag of a node, such as `!ref`; None without one."""
     tag: str | None = getattr(getattr(node, "tag", None), "value", None)
     return tag
 
 
 def check_values(base: Mapping[str, Any], values: Mapping[str, Any], origin: str) -> None:
-    """Checks values of a recipe against those of its `train.yaml`; what has a tag is left to HyperPyYAML.
+    """Checks values of a recipe against those of its `train.yaml`. Values with a tag are left to HyperPyYAML.
 
     Args:
         base: the tree of `train.yaml`.
-        values: what stands at some of its keys.
-        origin: of the values, for errors.
+        values: the values of some of its keys.
+        origin: where the values come from, for errors.
 
     Raises:
         InputError: a value is of another kind, or out of its bounds.
@@ -120,17 +120,17 @@ def check_values(base: Mapping[str, Any], values: Mapping[str, Any], origin: str
 
 
 def check_number(name: str, value: float) -> None:
-    """Checks the value of an option for which there are bounds.
+    """Checks the value of an option that has bounds.
 
     Raises:
-        InputError: it lies outside of them.
+        InputError: the value is out of its bounds.
     """
     if name in BOUNDS and not _within(value, BOUNDS[name]):
         raise InputError(f"`--{name}` (={value}) must be {BOUNDS[name]}")
 
 
 def _scalars(values: Mapping[str, Any], base: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """The values without a tag and their names, in mappings `mapping.key`, and what stands there in the base."""
+    """Yields name, value and the base's value of each scalar without a tag; names in mappings are `mapping.key`."""
     for key, value in values.items():
         model = base.get(key)
         if isinstance(value, dict) and tag_of(value) is None:
@@ -140,7 +140,7 @@ def _scalars(values: Mapping[str, Any], base: Mapping[str, Any], path: str = "")
 
 
 def _broken_rule(name: str, value: Any, model: Any) -> str | None:
-    """What a value must be and is not."""
+    """Returns the rule that a value breaks, as text; None if it breaks none."""
     _, inside, key = name.rpartition(".")
     bounds = BOUNDS.get(name, BOUNDS.get(key))
     if bounds is not None and not isinstance(model, str | list | dict):
@@ -173,7 +173,7 @@ def _is_number(value: Any) -> bool:
 
 
 def _shown(value: Any) -> str:
-    """As it is written in YAML, nearly."""
+    """Returns a value nearly as YAML writes it."""
     if isinstance(value, list):
         return f"[{', '.join(item if isinstance(item, str) else _shown(item) for item in value)}]"
     if tag_of(value) is not None:

@@ -20,7 +20,7 @@ DEEPEST = 50
 
 
 def base_of(path: str | os.PathLike[str]) -> dict[str, Any]:
-    """The tree of the `train.yaml` beside a method's file.
+    """Returns the tree of the `train.yaml` beside a method's file.
 
     Raises:
         InputError: there is none, or it is no YAML mapping.
@@ -75,14 +75,14 @@ def read_tree(text: str, origin: str) -> dict[str, Any]:
 
 
 def _check_size(text: str, origin: str) -> None:
-    """Refuses a file that is small and stands for very much, before anything is made of it.
+    """Refuses a small text whose aliases expand to very much, before it is loaded.
 
     Raises:
-        ValueError: with its aliases written out it has more than `MOST_NODES`, it is nested deeper than `DEEPEST`, or
-            an alias stands inside of what it refers to.
+        InputError: with aliases written out it has more than `MOST_NODES` values, it is nested deeper than `DEEPEST`,
+            or an alias stands inside the value that it refers to.
     """
-    sizes: dict[str, int] = {}  # of what has an anchor; not yet there while it is open
-    levels: list[tuple[str | None, int]] = [(None, 0)]  # anchor and size of what is open
+    sizes: dict[str, int] = {}  # of values with an anchor, once they are closed
+    levels: list[tuple[str | None, int]] = [(None, 0)]  # anchor and size of open values
 
     def add(size: int) -> None:
         anchor, before = levels[-1]
@@ -106,12 +106,12 @@ def _check_size(text: str, origin: str) -> None:
             add(1)
         elif kind == "AliasEvent":
             if event.anchor in (anchor for anchor, _ in levels):
-                raise InputError(f"{origin}: `*{event.anchor}` must not stand inside of what it refers to")
+                raise InputError(f"{origin}: `*{event.anchor}` must not stand inside the value that it refers to")
             add(sizes.get(event.anchor, 1))
 
 
 def scalar_texts(text: str) -> Any:
-    """The letters of every scalar in the mappings of a YAML text, whatever they stand for."""
+    """Returns every scalar in the mappings of a YAML text as it is written: YAML would make numbers and dates of it."""
 
     def letters(node: Any) -> Any:
         if isinstance(node.value, list):
@@ -124,6 +124,6 @@ def scalar_texts(text: str) -> Any:
 
 
 def as_text(value: Any, letters: Any) -> Any:
-    """A scalar without a tag as its letters, whatever they look like; null, and all else, as it is."""
+    """Returns a scalar without a tag as the text that was written; null and all other values unchanged."""
     plain = value is not None and tag_of(value) is None and isinstance(letters, str)
     return quoted(letters) if plain else value
