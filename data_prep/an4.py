@@ -102,8 +102,9 @@ def prepare_an4(
         "valid_speakers": valid_speakers,
         "seed": seed,
     }
-    if is_prepared(save_folder, fingerprint) and _is_written(save_folder, [*train, *official["test"]], source):
-        logger.info("AN4 is already prepared in %s", save_folder)
+    folder, ending = ("features", "npy") if source == "features" else ("wav", "wav")
+    names = [*train, *official["test"]]
+    if is_prepared(save_folder, fingerprint, [save_folder / folder / f"{name}.{ending}" for name in names]):
         return
 
     for split, part in official.items():
@@ -112,7 +113,7 @@ def prepare_an4(
     held_out = _hold_out(train, valid_speakers, seed)
     forget(save_folder)
     write = _write_features if source == "features" else _write_audio
-    (save_folder / ("features" if source == "features" else "wav")).mkdir(parents=True, exist_ok=True)
+    (save_folder / folder).mkdir(parents=True, exist_ok=True)
     items: dict[str, dict[str, Any]] = {split: {} for split in SPLITS}
     bad: dict[str, str] = {}
     for name, utterance in {**train, **official["test"]}.items():
@@ -127,11 +128,6 @@ def prepare_an4(
         listed = "".join(f"\n  {path}: {reason}" for path, reason in list(bad.items())[:_LISTED])
         raise InputError(f"every file of {os.fspath(data_folder)!r} must be sound, {len(bad)} are not:{listed}")
     write_manifests(save_folder, items, fingerprint)
-
-
-def _is_written(save_folder: Path, names: list[str], source: str) -> bool:
-    folder, ending = ("features", "npy") if source == "features" else ("wav", "wav")
-    return all((save_folder / folder / f"{name}.{ending}").is_file() for name in names)
 
 
 def _list(data_folder: Path, split: str, kind: str) -> Path:

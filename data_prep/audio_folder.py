@@ -15,8 +15,8 @@ import numpy as np
 from seqstride.errors import InputError
 from seqstride.files.audio_files import files_below, is_audio
 
-from .audio import BadFiles, check_audio
-from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
+from .audio_check import BadFiles, check_audio
+from .manifest import SPLITS, check_shares, file_digest, is_prepared, read_table, write_manifests
 from .split_folders import NAMES, check_splits, split_depth, split_of
 
 logger = logging.getLogger(__name__)
@@ -71,10 +71,7 @@ def prepare_audio_folder(
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if not data_folder.is_dir():
         raise InputError(f"`data_folder` (={os.fspath(data_folder)!r}) must be a folder")
-    if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
-        raise InputError(
-            f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
-        )
+    check_shares(valid_share, test_share)
     recordings = _read_folders(data_folder, save_folder) if csv is None else _read_table(Path(csv), data_folder)
     fingerprint = {
         "layout": _LAYOUT,
@@ -87,7 +84,6 @@ def prepare_audio_folder(
         "bad_files": bad_files,
     }
     if is_prepared(save_folder, fingerprint):
-        logger.info("%s is already prepared in %s", data_folder, save_folder)
         return
 
     labels = {file: recording.label for file, recording in recordings.items()}

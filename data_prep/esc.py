@@ -16,9 +16,9 @@ from typing import Any, Literal
 
 from seqstride.errors import InputError
 
-from .audio import BadFiles, check_audio
+from .audio_check import BadFiles, check_audio
 from .download import download_archive
-from .manifest import SPLITS, file_digest, is_prepared, read_table, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, read_table, warn_if_incomplete, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -78,11 +78,9 @@ def prepare_esc(
         "bad_files": bad_files,
     }
     if is_prepared(save_folder, fingerprint):
-        logger.info("ESC-%d is already prepared in %s", subset, save_folder)
         return
 
-    if len(files) != 40 * subset:
-        logger.warning("%s has %d recordings, ESC-%d has %d", data_folder, len(files), subset, 40 * subset)
+    warn_if_incomplete(data_folder, len(files), 40 * subset)
     categories = {file: row["category"] for file, row in files.items()}
     audio = check_audio(
         files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE, labels=categories

@@ -23,7 +23,7 @@ from seqstride.errors import InputError, require
 from seqstride.files.ts_files import read_ts
 from seqstride.files.whole_files import whole_file
 
-from .manifest import SPLITS, forget, is_prepared, write_manifests
+from .manifest import SPLITS, forget, has_fingerprint, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +65,7 @@ def prepare_japanese_vowels(
         "valid_per_speaker": valid_per_speaker,
         "seed": seed,
     }
-    if _is_done(save_folder, fingerprint):
-        logger.info("JapaneseVowels is already prepared in %s", save_folder)
+    if has_fingerprint(save_folder, fingerprint) and is_prepared(save_folder, fingerprint, _features(save_folder)):
         return
 
     forget(save_folder)
@@ -91,12 +90,11 @@ def _source(data_folder: str | os.PathLike[str] | None) -> str:
     return f"sha256 {digest.hexdigest()}"
 
 
-def _is_done(save_folder: Path, fingerprint: dict[str, Any]) -> bool:
-    if not is_prepared(save_folder, fingerprint):
-        return False
+def _features(save_folder: Path) -> list[Path]:
+    """The feature files that the manifests name."""
     manifests = [save_folder / f"{split}.json" for split in SPLITS]
     identifiers = [name for manifest in manifests for name in json.loads(manifest.read_text(encoding="utf-8"))]
-    return all((save_folder / "features" / f"{name}.npy").is_file() for name in identifiers)
+    return [save_folder / "features" / f"{name}.npy" for name in identifiers]
 
 
 def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:

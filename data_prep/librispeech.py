@@ -20,7 +20,7 @@ from seqstride.errors import InputError
 from seqstride.files.audio_files import audio_in
 from seqstride.files.text_files import read_text
 
-from .audio import BadFiles, check_audio
+from .audio_check import BadFiles, check_audio
 from .download import download_archive
 from .manifest import file_digest, is_prepared, write_manifests
 
@@ -94,7 +94,6 @@ def prepare_librispeech(
         "bad_files": bad_files,
     }
     if is_prepared(save_folder, fingerprint):
-        logger.info("LibriSpeech is already prepared in %s", save_folder)
         return
 
     audio = check_audio(files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE)

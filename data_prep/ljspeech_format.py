@@ -20,8 +20,8 @@ from seqstride.errors import InputError
 from seqstride.files.audio_files import audio_in
 from seqstride.files.text_files import read_text
 
-from .audio import BadFiles, check_audio
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .audio_check import BadFiles, check_audio
+from .manifest import SPLITS, check_shares, file_digest, is_prepared, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -58,10 +58,7 @@ def prepare_ljspeech_format(
             leave nothing, or bad files.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
-    if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
-        raise InputError(
-            f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
-        )
+    check_shares(valid_share, test_share)
     table = data_folder / "metadata.csv"
     sentences = _sentences(table)
     fingerprint = {
@@ -74,7 +71,6 @@ def prepare_ljspeech_format(
         "bad_files": bad_files,
     }
     if is_prepared(save_folder, fingerprint):
-        logger.info("%s is already prepared in %s", data_folder, save_folder)
         return
 
     audio = check_audio(sentences, data_folder, save_folder, bad_files=bad_files)

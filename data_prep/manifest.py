@@ -44,8 +44,22 @@ def file_digest(files: Iterable[Path], root: Path) -> str:
     return f"sha256 {digest.hexdigest()}"
 
 
-def is_prepared(save_folder: Path, fingerprint: Mapping[str, Any]) -> bool:
-    """Whether `save_folder` holds all manifests, made under this very fingerprint."""
+def is_prepared(save_folder: Path, fingerprint: Mapping[str, Any], files: Iterable[Path] = ()) -> bool:
+    """Returns whether `save_folder` holds all manifests, made with the same fingerprint, and logs it.
+
+    Args:
+        save_folder: where the manifests are.
+        fingerprint: what they must be made from.
+        files: others that the preparation writes, and that must be there.
+    """
+    prepared = has_fingerprint(save_folder, fingerprint) and all(file.is_file() for file in files)
+    if prepared:
+        logger.info("the data are already prepared in %s", save_folder)
+    return prepared
+
+
+def has_fingerprint(save_folder: Path, fingerprint: Mapping[str, Any]) -> bool:
+    """Returns whether `save_folder` holds all manifests, made with the same fingerprint."""
     try:
         found = json.loads((save_folder / "prepared.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):  # not there, or not ours
@@ -77,6 +91,24 @@ def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
     except csv.Error as error:
         raise InputError(f"{file}, line {rows.line_num}: {error}") from error
     return found
+
+
+def warn_if_incomplete(folder: Path, found: int, whole: int) -> None:
+    """Warns where a public set has another number of recordings than its release."""
+    if found != whole:
+        logger.warning("%s has %d recordings, the whole set has %d", folder, found, whole)
+
+
+def check_shares(valid_share: float, test_share: float) -> None:
+    """Checks the shares of a random split.
+
+    Raises:
+        InputError: one of them is not above 0, or they leave nothing for training.
+    """
+    if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
+        raise InputError(
+            f"`valid_share` (={valid_share}) and `test_share` (={test_share}) must be above 0 and their sum below 1"
+        )
 
 
 def forget(save_folder: Path) -> None:

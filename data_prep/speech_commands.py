@@ -23,9 +23,9 @@ from seqstride.errors import InputError
 from seqstride.files.audio_files import audio_in
 from seqstride.files.text_files import read_text
 
-from .audio import BadFiles, check_audio
+from .audio_check import BadFiles, check_audio
 from .download import download_archive
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, warn_if_incomplete, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -114,11 +114,9 @@ def prepare_speech_commands(
         "bad_files": bad_files,
     }
     if is_prepared(save_folder, fingerprint):
-        logger.info("Speech Commands is already prepared in %s", save_folder)
         return
 
-    if len(parts) != _RECORDINGS:
-        logger.warning("%s has %d recordings, the whole set has %d", data_folder, len(parts), _RECORDINGS)
+    warn_if_incomplete(data_folder, len(parts), _RECORDINGS)
     words = {file: file.parent.name for file in parts}
     audio = check_audio(files, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE, labels=words)
     items = {

@@ -18,9 +18,9 @@ from typing import Any, Literal
 from seqstride.errors import InputError
 from seqstride.files.audio_files import audio_in
 
-from .audio import BadFiles, check_audio
+from .audio_check import BadFiles, check_audio
 from .download import download_archive
-from .manifest import SPLITS, file_digest, is_prepared, write_manifests
+from .manifest import SPLITS, file_digest, is_prepared, warn_if_incomplete, write_manifests
 
 logger = logging.getLogger(__name__)
 
@@ -77,11 +77,9 @@ def prepare_spoken_digits(
         "bad_files": bad_files,
     }
     if is_prepared(save_folder, fingerprint):
-        logger.info("the spoken digits are already prepared in %s", save_folder)
         return
 
-    if len(recordings) != _RECORDINGS:
-        logger.warning("%s has %d recordings, the whole set has %d", data_folder, len(recordings), _RECORDINGS)
+    warn_if_incomplete(data_folder, len(recordings), _RECORDINGS)
     digits = {file: digit for file, (digit, _, _) in recordings.items()}
     audio = check_audio(
         recordings, data_folder, save_folder, bad_files=bad_files, sample_rate=SAMPLE_RATE, labels=digits

@@ -21,7 +21,7 @@ import pytest
 import soundfile
 from layouts import esc_layout, speech_commands_layout, spoken_digits_layout, write
 from seqstride.data_prep import esc, speech_commands, spoken_digits
-from seqstride.data_prep.audio import check_audio
+from seqstride.data_prep.audio_check import check_audio
 from seqstride.data_prep.audio_folder import prepare_audio_folder
 from seqstride.data_prep.download import download, download_archive
 from seqstride.data_prep.esc import prepare_esc

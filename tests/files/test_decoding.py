@@ -13,7 +13,7 @@ import pytest
 import soundfile
 from hostile import wav_header
 from layouts import write
-from seqstride.data_prep.audio import check_audio
+from seqstride.data_prep.audio_check import check_audio
 
 from seqstride.brains.manifests import open_manifests
 from seqstride.files.audio_headers import mpeg_frames
