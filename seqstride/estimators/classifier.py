@@ -16,63 +16,63 @@ from seqstride.estimators.targets import check_labels, class_weights, one_hot
 class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
     """Classifies time series with a residual network that downsamples by a method of choice.
 
-    A sequence network for sktime: multivariate series, of unequal lengths, also of a single frame. It reads values and
-    their ranks among the training values. Every block of the encoder downsamples; linear layers read its features,
-    pooled over time.
+    The series may be multivariate, of unequal lengths, and as short as one frame. The network reads the values and
+    their ranks among the training values. Every block of its encoder downsamples, the features are pooled over time,
+    and linear layers turn them into class probabilities.
 
-    Missing values inside a series are interpolated linearly, those at its ends take the nearest value, and a channel
-    that a series lacks altogether takes its mean over the training series. The longest channel of a series decides its
-    length. The time index tells in which order frames come and which of several channels belong together; apart from
-    that they count as evenly spaced. Channels with names are found by them, in whatever order they come. Series and
-    labels belong together by their positions.
+    Missing values inside a series are interpolated linearly; those at its ends take the nearest value. A channel that
+    is missing from a series takes its mean over the training series. The time index orders the frames and aligns the
+    channels of a series; otherwise frames count as evenly spaced. Channels with names are found by their names, in any
+    order. Series and labels are matched by position.
 
-    Batches hold series of similar lengths; what is predicted for a series depends on no other series. With an integer
-    `random_state` two fits on the same machine give the same predictions, in threads and processes side by side, too:
-    random numbers come from a generator of the estimator's own, and torch's global one is neither read nor moved.
+    The prediction for a series does not depend on the other series. With an integer `random_state`, two fits on the
+    same machine give the same predictions, also in parallel threads and processes: the estimator draws from its own
+    generator and neither reads nor changes torch's global one.
 
     Args:
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
-        strides: stride of each block, its start where it is learnt; whole numbers for "strided", "average", "max" and
-            "blur".
-        channels: of the blocks: one number for all, or one for each; even where there are `harmonics`.
-        kernel_size: odd, taps of the blocks' convolutions.
-        input_kernel_size: odd, taps of the convolution before the blocks.
-        pool: over time, "mean", "max", or "softmax": between both, as each feature learns it.
+        strides: the stride of each block; the initial one where strides are learnt. "strided", "average", "max" and
+            "blur" need whole numbers.
+        channels: output channels of the blocks: one number for all, or one per block. They must be even if `harmonics`
+            is not 0.
+        kernel_size: taps of the convolutions in the blocks, odd.
+        input_kernel_size: taps of the convolution before the blocks, odd.
+        pool: pooling over time: "mean", "max", or "softmax", which each feature learns to place between the two.
         downsampler_options: further arguments of the downsampling layers.
-        dropout: probability of dropping a pooled channel in training.
+        dropout: probability with which a pooled channel is dropped in training.
         normalise: "training" (zero mean and unit variance over the training series), "series" (over each series), or
             "both" side by side.
-        harmonics: curves for each channel besides: cos(πku), k = 1 … harmonics, of the rank u of each value among the
-            normalised training values. They tell values apart that lie close together. They are a group of channels of
-            their own through the whole network, with half of `channels` and a loss; probabilities are the normalised
-            geometric mean of what both groups say. 0: no curves, and one group.
+        harmonics: number of rank curves per channel: cos(πku), k = 1 … harmonics, for the rank u of each value among
+            the normalised training values. They separate values that lie close together. The curves form a second
+            group of channels with half of `channels` and a loss of its own; the probabilities are the normalised
+            geometric mean of both groups. 0: no curves, and a single group.
         n_epochs: passes over the training series.
-        batch_size: series in a batch, at most; small sets get smaller ones, of 8 at least, so that an epoch has 6.
+        batch_size: series per batch at most. Small sets get smaller batches (8 at least), so that an epoch has 6.
         lr: initial learning rate; it falls to 0 along half a cosine.
-        stride_lr: that of learnt strides.
-        weight_decay: of everything but learnt strides.
-        crop: in training a series is seen through a window anywhere in it, whose share is drawn anew for every batch,
-            between this one and 1; 1: series are seen whole.
-        mixup_alpha: parameter of mixup in training; 0 for none.
-        complexity_weight: weight in the loss of `seqstride.complexity`, which pushes learnt strides up.
-        validation_fraction: share of every class that is held out of the training to find the best epoch; 0: train on
-            everything, and keep the last epoch.
-        patience: epochs without a lower validation loss after which training ends.
-        class_weight: weights of the classes in the loss, label → weight; "balanced": inverse to their numbers.
-        warm_start: whether `fit` goes on from the weights of the last one. `set_params` forgets them, as it does with
-            every estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
-        n_threads: CPU threads of `fit` and of predictions, while they run. Networks of this size lose by more than one:
-            20 epochs on BasicMotions took 3.8 s with one thread and 5.1 s with two on two free cores (8.9 s of CPU
-            time), and 9 s and more than 60 s on cores that others used, too.
-        device: of torch, such as "cuda"; "auto": a GPU where there is one. A fitted estimator lies on the CPU.
-        random_state: seed.
+        stride_lr: initial learning rate of learnt strides.
+        weight_decay: of all parameters but learnt strides.
+        crop: each training batch sees a window of its series. The window's share of the series is drawn between `crop`
+            and 1; with 1 the series are seen whole.
+        mixup_alpha: parameter of mixup in training; 0: no mixup.
+        complexity_weight: weight of `seqstride.complexity` in the loss, which makes learnt strides larger.
+        validation_fraction: share of every class that is held out to find the best epoch. 0: train on everything and
+            keep the last epoch.
+        patience: training ends after this many epochs without a lower validation loss.
+        class_weight: weight of each class in the loss (label → weight), or "balanced": inverse to the class sizes.
+        warm_start: whether `fit` continues from the weights of the last fit. `set_params` discards them, as in every
+            estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
+        n_threads: CPU threads of `fit` and of predictions. Networks of this size are slower with more than one:
+            20 epochs on BasicMotions took 3.8 s with one thread and 5.1 s with two on two free cores, and 9 s and more
+            than 60 s on cores that other processes used.
+        device: a device of torch, such as "cuda"; "auto": a GPU if there is one. A fitted estimator lies on the CPU.
+        random_state: seed of all random numbers.
         verbose: whether to show a progress bar.
 
     Attributes:
-        classes_: labels, sorted, in the order of the probabilities.
-        strides_, initial_strides_: stride of every block after training, and before.
-        history_: one record for each epoch: losses, accuracies, strides, seconds.
-        channel_names_: of the training series.
+        classes_: (K,) the labels, sorted, in the order of the probabilities.
+        strides_, initial_strides_: stride of every block after and before training, in input frames per output frame.
+        history_: one record per epoch: losses, accuracies, strides, learning rate, seconds.
+        channel_names_: the channels of the training series.
         model_: the normalisation and the network.
 
     Examples:
@@ -137,10 +137,10 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """The encoder's features of every series, pooled over time: (N, C'), what the last layers read.
+        """Returns the pooled features of every series, which the last layers read: (N, C').
 
         Args:
-            X: series, in any of sktime's panel types.
+            X: N series, in any of sktime's panel types.
         """
         model = self._network()
         with self._cpu_threads():

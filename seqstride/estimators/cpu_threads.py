@@ -1,4 +1,4 @@
-"""How many CPU threads torch uses, for a while and for one thread of Python alone."""
+"""Sets the number of CPU threads that torch uses, for one Python thread and for a while."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ _ONE_AT_A_TIME = Lock()
 
 @contextmanager
 def cpu_threads(count: int) -> Iterator[None]:
-    """Inside, this thread computes with `count` CPU threads; other threads, and this one afterwards, as before.
+    """Inside, this Python thread computes with `count` CPU threads. Other threads are not affected.
 
-    It should be entered before a thread's first work with torch, which decides what is "before" for it.
+    Enter it before the thread's first work with torch: the number at that time is restored afterwards.
     """
     with _ONE_AT_A_TIME:
         before = torch.get_num_threads()
@@ -28,9 +28,10 @@ def cpu_threads(count: int) -> Iterator[None]:
 
 
 def _set(count: int) -> None:
-    """Torch keeps the number for every thread, but its setter also says what threads begin with that are new to torch.
+    """Sets the number for this thread alone.
 
-    That is put back from such a thread: else fits that run side by side would leave 1 behind for all that follow.
+    Torch keeps a number per thread, but its setter also changes the number with which new threads begin. A new thread
+    restores the latter; otherwise parallel fits would leave 1 behind for all threads that follow.
     """
     if torch.get_num_threads() == count:
         return

@@ -1,4 +1,4 @@
-"""Ranks of values as smooth curves: what a network sees of a distribution that normalisation leaves squeezed."""
+"""Smooth curves of the ranks of values, which separate values that lie close together after normalisation."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from torch import Tensor, nn
 from seqstride.errors import InputError
 
 QUANTILES = 1024
-"""Values of a channel, evenly spaced in its sorted training values, among which ranks are found."""
+"""Number of values per channel, evenly spaced in its sorted training values, between which ranks are interpolated."""
 
 
 class RankHarmonics(nn.Module):
-    """Each value's rank u in [0, 1] among the training values of its channel, as √2·cos(πku), k = 1 … K.
+    """Turns each value into √2·cos(πku), k = 1 … K, of its rank u in [0, 1] among the training values of its channel.
 
-    (C, T) → (K·C, T), the channels of k = 1 first. Over the training values each curve has mean 0 and variance 1 and is
-    orthogonal to the others: u is uniform there, and these are the cosines of the DCT. Where values lie close together,
-    ranks tell them apart; outliers are no farther than the ends. A channel that did not move in training becomes 0.
+    (C, T) → (K·C, T), the channels of k = 1 first. Over the training values u is uniform, so that the curves are the
+    cosines of the DCT: each has mean 0 and variance 1 and is orthogonal to the others. Outliers get the ranks of the
+    ends. A channel that is constant in training becomes 0.
 
-    Source: ours; ranks are those of quantile normalisation, periodic functions of numbers as features those of
+    scikit-learn's `QuantileTransformer` interpolates the quantiles and treats equal values differently; with it the
+    ranks, and with them all recorded results, would change.
+
+    Source: ours. Ranks are those of quantile normalisation; periodic functions of numbers as features are from
     Gorishniy et al., "On embeddings for numerical features in tabular deep learning", NeurIPS 2022.
 
     Args:
-        channels: C.
-        harmonics: K.
+        channels: the number of channels C.
+        harmonics: the number of curves K.
 
     Raises:
-        ValueError: `harmonics` is no integer, or negative.
+        InputError: `harmonics` is not an integer, or is negative.
     """
 
     quantiles: Tensor
@@ -49,11 +52,11 @@ class RankHarmonics(nn.Module):
         self.register_buffer("moves", torch.zeros(channels, dtype=torch.bool))
 
     def fit(self, items: Sequence[Tensor], moves: Tensor) -> None:
-        """Takes the quantiles of training series (C, T), normalised and finite.
+        """Computes the quantiles of the training series.
 
         Args:
-            items: the series.
-            moves: (C,) bool, whether a channel moves by more than its last digits.
+            items: (C, T) each, normalised and finite.
+            moves: (C,) bool, False for channels that are constant up to rounding.
         """
         values = torch.cat(list(items), dim=1).double().sort(1).values
         # the middles of QUANTILES equal parts of the sorted values
@@ -66,7 +69,7 @@ class RankHarmonics(nn.Module):
         self.moves.copy_(moves)
 
     def forward(self, item: Tensor) -> Tensor:
-        """(C, T), normalised likewise → (K·C, T); ranks are interpolated linearly between the quantiles."""
+        """Computes the curves of a normalised item: (C, T) → (K·C, T). Ranks are interpolated between quantiles."""
         channels = zip(item.numpy(), self.quantiles.numpy(), self.ranks.numpy(), strict=True)
         ranks = torch.from_numpy(np.stack([np.interp(*channel) for channel in channels]))
         curves = [math.sqrt(2) * torch.cos(math.pi * k * ranks) for k in range(1, self.harmonics + 1)]

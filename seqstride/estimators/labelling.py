@@ -1,4 +1,4 @@
-"""Series in files, for users who do not write Python: `seqstride fit-series` and `seqstride predict-series`."""
+"""Fits a classifier to series in files and labels others: `seqstride fit-series` and `seqstride predict-series`."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from seqstride.files.whole_files import save_figure, whole_file
 FORMAT = 1
 MODEL, LAYOUT = "model.zip", "series.json"
 SHOWN = 8
-"""Series in a picture at most."""
+"""Most series in a picture."""
 
 
 class Labelled(NamedTuple):
-    """What a classifier says of the series of a file."""
+    """The predictions of a classifier for the series of a file."""
 
     found: SeriesFile
     classes: list[str]
@@ -50,16 +50,16 @@ def fit_series(
 
     Args:
         train: a file with labels.
-        test: a file with or without.
-        output: folder, made if missing.
+        test: a file with or without labels.
+        output: the folder for the results; made if missing.
         classifier: not fitted yet.
-        columns: of tables; None: the usual names.
+        columns: names of the special columns of tables; None: the defaults.
 
     Returns:
         The report, in Markdown.
 
     Raises:
-        ValueError: a file is missing or cannot be read as series, or the second does not fit the first.
+        InputError: a file is missing or cannot be read as series, or the second file does not match the first.
     """
     columns = columns or Columns()
     fitted = read_series(train, columns, labelled=True)
@@ -83,20 +83,20 @@ def fit_series(
 def predict_series(
     file: str | os.PathLike[str], model: str | os.PathLike[str], output: str | os.PathLike[str], device: str = "auto"
 ) -> str:
-    """Labels the series of a file with the classifier that `fit_series` left.
+    """Labels the series of a file with a classifier that `fit_series` has saved.
 
     Args:
-        file: series, with or without labels. Columns of a table have the names that `fit_series` was told.
+        file: series, with or without labels. The special columns of a table have the names given to `fit_series`.
         model: the folder of `fit_series`. **Its `model.zip` is a pickle, which can run any code when it is loaded**:
             only load folders of your own.
         output: the table to write, with the columns of `predictions.csv`.
-        device: of torch; "auto": a GPU where there is one.
+        device: a device of torch; "auto": a GPU if there is one.
 
     Returns:
-        What was done, in a line.
+        A line that says what was done.
 
     Raises:
-        ValueError: a file is missing or cannot be read as series, or its channels are not those of the fitted file.
+        InputError: a file is missing or cannot be read as series, or its channels are not those of the fitted file.
     """
     classifier, columns, layout = _load(Path(model))
     classifier.device = device
@@ -129,7 +129,7 @@ def _write_predictions(path: Path, labelled: Labelled) -> None:
 
 
 def one_of_every(labels: np.ndarray) -> list[int]:
-    """Where the first item of every class stands; of more than `SHOWN` classes, of some from first to last."""
+    """Returns the index of the first item of every class; of evenly spaced classes if there are more than `SHOWN`."""
     classes = np.unique(labels)
     if len(classes) > SHOWN:
         classes = classes[np.linspace(0, len(classes) - 1, SHOWN).round().astype(int)]
@@ -137,7 +137,7 @@ def one_of_every(labels: np.ndarray) -> list[int]:
 
 
 def _picture(classifier: SeqStrideClassifier, labelled: Labelled) -> Any:
-    """A series of every class; where the classes are not known, of those that are predicted."""
+    """Draws one series of every class; of every predicted class if the labels are not known."""
     found, predictions = labelled.found, labelled.predictions
     shown = one_of_every(predictions if found.labels is None else found.labels)
     titles = []
@@ -152,7 +152,7 @@ def _short(name: str, letters: int = 14) -> str:
 
 
 def _save(folder: Path, classifier: SeqStrideClassifier, columns: Columns, layout: Layout) -> None:
-    """The estimator as `sktime.base.load` reads it (`save` would leave half a file), and how its file was read."""
+    """Writes the estimator as `sktime.base.load` reads it (sktime's `save` may leave half a file), and the layout."""
     with whole_file(folder / MODEL) as part, ZipFile(part, "w") as archive:
         for name, content in (("_metadata", type(classifier)), ("_obj", classifier)):
             archive.writestr(name, pickle.dumps(content))
@@ -189,7 +189,7 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
 
 
 def _score(labelled: Labelled) -> list[str]:
-    """How many labels are right, where they are known, and which ones the classifier cannot know."""
+    """Says how many of the known labels are predicted right, and which labels the classifier has never seen."""
     labels = labelled.found.labels
     if labels is None:
         return []

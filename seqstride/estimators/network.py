@@ -1,4 +1,4 @@
-"""The network behind the estimators, and what it says about items: a trained one with its normalisation is a `Model`.
+"""The network behind the estimators, and `Model`, a network together with the normalisation of its input.
 
 Items are tensors (C, T) whose lengths may differ.
 """
@@ -19,14 +19,13 @@ from seqstride.encoders.resnet import ResNet1d
 from seqstride.errors import InputError
 
 FRAMES = 1 << 16
-"""Frames of a batch in prediction, padding included, where no single item is longer. Results do not depend on it."""
+"""Most frames in a batch of predictions, padding included, unless a single item is longer. It changes no result."""
 
 
 class Network(nn.Module):
-    """An encoder that downsamples and a head on each group of its channels; for rows of a table with an embedding
-    before both.
+    """An encoder that downsamples, and a head for each group of its channels. Rows of a table pass an embedding first.
 
-    Every group is trained by a loss of its own; what the network says is the mean over them. The mean of logits is the
+    Every group has a loss of its own. Predictions are the mean of the groups' outputs; a mean of logits stands for the
     product of the groups' probabilities.
     """
 
@@ -37,25 +36,31 @@ class Network(nn.Module):
         self.embedding, self.encoder, self.heads = embedding, encoder, nn.ModuleList(heads)
 
     def encode(self, x: Tensor, lengths: Tensor) -> Encoded:
-        """(B, C, T), (B,) int64 → what the encoder returns."""
+        """Encodes a padded batch: (B, C, T), lengths (B,) int64 → the encoder's output."""
         if self.embedding is not None:
             x = self.embedding(x)
-        # without lengths the norms need no masks, a quarter of the time; a single item may have a single frame, though,
-        # of which torch's batch norm takes no variance
+        # Without lengths the norms need no masks, which saves a quarter of the time. A single item keeps its length:
+        # it may have a single frame, and torch's batch norm refuses the variance of one value.
         padded = len(x) == 1 or bool((lengths < x.shape[2]).any())
         return self.encoder(x, lengths if padded else None)
 
     def embed(self, encoded: Encoded) -> Tensor:
-        """What the heads' linear layers read: (B, C)."""
+        """Returns the pooled features that the heads' linear layers read: (B, C)."""
         return torch.cat([head.embed(part, encoded.lengths) for head, part in self._parts(encoded)], 1)
 
     def forward(
         self, x: Tensor, lengths: Tensor, keep: Sequence[Tensor | None] | None = None
     ) -> tuple[Tensor, Encoded]:
-        """(B, C, T), (B,) int64 → outputs of the G groups (B, G, K), and what the encoder returned.
+        """Computes the outputs of the G groups.
 
-        `keep` are the factors of dropout for what the linear layer of each group reads, (B, C / G): torch's own dropout
-        draws from the global generator.
+        Args:
+            x: (B, C, T), padded.
+            lengths: (B,) int64.
+            keep: dropout factors (B, C / G) for the input of each group's linear layer; torch's own dropout would draw
+                from the global generator.
+
+        Returns:
+            The outputs (B, G, K), and the encoder's output.
         """
         encoded = self.encode(x, lengths)
         outputs = []
@@ -69,15 +74,15 @@ class Network(nn.Module):
 
 
 def strides(network: Network) -> list[float]:
-    """The current stride of every block."""
+    """Returns the current stride of every block, in input frames per output frame."""
     return [float(torch.as_tensor(layer.stride).detach()) for layer in network.encoder.downsamplers]
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device that a name stands for; "auto" is a GPU where CUDA has one, and the CPU else.
+    """Returns the device of this name; "auto" stands for a GPU if CUDA has one, else for the CPU.
 
     Raises:
-        InputError: there is no such device on this machine.
+        InputError: this machine has no such device.
     """
     if not isinstance(device, str | torch.device):
         raise InputError(f"`device` (={device!r}) must be 'auto', or a device by torch's name for it, such as 'cpu'")
@@ -88,7 +93,7 @@ def resolve_device(device: str | torch.device) -> torch.device:
 
 
 def pad(items: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-    """Items (C, T) of any lengths → (B, C, T) with zeros in the padding, and lengths (B,)."""
+    """Pads items (C, T) of any lengths with zeros: returns (B, C, T) and the lengths (B,)."""
     x = pad_sequence([item.T for item in items], batch_first=True).transpose(1, 2).contiguous()
     return x, torch.tensor([item.shape[1] for item in items])
 
@@ -97,14 +102,19 @@ Step = Callable[[Network, Tensor, Tensor], Tensor]
 
 
 def outputs_of(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
-    """The step of prediction: (B, C, T), (B,) → (B, K)."""
+    """Predicts a padded batch: (B, C, T), lengths (B,) → (B, K)."""
     outputs: Tensor = network(x, lengths)[0]
     return outputs.mean(1)
 
 
 @torch.no_grad()
 def run_batches(network: Network, step: Step, items: Sequence[Tensor]) -> Tensor:
-    """`step` of the network and a padded batch → a row per item, for batches of items of similar lengths.
+    """Applies `step` to padded batches of items of similar lengths.
+
+    Args:
+        network: goes into evaluation mode.
+        step: the network, a batch and its lengths → one row per item.
+        items: (C, T) each.
 
     Returns:
         The rows in the order of the items, on the CPU.
@@ -128,12 +138,12 @@ def _too_far(index: int) -> InputError:
 
 
 class Model:
-    """A network with the normalisation before it, as an estimator keeps them: on the CPU, whatever it was trained on.
+    """A network and the normalisation of its input. An estimator keeps both on the CPU, wherever it was trained.
 
     Args:
-        norm: module with `fit(items)`; an item (C, T) in double precision, NaN where a value is missing → what the
-            network reads, in single precision and finite.
-        network: its input are items that `norm` has normalised.
+        norm: a module with `fit(items)`. It maps an item (C, T) in double precision, NaN where a value is missing, to
+            the network's input in single precision, without missing values.
+        network: reads normalised items.
     """
 
     def __init__(self, norm: nn.Module, network: Network) -> None:
@@ -141,10 +151,10 @@ class Model:
 
     @torch.no_grad()
     def prepare(self, items: Sequence[Tensor]) -> list[Tensor]:
-        """Normalised items.
+        """Returns the normalised items.
 
         Raises:
-            ValueError: a value is too far from those of the training for single precision.
+            InputError: a value is too far from the training values for single precision.
         """
         prepared = [self.norm(item) for item in items]
         for index, item in enumerate(prepared):
@@ -153,10 +163,10 @@ class Model:
         return prepared
 
     def predict(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
-        """The outputs of every item: (N, K), on the CPU.
+        """Returns the outputs for every item: (N, K), on the CPU.
 
         Raises:
-            ValueError: as `prepare`.
+            InputError: a value is too far from the training values.
         """
         outputs = run_batches(self._on(device), outputs_of, self.prepare(items))
         for index in (~outputs.isfinite().all(1)).nonzero().flatten().tolist():
@@ -164,7 +174,7 @@ class Model:
         return outputs
 
     def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
-        """The pooled features of every item, which the head's linear layer reads: (N, C'), on the CPU."""
+        """Returns the pooled features of every item, which the heads' linear layers read: (N, C'), on the CPU."""
 
         def pooled(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
             return network.embed(network.encode(x, lengths))
@@ -173,7 +183,7 @@ class Model:
 
     @torch.no_grad()
     def encode(self, items: Sequence[Tensor]) -> Encoded:
-        """What the encoder returns for all items as one batch, on the CPU."""
+        """Returns the encoder's output for all items as one batch, on the CPU."""
         return self.network.eval().encode(*pad(self.prepare(items)))
 
     def _on(self, device: torch.device) -> Network:

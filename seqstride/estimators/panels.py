@@ -1,4 +1,4 @@
-"""Series in pandas containers, as data frames (T, C): what sktime's converters lose is kept here."""
+"""Converts series in containers of pandas to data frames (T, C) without the losses of sktime's own converters."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from seqstride.errors import InputError
 
 
 def as_frames(X: Any) -> Any:
-    """A list of data frames, one with the frames of all series below each other, or one with a channel in every cell →
-    a list of data frames (T, C), whose frames stand in the order of their times; anything else as it is.
+    """Converts the containers of pandas to a list of data frames (T, C) with their frames in the order of time.
 
-    Series stay in the order in which they come. Channels in cells are brought together by their times: the longest
-    decides the length, and where another has no value it is missing.
+    The containers are a list of data frames, one data frame with the frames of all series below each other, and one
+    with a channel in every cell. Anything else is returned unchanged. The series keep their order. Channels in cells
+    are aligned by their times: the longest decides the length, and values that another channel lacks are missing.
 
     Raises:
-        ValueError: a series has no name, or its times do not say which frame comes when.
+        InputError: a series has no name, or its times do not order its frames.
     """
     if isinstance(X, list | tuple) and len(X) > 0 and all(isinstance(frame, pd.DataFrame) for frame in X):
         return [_by_time(frame, index) for index, frame in enumerate(X)]
@@ -35,7 +35,7 @@ def as_frames(X: Any) -> Any:
 
 
 def _has_cells(X: pd.DataFrame) -> bool:
-    """Whether all cells are channels, or missing; of a table in which some are numbers sktime says what is wrong."""
+    """Returns whether all cells are channels or missing; sktime explains what is wrong with other tables."""
     cells = [cell for column in range(X.shape[1]) for cell in X.iloc[:, column] if not _is_missing(cell)]
     return len(cells) > 0 and all(isinstance(cell, pd.Series | np.ndarray | list | tuple) for cell in cells)
 
@@ -45,7 +45,7 @@ def _is_missing(cell: Any) -> bool:
 
 
 def _from_cells(row: pd.Series, index: int) -> pd.DataFrame:
-    """The channels of a series → (T, C)."""
+    """Aligns the channels of a series by their times: returns (T, C)."""
     channels = []
     for name, cell in row.items():
         channel = cell if isinstance(cell, pd.Series) else pd.Series([] if _is_missing(cell) else list(cell))
@@ -65,13 +65,13 @@ def _from_cells(row: pd.Series, index: int) -> pd.DataFrame:
 
 
 def _from_rows(X: pd.DataFrame) -> list[pd.DataFrame]:
-    """The frames of all series, whose names and times are the index → (T, C) of each."""
+    """Splits a table by the names of its series, the first level of its index: returns (T, C) of each."""
     names = X.index.get_level_values(0)
     if names.hasnans:
         row = int(np.flatnonzero(names.isna())[0])
         raise InputError(f"`X` (row {row}, whose series has no name) must say in every row which series it is of")
     series = [frame for _, frame in X.droplevel(0).groupby(names, sort=False)]
-    # rows of which neither the series nor the times are in order may come in another order than `y`
+    # if neither the series nor the times are sorted, the rows may be in another order than `y`
     apart = np.count_nonzero(np.diff(names.factorize()[0])) + 1 > len(series)
     if apart and not all(frame.index.is_monotonic_increasing for frame in series):
         raise InputError(
@@ -81,12 +81,12 @@ def _from_rows(X: pd.DataFrame) -> list[pd.DataFrame]:
 
 
 def _by_time(frame: pd.DataFrame, index: int) -> pd.DataFrame:
-    """Numbers (T, C), whose frames are in the order of their times and numbered anew."""
+    """Sorts the frames by time and numbers them from 0: returns numbers (T, C)."""
     return pd.DataFrame(numbers(_ordered(frame, index), index), columns=frame.columns)
 
 
 def _ordered(frames: Any, index: int) -> Any:
-    """A data frame, or one channel, in the order of its times."""
+    """Sorts a data frame or a single channel by time."""
     times = frames.index
     if len(times) == 0 or (isinstance(times, pd.RangeIndex) and times.step > 0):
         return frames
@@ -110,10 +110,10 @@ def _ordered(frames: Any, index: int) -> Any:
 
 
 def numbers(frame: pd.DataFrame, index: int) -> np.ndarray:
-    """The values of a series in double precision, (T, C), NaN where one is missing.
+    """Returns the values of a series in double precision, (T, C), NaN where one is missing.
 
     Raises:
-        ValueError: a channel holds something else than numbers.
+        InputError: a channel holds something other than numbers.
     """
     if frame.shape[1] == 0 or (frame.dtypes == np.float64).all():
         return frame.to_numpy(dtype=np.float64)
@@ -130,7 +130,7 @@ def _no_numbers(index: int, channel: Any, what: str) -> InputError:
 
 
 def other_than_numbers(column: pd.Series) -> str | None:
-    """What a column holds instead of real numbers and truth values, for a message; None where it holds no others."""
+    """Describes what a column holds other than real numbers and truth values, for a message; None if nothing."""
     if pd.api.types.is_object_dtype(column.dtype):
         others = (value for value in column if not isinstance(value, Real | np.bool_) and not _is_missing(value))
         return next((f"with {value!r}" for value in others), None)
@@ -139,14 +139,13 @@ def other_than_numbers(column: pd.Series) -> str | None:
 
 
 def nameless(names: Sequence[str]) -> bool:
-    """Whether names of channels are those that pandas and sktime give to what has none: 0, 1, … or var_0, var_1, …"""
+    """Returns whether channel names are the defaults of pandas or sktime: 0, 1, … or var_0, var_1, …"""
     counted = [str(index) for index in range(len(names))]
     return list(names) in (counted, [f"var_{index}" for index in counted])
 
 
 def warn_of_other_order(X: Any, y: Any) -> None:
-    """Warns if `y` names the items of `X`, in another order: they are taken by their positions, as everywhere in sktime
-    and scikit-learn."""
+    """Warns if `y` has the index of `X` in another order: items are matched by position, as in scikit-learn."""
     if not isinstance(X, pd.DataFrame) or not isinstance(y, pd.Series | pd.DataFrame):
         return
     names = X.index.get_level_values(0).unique() if X.index.nlevels == 2 else X.index

@@ -1,4 +1,4 @@
-"""Series as the network reads them: gaps closed, channels normalised."""
+"""Prepares series for the network: fills gaps and normalises channels."""
 
 from __future__ import annotations
 
@@ -15,24 +15,25 @@ from seqstride.estimators.harmonics import RankHarmonics
 
 NORMS = ("training", "series", "both")
 LAST_DIGITS = 1e-9
-"""What moves by less of its largest value counts as constant."""
+"""A channel whose range is a smaller share of its largest value counts as constant."""
 
 
 class SeriesNorm(nn.Module):
-    """Series (C, T) in double precision, NaN where a channel was not observed → what the network reads.
+    """Normalises series (C, T) in double precision, where NaN marks a channel that was not observed.
 
     Args:
-        channels: C.
-        kind: "training", zero mean and unit variance of each channel over the training series, which keeps levels and
-            scales; "series", the same over the series itself, which takes them out; "both" as 2 C channels.
-        harmonics: K; above 0 the curves of `RankHarmonics` stand behind, K for each channel, of ranks among the values
-            normalised by the training series, or where `kind` is "series" by each series.
+        channels: the number of channels C.
+        kind: "training": zero mean and unit variance of each channel over the training series, which keeps differences
+            in level and scale between series. "series": the same over each series, which removes them. "both": 2 C
+            channels.
+        harmonics: number of rank curves (`RankHarmonics`) to append per channel. The ranks are those of the values
+            normalised by "training", or by "series" if that is the only kind.
 
     Attributes:
-        groups: the numbers of channels that belong together, of values and of curves.
+        groups: the number of channels in the group of values and, if there are any, in the group of curves.
 
     Raises:
-        ValueError: an unknown kind, or `harmonics` is no integer or negative.
+        InputError: an unknown kind, or `harmonics` is not an integer or is negative.
     """
 
     def __init__(self, channels: int, kind: str, harmonics: int = 0) -> None:
@@ -47,7 +48,7 @@ class SeriesNorm(nn.Module):
             self.groups.append(harmonics * channels)
 
     def fit(self, items: Sequence[Tensor]) -> None:
-        """Takes the statistics of the observed channels of the training series."""
+        """Computes the statistics of the training series; channels that were not observed do not count."""
         values = torch.cat(list(items), dim=1)
         means = values.nanmean(1).nan_to_num(0.0)
         try:
@@ -60,21 +61,21 @@ class SeriesNorm(nn.Module):
             self.ranks.fit([self._normalised(item)[0] for item in items], moves)
 
     def forward(self, item: Tensor) -> Tensor:
-        """(C, T) → (C', T), single precision."""
+        """Normalises a series: (C, T) → (C', T), single precision."""
         parts = self._normalised(item)
         if self.ranks.harmonics > 0:
             parts.append(self.ranks(parts[0]))
         return torch.cat(parts).float()
 
     def _normalised(self, item: Tensor) -> list[Tensor]:
-        """The parts that `kind` says, (C, T) each in double precision."""
+        """Returns the normalised parts that `kind` asks for: (C, T) each, double precision."""
         item = _where_missing(item, self.training_set.mean)
         parts = []
         if self.kind in ("training", "both"):
             parts.append(self.training_set(item[None], torch.tensor([item.shape[1]]))[0])
         if self.kind in ("series", "both"):
             mean, std = item.mean(1, keepdim=True), item.std(1, keepdim=True, unbiased=False)
-            # a constant channel becomes 0, not the noise of its last digits
+            # a constant channel becomes 0, not amplified rounding noise
             moves = std > LAST_DIGITS * item.abs().amax(1, keepdim=True)
             parts.append(torch.where(moves, (item - mean) / torch.where(moves, std, 1.0), 0.0))
         return parts

@@ -1,4 +1,4 @@
-"""Random numbers of an estimator's own: what it draws depends on no other thread, and disturbs none."""
+"""An estimator draws from a generator of its own, so that other threads neither change its numbers nor lose theirs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from torch.overrides import TorchFunctionMode
 from seqstride.errors import InputError
 
 DRAWS = frozenset({nn.init.uniform_, nn.init.normal_, nn.init.kaiming_uniform_, Tensor.uniform_, Tensor.normal_})
-"""What draws the weights of torch's layers, and of ours."""
+"""The functions that draw the initial weights of torch's layers and of ours."""
 
 
 def own_generator(random_state: Any) -> torch.Generator:
-    """A new generator on the CPU, seeded as scikit-learn reads `random_state`.
+    """Returns a new generator on the CPU, seeded by `random_state` as scikit-learn reads it.
 
     Raises:
-        ValueError: it is no seed.
+        InputError: `random_state` is not a seed.
     """
     try:
         source = check_random_state(random_state)
@@ -33,10 +33,10 @@ def own_generator(random_state: Any) -> torch.Generator:
 
 
 class DrawnFrom(TorchFunctionMode):
-    """Inside, in this thread alone, layers draw their weights from `generator` instead of torch's global one.
+    """Inside, new layers draw their weights from `generator` instead of torch's global one, in this thread alone.
 
-    Layers have no argument for a generator, and to seed the global one and put it back afterwards would take random
-    numbers from other threads, and give them ours.
+    Layers have no argument for a generator. Seeding the global generator and restoring it afterwards would disturb
+    other threads that draw from it.
     """
 
     def __init__(self, generator: torch.Generator) -> None:

@@ -18,21 +18,23 @@ from seqstride.estimators.targets import check_numbers
 class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
     """Predicts a number from a time series with a residual network that downsamples by a method of choice.
 
-    The same kind of network and training as `SeqStrideClassifier`, with the squared error of the standardised values as
-    loss; what is said there about series, missing values and the seed holds here, too. The defaults differ: series
-    are seen whole, and their features are averaged over time.
+    Network and training are those of `SeqStrideClassifier`; the loss is the squared error of the standardised values.
+    What is said there about series, missing values and the seed holds here, too. Some defaults differ: the series are
+    seen whole, and their features are averaged over time.
 
     Args:
         downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise,
-            harmonics: the network, as there.
-        n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: its training, as there.
-        validation_fraction: share of the series that is held out of the training, as there.
-        patience, warm_start, n_threads, device, random_state, verbose: as there.
+            harmonics: arguments of the network, as in `SeqStrideClassifier`.
+        n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: arguments of the
+            training, as in `SeqStrideClassifier`.
+        validation_fraction: share of the series that is held out to find the best epoch. 0: train on everything and
+            keep the last epoch.
+        patience, warm_start, n_threads, device, random_state, verbose: as in `SeqStrideClassifier`.
 
     Attributes:
-        strides_, initial_strides_: stride of every block after training, and before.
-        history_: one record for each epoch: losses, strides, seconds.
-        channel_names_: of the training series.
+        strides_, initial_strides_: stride of every block after and before training, in input frames per output frame.
+        history_: one record per epoch: losses, strides, learning rate, seconds.
+        channel_names_: the channels of the training series.
         model_: the normalisation and the network.
 
     Examples:
@@ -93,7 +95,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
             self._mean, self._std = float(values.mean()), float(values.std(unbiased=False)) or 1.0
             if not (math.isfinite(self._mean) and math.isfinite(self._std)):
                 raise InputError("`y` must not have values so large that their variance is not finite")
-        else:  # the weights of a warm start know this scale
+        else:  # the weights of a warm start were trained on this scale
             self._mean, self._std = earlier["_mean"], earlier["_std"]
         self._train(X, ((values - self._mean) / self._std).float()[:, None], classes=False)
         return self

@@ -1,4 +1,4 @@
-"""The sktime edge: what classification and regression of time series share."""
+"""The interface to sktime that classification and regression of time series share."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class SeriesEstimator(NetworkEstimator, BasePanelMixin):
-    """What classification and regression of series share."""
+    """Base class of the classifier and the regressor of time series."""
 
     _tags = {
         "X_inner_mtype": "df-list",
@@ -55,20 +55,20 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
 
         Args:
             X: series, in any of sktime's panel types.
-            y: (N,), their labels, or their values.
+            y: (N,) labels, or values to predict.
 
         Returns:
             The estimator.
 
         Raises:
-            ValueError: arguments or data are wrong; the message names them.
+            InputError: an argument or the data is wrong; the message names it.
         """
         if y is None:
             raise InputError("`y` (=None) must have a label or a value for every series")
         with self._fitting() as before:
             warn_of_other_order(X, y)
             y = self._check_targets(y)
-            # sktime's `fit` forgets everything but hyperparameters and what has two underscores in its name
+            # sktime's `fit` deletes all attributes but hyperparameters and those with two underscores in their names
             self.__earlier = before if self.warm_start and "model_" in before else None
             super().fit(X, y)
             if self.__earlier is not None and not hasattr(self, "model_"):
@@ -79,19 +79,19 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         return self
 
     def _check_targets(self, y: Any) -> Any:
-        """`y`, of which nothing is missing.
+        """Checks and returns `y`.
 
         Raises:
-            ValueError: something is.
+            InputError: an entry is missing or of the wrong kind.
         """
         raise NotImplementedError
 
     def _earlier_fit(self) -> Mapping[str, Any] | None:
-        """The attributes after the fit from which a warm start goes on; None for another start."""
+        """Returns the attributes of the fit that a warm start continues; None for a cold start."""
         return self.__earlier
 
     def _internal_convert(self, X: Any, y: Any = None) -> Any:
-        """sktime's hook for every container of series, before it looks at it."""
+        """Converts containers of pandas before sktime does: sktime calls this for every container of series."""
         if isinstance(X, list | tuple) and len(X) == 0:
             raise InputError("`X` (with no series) must have at least one")
         return super()._internal_convert(as_frames(X), y)
@@ -99,7 +99,7 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
     def _train(self, frames: Sequence[Any], targets: Tensor, *, classes: bool, weight: Tensor | None = None) -> None:
         settings, device, earlier = Settings.of(self), resolve_device(self.device), self.__earlier
         harmonics = integer("harmonics", self.harmonics, least=0)
-        # channels of a warm start are found by their names, as in a prediction
+        # a warm start finds the channels by their names, as a prediction does
         self.channel_names_ = earlier["channel_names_"] if earlier else [str(name) for name in frames[0].columns]
         if not self.channel_names_ or len(set(self.channel_names_)) < len(self.channel_names_):
             shown = ", ".join(self.channel_names_) or "no channels"
@@ -111,24 +111,24 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
             norm.fit(items)
             model = Model(norm, settings.network(norm.groups, targets.shape[1], generator))
         else:
-            # a copy, so that a training that fails leaves the earlier weights
+            # a copy, so that a failed training leaves the earlier weights unchanged
             model = copy.deepcopy(earlier["model_"])
         self._train_model(
             model, items, targets, settings, classes=classes, generator=generator, device=device, weight=weight
         )
 
     def _items(self, frames: Sequence[Any]) -> list[Tensor]:
-        """Data frames (T, C) → series (C, T), gaps interpolated."""
+        """Converts data frames (T, C) to tensors (C, T) and interpolates gaps."""
         return [torch.from_numpy(interpolate(values)) for values in self._values(frames)]
 
     def _values(self, frames: Sequence[Any]) -> list[np.ndarray]:
-        """Data frames (T, C) → arrays (C, T), channels in the order of the training series.
+        """Converts data frames (T, C) to arrays (C, T), with the channels in the order of the training series.
 
-        Channels have names in the containers of pandas, and are found by them. Those of an array have none, and come in
-        the same order.
+        Channels in containers of pandas are found by their names. Channels of arrays have no names and must come in the
+        order of the training series.
 
         Raises:
-            ValueError: a series has no frames, other channels, or values that are infinite or no numbers.
+            InputError: a series has no frames, other channels, or values that are infinite or no numbers.
         """
         wanted = self.channel_names_
         arrays = []
@@ -151,7 +151,7 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         return arrays
 
     def _outputs(self, frames: Sequence[Any]) -> Tensor:
-        """What the network says about every series: (N, K)."""
+        """Returns the network's outputs for every series: (N, K)."""
         with self._cpu_threads():
             return self.model_.predict(self._items(frames), resolve_device(self.device))
 
@@ -164,14 +164,14 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         return self.model_
 
     def plan(self, X: Any) -> Encoded:
-        """Where the frames of every series went: the encoder's features, positions, local strides and times.
+        """Shows where the fitted encoder downsamples each series.
 
         Args:
-            X: series, in any of sktime's panel types.
+            X: N series, in any of sktime's panel types.
 
         Returns:
-            What the encoder returned for all of them as one batch, in their order; `.strides()` (N, T) are the local
-            strides, `.times()` (N, L) the input frames that the output frames stand for.
+            The encoder's output for all series as one batch, in their order. `.strides()` (N, T) are the local strides
+            in input frames per output frame, `.times()` (N, L) the input frames that the output frames stand for.
         """
         model = self._network()
         with self._cpu_threads():
@@ -182,8 +182,8 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
 
         Args:
             X: a few series, in any of sktime's panel types.
-            titles: one name for each; None: what is predicted for it.
-            frame_rate: frames per second; with it the time axis is in seconds or milliseconds, else in frames.
+            titles: one title per series; None: the predictions.
+            frame_rate: frames per second, for a time axis in seconds or milliseconds; None: an axis in frames.
 
         Returns:
             A `matplotlib.figure.Figure`; save it with `figure.savefig("strides.png")`.
@@ -201,7 +201,7 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
 
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
-        """Small settings for sktime's tests."""
+        """Returns small settings for sktime's own tests."""
         tiny = {"channels": 4, "kernel_size": 3, "n_epochs": 2, "batch_size": 8, "random_state": 0}
         return [
             {**tiny, "strides": (2,)},

@@ -1,4 +1,4 @@
-"""Series in files: `.ts`, and tables with a row for every series or for every frame."""
+"""Reads series from files: `.ts`, or tables with one row per series or one row per frame."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 ENDINGS = (".ts", ".csv", ".parquet")
 ROWS, FRAMES, TS = "row for every series", "row for every frame", ".ts"
 VALUE = "value"
-"""The channel of a table with a row for every series."""
+"""The name of the channel in a table with one row per series."""
 
 
 class Columns(NamedTuple):
-    """What the columns of a table are called."""
+    """The names of the special columns of a table."""
 
     label: str = "label"
     series: str = "series"
@@ -35,23 +35,23 @@ class Columns(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a file holds its series; another one that goes with it must hold the same."""
+    """How a file holds its series. A file to predict must have the layout of the fitted file."""
 
     kind: str
     """`ROWS`, `FRAMES` or `TS`."""
     channels: list[str]
     frames: list[str]
-    """The columns of the values, in their order, of a table with a row for every series; else none."""
+    """The columns of the values in a table with one row per series, in their order; else empty."""
 
 
 class SeriesFile(NamedTuple):
-    """The series of a file."""
+    """The content of a file."""
 
     names: list[str]
     series: list[Any]
     """Data frames (T, C)."""
     labels: np.ndarray | None
-    """(N,) texts; None where the file has none."""
+    """(N,) texts; None if the file has no labels."""
     layout: Layout
 
 
@@ -62,26 +62,25 @@ def read_series(
     like: Layout | None = None,
     labelled: bool = False,
 ) -> SeriesFile:
-    """The series of a `.ts` file, or of a table (`.csv` with a header, `.parquet`).
+    """Reads the series of a `.ts` file or of a table (`.csv` with a header, `.parquet`).
 
-    A table with a column `series` has a row for every frame: the series it belongs to, perhaps the `time` that orders
-    its frames, the channels, and the label of the series. A table without has a row for every series: its values in
-    their order, and its label; empty cells at the end of a row are no frames. So has a table whose `series` are ids
-    that all stand once, of several columns and without a `time`. Empty cells elsewhere are missing values. Labels and
-    ids are texts, as they are written, without spaces around them. Rows are counted from 1, below the header.
+    A table with a column `series` has one row per frame: the id of its series, optionally the `time` that orders the
+    frames, the channels, and the label of the series. A table without that column has one row per series: its values
+    in their order, and its label; empty cells at the end of a row are no frames. A table has one row per series, too,
+    if all ids in `series` differ, there are several value columns and no `time`. Empty cells elsewhere are missing
+    values. Labels and ids are texts as written, without surrounding spaces. Messages count rows from 1 below the
+    header.
 
     Args:
-        path: of the file.
-        columns: what those of a table are called. A name that is not the usual one must be there, except for that of
-            the labels.
-        like: of the file that this one goes with. Its columns are taken by their names: in another order they are put
-            right, and all must be there, and no others.
-        labelled: whether it must have labels.
+        path: the file.
+        columns: names of the special columns. A name that is not the default must exist, except that of the labels.
+        like: the layout of the fitted file. Columns are matched by name, in any order; none may be missing or added.
+        labelled: whether the file must have labels.
 
     Raises:
-        InputError: there is no such file, it is none of these, does not go with the other one, lacks an id, a label or
-            a time in a row, has times that are neither numbers nor dates of ISO 8601, or a time twice in a series.
-        ImportError: a `.parquet` file, and nothing that reads it.
+        InputError: the file does not exist, is of another kind or does not match `like`; a row lacks an id, a label or
+            a time; a time is neither a number nor a date of ISO 8601, or occurs twice in a series.
+        MissingExtraError: a `.parquet` file without pyarrow.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
@@ -124,7 +123,7 @@ def _check_columns(table: Table, columns: Columns, like: Layout | None) -> None:
 
 
 def _nearest(table: Table, name: str) -> str:
-    """That a table has no such column, but which."""
+    """Says that a table has no such column, and which it has."""
     near = difflib.get_close_matches(name.lower(), [other.lower() for other in table.names], 1, cutoff=0.7)
     hint = [other for other in table.names if near and other.lower() == near[0]]
     return f"there is no column `{name}`{f', but `{hint[0]}`' if hint else ''}; it has {listed(table.names)}"
@@ -144,14 +143,14 @@ def _from_table(table: Table, columns: Columns, like: Layout | None) -> SeriesFi
 
 
 def _stand_once(ids: Sequence[str], values: Sequence[str], timed: bool, like: Layout | None) -> bool:
-    """Whether ids name the rows of a table, each a series."""
+    """Returns whether each row of a table is a series of its own, which its id names."""
     if timed or len(values) < 2 or len(set(ids)) < len(ids):
         return False
     return like is None or like.kind == ROWS or (like.kind == TS and len(like.channels) == 1)
 
 
 def _in_order(table: Table, names: Sequence[str], wanted: list[str]) -> list[str]:
-    """The columns in the order of the other file, whatever theirs is."""
+    """Returns the columns in the order of the fitted file."""
     lacking = [name for name in wanted if name not in names]
     more = [name for name in names if name not in wanted]
     if lacking or more:
@@ -163,7 +162,7 @@ def _in_order(table: Table, names: Sequence[str], wanted: list[str]) -> list[str
 def _from_frames(
     table: Table, channels: list[str], ids: Sequence[str], labels: Sequence[str] | None, time: str
 ) -> SeriesFile:
-    """A row for every frame."""
+    """Reads a table with one row per frame."""
     import pandas as pd
 
     values = numbers_of(table, channels)
@@ -199,7 +198,7 @@ def _from_frames(
 def _from_rows(
     table: Table, frames: list[str], names: Sequence[str] | None, labels: Sequence[str] | None
 ) -> SeriesFile:
-    """A row for every series."""
+    """Reads a table with one row per series."""
     import pandas as pd
 
     series = []
@@ -213,7 +212,7 @@ def _from_rows(
 
 
 def _matched(found: SeriesFile, like: Layout, path: str) -> SeriesFile:
-    """With the channels of the other file; one that has no name of its own takes that of the other's."""
+    """Orders the channels as in the fitted file; a single channel takes the name from there."""
     own, wanted = found.layout.channels, like.channels
     if len(own) == len(wanted) == 1:
         series = [frame.set_axis(wanted, axis=1) for frame in found.series]

@@ -1,4 +1,4 @@
-"""The arguments of the estimators, checked: a network and its training.
+"""Checks the arguments of the estimators, and builds the network that they describe.
 
 Numbers may be Python's or numpy's, lists also arrays: searches such as scikit-learn's `GridSearchCV` pass them.
 """
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 
 def integer(name: str, value: Any, least: int = 1) -> int:
-    """An argument that must be an integer.
+    """Checks an argument that must be an integer, and returns it as Python's.
 
     Raises:
-        ValueError: it is none, or below `least`.
+        InputError: it is not an integer, or is below `least`.
     """
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
@@ -40,16 +40,16 @@ def integer(name: str, value: Any, least: int = 1) -> int:
 
 
 def number(name: str, value: Any, rule: str, holds: Callable[[float], bool]) -> float:
-    """An argument that must be a number.
+    """Checks an argument that must be a number, and returns it as Python's.
 
     Args:
-        name: of the argument.
-        value: of the argument.
-        rule: what it must be, for the message.
-        holds: whether a number is so; NaN must not be.
+        name: the name of the argument.
+        value: its value.
+        rule: describes the allowed values in the message.
+        holds: returns whether a number is allowed; False for NaN.
 
     Raises:
-        ValueError: it is none, or `rule` does not hold.
+        InputError: the value is not a number, or the rule does not hold.
     """
     value = _plain(value)
     if isinstance(value, bool) or not isinstance(value, Real) or not holds(float(value)):
@@ -88,7 +88,7 @@ def _options(name: str, value: Any) -> dict[str, Any]:
 
 
 def _strides(name: str, value: Any) -> str | list[float]:
-    """A whole stride stays an integer, for the layers that take no other."""
+    """Checks strides; a whole stride stays an integer, because some layers take no other number."""
     if isinstance(value, str) and value == "random":
         return str(value)
     entries = _entries(value)
@@ -103,7 +103,7 @@ def _strides(name: str, value: Any) -> str | list[float]:
 
 
 def _channels(name: str, value: Any, strides: str | Sequence[float]) -> list[int]:
-    """One number for each block."""
+    """Returns the channels of each block."""
     entries = _entries(value)
     if entries is None:
         width = integer(name, value)
@@ -116,7 +116,7 @@ def _channels(name: str, value: Any, strides: str | Sequence[float]) -> list[int
 
 
 def _entries(value: Any) -> list[Any] | None:
-    """What stands in a list or an array, as Python's numbers; None for anything else."""
+    """Returns the entries of a list or an array as Python's numbers; None for anything else."""
     if isinstance(value, np.ndarray) and value.ndim > 0:
         return value.tolist()
     if isinstance(value, Sequence) and not isinstance(value, str):
@@ -125,7 +125,7 @@ def _entries(value: Any) -> list[Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """A number of numpy as Python's, also in an array without axes."""
+    """Converts a number of numpy, also in an array without axes, to Python's; returns anything else unchanged."""
     return (
         value.item() if isinstance(value, np.generic) or (isinstance(value, np.ndarray) and not value.ndim) else value
     )
@@ -154,7 +154,7 @@ CHECKS: dict[str, Callable[[str, Any], Any]] = {
 
 @dataclass(frozen=True)
 class Settings:
-    """The network and its training: the estimators' arguments of the same names, as Python's numbers and lists."""
+    """The checked arguments of network and training, under the estimators' names, as Python's numbers and lists."""
 
     downsampler: str
     strides: str | list[float]
@@ -177,10 +177,10 @@ class Settings:
 
     @classmethod
     def of(cls, estimator: Any) -> Settings:
-        """Those of an estimator; one of rows of a table has no `input_kernel_size`, `pool` and `crop`.
+        """Checks the arguments of an estimator; that for tables has no `input_kernel_size`, `pool` and `crop`.
 
         Raises:
-            ValueError: naming argument, value and rule.
+            InputError: an argument is wrong; the message names argument, value and rule.
         """
         given = vars(estimator)
         values = {name: check(name, given[name]) for name, check in CHECKS.items() if name in given}
@@ -189,16 +189,16 @@ class Settings:
     def network(
         self, groups: Sequence[int], outputs: int, generator: torch.Generator, embedding: nn.Module | None = None
     ) -> Network:
-        """An untrained network for items whose channels come in such groups, behind the embedding if there is one.
+        """Builds an untrained network.
 
         Args:
-            groups: channels of each.
-            outputs: numbers that the network says about an item.
-            generator: weights are drawn from it; strides that are "random", by its seed alone.
-            embedding: what stands before the encoder.
+            groups: number of input channels in each group.
+            outputs: number of outputs per item.
+            generator: the weights are drawn from it; strides that are "random" depend on its seed alone.
+            embedding: a module before the encoder, or None.
 
         Raises:
-            ValueError: the layers refuse a setting.
+            InputError: the layers refuse a setting.
         """
         try:
             pairs = initial_strides(self.strides, len(self.channels), generator.initial_seed())

@@ -1,4 +1,4 @@
-"""The column of times in a table: numbers, or dates as ISO 8601 writes them."""
+"""Reads the column of times of a table: numbers, or dates of ISO 8601."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _EXAMPLES = "2024-09-30 or 2024-09-30T14:05:00+02:00"
 
 
 def times_of(table: Table, name: str) -> np.ndarray:
-    """Integers (N,) in the order of the times, the same for the same time.
+    """Returns the ranks of the times, integers (N,); equal times have equal ranks.
 
     Raises:
-        InputError: a time is missing or neither a number nor a date, or there are several kinds of them.
+        InputError: a time is missing or is neither a number nor a date, or the times are of several kinds.
     """
     column = table.cells[name]
     typed = pd.api.types.is_datetime64_any_dtype(column) or pd.api.types.is_timedelta64_dtype(column)

@@ -1,4 +1,4 @@
-"""The scikit-learn edge: classification of rows of numbers, read as sequences of their columns."""
+"""Classification for scikit-learn: rows of numbers, read as sequences of their columns."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ORDERS = ("given", "correlation")
 
 
 class ColumnEmbedding(nn.Module):
-    """Columns as frames: (B, 1, T) → (B, C, T), the value of each column on a line of its own in C dimensions.
+    """Embeds each column's value on a line of its own in C dimensions: (B, 1, T) → (B, C, T).
 
     Source: the feature tokenizer of Gorishniy et al., "Revisiting deep learning models for tabular data", NeurIPS 2021.
     """
@@ -46,16 +46,16 @@ class ColumnEmbedding(nn.Module):
 
 
 class RowNorm(nn.Module):
-    """Rows (1, T) in double precision, NaN where a value is missing → columns of zero mean and unit variance, ordered.
+    """Normalises rows (1, T) to zero mean and unit variance in every column, and orders the columns.
 
-    A missing value becomes 0, the mean of its column.
+    Rows come in double precision. A missing value (NaN) becomes 0, the mean of its column.
 
     Args:
-        columns: T.
+        columns: the number of columns T.
         order: "given" or "correlation".
 
     Raises:
-        ValueError: an unknown order.
+        InputError: `order` is neither.
     """
 
     positions: Tensor
@@ -69,7 +69,7 @@ class RowNorm(nn.Module):
         self.register_buffer("positions", torch.arange(columns))
 
     def fit(self, items: Sequence[Tensor]) -> None:
-        """Takes the statistics of the columns, and their order."""
+        """Computes the statistics of the columns, and their order, from the training rows."""
         rows = torch.cat(list(items))
         rows = torch.where(rows.isnan(), rows.nanmean(0).nan_to_num(0.0), rows)
         try:
@@ -86,11 +86,11 @@ class RowNorm(nn.Module):
 
 
 def correlation_order(rows: np.ndarray) -> np.ndarray:
-    """An order of the columns of (N, T) in which neighbours correlate, of either sign: (T,) indices.
+    """Orders the columns of (N, T) so that neighbours correlate, with either sign, and returns their indices (T,).
 
-    The leaves of a clustering by average linkage over 1 − |correlation|, turned so that neighbours are as near as they
-    can be (Bar-Joseph et al., "Fast optimal leaf ordering for hierarchical clustering", 2001). Constant columns
-    correlate with none.
+    The order is that of the leaves of a clustering by average linkage over 1 − |correlation|, turned so that neighbours
+    are as close as possible (Bar-Joseph et al., "Fast optimal leaf ordering for hierarchical clustering", 2001).
+    Constant columns correlate with no other.
     """
     from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
     from scipy.spatial.distance import squareform
@@ -109,30 +109,32 @@ class SeqStrideTabularClassifier(
 ):
     """Classifies rows of numbers with a residual network that downsamples along the columns.
 
-    Every column becomes a frame: its value, normalised, is embedded on a line of its own, and the frames go through the
+    Every column becomes a frame: its normalised value is embedded on a line of its own, and the frames go through the
     same encoder as a time series. **The order of the columns matters**: the network sees neighbouring columns together
-    and merges them, so give them in an order that has a meaning (a spectrum, hours, pixels of a row), or let
-    `column_order="correlation"` bring columns together that correlate. A missing value counts as the mean of its
-    column; infinite ones are refused. For columns without any order other models of tables are the better start.
+    and merges them. Give them in a meaningful order (a spectrum, hours, pixels of a row), or let
+    `column_order="correlation"` place correlated columns side by side. For columns without any order, try other models
+    of tables first.
 
-    With an integer `random_state` two fits on the same machine give the same predictions, as in `SeqStrideClassifier`.
-    Columns of a data frame must have the names and the order of the fit.
+    A missing value counts as the mean of its column; infinite values are refused. The columns of a data frame must have
+    the names and the order of the fit. With an integer `random_state`, two fits on the same machine give the same
+    predictions.
 
     Args:
         column_order: "given", or "correlation": neighbours correlate in the training rows.
-        downsampler, strides, channels, kernel_size, downsampler_options, dropout: the network, as in
+        downsampler, strides, channels, kernel_size, downsampler_options, dropout: arguments of the network, as in
             `SeqStrideClassifier`.
-        n_epochs, batch_size, lr, stride_lr, weight_decay, mixup_alpha, complexity_weight: its training, as there.
-        validation_fraction, patience, class_weight: as there.
-        warm_start: whether `fit` goes on from the weights of the last one.
+        n_epochs, batch_size, lr, stride_lr, weight_decay, mixup_alpha, complexity_weight: arguments of the training, as
+            in `SeqStrideClassifier`.
+        validation_fraction, patience, class_weight: as in `SeqStrideClassifier`.
+        warm_start: whether `fit` continues from the weights of the last fit.
         n_threads, device, random_state, verbose: as in `SeqStrideClassifier`.
 
     Attributes:
-        classes_: labels, sorted, in the order of the probabilities.
-        strides_, initial_strides_: stride of every block after training, and before.
-        column_order_: the indices of the columns in the order in which they are read.
-        history_: one record for each epoch: losses, accuracies, strides, seconds.
-        n_features_in_, feature_names_in_: of the training rows, as everywhere in scikit-learn.
+        classes_: (K,) the labels, sorted, in the order of the probabilities.
+        strides_, initial_strides_: stride of every block after and before training, in columns per output frame.
+        column_order_: (T,) the indices of the columns in the order in which the network reads them.
+        history_: one record per epoch: losses, accuracies, strides, learning rate, seconds.
+        n_features_in_, feature_names_in_: number and names of the training columns, as everywhere in scikit-learn.
         model_: the normalisation and the network.
 
     Examples:
@@ -172,7 +174,7 @@ class SeqStrideTabularClassifier(
         self._keep(locals())
 
     def __sklearn_tags__(self) -> Any:
-        """Missing values are welcome, and features are in single precision."""
+        """Says that missing values are accepted, and that `transform` returns single precision."""
         tags = super().__sklearn_tags__()
         tags.input_tags.allow_nan = True
         tags.transformer_tags.preserves_dtype = []
@@ -222,26 +224,26 @@ class SeqStrideTabularClassifier(
         self.column_order_ = model.norm.positions.numpy()  # type: ignore[operator]
 
     def predict_proba(self, X: Any) -> np.ndarray:
-        """Probabilities (N, K) of the classes, in the order of `classes_`."""
+        """Returns the probabilities of the classes: (N, K), in the order of `classes_`."""
         with self._cpu_threads():
             items = self._read(X)
             return self.model_.predict(items, resolve_device(self.device)).double().softmax(1).numpy()
 
     def predict(self, X: Any) -> np.ndarray:
-        """The most probable label of every row: (N,)."""
+        """Returns the most probable label of every row: (N,)."""
         probabilities = self.predict_proba(X)
         return self.classes_[probabilities.argmax(1)]
 
     def transform(self, X: Any) -> np.ndarray:
-        """The encoder's features of every row, pooled over the columns: (N, C), what the last layer reads."""
+        """Returns the pooled features of every row, which the last layer reads: (N, C)."""
         with self._cpu_threads():
             items = self._read(X)
             return self.model_.embed(items, resolve_device(self.device)).numpy()
 
     def plan(self, X: Any) -> Encoded:
-        """Where the columns of every row went: what the encoder returned for all rows as one batch.
+        """Returns the encoder's output for all rows as one batch: features, positions and local strides.
 
-        Its input frames are the columns in the order of `column_order_`.
+        The input frames are the columns in the order of `column_order_`.
         """
         with self._cpu_threads():
             items = self._read(X)
@@ -249,7 +251,7 @@ class SeqStrideTabularClassifier(
 
     @property
     def _n_features_out(self) -> int:
-        """The columns of `transform`, which scikit-learn names."""
+        """The number of columns that `transform` returns; scikit-learn names them."""
         return self.model_.network.encoder.out_channels
 
     def _read(self, X: Any) -> list[Tensor]:
@@ -264,10 +266,10 @@ def _items(X: np.ndarray) -> list[Tensor]:
 
 
 def _check_columns(X: Any) -> None:
-    """The columns of a data frame are numbers; scikit-learn reads text as numbers where it can, and dates as such.
+    """Checks that the columns of a data frame hold numbers: scikit-learn would convert text and dates to numbers.
 
     Raises:
-        ValueError: one is not; the message names it.
+        InputError: a column holds something else; the message names it.
     """
     for name, column in X.items() if isinstance(X, pd.DataFrame) else ():
         other = other_than_numbers(column)

@@ -1,4 +1,4 @@
-"""What estimators are to learn, checked before anything else: labels of classes, and numbers."""
+"""The targets of a fit: labels of classes, or numbers. They are checked before anything else."""
 
 from __future__ import annotations
 
@@ -16,19 +16,19 @@ from seqstride.errors import InputError
 
 
 def check_labels(y: Any) -> Any:
-    """Labels, as they were given: a list or a container of pandas as an array, a table of several columns as it is.
+    """Checks labels and returns them: a list or a series of pandas as an array, a table of several columns unchanged.
 
     Raises:
-        ValueError: a label is missing, or they are not of one kind; naming the position.
+        InputError: a label is missing, or the labels are of different kinds; names the position.
     """
     return _checked(y, _labels)
 
 
 def check_numbers(y: Any) -> Any:
-    """Numbers, as they were given: a list or a container of pandas as an array, a table of several columns as it is.
+    """Checks numbers and returns them: a list or a series of pandas as an array, a table of several columns unchanged.
 
     Raises:
-        ValueError: one is missing, infinite or no number; naming the position.
+        InputError: a number is missing or infinite, or an entry is not a number; names the position.
     """
     return _checked(y, _numbers)
 
@@ -57,10 +57,10 @@ def one_hot(y: np.ndarray, classes: np.ndarray, earlier: Mapping[str, Any] | Non
 
 
 def class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> Tensor | None:
-    """The weights of the classes in the loss, (K,), as scikit-learn reads `class_weight`; None for none.
+    """Returns the weights (K,) of the classes in the loss, read as scikit-learn does; None if `given` is None.
 
     Raises:
-        ValueError: it is none of these, names other labels, or a weight is not positive.
+        InputError: `given` is of another kind or names other labels, or a weight is not positive.
     """
     if given is None:
         return None
@@ -70,14 +70,14 @@ def class_weights(given: Any, classes: np.ndarray, y: np.ndarray) -> Tensor | No
         raise InputError(
             f"`class_weight` (={given!r}) must be 'balanced', a dict of labels, or None: {error}"
         ) from error
-    # a batch of weights that are all 0 has no mean loss
+    # a batch whose weights are all 0 has no mean loss
     if not (np.isfinite(weights).all() and (weights > 0).all()):
         raise InputError(f"`class_weight` (={given!r}) must have weights that are positive and finite")
     return torch.from_numpy(weights).float()
 
 
 def _checked(y: Any, check: Callable[[Any, str], np.ndarray]) -> Any:
-    """`check` of every column of `y`."""
+    """Applies `check` to every column of `y`."""
     if isinstance(y, pd.DataFrame):
         columns = [check(y.iloc[:, column], f" of column {name!r}") for column, name in enumerate(y.columns)]
         return columns[0] if len(columns) == 1 else y
@@ -109,7 +109,7 @@ def _labels(y: Any, where: str) -> np.ndarray:
                 f"`y` ({first} at position 0 and {other} at position {index}{where}) must have labels of one kind, "
                 "such as text or numbers"
             )
-    # numbers in an array of objects are numbers
+    # an array of objects that are numbers becomes an array of numbers
     return np.array(values.tolist()) if kinds and kinds[0] in ("number", "bool") else values
 
 

@@ -98,8 +98,9 @@ def test_scikit_learns_own_checks_pass(order: str) -> None:
     assert len(results) > 50
 
 
-def test_examples_in_the_docstrings_run() -> None:
-    done = doctest.testmod(importlib.import_module("seqstride.estimators.tabular"))
+@pytest.mark.parametrize("module", ["classifier", "regressor", "tabular"])
+def test_examples_in_the_docstrings_run(module: str) -> None:
+    done = doctest.testmod(importlib.import_module(f"seqstride.estimators.{module}"))
     assert done.attempted > 3
     assert done.failed == 0
 
