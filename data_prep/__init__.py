@@ -1,4 +1,4 @@
-"""Preparation of data: each module turns one public set, or your own recordings, into SpeechBrain manifests.
+"""Prepares data: each module turns a public data set, or your own recordings, into SpeechBrain manifests.
 
-`manifest`, `audio` and `download` are what they share.
+The modules share `manifest`, `audio_check` and `download`.
 """

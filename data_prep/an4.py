@@ -80,8 +80,8 @@ def prepare_an4(
         data_folder: the folder that has `etc/`, and `feat/` or `wav/`.
         save_folder: where manifests and files go; made if missing.
         source: "features" takes `feat/*.mfc`, "audio" takes `wav/*.raw` or `wav/*.sph` and writes WAV files.
-        valid_speakers: how many training speakers are held out for validation.
-        seed: of that choice.
+        valid_speakers: number of training speakers that are held out for validation.
+        seed: seed of their random choice.
 
     Raises:
         ValueError: a list or a transcription is missing, files are missing or damaged, or `valid_speakers` leaves no
@@ -140,7 +140,7 @@ def _list(data_folder: Path, split: str, kind: str) -> Path:
 
 
 def _utterances(data_folder: Path, split: str, source: str) -> dict[str, _Utterance]:
-    """Id → file, speaker and words of one official part, in the order of its list."""
+    """Reads an official part, in the order of its list: id → file, speaker and words."""
     words = {}
     for line in read_text(_list(data_folder, split, "transcription")).split("\n"):
         match = _LINE.fullmatch(line.strip())
@@ -185,7 +185,7 @@ def _hold_out(train: dict[str, _Utterance], count: int, seed: int) -> set[str]:
 
 
 def _write_features(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
-    """The content of a `.mfc` file as (T, 13) float32; a ValueError gives the reason if it is damaged."""
+    """Converts a `.mfc` file to (T, 13) float32 and returns its manifest entries; an InputError says why it is bad."""
     if not file.is_file():
         raise InputError("missing")
     content = file.read_bytes()
@@ -204,7 +204,7 @@ def _write_features(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
 
 
 def _write_audio(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
-    """The samples of a `.raw` or `.sph` file as WAV; a ValueError gives the reason if it is damaged."""
+    """Converts a `.raw` or `.sph` file to WAV and returns its manifest entries; an InputError says why it is bad."""
     soundfile = require("soundfile", "speech")
 
     if not file.is_file():
@@ -235,6 +235,6 @@ def _write_audio(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
 
 
 def _write_whole(path: Path, content: bytes) -> None:
-    """Writes a file that is whole or not there."""
+    """Writes a file whole or not at all."""
     with whole_file(path) as part:
         part.write_bytes(content)

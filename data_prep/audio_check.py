@@ -1,4 +1,4 @@
-"""Audio files, each decoded from its first to its last frame before anything is trained on it."""
+"""Decodes every audio file from the first to the last sample before training, to find damaged ones."""
 
 from __future__ import annotations
 
@@ -30,27 +30,27 @@ def check_audio(
     sample_rate: int | None = None,
     labels: Mapping[Path, str] | None = None,
 ) -> dict[Path, dict[str, Any]]:
-    """Decodes every file whole, in blocks, and returns what a manifest says of it.
+    """Decodes every file completely, in blocks, and returns its entries for a manifest.
 
-    Bad are files that are missing, empty, cut short, not decodable, not finite, or at another rate. The length is what
-    was decoded, whatever the header says.
+    A file is bad if it is missing, empty, cut short, not decodable, not finite, or at another rate. Its length is the
+    number of decoded samples, whatever the header says.
 
     Args:
         files: audio files below `root`, in any format that `seqstride.files.decoding` reads.
         root: the folder that `{data_root}` stands for.
         save_folder: where `skipped.json` (path → reason) goes if files are left out.
-        bad_files: "error" refuses them all at once; "skip" leaves them out, with a warning for each.
-        sample_rate: the rate that every file must have, in Hz; None allows any.
-        labels: file → its class; one whose files are all bad is refused whatever `bad_files` says, for no model would
-            ever say it.
+        bad_files: "error" reports all bad files in one error; "skip" leaves them out, with a warning for each.
+        sample_rate: the rate that every file must have, in Hz; None: any.
+        labels: file → class. A class whose files are all bad is an error in both cases, because no model could learn
+            it.
 
     Returns:
         file → `{"wav": "{data_root}/<relative path>", "duration": seconds, "samples": at the file's own rate,
         "sample_rate": Hz, "channels": count}`, in the order of `files`, without the bad ones.
 
     Raises:
-        ValueError: there are bad files and `bad_files` is "error", a class has no others, or `bad_files` is neither
-            "error" nor "skip".
+        InputError: there are bad files and `bad_files` is "error", a class has only bad files, or `bad_files` is
+            neither "error" nor "skip".
     """
     tqdm = require("tqdm", "speech").tqdm
 
@@ -103,7 +103,7 @@ def _check_classes(labels: Mapping[Path, str], good: Iterable[Path], bad: Mappin
 
 
 def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
-    """Samples per channel, rate and channels of a file that is sound; a ValueError gives the reason if it is not."""
+    """Decodes a file and returns samples per channel, rate in Hz and channels; an InputError says why it is bad."""
     if not file.exists():
         raise InputError("missing")
     with open_recording(file) as audio:

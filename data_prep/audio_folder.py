@@ -1,4 +1,4 @@
-"""Your own recordings for classification: one folder per class, or a table of paths and labels."""
+"""Prepares your own recordings for classification: one folder per class, or a table of paths and labels."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ def prepare_audio_folder(
         save_folder: where the manifests go; made if missing.
         csv: a table with the columns `path` (relative to `data_folder`), `label` and perhaps `split`; None reads
             the folders.
-        valid_share: the share of each class that is for validation, where no split is given; at least one file.
-        test_share: the same for the test.
-        seed: of the split.
+        valid_share: the share of each class for validation, where no split is given; at least one file.
+        test_share: the same share for the test.
+        seed: seed of the random split.
         bad_files: "error" or "skip", see `check_audio`.
 
     Raises:
@@ -108,7 +108,7 @@ def prepare_audio_folder(
 
 
 def _read_folders(data_folder: Path, save_folder: Path) -> dict[Path, _Recording]:
-    """The recordings in class folders, ordered by path."""
+    """Finds the recordings in class folders, ordered by path."""
     files = list(files_below(data_folder))
     depth = split_depth(filter(is_audio, files), data_folder)
     recordings: dict[Path, _Recording] = {}
@@ -135,7 +135,7 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _check_folders(classes: list[Path], labels: set[str], save_folder: Path) -> None:
-    """Every class folder must have a recording, or its class would be missing from the model."""
+    """Checks that every class folder has a recording; otherwise its class would be missing from the model."""
     for folder in classes:
         # results may lie among the recordings
         if folder.name in labels or save_folder.resolve().is_relative_to(folder.resolve()):
@@ -152,7 +152,7 @@ def _check_folders(classes: list[Path], labels: set[str], save_folder: Path) -> 
 
 
 def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
-    """The recordings that a CSV file names, in its order."""
+    """Reads the recordings that a CSV file names, in its order."""
     if not table.is_file():
         raise InputError(f"`csv` (={os.fspath(table)!r}) must be a file")
     recordings: dict[Path, _Recording] = {}
@@ -179,7 +179,7 @@ def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
 
 
 def _choose(recordings: Mapping[Path, _Recording], shares: Mapping[str, float], seed: int) -> dict[Path, str]:
-    """File → split: the one that is given; of the others a share of every class at random, the rest for training."""
+    """Returns the split of every file: the given one, or a random share of every class, and training for the rest."""
     splits = {file: recording.split or "train" for file, recording in recordings.items()}
     by_label: dict[str, list[Path]] = {}
     for file, split in sorted(splits.items()):

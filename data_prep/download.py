@@ -1,4 +1,4 @@
-"""Downloads that go on where they were cut off, and archives unpacked as a whole or not at all."""
+"""Downloads that resume after an interruption, and archives that are unpacked completely or not at all."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ logger = logging.getLogger(__name__)
 
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 60.0  # seconds without a byte
-_MOST = 200  # times an archive's size, of what is in it; recordings shrink to a half, lists of words to a tenth
+_MOST = 200  # most that the files may exceed the archive's size; recordings shrink to a half, lists of words to a tenth
 
 
 def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = None) -> None:
-    """Downloads a file to `path`, where it appears whole and verified.
+    """Downloads a file to `path`, where it appears only when it is complete and verified.
 
-    What has come so far is kept beside it in `<path>.part`; the next call asks the server for the rest, and starts over
-    where the server only sends whole files. A file that is already there is left as it is.
+    An incomplete download is kept in `<path>.part`. The next call asks the server for the rest, or starts over if the
+    server only sends whole files. An existing file is left unchanged.
 
     Args:
-        url: http or https.
+        url: an address with http or https.
         path: the file to write; its folder is made.
-        checksum: `"sha256:<hex>"` or `"md5:<hex>"` of the whole file; None takes what comes.
+        checksum: `"sha256:<hex>"` or `"md5:<hex>"` of the whole file; None: no check.
 
     Raises:
         DownloadError: the server refuses or the connection breaks.
-        ValueError: the file has another checksum; what was downloaded is removed.
+        InputError: the file has another checksum; the download is removed.
     """
     path = Path(path)
     if path.is_file():
@@ -67,18 +67,18 @@ def download(url: str, path: str | os.PathLike[str], *, checksum: str | None = N
 def download_archive(
     url: str, folder: str | os.PathLike[str], *, inner: str = ".", checksum: str | None = None
 ) -> None:
-    """Downloads a tar or zip archive and unpacks it as `folder`, which is then there whole; the archive is removed.
+    """Downloads a tar or zip archive, unpacks it as `folder`, and removes the archive.
 
-    A folder that has files is left as it is.
+    The folder appears only when it is complete. A folder with files in it is left unchanged.
 
     Args:
-        url, checksum: see `download`.
+        url, checksum: as in `download`.
         folder: the folder to make.
-        inner: the folder inside the archive whose contents are wanted.
+        inner: the folder inside the archive that becomes `folder`.
 
     Raises:
-        ValueError: the archive lacks `inner` or names files outside of itself, or see `download`.
-        DownloadError: see `download`.
+        InputError: the archive lacks `inner`, names files outside of itself, or has another checksum.
+        DownloadError: the server refuses or the connection breaks.
     """
     folder = Path(folder).absolute()
     if folder.exists() and any(folder.iterdir()):
@@ -99,7 +99,7 @@ def download_archive(
 
 
 def _receive(url: str, part: Path) -> None:
-    """Brings `part` to the length that the server tells."""
+    """Appends to `part` until it has the length that the server states."""
     tqdm = require("tqdm", "speech").tqdm
 
     have = part.stat().st_size if part.is_file() else 0
@@ -143,8 +143,8 @@ def _unpack(archive: Path, folder: Path) -> None:
     """Unpacks every file of an archive below `folder`.
 
     Raises:
-        ValueError: it is no archive or a damaged one, a file would land elsewhere, or the files are so much larger than
-            the archive that no data set is.
+        InputError: the file is no archive or is damaged, one of its files would land outside of `folder`, or the files
+            are more than `_MOST` times as large as the archive.
     """
     most = _MOST * archive.stat().st_size
     try:

@@ -94,7 +94,7 @@ def prepare_esc(
 
 
 def _table(data_folder: Path) -> list[dict[str, str]]:
-    """The rows of the official table."""
+    """Reads the rows of the official table."""
     table = data_folder / "meta" / "esc50.csv"
     if not table.is_file():
         raise InputError(

@@ -51,8 +51,8 @@ def prepare_japanese_vowels(
         save_folder: where manifests and features go; made if missing.
         data_folder: a folder with `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts`; None takes the copy that
             ships inside sktime.
-        valid_per_speaker: training utterances of each speaker that go to the validation part.
-        seed: which utterances these are.
+        valid_per_speaker: number of training utterances of each speaker for the validation part.
+        seed: seed of their random choice.
 
     Raises:
         ValueError: `data_folder` lacks a file, or `valid_per_speaker` is not between 1 and one less than the training
@@ -81,7 +81,7 @@ def prepare_japanese_vowels(
 
 
 def _source(data_folder: str | os.PathLike[str] | None) -> str:
-    """What the data is, for the fingerprint: the sktime release that ships it, or a digest of the files given."""
+    """Returns the origin of the data for the fingerprint: the release of sktime, or a digest of the files."""
     if data_folder is None:
         return f"sktime {version('sktime')}"
     digest = hashlib.sha256()
@@ -108,7 +108,7 @@ def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
 
 
 def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[np.ndarray, str]]:
-    """The utterances of one official part, in order: (T, 12) float32 and the speaker's label."""
+    """Reads the utterances of an official part, in order: features (T, 12) float32 and the speaker's label."""
     if data_folder is None:
         data_folder = Path(require("sktime.datasets", "series").__file__).parent / "data" / "JapaneseVowels"
     file = _ts_file(data_folder, part)
@@ -123,7 +123,7 @@ def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[n
 
 
 def _choose_valid(speakers: list[str], per_speaker: int, seed: int) -> set[int]:
-    """Indices of the validation part: `per_speaker` of each speaker."""
+    """Draws the indices of the validation part: `per_speaker` of each speaker."""
     generator = np.random.default_rng(seed)
     chosen: set[int] = set()
     for speaker in sorted(set(speakers)):

@@ -38,7 +38,7 @@ PARTS = {
     "test-clean": (2620, "39fde525e59672dc6d1551919b1478f724438a95aa55f874b576be21967e6c23"),
     "test-other": (2939, "d09c181bba5cf717b3dee7d4d592af11a3ee3a09e08ae025c5506f6ebe961c29"),
 }
-"""Part → its utterances, and the SHA-256 of its archive."""
+"""Part → number of utterances, and SHA-256 of its archive."""
 
 _URL = "https://www.openslr.org/resources/12"
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
@@ -109,7 +109,7 @@ def prepare_librispeech(
 
 
 def _utterances(data_folder: Path, parts: Sequence[str]) -> dict[Path, str]:
-    """Recording → what is said, in the order of the files."""
+    """Finds the recordings of parts, in order: file → words."""
     found = {}
     for part in parts:
         folder = data_folder / part
@@ -136,7 +136,7 @@ def _transcripts(file: Path) -> Path:
 
 
 def _words(file: Path) -> dict[str, str]:
-    """Id → words of the chapter that a recording belongs to."""
+    """Reads the transcript of a recording's chapter: id → words."""
     path = _transcripts(file)
     if not path.is_file():
         raise InputError(f"{path} must be there, with what is said in {file.name}")

@@ -49,8 +49,8 @@ def prepare_ljspeech_format(
     Args:
         data_folder: the folder that has `metadata.csv` and `wavs/`.
         save_folder: where the manifests go; made if missing.
-        valid_share, test_share: of the sentences, for validation and test; at least one each.
-        seed: of the choice.
+        valid_share, test_share: shares of the sentences for validation and test; at least one sentence each.
+        seed: seed of the random split.
         bad_files: "error" or "skip", see `check_audio`.
 
     Raises:
@@ -94,7 +94,7 @@ def plain_words(text: str) -> str:
 
 
 def _plain(character: str) -> str:
-    """What becomes of a character: its capital, nothing, or a space that ends the word."""
+    """Returns the capital of a character, nothing, or a space that ends the word."""
     category = unicodedata.category(character)
     if category == "Cf" and character != ZERO_WIDTH_SPACE:
         return ""
@@ -105,7 +105,7 @@ def _plain(character: str) -> str:
 
 
 def _sentences(table: Path) -> dict[Path, str]:
-    """Recording → text, in the order of the table."""
+    """Reads the table, in order: recording → text."""
     if not table.is_file():
         raise InputError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
     recordings: dict[str, list[Path]] = {}
@@ -144,7 +144,7 @@ def _has_letters(text: str) -> bool:
 
 
 def _choose(sentences: list[str], valid_share: float, test_share: float, seed: int) -> dict[str, str]:
-    """Sentence → split."""
+    """Draws the split of every sentence."""
     tests, valids = (max(1, round(len(sentences) * share)) for share in (test_share, valid_share))
     if tests + valids >= len(sentences):
         raise InputError(

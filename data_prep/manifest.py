@@ -1,8 +1,8 @@
-"""What every preparation shares: manifests that appear whole, and a fingerprint that says what they were made from.
+"""Manifests, which are written whole or not at all, and the fingerprint of what they were made from.
 
 A preparation writes `train.json`, `valid.json`, `test.json`, and last of all `prepared.json`, its fingerprint: the
-layout version of what it writes, its arguments, and a digest of its inputs. Where the same fingerprint is found, there
-is nothing to do.
+version of its output layout, its arguments, and a digest of its inputs. If it finds the same fingerprint, it does
+nothing.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ SPLITS = ("train", "valid", "test")
 
 
 def file_digest(files: Iterable[Path], root: Path) -> str:
-    """A digest of relative path, size and modification time of every file; the contents are not read.
+    """Returns a digest of the relative path, size and modification time of every file.
 
-    So a file that is replaced by another of the same size and time goes unnoticed. A missing file counts as missing.
+    The contents are not read, so that a replaced file of the same size and time goes unnoticed. Files may be missing.
 
     Raises:
-        ValueError: a list that came with the data names a file outside of `root`.
+        InputError: a file lies outside of `root`.
     """
     digest = hashlib.sha256()
     for file in sorted(files):
@@ -68,11 +68,11 @@ def has_fingerprint(save_folder: Path, fingerprint: Mapping[str, Any]) -> bool:
 
 
 def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, str]]]:
-    """The line number and cells of every row of a CSV file with a header, in UTF-8.
+    """Returns the line number and the cells of every row of a CSV file in UTF-8 with a header.
 
     Raises:
-        ValueError: it is none, lacks one of `columns`, has one twice, or a row has more or fewer cells than the header;
-            names file and line.
+        InputError: the file is not CSV, lacks one of `columns` or has one twice, or a row has more or fewer cells than
+            the header; names file and line.
     """
     rows = csv.DictReader(io.StringIO(read_text(file), newline=""), strict=True)
     found = []
@@ -112,7 +112,7 @@ def check_shares(valid_share: float, test_share: float) -> None:
 
 
 def forget(save_folder: Path) -> None:
-    """Takes the fingerprint away, before the first file it speaks of is touched."""
+    """Removes the fingerprint. Call it before changing a file that the fingerprint vouches for."""
     (save_folder / "prepared.json").unlink(missing_ok=True)
 
 
@@ -121,20 +121,20 @@ def write_manifests(
 ) -> None:
     """Writes the three manifests, then the fingerprint.
 
-    SpeechBrain formats every text of a manifest, so braces are doubled, except for those of `{data_root}`.
+    SpeechBrain formats every text of a manifest, so braces are doubled, except those of `{data_root}`.
 
     Args:
-        save_folder: where they go.
-        items: split → id → the item's keys.
-        fingerprint: what they were made from.
+        save_folder: the folder to write to.
+        items: split → id → the item's keys and values.
+        fingerprint: what the manifests are made from.
 
     Raises:
-        ValueError: a split without items.
+        InputError: a split has no items.
     """
     for split in SPLITS:
         if not items[split]:
             raise InputError(
-                f"the {split} part must have items, and none is left for it: too little data, or the wrong"
+                f"the {split} part must have items, and none is left for it: there are too few data, or wrong ones"
             )
     forget(save_folder)
     for split in SPLITS:
@@ -143,12 +143,12 @@ def write_manifests(
             for name, item in items[split].items()
         }
         write_json(save_folder / f"{split}.json", content)
-    write_json(save_folder / "prepared.json", fingerprint)  # last: it says that all the rest is there
+    write_json(save_folder / "prepared.json", fingerprint)  # last: it says that everything else is there
     logger.info("prepared in %s: %s", save_folder, {split: len(items[split]) for split in SPLITS})
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file that is whole or not there; makes its folder."""
+    """Writes a JSON file whole or not at all; makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

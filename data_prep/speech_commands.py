@@ -85,7 +85,7 @@ def prepare_speech_commands(
         data_folder: the unpacked archive.
         save_folder: where the manifests go; made if missing.
         task: the number of classes.
-        seed: of the choice of `_unknown_` and `_silence_`.
+        seed: seed of the random choice of `_unknown_` and `_silence_`.
         bad_files: "error" or "skip", see `check_audio`.
         download: fetch the set (2.4 GB), and for 12 classes its test archive (0.1 GB), where the folder is missing or
             empty.
@@ -133,7 +133,7 @@ def prepare_speech_commands(
 
 
 def _parts(data_folder: Path) -> dict[Path, str]:
-    """Every recording of a word, those that a list names and that are missing too → its split."""
+    """Returns the split of every recording of a word, also of missing ones that a list names."""
     found = {word: audio_in(data_folder / word, "*", "wav") for word in WORDS}
     missing = [word for word in WORDS if not found[word]]
     if missing:
@@ -171,7 +171,7 @@ def _twelve(
     noise_part: tuple[float, float],
     generator: np.random.Generator,
 ) -> dict[str, dict[str, Any]]:
-    """The commands of one split, a tenth of their number of the other words, and as much silence."""
+    """Returns the commands of a split, and a tenth of their number each of other words and of silence."""
     chosen = {name: item for name, item in items.items() if item["word"] in COMMANDS}
     others = [name for name, item in items.items() if item["word"] not in COMMANDS]
     count = math.ceil(len(chosen) * _SHARE)
@@ -183,7 +183,7 @@ def _twelve(
 def _silence(
     noises: Iterable[dict[str, Any]], noise_part: tuple[float, float], count: int, generator: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """`count` seconds of noise from within that part of each file, every place as likely as any other."""
+    """Draws `count` seconds of noise from the given part of the files; all places are equally likely."""
     places = []  # noise file, first start, number of starts
     for noise in noises:
         first, last = math.ceil(noise_part[0] * noise["samples"]), int(noise_part[1] * noise["samples"]) - SAMPLE_RATE

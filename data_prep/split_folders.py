@@ -1,4 +1,4 @@
-"""The splits of a data set by the names that people give them, as folders or in tables."""
+"""Recognises the splits of a data set by their usual names, as folders or in tables."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ _SPLIT_OF = {name: split for split, names in NAMES.items() for name in names}
 
 
 def split_of(name: str) -> str | None:
-    """train, valid or test, where a name stands for one of them."""
+    """Returns "train", "valid" or "test" for a name that stands for one of them, else None."""
     return _SPLIT_OF.get(name.casefold())
 
 
 def split_depth(files: Iterable[Path], data_folder: Path) -> int | None:
-    """Where the folders of the splits are.
+    """Finds the level of the folders that are named as splits.
 
     Args:
-        files: the recordings, below `data_folder`; those that lie directly in it do not count.
+        files: the recordings below `data_folder`; those directly in it do not count.
         data_folder: the folder of the data set.
 
     Returns:
-        0: `<split>/<label>/…`; 1: `<label>/<split>/…`; None: there are none.
+        0 for `<split>/<label>/…`, 1 for `<label>/<split>/…`, None if there are none.
 
     Raises:
-        ValueError: some folders are named as splits and others beside them are not, none of them is for training, or
-            two of them stand for the same split.
+        InputError: folders with and without the name of a split lie side by side, none is for training, or two stand
+            for the same split.
     """
     places = [file.relative_to(data_folder).parts[:-1] for file in files]
     for depth in (0, 1):
@@ -62,11 +62,11 @@ def check_splits(where: str, names: Iterable[str]) -> None:
     """Checks the names of the splits of a data set.
 
     Args:
-        where: they come from, for the error.
-        names: they all stand for a split.
+        where: the place of the names, for the error.
+        names: names that all stand for a split.
 
     Raises:
-        ValueError: none is for training, or two stand for the same split.
+        InputError: none is for training, or two stand for the same split.
     """
     by_split: dict[str | None, list[str]] = {}
     for name in sorted(set(names)):

@@ -94,12 +94,12 @@ def prepare_spoken_digits(
 
 
 def spoken_digit_folds(data_folder: str | os.PathLike[str]) -> list[str]:
-    """The speakers in alphabetical order: each is a `split` that leaves this speaker out."""
+    """Returns the speakers in alphabetical order; each is a `split` that tests on this speaker."""
     return _speakers(_recordings(Path(data_folder)))
 
 
 def _recordings(data_folder: Path) -> dict[Path, tuple[str, str, int]]:
-    """File → digit, speaker and index, ordered by name."""
+    """Finds the recordings, ordered by name: file → digit, speaker and index."""
     inside = data_folder / "recordings"
     folder = inside if inside.is_dir() else data_folder
     found, other = {}, []
@@ -136,7 +136,7 @@ def _check_split(split: str, valid: str, speakers: list[str]) -> None:
 
 
 def _part(speaker: str, index: int, split: str, valid_speaker: str | None) -> str:
-    """Where a recording goes."""
+    """Returns the part that a recording belongs to."""
     if split == "official":
         return "test" if index < 5 else "valid" if index < 10 else "train"
     if speaker == split:

@@ -22,22 +22,22 @@ def load_table(
     test_share: float = 0.3,
     seed: int = 0,
 ) -> dict[str, tuple[Any, Any]]:
-    """A table in two parts, with the same share of every class.
+    """Splits a table into a training and a test part, with the same share of every class.
 
     Args:
-        name: of a bundled set: breast_cancer, digits, iris or wine; not read where there is a `data_file`.
+        name: a bundled set: breast_cancer, digits, iris or wine; ignored if there is a `data_file`.
         data_file: a CSV file with a header and commas, or a Parquet file; empty cells are missing values. A first
             column without a name that counts the rows is left out.
-        label: its column with the labels, text as written; all others must hold numbers.
-        test_share: of the rows in the test part.
-        seed: which rows these are.
+        label: the column of the labels, which are text as written; all other columns must hold numbers.
+        test_share: the share of rows for the test part.
+        seed: seed of the random split.
 
     Returns:
         "train" and "test" → rows, a data frame of numbers, and labels (N,).
 
     Raises:
-        ValueError: an unknown set, a missing column, a row without a label, a column without numbers, or a class that
-            is too small to be cut.
+        InputError: the set is unknown, a column is missing or holds no numbers, a row has no label, or a class is too
+            small for the split.
     """
     train_test_split = require("sklearn.model_selection", "series").train_test_split
     rows, labels = _read_file(data_file, label) if data_file is not None else _bundled(name)

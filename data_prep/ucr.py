@@ -19,10 +19,10 @@ from seqstride.files.ts_files import read_ts
 
 
 def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> dict[str, tuple[Any, Any]]:
-    """The training and the test part of a set.
+    """Loads the training and the test part of a set.
 
     Args:
-        name: of the set, as in the archives.
+        name: the name of the set in the archives.
         data_folder: a folder with `<name>_TRAIN.ts` and `<name>_TEST.ts`; None: sktime's copy, or its download.
 
     Returns:
@@ -30,8 +30,8 @@ def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> di
         texts as written.
 
     Raises:
-        ValueError: `data_folder` lacks a file, or a file is no set of labelled series.
-        OSError: the set cannot be downloaded.
+        InputError: `data_folder` lacks a file, or a file does not hold labelled series.
+        FileError: the set cannot be downloaded.
     """
     convert = require("sktime.datatypes", "series").convert
     folder = _folder(name) if data_folder is None else Path(data_folder)
@@ -48,7 +48,7 @@ def load_ucr(name: str, data_folder: str | os.PathLike[str] | None = None) -> di
 
 
 def _folder(name: str) -> Path:
-    """Where sktime has a set, after a download if need be."""
+    """Returns the folder in which sktime keeps a set; downloads the set if necessary."""
     datasets = require("sktime.datasets", "series")
     home = Path(datasets.__file__).parent
     folders = [home / where / name for where in ("data", "local_data")]
