@@ -523,7 +523,7 @@ def test_a_comparison_notices_that_its_data_changed(
             return main(command[3:])
 
     monkeypatch.setattr(Children, "run", run)
-    options = ["--methods", "average,max", "--seeds", "0,1", "-o", str(output), *argv(data, output)[2:-1]]
+    options = ["--methods", "average,max", "--seeds", "0,1", "-o", str(output), *argv(data, output)[4:-1]]
     del options[options.index("--output_folder") : options.index("--output_folder") + 2]
     words = ["compare", "recipes/AudioFolder/classification", *options]
     assert main(words) == 2
