@@ -51,7 +51,10 @@ require_torchaudio()
 from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 RUN_OPTIONS = ("device", "noprogressbar")
-"""SpeechBrain's run options that mean something here."""
+"""SpeechBrain's run options that these recipes take."""
+
+Part = tuple[Any, Any]
+"""The rows of a part of the data, and their labels."""
 
 
 @without_noise()
@@ -59,9 +62,9 @@ def run_estimator(argv: Sequence[str]) -> None:
     """Fits the recipe's `model` to the training part, scores it once, and leaves record, predictions and pictures.
 
     The output folder gets `results.json`, `predictions.csv`, `log.txt`, `train.yaml` with the merged hyperparameters,
-    `made_from.json`, and of an estimator of this package `model.joblib` and, for series, `strides.png`. The same
-    command again says that the run is finished; what is not made from the same is refused, unless `--overwrite` is
-    given, see `seqstride.brains.run.run_recipe`.
+    and `made_from.json`. An estimator of this package also leaves `model.joblib` and, for series, `strides.png`. The
+    same command again says that the run is finished. A run with other settings or data is refused without
+    `--overwrite`; see `seqstride.brains.run.run_recipe`.
 
     Args:
         argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`,
@@ -92,9 +95,9 @@ def run_estimator(argv: Sequence[str]) -> None:
         _log_to(output / "log.txt")
     log_errors_in(output)
 
-    (rows, labels), (scored_rows, scored_labels) = _parts(hparams)
-    items = {"train": _items(rows, labels), hparams["score"]: _items(scored_rows, scored_labels)}
-    made = MadeFrom(settings, {"classes": np.unique(labels).astype(str).tolist()}, items)
+    fitted, scored = _parts(hparams)
+    items = {"train": _items(*fitted), hparams["score"]: _items(*scored)}
+    made = MadeFrom(settings, {"classes": np.unique(fitted[1]).astype(str).tolist()}, items)
     data = data_record(data_origin(text, file), items)
     if before is not None:
         check_data(folder, before, made)
@@ -106,18 +109,11 @@ def run_estimator(argv: Sequence[str]) -> None:
     begin(folder, before, made, text, overwrite)
     _log_to(output / "log.txt")
     model = hparams["model"]
-    say(opening(hparams, file, {"train": len(labels), hparams["score"]: len(scored_labels)}, type(model).__name__))
+    counts = {split: len(names) for split, names in items.items()}
+    say(opening(hparams, file, counts, type(model).__name__))
     if _is_ours(model):
         model.verbose = not run_opts.noprogressbar and sys.stderr.isatty()
         model.device = str(device)
-    start, start_cpu = time.monotonic(), time.process_time()
-    model.fit(rows, labels)
-    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
-    predictions = model.predict(scored_rows)
-    accuracy = float((predictions == scored_labels).mean())
-    _write_predictions(output / "predictions.csv", scored_labels, predictions)
-    if _is_ours(model):
-        _save(model, output, scored_rows, scored_labels)
     record = {
         "recipe": hparams["recipe"],
         "method": hparams["downsampler"],
@@ -126,13 +122,9 @@ def run_estimator(argv: Sequence[str]) -> None:
         "fold": hparams["fold"],
         "folds_are": "data sets",
         "scored": hparams["score"],
-        "train_items": len(labels),
+        "train_items": len(fitted[1]),
         "data": data,
-        "test_accuracy": accuracy,
-        **_errors(scored_labels, predictions),
-        **_costs(model, scored_rows),
-        "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
+        **_fit_and_score(model, fitted, scored, output),
         "device": str(resolve_device(getattr(model, "device", "cpu"))),
         "threads": torch.get_num_threads(),
         "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
@@ -141,13 +133,32 @@ def run_estimator(argv: Sequence[str]) -> None:
     say(closing(record, output, command_line("table", output)))
 
 
+def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path) -> dict[str, Any]:
+    """Fits a model, leaves it and its predictions in the output folder, and returns the results for the record."""
+    start, start_cpu = time.monotonic(), time.process_time()
+    model.fit(*fitted)
+    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
+    rows, labels = scored
+    predictions = model.predict(rows)
+    _write_predictions(output / "predictions.csv", labels, predictions)
+    if _is_ours(model):
+        _save(model, output, rows, labels)
+    return {
+        "test_accuracy": float((predictions == labels).mean()),
+        **_errors(labels, predictions),
+        **_costs(model, rows),
+        "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
+    }
+
+
 def _log_to(file: str | os.PathLike[str]) -> None:
     """Messages go to the screen and to a file, which is not that of a run that may have to be left alone."""
     Path(file).parent.mkdir(parents=True, exist_ok=True)
     setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.fspath(file)}}}, "INFO")
 
 
-def _parts(hparams: dict[str, Any]) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+def _parts(hparams: dict[str, Any]) -> tuple[Part, Part]:
     """What is fitted, and what is scored: the official parts, or two parts of the training part.
 
     With `score: valid` the test part is not read.

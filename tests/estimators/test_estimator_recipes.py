@@ -171,7 +171,7 @@ def test_every_method_and_a_baseline_are_there(recipe: str) -> None:
 )
 def test_the_recipes_hyperparameters_are_the_defaults(recipe: str, name: str) -> None:
     file = recipes_folder() / recipe / "classification" / "hparams" / "train.yaml"
-    model = load_hyperpyyaml(merge_recipe(file))["model"]
+    model = load_hyperpyyaml(merge_recipe(file, "downsampler: adastride"))["model"]
     assert isinstance(model, getattr(ss, name))
     default = type(model)().get_params()
     own = {"random_state", "downsampler_options", "column_order"}
