@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +12,7 @@ from typing import Any, NamedTuple
 import torch
 
 from seqstride._compat import require_torchaudio
-from seqstride.distributed import device_of_rank, leave_group, local_rank, rank, ranks, world_size
+from seqstride.distributed import leave_group, rank, ranks
 from seqstride.errors import InputError
 from seqstride.experiments.building import build_recipe, check_parts
 from seqstride.experiments.merging import merge_recipe
@@ -55,11 +54,12 @@ from seqstride.layers.complexity import macs
 require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
-from speechbrain.utils.distributed import ddp_init_group, run_on_main  # noqa: E402
+from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 from seqstride.brains.base import DownsamplingBrain  # noqa: E402
 from seqstride.brains.manifests import item_seconds  # noqa: E402
+from seqstride.brains.processes import join_group  # noqa: E402
 
 NEEDED = (
     *("recipe", "seed", "downsampler", "output_folder", "manifests", "score", "number_of_epochs", "lr", "complexity"),
@@ -116,7 +116,7 @@ class _Asked(NamedTuple):
 def _read(argv: Sequence[str]) -> _Asked:
     overwrite, argv = take_flag(argv, OVERWRITE)
     file, run_opts, overrides = read_command_line(argv)
-    run_opts = _join_group(run_opts)
+    run_opts = join_group(run_opts)
     text = with_values(merge_recipe(file, overrides), {key: run_opts[key] for key in run_opts.overridden_args})
     folder = RunFolder.of(text, file)
     visit = SCORED if run_opts.test_only else TRIED if run_opts.debug else None
@@ -305,50 +305,6 @@ def _log_into(output: Path) -> None:
 def _log_to_screen() -> None:
     """Sends messages to the screen but to no file: the log in the folder may belong to a run that is left alone."""
     setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.devnull}}})
-
-
-def _join_group(run_opts: Any) -> Any:
-    """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs.
-
-    Returns:
-        A copy of the options with device and backend; SpeechBrain's options cannot be changed.
-
-    Raises:
-        InputError: the machine lacks what the options need.
-    """
-    changes: dict[str, Any] = {}
-    if run_opts.device is not None:
-        changes["device"] = device_of_rank(run_opts.device)
-    gpu = torch.cuda.is_available() and (run_opts.device is None or run_opts.device.startswith("cuda"))
-    if not gpu and "distributed_backend" not in run_opts.overridden_args:
-        changes["distributed_backend"] = "gloo"
-    run_opts = replace(run_opts, **changes, overridden_args={*run_opts.overridden_args, *changes})
-    _check_machine(run_opts, gpu)
-    ddp_init_group(run_opts)
-    return run_opts
-
-
-def _check_machine(run_opts: Any, gpu: bool) -> None:
-    """Checks device, precision and backend, which SpeechBrain would find out later.
-
-    Raises:
-        InputError: the machine lacks what the options need.
-    """
-    for name in ("precision", "eval_precision"):
-        if run_opts[name] == "fp16" and not gpu:
-            raise InputError(f"`--{name}` (='fp16') must be fp32 or bf16 on a CPU")
-    if run_opts.data_parallel_backend and (not gpu or world_size() > 1):
-        raise InputError("`--data_parallel_backend` must be for one process on a machine with GPUs; use torchrun")
-    if world_size() == 1:
-        return
-    backend, gpus = run_opts.distributed_backend, torch.cuda.device_count()
-    if backend == "nccl" and local_rank() >= gpus:
-        raise InputError(
-            f"`--distributed_backend` (='nccl') must have a GPU for every process, and torch finds {gpus}; "
-            "on CPUs it is gloo, with --device cpu"
-        )
-    if backend == "mpi" and not torch.distributed.is_mpi_available():
-        raise InputError("`--distributed_backend` (='mpi') must be nccl or gloo; this torch was built without MPI")
 
 
 def _report(

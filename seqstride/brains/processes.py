@@ -1,0 +1,60 @@
+"""The processes and the machine of a run: devices checked, and the process group that `torchrun` asks for joined."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+
+from seqstride._compat import require_torchaudio
+from seqstride.distributed import device_of_rank, local_rank, world_size
+from seqstride.errors import InputError
+
+require_torchaudio()
+
+from speechbrain.utils.distributed import ddp_init_group  # noqa: E402
+
+
+def join_group(run_opts: Any) -> Any:
+    """Joins the other ranks, where `torchrun` has started several; over gloo unless the run is on GPUs.
+
+    Returns:
+        A copy of the options with device and backend; SpeechBrain's options cannot be changed.
+
+    Raises:
+        InputError: the machine lacks what the options need.
+    """
+    changes: dict[str, Any] = {}
+    if run_opts.device is not None:
+        changes["device"] = device_of_rank(run_opts.device)
+    gpu = torch.cuda.is_available() and (run_opts.device is None or run_opts.device.startswith("cuda"))
+    if not gpu and "distributed_backend" not in run_opts.overridden_args:
+        changes["distributed_backend"] = "gloo"
+    run_opts = replace(run_opts, **changes, overridden_args={*run_opts.overridden_args, *changes})
+    _check_machine(run_opts, gpu)
+    ddp_init_group(run_opts)
+    return run_opts
+
+
+def _check_machine(run_opts: Any, gpu: bool) -> None:
+    """Checks device, precision and backend, which SpeechBrain would find out later.
+
+    Raises:
+        InputError: the machine lacks what the options need.
+    """
+    for name in ("precision", "eval_precision"):
+        if run_opts[name] == "fp16" and not gpu:
+            raise InputError(f"`--{name}` (='fp16') must be fp32 or bf16 on a CPU")
+    if run_opts.data_parallel_backend and (not gpu or world_size() > 1):
+        raise InputError("`--data_parallel_backend` must be for one process on a machine with GPUs; use torchrun")
+    if world_size() == 1:
+        return
+    backend, gpus = run_opts.distributed_backend, torch.cuda.device_count()
+    if backend == "nccl" and local_rank() >= gpus:
+        raise InputError(
+            f"`--distributed_backend` (='nccl') must have a GPU for every process, and torch finds {gpus}; "
+            "on CPUs it is gloo, with --device cpu"
+        )
+    if backend == "mpi" and not torch.distributed.is_mpi_available():
+        raise InputError("`--distributed_backend` (='mpi') must be nccl or gloo; this torch was built without MPI")
