@@ -59,7 +59,7 @@ from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 from seqstride.brains.base import DownsamplingBrain  # noqa: E402
 from seqstride.brains.manifests import item_seconds  # noqa: E402
-from seqstride.brains.processes import join_group  # noqa: E402
+from seqstride.brains.process_group import join_group  # noqa: E402
 
 NEEDED = (
     *("recipe", "seed", "downsampler", "output_folder", "manifests", "score", "number_of_epochs", "lr", "complexity"),
