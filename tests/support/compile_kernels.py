@@ -1,0 +1,70 @@
+"""Compiles the kernels for sm_90 on a machine without a GPU, and prints a line for each: name, dtype, constants.
+
+    python compile_kernels.py CACHE [all]
+
+CACHE: folder for Triton's cache. "all": every variant of the layer; otherwise one of each kernel.
+"""
+
+import os
+import sys
+
+os.environ.pop("TRITON_INTERPRET", None)
+os.environ["TRITON_CACHE_DIR"] = sys.argv[1]
+
+import torch
+from triton.backends.compiler import GPUTarget
+from triton.runtime import driver
+
+
+class NoDevice:
+    """What Triton asks a driver while it compiles."""
+
+    def get_current_target(self):
+        return GPUTarget("cuda", 90, 32)
+
+    def get_current_device(self):
+        return 0
+
+    def get_current_stream(self, device):
+        return 0
+
+    def get_active_torch_device(self):
+        return torch.device("cpu")
+
+
+driver.set_active(NoDevice())
+
+# after the driver: kernels are compiled for what it names
+from seqstride.core.kernels import align, align_backward, layer, positions, scores  # noqa: E402
+
+seen = set()
+
+
+def compile_only(kernel, grid, arguments, constants, warps=4, stages=1):
+    """Stands in for `seqstride.core.kernels.launch.launch`."""
+    dtypes = tuple(a.dtype for a in arguments if isinstance(a, torch.Tensor))
+    if (kernel, constants, dtypes) in seen:
+        return
+    seen.add((kernel, constants, dtypes))
+    compiled = kernel.run(*arguments, *constants, grid=grid, warmup=True, num_warps=warps, num_stages=stages)
+    print(kernel.fn.__name__, dtypes[0], constants, compiled.metadata.shared, "bytes of shared memory", flush=True)
+
+
+for module in (align, align_backward, positions, scores):
+    module.launch = compile_only
+
+all_variants = len(sys.argv) > 2
+weight, lengths = torch.zeros(256), torch.tensor([64, 32])
+for dtype, empty in [
+    (torch.float32, None),
+    (torch.bfloat16, "nearest"),
+    (torch.bfloat16, None),
+    (torch.float32, "zero"),
+]:
+    x = torch.zeros(2, 256, 64, dtype=dtype)
+    result = layer.adastride_forward(x, weight, lengths, 2.0, 32, 5.0, empty, keep_rest=True)
+    layer.adastride_backward(result.z, None, result.penalty, x, weight, lengths, result, 5.0, empty)
+    if not all_variants:
+        break
+scores.score_moments(result.saved.scores, lengths)
+positions.sum_positions(result.positions, result.positions, lengths)
