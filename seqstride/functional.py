@@ -92,7 +92,7 @@ def align(
     """
     check_alignment("matrix", sigma_square, "nearest")
     frames = _placed_frames(x, positions, output_lengths, lengths)
-    return align_frames(x, positions, frames.host_input, frames.host_output, sigma_square)
+    return align_frames(x, positions, frames, sigma_square)
 
 
 def scatter_align(

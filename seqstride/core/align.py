@@ -8,7 +8,8 @@ reads one run of inputs, also inside long gaps, and l ± (d_l + √(45 / σ²)) 
 
 `scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame: a band one frame deep.
 
-Both are custom operators with gradients written by hand. The number of entries of a band depends on the positions, and
+On a GPU both are kernels (`seqstride.core.kernels`). Elsewhere, in double precision and in compiled code they are
+custom operators with gradients written by hand. The number of entries of a band depends on the positions, and
 torch.compile keeps a custom operator whole where it would otherwise break its graph.
 """
 
@@ -16,15 +17,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import torch
 from torch import Tensor
 
 from seqstride.core.banded import Band, band_adjoint, band_product
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Frames
 from seqstride.core.positions import nearest_output
+
+if TYPE_CHECKING:
+    from seqstride.core.kernels.align import Rows
 
 # −log of the weight, relative to the nearest position's, that is left out
 NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
@@ -215,13 +220,30 @@ for operator in (_align, _align_backward):
     widen_batches(operator)
 _align_adjoint = differentiable(_align_backward, _nothing_to_keep, _no_gradient)
 
-align_frames: Callable[[Tensor, Tensor, list[int], list[int], float], Tensor] = differentiable(
+_differentiable_align: Callable[[Tensor, Tensor, list[int], list[int], float], Tensor] = differentiable(
     _align, _align_setup, _align_gradient
 )
-"""x (B, C, T), positions (B, T), input and output lengths on the host, σ² → (B, C, L): the exact alignment.
 
-This is `seqstride.functional.align` without its checks.
-"""
+
+def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, rows: Rows | None = None) -> Tensor:
+    """(B, C, T) → (B, C, L), the exact alignment: `seqstride.functional.align` without its checks.
+
+    Args:
+        rows: of the kernels, for these positions; they save the search for the frames around every row.
+    """
+    if dispatch.has_kernels(x):
+        return _by_kernels(x, positions, frames, sigma_square, None, rows)
+    return _differentiable_align(x, positions, frames.host_input, frames.host_output, sigma_square)
+
+
+def _by_kernels(
+    x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, empty: str | None, rows: Rows | None
+) -> Tensor:
+    from seqstride.core.kernels import nodes
+
+    return nodes.align(
+        x, positions.double(), frames.given, frames.lengths, frames.output_width, sigma_square, empty, rows=rows
+    )
 
 
 def _scatter_band(positions: Tensor, frames: Frames, nearest: bool) -> tuple[Band, Tensor]:
@@ -321,8 +343,15 @@ def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> T
     return e / sums.masked_fill(padding, 1.0)
 
 
-def scatter_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, empty: str) -> Tensor:
-    """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks."""
+def scatter_frames(
+    x: Tensor, positions: Tensor, frames: Frames, sigma_square: float, empty: str, rows: Rows | None = None
+) -> Tensor:
+    """(B, C, T) → (B, C, L) by rounding: `seqstride.functional.scatter_align` without its checks.
+
+    `rows` as in `align_frames`.
+    """
+    if dispatch.has_kernels(x):
+        return _by_kernels(x, positions, frames, sigma_square, empty, rows)
     weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
     nearest = empty == "nearest"
     z: Tensor = _differentiable_scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)

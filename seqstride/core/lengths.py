@@ -45,8 +45,17 @@ class Frames:
     @classmethod
     def on(cls, device: torch.device, host_input: list[int], host_output: list[int], width: int) -> Frames:
         """Frames of lengths that stand on the host; their tensors are made on `device`."""
+        if device.type == "cuda" and not torch.compiler.is_compiling():
+            # one copy for both, of pinned memory: it does not wait for the device
+            table = torch.tensor([host_input, host_output]).pin_memory().to(device, non_blocking=True)
+            return cls(table[0], table[1], host_input, host_output, width)
         input_lengths = torch.tensor(host_input, device=device)
         return cls(input_lengths, torch.tensor(host_output, device=device), host_input, host_output, width)
+
+    @property
+    def given(self) -> Tensor | None:
+        """The input lengths as kernels take them: None where all frames are real."""
+        return self.input_lengths if self.padded else None
 
     def _measure(self, output_width: int) -> None:
         self.output_width = output_width

@@ -6,11 +6,14 @@ and the shortcut of a residual block, and says where frames went. It holds tenso
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, NamedTuple
+
 import torch
 from torch import Tensor
 
 from seqstride.core.align import align_frames, scatter_frames
 from seqstride.core.checks import check_lengths, check_signal
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Frames, zero_padding
 from seqstride.core.positions import (
     frame_counts,
@@ -21,6 +24,9 @@ from seqstride.core.positions import (
 )
 from seqstride.core.spectral import interpolate, spectral_crop, window_table
 from seqstride.core.spectral_window import SpectralWindow, Transform
+
+if TYPE_CHECKING:
+    from seqstride.core.kernels.align import Rows
 
 
 class Plan:
@@ -176,6 +182,23 @@ class SpectralPlan(UniformPlan):
             )
 
 
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that autocast wants of a resampled `x`: half precision instead of float32."""
+    kind = x.device.type
+    if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+        return torch.get_autocast_dtype(kind)
+    return x.dtype
+
+
+class Resampled(NamedTuple):
+    """A signal `x`, the `version` it had when it was resampled, and the result `z`; `recorded`: with gradients on."""
+
+    x: Tensor
+    version: int
+    z: Tensor
+    recorded: bool
+
+
 class PositionPlan(Plan):
     """A plan whose positions were placed frame by frame (AdaStride).
 
@@ -188,19 +211,38 @@ class PositionPlan(Plan):
         super().__init__(frames, penalty)
         self._positions = positions
         self._source = source if torch.is_grad_enabled() else None
+        self._rows: Rows | None = None
+        self._first: Resampled | None = None
+
+    def keep(self, x: Tensor, z: Tensor, rows: Rows) -> None:
+        """Keeps what the kernels computed along with the positions: `x` resampled, and the rows for other signals."""
+        self._rows = rows
+        if not x.is_inference():  # such a tensor does not tell whether it was changed since
+            self._first = Resampled(x, x._version, z, torch.is_grad_enabled())
+
+    def _take(self, x: Tensor, dtype: torch.dtype) -> Tensor | None:
+        """`x` resampled, if that was kept. Given away once: the next caller gets a tensor of its own."""
+        first = self._first
+        if first is None or first.x is not x or not dispatch.has_kernels(x):
+            return None
+        if (first.version, first.z.dtype, first.recorded) != (x._version, dtype, torch.is_grad_enabled()):
+            return None
+        self._first = None
+        return first.z
 
     @property
     def positions(self) -> Tensor:
         return self._positions
 
     def resample(self, x: Tensor) -> Tensor:
+        dtype = autocast_dtype(x)
+        z = self._take(x, dtype)
+        if z is not None:
+            return z
         if self._source is not None and x is self._source[0]:
             x = self._source[1]
-        kind = x.device.type
-        if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
-            x = x.to(torch.get_autocast_dtype(kind))
-        with torch.autocast(kind, enabled=False):
-            return self.align(x)
+        with torch.autocast(x.device.type, enabled=False):
+            return self.align(x.to(dtype))
 
     def align(self, x: Tensor) -> Tensor:
         """(B, C, T) → (B, C, L) in the dtype of `x`; each method has its own."""
@@ -222,7 +264,7 @@ class AlignPlan(PositionPlan):
         self.sigma_square = sigma_square
 
     def align(self, x: Tensor) -> Tensor:
-        return align_frames(x, self.positions, self.frames.host_input, self.frames.host_output, self.sigma_square)
+        return align_frames(x, self.positions, self.frames, self.sigma_square, self._rows)
 
 
 class ScatterPlan(PositionPlan):
@@ -241,7 +283,7 @@ class ScatterPlan(PositionPlan):
         self.sigma_square, self.empty = sigma_square, empty
 
     def align(self, x: Tensor) -> Tensor:
-        return scatter_frames(x, self.positions, self.frames, self.sigma_square, self.empty)
+        return scatter_frames(x, self.positions, self.frames, self.sigma_square, self.empty, self._rows)
 
 
 class DurationPlan(Plan):

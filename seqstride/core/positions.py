@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Frames
 
 
@@ -25,6 +26,10 @@ def positions_from_scores(scores: Tensor, frames: Frames) -> Tensor:
     p_t = (c_t − c_1) / (c_T − c_1) · (L − 1) with c the running sum of a = exp(score). c_1 = a_1 cancels, so a_1 is
     set to 0 and the largest of the other scores is subtracted first: exp cannot overflow, and c_T is at least 1.
     """
+    if dispatch.has_kernels(scores[:, None]):
+        from seqstride.core.kernels import nodes
+
+        return nodes.positions_from_scores(scores, frames.given, frames.lengths)[0]
     steps = frames.real.clone()
     steps[:, 0] = False  # a_1 := 0
     s = scores.to(frames.dtype).masked_fill(~steps, -torch.inf)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from seqstride.core.align import NEGLIGIBLE
 from seqstride.core.checks import check_channels, check_stride
 from seqstride.core.derivatives import differentiable
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Frames, ceil_lengths, float64_on
-from seqstride.core.plan import AlignPlan, Plan, ScatterPlan
+from seqstride.core.plan import AlignPlan, Plan, PositionPlan, ScatterPlan, autocast_dtype
 from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
 from seqstride.layers.pace import Pace
@@ -94,6 +95,9 @@ class AdaStride1d(Downsampler):
     The plan's `penalty` (mean excess of steps over one output frame) belongs in the loss, with weight 1 by default: it
     keeps output frames from standing in gaps. `nn.Sequential` has no place for it, so there it is lost; the encoders
     of this package add the penalties up.
+
+    On CUDA the gradient reads the output again, as that of `tanh` does: torch refuses a backward pass if the output was
+    changed in place, as `nn.ReLU(inplace=True)` does.
 
     Args:
         channels: C of the input.
@@ -180,11 +184,28 @@ class AdaStride1d(Downsampler):
         return ceil_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        if dispatch.has_kernels(x):
+            return self._plan_by_kernels(x, frames)
         scores, source = self.score(x, frames.host_input)
         positions, penalty = place_frames(scores, frames)
         return self.plan_at(positions, frames, penalty, (x, source))
 
-    def plan_at(self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]) -> Plan:
+    def _plan_by_kernels(self, x: Tensor, frames: Frames) -> Plan:
+        """The plan, with `x` resampled in it: one node of autograd, which reads the signal as few times as possible."""
+        from seqstride.core.kernels import nodes
+
+        empty = None if self.method == "matrix" else self.empty
+        z, positions, penalty, _, rows = nodes.adastride(
+            x, self.score.weight[0, :, 0], frames.given, self.stride, frames.output_width, self.sigma_square, empty,
+            autocast_dtype(x),
+        )  # fmt: skip
+        plan = self.plan_at(positions, frames, penalty, (x, x))
+        plan.keep(x, z, rows)
+        return plan
+
+    def plan_at(
+        self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]
+    ) -> PositionPlan:
         """The plan with these positions (B, T); arguments as in `seqstride.core.plan.PositionPlan`."""
         if self.method == "matrix":
             return AlignPlan(frames, positions, penalty, source, self.sigma_square)

@@ -22,6 +22,7 @@ def test_importing_the_package_leaves_triton_alone():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
 
 
+@pytest.mark.long
 @pytest.mark.skipif(not has_triton(), reason="Triton is not installed: there are no kernels to compile")
 def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
     script = Path(__file__).parents[1] / "support" / "compile_kernels.py"

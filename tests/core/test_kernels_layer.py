@@ -67,7 +67,7 @@ def test_agrees_with_the_layer_in_double_precision(std, bound, empty, mixed):
 
 
 @pytest.mark.parametrize("empty", [None, "nearest"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("dtype", [torch.float32, pytest.param(torch.bfloat16, marks=pytest.mark.long)])
 def test_an_item_alone_is_the_item_in_a_batch(empty, dtype):
     """To the bit in the interpreter; on a GPU the width of loads decides the order of some sums in double precision."""
     batch = Batch([70, 41], std=2.0, dtype=dtype, extra=450)  # more tiles of scores and positions in the batch

@@ -5,6 +5,7 @@ import pytest
 import torch
 from interpreted import DEVICE, Batch, error, interpreter  # noqa: F401
 
+from seqstride.core.lengths import Frames
 from seqstride.core.positions import gap_penalty_from_positions
 from seqstride.core.positions import positions_from_scores as reference
 
@@ -35,7 +36,7 @@ def test_positions_and_penalty_agree_with_the_reference(lengths, std):
 @pytest.mark.parametrize("std", [0.1, 3.0])
 def test_gradient_of_scores_agrees_with_autograd(std):
     batch = Batch([600, 1, 77], channels=1, std=std)
-    lengths, rows = torch.tensor(batch.lengths), torch.tensor(batch.rows)
+    frames = Frames.on(torch.device("cpu"), batch.lengths, batch.rows, 600)
     given = torch.randn(3, 600, dtype=torch.float64)
     hostile = given.clone()
     for item, n in enumerate(batch.lengths):
@@ -44,8 +45,8 @@ def test_gradient_of_scores_agrees_with_autograd(std):
     p, penalty = nodes.positions_from_scores(scores, batch.given, batch.output_lengths)
     torch.autograd.backward([p, penalty], [hostile.to(DEVICE), torch.tensor(0.7, dtype=torch.float64, device=DEVICE)])
     clean = _scored(batch).nan_to_num(0.0).requires_grad_()
-    q = reference(clean, rows, lengths)
-    ((q * given).sum() + 0.7 * gap_penalty_from_positions(q, lengths)).backward()
+    q = reference(clean, frames)
+    ((q * given).sum() + 0.7 * gap_penalty_from_positions(q, frames.input_lengths, frames.real)).backward()
     assert error(scores.grad, clean.grad) < 1e-12
 
 

@@ -205,6 +205,7 @@ def _align_kernel(
         nearest = tl.load(anchors + at, mask=l < L, other=0.0)
         first = tl.where(l < L, first, n)
         behind = tl.where(l < L, behind, n)
+        nearest = tl.where(l < L, nearest, l.to(tl.float64))
     row = T // ALIGNED_T * ALIGNED_T
     item = x + b.to(tl.int64) * C * row
     if WALK:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.util import find_spec
+from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
@@ -18,17 +19,38 @@ def has_triton() -> bool:
     return find_spec("triton") is not None
 
 
+class _Probe(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any) -> None:
+        return None
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> NoReturn:
+        raise AssertionError
+
+
+def in_transform() -> bool:
+    """Whether a transform of `torch.func` is at work. torch tells nobody, but refuses a node without its rules then."""
+    try:
+        _Probe.apply()
+    except RuntimeError:
+        return True
+    return False
+
+
 def has_kernels(x: Tensor) -> bool:
     """Whether the kernels of this package can resample `x` (B, C, T) and give its gradients.
 
     They need CUDA, Triton, and a signal in single or half precision whose items have less than 2³¹ numbers. They cannot
-    be batched or differentiated twice, so the transforms of `torch.func` (vmap, jacrev, …) take the plain path.
+    be batched or differentiated twice, so the transforms of `torch.func` (vmap, jacrev, …) take the plain path; so do
+    `torch.compile` and `torch.export`, which need operators that they can keep whole.
     """
     return (
-        x.is_cuda
+        not torch.compiler.is_compiling()
+        and x.is_cuda
         and x.dtype in DTYPES
         and 0 < x.shape[1] * x.shape[2] < 1 << 31
         and torch.version.hip is None
         and has_triton()
-        and not torch._C._are_functorch_transforms_active()
+        and not in_transform()
     )
