@@ -1,5 +1,6 @@
 """seqstride: learnable and adaptive downsampling of one-dimensional signals. Importing it loads torch only."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -74,4 +75,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted([*globals(), *_ESTIMATORS])
+    return sorted([*globals(), *(_ESTIMATORS if find_spec("sktime") else ())])

@@ -13,7 +13,7 @@ import torch
 
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import leave_group, rank, ranks
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.experiments.building import build_recipe, check_parts
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
@@ -92,6 +92,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     Raises:
         ValueError: the recipe, an override or the data is wrong, or the output folder holds another run.
     """
+    require("matplotlib", "plots")  # the pictures come last
     asked = _read(argv)
     had_run = asked.folder.has_run
     with kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:

@@ -11,7 +11,7 @@ from zipfile import ZipFile
 
 import numpy as np
 
-from seqstride.errors import InputError
+from seqstride.errors import InputError, require
 from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
@@ -61,6 +61,7 @@ def fit_series(
     Raises:
         InputError: a file is missing or cannot be read as series, or the second file does not match the first.
     """
+    require("matplotlib", "plots")  # the picture comes last
     columns = columns or Columns()
     fitted = read_series(train, columns, labelled=True)
     if fitted.labels is None or len(set(fitted.labels)) < 2:
@@ -178,6 +179,10 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
         raise InputError(f"{os.fspath(folder / LAYOUT)!r} does not say how series were read: {error}") from error
     try:
         classifier = load(folder / MODEL)
+    except (AttributeError, ModuleNotFoundError) as error:
+        raise InputError(
+            f"{os.fspath(folder / MODEL)!r} was saved by another version of this package; fit it again ({error})"
+        ) from error
     except Exception as error:  # of zip files and of pickles, which fail in many ways
         raise InputError(f"{os.fspath(folder / MODEL)!r} holds no fitted estimator: {error}") from error
     if (

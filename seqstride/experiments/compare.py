@@ -208,9 +208,10 @@ def _open(output: Path, arguments: dict[str, Any], resume: bool) -> list[Record]
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    changed = [key for key in now if key != "hyperparameters" and before[key] != now[key]]
+    changed = [key for key in now if key != "settings" and before[key] != now[key]]
     if changed:
         return [f"{key} {json.dumps(before[key])}, now {json.dumps(now[key])}" for key in changed]
-    digests = now["hyperparameters"]
-    methods = [method for method in digests if before["hyperparameters"][method] != digests[method]]
+    # comparisons of older versions have no digests of settings; every run compares its own
+    digests = before.get("settings", {})
+    methods = [method for method in digests if digests[method] != now["settings"][method]]
     return [f"the settings of {method} have changed" for method in methods]

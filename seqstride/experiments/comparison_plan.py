@@ -96,7 +96,7 @@ class Plan(NamedTuple):
             "seeds": self.seeds,
             "folds": self.folds,
             "overrides": self.overrides,
-            "hyperparameters": settings,
+            "settings": settings,
         }
 
     def _settings_digest(self, method: str, file: Path) -> str:

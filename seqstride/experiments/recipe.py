@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,9 @@ from seqstride.nearest import near_matches, near_paths
 
 def recipes_folder() -> Path:
     """The folder of the recipes that come with the package."""
-    import importlib
-
-    return Path(next(iter(importlib.import_module("seqstride.recipes").__path__)))
+    found = find_spec("seqstride.recipes")
+    assert found is not None
+    return Path(next(iter(found.submodule_search_locations or [])))
 
 
 def list_recipes() -> dict[str, list[str]]:

@@ -228,7 +228,7 @@ class TracedLearntStride(Traced, LearntStride):
     """A stride that was learnt, at its present value."""
 
     def _windows(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """`seqstride.core.spectral_window.window` in tensors, (B,) each: R_eff, threshold, bins kept and all bins."""
+        """The windows of `seqstride.core.spectral_window` in tensors (B,): R_eff, threshold, bins kept, all bins."""
         frames, stride = lengths.double(), _double(self._number(math.nan), lengths)
         smoothness = _double(self.smoothness, lengths)
         if self.relative_smoothness is not None:

@@ -20,7 +20,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.encoders.spectrogram import Spectrogram2d
-from seqstride.errors import InputError
+from seqstride.errors import InputError, MissingExtraError
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 from seqstride.models.folder import check_model_folder
@@ -242,6 +242,8 @@ def read_model(
     try:
         description = read_json(folder / "model.json")
         model = make(description)
+    except MissingExtraError:
+        raise
     except _OtherTaskError as error:
         raise InputError(f"{os.fspath(folder / 'model.json')!r} is {error}") from None
     except Exception as error:  # wrong keys, types and sizes fail in many ways

@@ -20,6 +20,7 @@ from scipy.stats import ttest_rel
 
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
+from seqstride.experiments import compare
 from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.pictures import plot_comparison
 from seqstride.experiments.processes import sigterm_as_interrupt
@@ -523,3 +524,12 @@ def test_many_methods_can_be_told_apart() -> None:
     summaries = summarise([run for n in range(20) for run in runs(f"m{n}", FIRST)])
     right = plot_comparison(summaries, title="", over="seeds").axes[1]
     assert len({(line.get_color(), line.get_marker()) for line in right.lines}) == 20
+
+
+def test_a_comparison_without_digests_of_settings_is_continued() -> None:
+    now = {"recipe": "a/b", "seeds": [0], "settings": {"average": "1", "max": "2"}}
+    old = {"recipe": "a/b", "seeds": [0], "hyperparameters": {"average": "9"}}
+    assert compare._differences(old, now) == []
+    assert compare._differences({**now, "settings": {"average": "1", "max": "3"}}, now) == [
+        "the settings of max have changed"
+    ]

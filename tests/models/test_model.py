@@ -240,7 +240,7 @@ def test_a_folder_without_a_model_is_named(folder: Path, tmp_path: Path) -> None
 
 @pytest.mark.parametrize("part", ["frontend", "normalize", "encoder", "head"])
 @pytest.mark.parametrize(
-    "name", ["os.system", "subprocess.Popen", "builtins.eval", "torch.load", "seqstride.experiments.bench.main", ""]
+    "name", ["os.system", "subprocess.Popen", "builtins.eval", "torch.load", "seqstride.experiments.bench.measure", ""]
 )
 def test_other_classes_are_refused(folder: Path, part: str, name: str) -> None:
     marker = folder / "marker"

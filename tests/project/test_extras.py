@@ -17,6 +17,7 @@ import torch
 from tiny_models import resnet, saved
 
 import seqstride as ss
+from seqstride.cli import main
 from seqstride.errors import MissingExtraError, require
 
 if sys.version_info >= (3, 11):
@@ -145,18 +146,19 @@ def test_commands_name_the_extra_that_they_need(tmp_path: Path) -> None:
     expected = {
         ("train", str(RECIPE)): "speech",
         ("compare", str(RECIPE), "--output", str(tmp_path / "compared")): "speech",
-        ("bench", "--repeats", "1", "--shapes", "1,2,8"): "speech",
         ("classify", str(recording), *of_model): "speech",
         ("strides", str(recording), *of_model, "-o", str(tmp_path / "x.png")): "speech",
         ("fit-series", str(table), str(table), "-o", str(tmp_path / "fitted")): "series",
         ("predict-series", str(table), *of_model, "-o", str(tmp_path / "x.csv")): "series",
     }
-    done = run_bare(COMMANDS, tmp_path, json.dumps([*expected, ("recipes",), ("table", str(RECIPE))]))
-    assert json.loads(done.stdout.splitlines()[-1]) == [2] * len(expected) + [0, 0]
+    works = [("recipes",), ("table", str(RECIPE)), ("bench", "--repeats", "1", "--shapes", "1,2,8")]
+    done = run_bare(COMMANDS, tmp_path, json.dumps([*expected, *works]))
+    assert json.loads(done.stdout.splitlines()[-1]) == [2] * len(expected) + [0] * len(works)
     lines = done.stderr.strip().splitlines()
     assert len(lines) == len(expected), done.stderr
     for words, line in zip(expected, lines, strict=True):
         assert line.startswith("seqstride: "), line
+        assert "Error" not in line
         assert f"pip install 'seqstride[{expected[words]}]'" in line, (words[0], line)
 
 
@@ -257,3 +259,13 @@ def test_all_holds_every_extra_that_pip_installs_anywhere() -> None:
     named = set(re.fullmatch(r"seqstride\[(.*)\]", everything)[1].split(","))  # type: ignore[index]
     assert named == set(extras) - {"all", "test", "dev", "codecs", "lm"}
     assert "seqstride[all]" in extras["test"]
+
+
+def test_a_run_whose_pictures_cannot_be_drawn_fails_before_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.delitem(sys.modules, "matplotlib.figure", raising=False)
+    assert main(["train", str(RECIPE), "--output_folder", str(tmp_path / "out")]) == 2
+    assert "pip install 'seqstride[plots]'" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()

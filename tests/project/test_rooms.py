@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 from import_graph import circle, import_graph, imports_between_tests, upward_arrows
 
+from seqstride._moved import MOVED
+
 ROOT = Path(__file__).parents[2]
 LOOSE_FILES = 14
 ORDER = [
@@ -32,7 +34,8 @@ ORDER = [
 
 @pytest.fixture(scope="module")
 def graph() -> dict[str, set[str]]:
-    return import_graph([ROOT / "seqstride", ROOT / "data_prep", ROOT / "recipes"])
+    installed = {"seqstride.data_prep": "data_prep", "seqstride.recipes": "recipes"}
+    return import_graph([ROOT / "seqstride", ROOT / "data_prep", ROOT / "recipes"], {**MOVED, **installed})
 
 
 def test_no_import_leads_to_a_higher_room(graph: dict[str, set[str]]) -> None:
@@ -69,7 +72,7 @@ def tree(folder: Path, changes: dict[str, str]) -> dict[str, set[str]]:
         file = folder / name
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    return import_graph([folder / "house"])
+    return import_graph([folder / "house"], {"attic": "house.upper"})
 
 
 def test_a_sound_tree_passes(tmp_path: Path) -> None:
@@ -90,6 +93,10 @@ def test_a_sound_tree_passes(tmp_path: Path) -> None:
         "def f():\n    from house.upper.roof import tiles",
         "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from house.upper.roof import tiles",
         "from importlib import import_module\nimport_module('house.upper.roof')",
+        "import importlib\nimportlib.import_module(name='house.upper.roof')",
+        "__import__('house.upper.roof')",
+        "import attic.roof",
+        "from attic import roof",
     ],
 )
 def test_an_upward_arrow_is_found(text: str, tmp_path: Path) -> None:

@@ -4,23 +4,36 @@ import ast
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import MappingProxyType
 
 
-def import_graph(folders: Iterable[Path]) -> dict[str, set[str]]:
+def import_graph(folders: Iterable[Path], aliases: Mapping[str, str] = MappingProxyType({})) -> dict[str, set[str]]:
     """Module → the modules of these folders that it imports: at the top, inside functions or for type checkers.
 
     Args:
         folders: packages; a module of `here/seqstride/core/plan.py` is called `seqstride.core.plan`.
+        aliases: other names of modules or packages → their names here.
     """
     files = {}
     for folder in folders:
         for file in sorted(folder.rglob("*.py")):
             parts = file.relative_to(folder.parent).with_suffix("").parts
             files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = file
-    return {name: {found for found in _imported(name, file, files) if found != name} for name, file in files.items()}
+    return {
+        name: {found for found in _imported(name, file, files, aliases) if found != name}
+        for name, file in files.items()
+    }
 
 
-def _imported(name: str, file: Path, known: Mapping[str, Path]) -> Iterator[str]:
+CALLS = ("import_module", "__import__", "require", "locate")
+"""Functions that import the module of their first argument."""
+
+
+def _imported(name: str, file: Path, known: Mapping[str, Path], aliases: Mapping[str, str]) -> Iterator[str]:
+    def current(module: str) -> str:
+        start = next((old for old in aliases if f"{module}.".startswith(f"{old}.")), "")
+        return aliases[start] + module[len(start) :] if start else module
+
     package = name if file.name == "__init__.py" else name.rpartition(".")[0]
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -29,12 +42,15 @@ def _imported(name: str, file: Path, known: Mapping[str, Path]) -> Iterator[str]
             parents = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
             base = ".".join([*parents, *([node.module] if node.module else [])])
             # `from a import b` imports the module a.b if there is one
-            named = [f"{base}.{alias.name}" if f"{base}.{alias.name}" in known else base for alias in node.names]
-        elif isinstance(node, ast.Call) and node.args and ast.unparse(node.func).endswith("import_module"):
-            named = [node.args[0].value] if isinstance(node.args[0], ast.Constant) else []
+            named = [
+                f"{base}.{alias.name}" if current(f"{base}.{alias.name}") in known else base for alias in node.names
+            ]
+        elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] in CALLS:
+            given = [*node.args[:1], *(word.value for word in node.keywords if word.arg == "name")]
+            named = [word.value for word in given if isinstance(word, ast.Constant)]
         else:
             continue
-        yield from (module for module in named if module in known)
+        yield from (current(module) for module in named if current(module) in known)
 
 
 def circle(graph: Mapping[str, set[str]]) -> list[str]:
