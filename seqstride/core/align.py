@@ -231,7 +231,7 @@ def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: flo
     Args:
         rows: of the kernels, for these positions; they save the search for the frames around every row.
     """
-    if dispatch.has_kernels(x):
+    if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
         return _by_kernels(x, positions, frames, sigma_square, None, rows)
     return _differentiable_align(x, positions, frames.host_input, frames.host_output, sigma_square)
 
@@ -350,7 +350,7 @@ def scatter_frames(
 
     `rows` as in `align_frames`.
     """
-    if dispatch.has_kernels(x):
+    if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
         return _by_kernels(x, positions, frames, sigma_square, empty, rows)
     weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
     nearest = empty == "nearest"

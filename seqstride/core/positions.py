@@ -26,7 +26,7 @@ def positions_from_scores(scores: Tensor, frames: Frames) -> Tensor:
     p_t = (c_t − c_1) / (c_T − c_1) · (L − 1) with c the running sum of a = exp(score). c_1 = a_1 cancels, so a_1 is
     set to 0 and the largest of the other scores is subtracted first: exp cannot overflow, and c_T is at least 1.
     """
-    if dispatch.has_kernels(scores[:, None]):
+    if scores.device.type in dispatch.DEVICES and dispatch.has_kernels(scores[:, None]):
         from seqstride.core.kernels import nodes
 
         return nodes.positions_from_scores(scores, frames.given, frames.lengths)[0]

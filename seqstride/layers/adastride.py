@@ -184,7 +184,7 @@ class AdaStride1d(Downsampler):
         return ceil_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        if dispatch.has_kernels(x):
+        if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
             return self._plan_by_kernels(x, frames)
         scores, source = self.score(x, frames.host_input)
         positions, penalty = place_frames(scores, frames)
