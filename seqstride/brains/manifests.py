@@ -20,8 +20,12 @@ require_torchaudio()
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
 from seqstride.files.audio_files import part_of, with_root  # noqa: E402
-from seqstride.files.decoding import UNKNOWN, open_recording  # noqa: E402
-from seqstride.files.loading import load_audio, load_features, remark_on_rate  # noqa: E402
+from seqstride.files.decoding import (  # noqa: E402
+    UNKNOWN,
+    open_recording,
+    remark_on_rate,
+)
+from seqstride.files.loading import load_audio, load_features  # noqa: E402
 from seqstride.files.remarks import remarks  # noqa: E402
 from seqstride.files.text_files import read_json  # noqa: E402
 

@@ -114,7 +114,7 @@ def _work_through(
     from seqstride.distributed import world_size
     from seqstride.files.audio_files import shown
 
-    alone = world_size() == 1
+    alone = arguments.csv is None or world_size() == 1
 
     def tables(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
         for recording, answer in answers(recordings):

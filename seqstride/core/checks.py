@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import torch
 from torch import Tensor
@@ -109,6 +110,11 @@ def check_stride(stride: float, *, integer: bool = False, method: str = "") -> f
     if integer and stride != int(stride):
         raise ValueError(f"`stride` (={stride}) must be an integer for {method}")
     return int(stride) if integer else float(stride)
+
+
+def check_widths(channels: Iterable[int]) -> list[int]:
+    """Returns the numbers of channels of several layers, each checked by `check_channels`."""
+    return [check_channels(width) for width in channels]
 
 
 def check_channels(channels: int) -> int:

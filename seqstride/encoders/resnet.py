@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_channels, check_lengths, check_signal
+from seqstride.core.checks import check_lengths, check_signal, check_widths
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.encoders.encoded import Encoded
@@ -127,8 +127,8 @@ class ResNet1d(nn.Module):
         for name, taps in (("kernel_size", kernel_size), ("input_kernel_size", input_kernel_size)):
             if taps < 1 or taps % 2 == 0:
                 raise ValueError(f"`{name}` (={taps}) must be odd and at least 1")
-        widths = [check_channels(c) for c in channels]
-        groups = [check_channels(c) for c in (in_channels if isinstance(in_channels, Sequence) else [in_channels])]
+        widths = check_widths(channels)
+        groups = check_widths(in_channels if isinstance(in_channels, Sequence) else [in_channels])
         if not groups:
             raise ValueError("`in_channels` (with 0 groups) must be a number, or list one for each group")
         if any(width % len(groups) for width in widths):

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_channels, check_lengths, check_signal
+from seqstride.core.checks import check_lengths, check_signal, check_widths
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.encoders.encoded import Encoded
@@ -90,7 +90,7 @@ class Spectrogram2d(nn.Module):
         pairs = initial_strides(strides, len(channels))
         if shared and strides == "random":
             pairs = [(time, time) for time, _ in pairs]
-        widths = [check_channels(c) for c in channels]
+        widths = check_widths(channels)
         self.bands, self.out_channels = bands, widths[-1]
         options = downsampler_options or {}
         self.blocks = nn.ModuleList(

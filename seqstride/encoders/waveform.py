@@ -9,7 +9,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_channels, check_lengths
+from seqstride.core.checks import check_lengths, check_widths
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import DurationPlan
 from seqstride.encoders.encoded import Encoded
@@ -81,7 +81,7 @@ class WaveEncoder(nn.Module):
         self.front_strides = _whole(front_strides)
         if len(front_channels) != len(front_strides):
             raise ValueError(f"`front_channels` (={tuple(front_channels)}) must be as many as `front_strides`")
-        widths = [1, *map(check_channels, front_channels)]
+        widths = [1, *check_widths(front_channels)]
         self.convolutions = nn.ModuleList(
             nn.Conv1d(before, after, 2 * stride, stride)
             for before, after, stride in zip(widths, widths[1:], self.front_strides, strict=False)

@@ -24,6 +24,9 @@ from seqstride.files.audio_headers import Headed, info_frame, mpeg_frames, ogg_i
 from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
 
+FARTHEST_RATE = 100
+"""Largest ratio of the rates of a file and of the result, in both directions."""
+
 LOUDEST = 1e9
 """Samples must be below this: no recording in any unit is as far from full scale, and powers stay finite."""
 UNKNOWN = 2**63 - 1
@@ -105,28 +108,39 @@ def blocks(sound: Sound, start: int = 0, stop: int | None = None) -> Iterator[np
         raise InputError(f"cut short: {place} of {stop} samples can be decoded")
 
 
-def read_mono(
-    path: str | os.PathLike[str], start: int, stop: int | None, check_rate: Callable[[int], None]
-) -> tuple[bytearray, int]:
+def remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
+    """Remarks on a recording whose rate, in Hz, is below the expected rate; None: any rate is fine."""
+    if wanted is not None and rate < wanted:
+        remark(
+            f"sampled at {rate} Hz, where {wanted} Hz are expected: the upper part of the spectrum stays empty "
+            f"(a model that is trained with --sample_rate {rate} fits)",
+            path,
+        )
+
+
+def read_mono(path: str, start: int, stop: int | None, wanted_rate: int) -> tuple[bytearray, int]:
     """Decodes a recording, or a part of it, and averages its channels.
 
     Args:
         path: of the file.
         start, stop: first sample and the one behind the last; None: the end.
-        check_rate: gets the sample rate before anything is decoded, and may raise an error.
+        wanted_rate: of the model that hears it, Hz. A lower rate of the file gives a remark.
 
     Returns:
         The samples as float32, and the sample rate.
 
     Raises:
-        ValueError: as `open_recording` and `blocks`.
+        ValueError: as `open_recording` and `blocks`, or the rate is too far from the wanted one.
     """
     mono = bytearray()
     with open_recording(path) as sound:
-        check_rate(sound.samplerate)
+        rate = sound.samplerate
+        if not 1 / FARTHEST_RATE <= rate / wanted_rate <= FARTHEST_RATE:
+            raise InputError(f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {wanted_rate} Hz")
+        remark_on_rate(path, rate, wanted_rate)
         for block in blocks(sound, start, stop):
             mono += block.mean(1).tobytes()
-    return mono, sound.samplerate
+    return mono, rate
 
 
 @cache

@@ -13,23 +13,10 @@ from torch import Tensor
 from seqstride.errors import InputError, require
 from seqstride.files.audio_files import Recording, shown
 from seqstride.files.decoding import read_mono
-from seqstride.files.remarks import remark
 from seqstride.nearest import near_paths
 
-FARTHEST_RATE = 100
-"""Largest ratio of the rates of a file and of the result, in both directions."""
 PIECE = 10_000_000  # samples that are resampled at once
 REACH = 8  # periods of context on both sides of a piece; the filters reach 6 zero crossings of the lower rate
-
-
-def remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
-    """Remarks on a recording whose rate, in Hz, is below the expected rate; None: any rate is fine."""
-    if wanted is not None and rate < wanted:
-        remark(
-            f"sampled at {rate} Hz, where {wanted} Hz are expected: the upper part of the spectrum stays empty "
-            f"(a model that is trained with --sample_rate {rate} fits)",
-            path,
-        )
 
 
 def load_recording(recording: Recording, load: Callable[[str, int, int | None], Tensor]) -> Tensor:
@@ -68,14 +55,8 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
             finite, or its rate is too far from `sample_rate`; the error names the file.
     """
     path = os.fspath(path)
-
-    def check_rate(rate: int) -> None:
-        if not 1 / FARTHEST_RATE <= rate / sample_rate <= FARTHEST_RATE:
-            raise InputError(f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {sample_rate} Hz")
-        remark_on_rate(path, rate, sample_rate)
-
     try:
-        mono, rate = read_mono(path, start, stop, check_rate)
+        mono, rate = read_mono(path, start, stop, sample_rate)
         _check_part(start, stop, len(mono) // 4)
     except ValueError as error:
         raise InputError(f"{path!r} cannot be read as audio: {error}") from error
