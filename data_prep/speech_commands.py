@@ -190,7 +190,7 @@ def _silence(
         if last >= first:
             places.append((noise, first, last - first + 1))
     if not places:
-        raise InputError(f"{_NOISE} must hold recordings of which a tenth is a second or more, none is that long")
+        raise InputError(f"{_NOISE} must hold a recording of at least 10 s, because a tenth of it must last 1 s")
     room = np.array([number for _, _, number in places])
     seconds = {}
     for index in range(count):

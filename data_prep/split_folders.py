@@ -13,8 +13,7 @@ NAMES = {
     "valid": ("valid", "validation", "val", "dev"),
     "test": ("test", "testing", "eval", "evaluation"),
 }
-"""Split → what it is called, in any case. "development" is none: it is what is trained on in some sets, and not in
-others."""
+"""Split → its accepted names, in any case. "development" is not accepted: some data sets train on it, others do not."""
 
 _SPLIT_OF = {name: split for split, names in NAMES.items() for name in names}
 

@@ -138,7 +138,12 @@ class FrontEnd(nn.Module):
         return features
 
     def output_lens(self, wav_lens: Tensor, frames: int) -> Tensor:
-        """Relative lengths of the output: (B,) floats in (0, 1] of an input of so many frames → (B,) floats."""
+        """Returns the relative lengths (B,) of the output.
+
+        Args:
+            wav_lens: (B,) floats in (0, 1], relative lengths of the input.
+            frames: number of input frames.
+        """
         subsampling: Any = self.subsampling
         lengths = subsampling.output_lengths(absolute_lengths(wav_lens, frames))
         return relative_lengths(lengths, int(lengths.max()))

@@ -1,4 +1,4 @@
-"""SpeechBrain data sets from manifests: features unchanged, recordings as mono waveforms at one rate."""
+"""Opens manifests as SpeechBrain data sets. Features stay unchanged; recordings become mono waveforms at one rate."""
 
 from __future__ import annotations
 
@@ -39,18 +39,18 @@ def open_manifests(
 
     Args:
         manifests: split → SpeechBrain JSON manifest. An item has `wav`, an audio file, or `features`, a .npy file
-            (T, C); with `start` and `stop` in samples (or frames) of the file where it is only a part of it.
-        sample_rate: of the waveforms, Hz; recordings at other rates are resampled. None for features.
-        data_root: what `{data_root}` in the paths stands for; None: the manifest's folder.
+            (T, C). If the item is a part of the file, `start` and `stop` give its bounds in samples (or frames).
+        sample_rate: of the waveforms, in Hz; recordings at other rates are resampled. None for features.
+        data_root: the folder that replaces `{data_root}` in paths; None: the manifest's folder.
 
     Returns:
         split → `DynamicItemDataset`.
 
     Raises:
-        ValueError: a manifest is missing, empty or not one; an item lacks its file, or what its duration follows from;
-            or its `start` and `stop` are no samples of the file.
+        ValueError: a manifest is missing, empty or has another format; an item has no file or no duration, or its
+            `start` and `stop` lie outside the file.
 
-    A path may lead anywhere: manifests of recordings that lie elsewhere are usual, and what they name is only read.
+    A path may lead outside of the data folder, because recordings are often stored elsewhere; files are only read.
     """
     datasets = {}
     for split, manifest in manifests.items():
@@ -84,18 +84,19 @@ def open_manifests(
 
 
 def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequence[str], provides: str) -> None:
-    """Adds a value that is computed for every item, under a key that the manifest does not use.
+    """Adds a computed value to every item, under a key that the manifest must not use.
 
-    In SpeechBrain a key of the manifest hides a computed item of the same name: training would see the manifest's.
+    In SpeechBrain, a key of the manifest hides a computed value of the same name, and training would use the wrong one.
 
     Args:
         dataset: a `DynamicItemDataset`.
         where: the manifest, for the error.
-        function: of the keys `takes`.
-        provides: the key of its result.
+        function: computes the value.
+        takes: keys of its arguments.
+        provides: key of its result.
 
     Raises:
-        InputError: an item has that key.
+        InputError: an item has the key `provides`.
     """
     for name, item in dataset.data.items():
         if provides in item:
@@ -106,7 +107,7 @@ def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequ
 
 
 def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Returns an item with `start` and `stop` as whole numbers."""
+    """Checks an item, and returns it with `start` and `stop` as whole numbers."""
     if "id" in item:
         raise InputError(f"{where} must not have the key 'id', which SpeechBrain keeps for the item's name: rename it")
     if not isinstance(item.get(key), str):
@@ -122,9 +123,9 @@ def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) -> None:
-    """Checks that parts of files lie inside the files; reads headers only of files with parts.
+    """Checks that parts of files lie inside the files. It reads headers only of files with parts.
 
-    A file that cannot be opened, or whose header does not know its length, is left to whoever loads it.
+    It skips files that cannot be opened or whose header has no length: they fail when they are loaded.
     """
     lengths: dict[str, float] = {}
     for name, item in items.items():
@@ -142,7 +143,7 @@ def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) ->
 
 
 def _remark_on_rates(items: Iterable[Mapping[str, Any]], wanted: int | None) -> None:
-    """Warns of recordings at low rates, by their `sample_rate`; if no item has one, by the first header."""
+    """Warns of recordings at low rates. It reads `sample_rate` of the items; if none has it, the first header."""
     items = [item for item in items if "wav" in item]
     told = [(item["wav"], item["sample_rate"]) for item in items if isinstance(item.get("sample_rate"), int | float)]
     if items and not told:
@@ -153,7 +154,7 @@ def _remark_on_rates(items: Iterable[Mapping[str, Any]], wanted: int | None) -> 
 
 
 def _samples_in(recording: str) -> float:
-    """By its header; infinite where that is not known."""
+    """Returns the number of samples in the header; infinity if it is unknown."""
     try:
         with open_recording(recording) as audio:
             return audio.frames if 0 < audio.frames < UNKNOWN else math.inf
@@ -162,7 +163,7 @@ def _samples_in(recording: str) -> float:
 
 
 def _frames_in(features: str) -> float:
-    """By its header; infinite where that is not known."""
+    """Returns the number of frames in the header; infinity if it is unknown."""
     try:
         return len(np.lib.format.open_memmap(features, mode="r"))
     except (OSError, ValueError, EOFError, TypeError):
@@ -178,15 +179,15 @@ def labelled_signals(
     """Opens data sets whose items have `signal` and, for every label, `target_<label>`, the class index.
 
     Args:
-        manifests, sample_rate, data_root: as in `open_manifests`. The split `train` must be there: it defines the
+        manifests, sample_rate, data_root: see `open_manifests`. The split `train` must exist, because it defines the
             classes.
-        labels: the manifests' keys that hold the labels.
+        labels: the manifests' keys for the labels.
 
     Returns:
         split → `DynamicItemDataset`, and label → the names of its classes, sorted.
 
     Raises:
-        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part does not.
+        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part lacks.
     """
     datasets = open_manifests(manifests, sample_rate, data_root)
     classes: dict[str, list[str]] = {}

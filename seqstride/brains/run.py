@@ -1,4 +1,4 @@
-"""A run of a recipe, from the command line to the pictures; `train.py` of the recipe calls it."""
+"""Runs a recipe, from the command line to the pictures. The recipe's `train.py` calls it."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ LEARNING_OPTIONS = ("max_grad_norm", "grad_accumulation_factor")
 
 @without_noise()
 def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> None:
-    """Trains, scores the test set once with the best epoch of the validation part, and leaves results and pictures.
+    """Trains, scores the test set once with the best validation epoch, and writes results and pictures.
 
     The same command resumes a run that was interrupted, and says so if the run is finished; a larger
     `number_of_epochs` trains a finished run further. Other settings, classes, units or data are refused, and every file
@@ -81,8 +81,8 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     new run has been checked. Under `torchrun` all ranks train together.
 
     The output folder gets `results.json`, the trained model, the pictures of the task, `train.yaml` with the merged
-    hyperparameters, `made_from.json`, and in `save/` the checkpoints. `--test_only` leaves all that it writes in
-    `test_only/`, and a debug run leaves it in `debug/`.
+    hyperparameters, `made_from.json`, and in `save/` the checkpoints. `--test_only` writes all its files into
+    `test_only/`, and a debug run into `debug/`.
 
     Args:
         brain_class: a subclass of `DownsamplingBrain`.
@@ -90,7 +90,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
             (`--device cpu`, …), `--overwrite`, and any key of `train.yaml` as `--key value`.
 
     Raises:
-        ValueError: the recipe, an override or the data is wrong, or the output folder holds another run.
+        ValueError: the recipe, an override or the data are wrong, or the output folder holds another run.
     """
     require("matplotlib", "plots")  # the pictures come last
     asked = _read(argv)
@@ -101,7 +101,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
 
 
 class _Asked(NamedTuple):
-    """The command line of a run, read and merged with the recipe."""
+    """The command line of a run, after it was merged with the recipe."""
 
     file: str
     text: str
@@ -121,14 +121,14 @@ def _read(argv: Sequence[str]) -> _Asked:
     text = with_values(merge_recipe(file, overrides), {key: run_opts[key] for key in run_opts.overridden_args})
     folder = RunFolder.of(text, file)
     visit = SCORED if run_opts.test_only else TRIED if run_opts.debug else None
-    if visit == TRIED and run_opts.debug_persistently:  # a run of its own, with checkpoints of its own
+    if visit == TRIED and run_opts.debug_persistently:  # this is a separate run with its own checkpoints
         own = folder.output / TRIED
         folder, visit = RunFolder(own, own / "save"), None
         text = with_values(text, {"output_folder": str(folder.output), "save_folder": str(folder.save)})
     elif visit is not None:
         if overwrite:
             raise InputError(
-                f"`{OVERWRITE}` begins a run anew: it must not be given with --test_only or for a debug run"
+                f"`{OVERWRITE}` deletes the run: it must not be given together with --test_only or a debug run"
             )
         text = with_values(text, {"output_folder": str(folder.output / visit), "save_folder": str(folder.save)})
     options = {key: run_opts[key] for key in LEARNING_OPTIONS if key in run_opts.overridden_args}
@@ -136,7 +136,7 @@ def _read(argv: Sequence[str]) -> _Asked:
 
 
 def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kept: Kept) -> None:
-    """Checks, trains, scores and reports; the files that `kept` keeps are let go when training begins."""
+    """Checks, trains, scores and reports. When training starts, the backup `kept` is deleted."""
     folder, visit = asked.folder, asked.visit
     run_on_main(_log_to_screen)
     before = _earlier_run(asked)
@@ -186,10 +186,10 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
 
 
 def _earlier_run(asked: _Asked) -> MadeFrom | None:
-    """Returns what the run in the folder was made from; None if there is none or it does not matter.
+    """Returns the origin of the run in the folder; None if there is no run, or if it is not compared.
 
     Raises:
-        InputError: the settings are not those of the run, or there is no checkpoint to score.
+        InputError: the settings differ from those of the run, or there is no checkpoint to score.
     """
     folder, visit = asked.folder, asked.visit
     before = None if asked.overwrite or visit == TRIED else begun_from(folder)
@@ -207,16 +207,16 @@ def _load_data(
     """Prepares the manifests and loads the data sets of the splits.
 
     Returns:
-        `before`, with the items of the manifests that were there before if it does not know them; and the data sets.
+        `before`, with the items of the old manifests if it has none, and split → data set.
 
     Raises:
-        InputError: the data are wrong, or those of another run.
+        InputError: the data are wrong, or belong to another run.
     """
     folder, manifests = asked.folder, hparams["manifests"]
     if before is None:
         run_on_main((folder.save / LEARNT_UNITS).unlink, kwargs={"missing_ok": True})
     elif not before.items and all(Path(path).is_file() for path in manifests.values()):
-        before = before._replace(items=manifest_items(manifests))  # before they are prepared anew
+        before = before._replace(items=manifest_items(manifests))  # before the preparation replaces them
     if hparams["prepare"] is not None:
         run_on_main(hparams["prepare"])
     try:
@@ -231,10 +231,13 @@ def _load_data(
 
 
 def _check_same_run(asked: _Asked, before: MadeFrom | None, made: MadeFrom, data: dict[str, str]) -> str:
-    """Compares the data with those of the run in the folder and of the comparison; returns a message if it is finished.
+    """Checks that the data are those of the run in the folder, and of the comparison.
+
+    Returns:
+        A message if the run is finished, else an empty text.
 
     Raises:
-        InputError: the data are others.
+        InputError: the data differ.
     """
     folder, visit = asked.folder, asked.visit
     if before is not None:
@@ -253,7 +256,7 @@ def _say_opening(brain: DownsamplingBrain, hparams: dict[str, Any], file: str, d
 def _train_and_score(
     brain: DownsamplingBrain, hparams: dict[str, Any], datasets: dict[str, Any]
 ) -> list[dict[str, Any]]:
-    """Trains, and scores the best epoch; returns the records of all epochs."""
+    """Trains and scores the best epoch; returns the records of all epochs."""
     brain.fit(
         hparams["epoch_counter"],
         datasets["train"],
@@ -270,11 +273,11 @@ def _train_and_score(
 
 
 def _refuse_other_items(folder: RunFolder, before: MadeFrom, manifests: dict[str, str]) -> str:
-    """Refuses manifests of another run, which is a better error than the one that their content caused."""
+    """Refuses manifests of another run. This error explains more than the one that their content caused."""
     try:
         items = manifest_items(manifests)
     except (OSError, ValueError, AttributeError):
-        return ""  # they are no manifests
+        return ""  # the files are not manifests
     check_data(folder, before, before._replace(items=items))
     return ""
 
@@ -283,7 +286,7 @@ def _agreed(check: Callable[[], str]) -> str:
     """Runs a check on the first rank, and returns its result on all ranks.
 
     Raises:
-        InputError: on all ranks.
+        InputError: the check failed; it is raised on all ranks.
     """
 
     def outcome() -> tuple[str, str]:
@@ -299,12 +302,12 @@ def _agreed(check: Callable[[], str]) -> str:
 
 
 def _log_into(output: Path) -> None:
-    """Makes an output folder; its `log.txt` gets all messages from now on."""
+    """Makes an output folder, and writes all messages from now on into its `log.txt`."""
     sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
 
 
 def _log_to_screen() -> None:
-    """Sends messages to the screen but to no file: the log in the folder may belong to a run that is left alone."""
+    """Shows messages on the screen only, because the log in the folder may belong to a run that must not change."""
     setup_logging(str(LOG_CONFIG), {"handlers": {"file_handler": {"filename": os.devnull}}})
 
 
@@ -324,7 +327,7 @@ def _report(
     across = brain.frequency_strides()
     frames = sum(item_seconds(item) * brain.frame_rate(item) for item in items) / len(items)
     mean_length = max(1, round(frames))
-    (folder / RECORD).unlink(missing_ok=True)  # the record stands for a finished run and its weights
+    (folder / RECORD).unlink(missing_ok=True)  # a record means that the run is finished
     write_recipe(folder, recipe)
     brain.save(folder, recipe, datasets)
     record = {
@@ -354,7 +357,7 @@ def _report(
         "versions": versions(),
     }
     brain.draw(folder, datasets, epochs)
-    write_record(folder / RECORD, record)  # last
+    write_record(folder / RECORD, record)  # last: a record means that the run is finished
     say(closing(record, folder, brain.next_command(folder, items[0])))
 
 

@@ -39,7 +39,8 @@ def _train(arguments: argparse.Namespace) -> None:
     script = file.parent.parent / "train.py"
     if not script.is_file():
         raise InputError(
-            f"`recipe` (={arguments.recipe!r}) must be a recipe, or a file of its hparams/; there is no {script}"
+            f"`recipe` (={arguments.recipe!r}) must be a recipe, or a file of its hparams/: "
+            f"{script.parent} has no train.py"
         )
     runpy.run_path(str(script))["main"]([str(file), *arguments.rest])
 

@@ -79,7 +79,7 @@ def host_lengths(
     """
     if lengths is None:
         if frames is None:
-            raise ValueError(f"`{name}` (None) must be given where there is no signal to take them from")
+            raise ValueError(f"`{name}` (None) must be given if there is no signal")
         values = [frames] * batch
         read = math.nan if stride is None else float(stride.detach())
     else:

@@ -5,9 +5,9 @@ code):
 
     mask_n = clamp((R + threshold − n) / R, 0, 1),    threshold = T / (2S) + 1  (DFT),    T / S  (DCT, ours).
 
-Only the bins with mask > 0 are kept, and of those only the ramp, the bins above the threshold, has values other than 1
-and depends on S. So a window consists of three numbers, flat ≤ kept ≤ bins and the output length, which are computed
-on the host in double precision, and of the ramp, a short tensor that carries the gradient to S.
+Only bins with mask > 0 are kept. Only the bins above the threshold (the ramp) have values other than 1 and depend on S.
+So a window has two parts. The number of flat bins, the number of kept bins and the output length are computed on the
+host in double precision. The ramp is a short tensor that carries the gradient to S.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ Transform = Literal["dft", "dct"]
 
 
 class SpectralWindow(NamedTuple):
-    """The part of a window that is known on the host, for an item of `frames` frames."""
+    """The host part of a window for an item of `frames` frames."""
 
     frames: int  # T
     flat: int  # bins 0 … flat − 1 pass unchanged
-    kept: int  # bins flat … kept − 1 are the ramp; the rest is cropped
+    kept: int  # bins flat … kept − 1 are the ramp; further bins are cropped
     output: int  # L
     smoothness: float  # R_eff, bins
 
@@ -46,7 +46,7 @@ def _clamp_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 def _clamp_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
     value, low, high = ctx.saved_tensors
-    # descent moves against the gradient: up where it is negative
+    # a negative gradient makes gradient descent increase the value
     blocked = ((value < low) & (gradient > 0)) | ((value > high) & (gradient < 0))
     return gradient.masked_fill(blocked, 0.0).sum_to_size(value.shape), None, None
 
@@ -55,17 +55,18 @@ _inward = differentiable(_clamp, _clamp_setup, _clamp_gradient)
 
 
 def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """clamp(value, low, high), low winning where they cross; at a bound the gradient passes when it points inwards.
+    """Returns clamp(value, low, high). At a bound, the gradient passes if it moves the value inwards.
 
-    The official DiffStride overwrites its parameter in forward so that it never sticks at a bound. This has the same
-    effect on training, and writes nothing (ours). `value` broadcasts against `low` and `high`.
+    If `low` > `high`, the result is `low`. `value` broadcasts against `low` and `high`. The official DiffStride
+    overwrites its parameter in forward, so that it does not stick at a bound. This function has the same effect on
+    training and does not write (ours).
     """
     clamped: Tensor = _inward(value, low, high)
     return clamped
 
 
 def effective_smoothness(stride: float, frames: int, smoothness: float, relative: float | None) -> float:
-    """R_eff = min(R, T / 4) in bins; R = max(½, ρ·T / S) where a relative smoothness ρ is given (ours)."""
+    """Returns R_eff = min(R, T / 4) in bins. With a relative smoothness ρ, R = max(½, ρ·T / S) (ours)."""
     bins = smoothness if relative is None else max(0.5, relative * frames / stride)
     return min(bins, frames / 4)
 
@@ -79,9 +80,10 @@ def spectral_window(
     transform: Transform = "dft",
     length_multiple: int = 1,
 ) -> SpectralWindow:
-    """What a stride keeps of an item of `frames` frames; the output is rounded up to a multiple, but not past T.
+    """Returns the window of a stride for an item of `frames` frames.
 
-    Further arguments as in `spectral_mask`.
+    The output length is rounded up to a multiple of `length_multiple`, but to T at most. For other arguments, see
+    `spectral_mask`.
     """
     smoothness = effective_smoothness(stride, frames, smoothness, relative_smoothness)
     low, high = frames / (frames - smoothness), frames / 2
@@ -90,7 +92,7 @@ def spectral_window(
         bins, threshold = frames // 2 + 1, frames / (2 * effective) + 1
     else:
         bins, threshold = frames, frames / effective
-    # 9 decimals, as for the lengths: the same bins are kept on every device
+    # 9 decimals, as for lengths, so that every device keeps the same bins
     kept = min(bins, math.ceil(round(threshold + smoothness, 9)))
     flat = min(kept, math.floor(round(threshold, 9)) + 1)
     output = kept if transform == "dct" else frames if kept == bins else min(2 * (kept - 1), frames)
@@ -99,15 +101,15 @@ def spectral_window(
 
 
 def ramps(stride: Tensor, windows: list[SpectralWindow], transform: Transform) -> Tensor:
-    """The ramps of a batch of windows, differentiable in the stride.
+    """Returns the ramps of a batch of windows, differentiable in the stride.
 
     Args:
         stride: 0-d tensor.
-        windows: one for each item (B,), made from the same stride.
+        windows: one for each of B items, made from the same stride.
 
     Returns:
-        (B, W) in double precision where the device has it, W the longest ramp; 0 behind the shorter ones.
-        Inside, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT).
+        (B, W) in double precision if the device has it. W is the longest ramp; shorter ramps end with zeros.
+        Inside a ramp, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT).
     """
     dtype = float64_on(stride.device)
     table = torch.tensor([[w.frames, w.flat, w.kept, w.smoothness] for w in windows], dtype=torch.float64)
@@ -124,13 +126,13 @@ def ramps(stride: Tensor, windows: list[SpectralWindow], transform: Transform) -
 def fixed_ramps(
     stride: float, windows: tuple[SpectralWindow, ...], transform: Transform, device: torch.device
 ) -> Tensor:
-    """The ramps of a stride that does not change, made once for a batch of the same lengths."""
+    """Returns the ramps of a fixed stride. They are cached for batches with the same lengths."""
     with torch.inference_mode(False), torch.no_grad():
         return ramps(torch.tensor(stride, dtype=float64_on(device), device=device), list(windows), transform)
 
 
 def check_smoothness(smoothness: float, relative_smoothness: float | None) -> None:
-    """Raises a ValueError naming argument, value and rule where a smoothness is not positive."""
+    """Raises a ValueError if a smoothness is not positive."""
     if not smoothness > 0:
         raise ValueError(f"`smoothness` (={smoothness}) must be positive (in bins)")
     if relative_smoothness is not None and not relative_smoothness > 0:
@@ -145,12 +147,13 @@ def spectral_mask(
     relative_smoothness: float | None = None,
     transform: Transform = "dft",
 ) -> Tensor:
-    """The soft low-pass mask over the bins that a stride keeps.
+    """Returns the soft low-pass mask over the bins that a stride keeps.
 
     Args:
-        stride: S, 0-d tensor (the mask is differentiable in it) or a number; clamped to where the mask has a slope.
-        length: T, frames of the signal.
-        smoothness: R, bins over which the mask falls from 1 to 0.
+        stride: S, a 0-d tensor (the mask is differentiable in it) or a number; clamped to the range in
+            which the mask has a slope.
+        length: T, number of frames of the signal.
+        smoothness: R, number of bins over which the mask falls from 1 to 0.
         relative_smoothness: ρ; R = max(½, ρ·T / S), without gradient through R.
         transform: "dft" (mask over the bins of `torch.fft.rfft`) or "dct" (over the DCT coefficients).
 

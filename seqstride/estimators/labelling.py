@@ -21,7 +21,7 @@ from seqstride.files.whole_files import save_figure, whole_file
 FORMAT = 1
 MODEL, LAYOUT = "model.zip", "series.json"
 SHOWN = 8
-"""Most series in a picture."""
+"""Largest number of series in a picture."""
 
 
 class Labelled(NamedTuple):
@@ -44,15 +44,19 @@ def fit_series(
 ) -> str:
     """Fits a classifier to the series of one file and labels those of another.
 
-    The output folder gets `predictions.csv` with the label of every series and the probabilities of all labels,
-    `report.md`, `strides.png` with a series of every class of the second file (8 at most), `model.zip`, the fitted
-    estimator, which `sktime.base.load` reads, and `series.json`, which says how the first file was read.
+    The output folder gets
+
+    - `predictions.csv`: the label of every series, and the probabilities of all labels;
+    - `report.md`;
+    - `strides.png`: a series of every class of the second file, 8 at most;
+    - `model.zip`: the fitted estimator for `sktime.base.load`;
+    - `series.json`: layout and column names of the first file.
 
     Args:
         train: a file with labels.
         test: a file with or without labels.
         output: the folder for the results; made if missing.
-        classifier: not fitted yet.
+        classifier: the classifier to fit.
         columns: names of the special columns of tables; None: the defaults.
 
     Returns:
@@ -65,7 +69,7 @@ def fit_series(
     columns = columns or Columns()
     fitted = read_series(train, columns, labelled=True)
     if fitted.labels is None or len(set(fitted.labels)) < 2:
-        raise InputError(f"`train` (={os.fspath(train)!r}) must have two different labels at least")
+        raise InputError(f"`train` (={os.fspath(train)!r}) must have at least two different labels")
     scored = read_series(test, columns, like=fitted.layout)
     classifier.fit(fitted.series, fitted.labels)
     labelled = _labelled(classifier, scored)
@@ -84,17 +88,17 @@ def fit_series(
 def predict_series(
     file: str | os.PathLike[str], model: str | os.PathLike[str], output: str | os.PathLike[str], device: str = "auto"
 ) -> str:
-    """Labels the series of a file with a classifier that `fit_series` has saved.
+    """Labels the series of a file with a classifier that `fit_series` saved.
 
     Args:
         file: series, with or without labels. The special columns of a table have the names given to `fit_series`.
-        model: the folder of `fit_series`. **Its `model.zip` is a pickle, which can run any code when it is loaded**:
-            only load folders of your own.
-        output: the table to write, with the columns of `predictions.csv`.
+        model: the output folder of `fit_series`. **Its `model.zip` is a pickle, which can run any code when it is
+            loaded**: only load folders of your own.
+        output: the table to write; it has the columns of `predictions.csv`.
         device: a device of torch; "auto": a GPU if there is one.
 
     Returns:
-        A line that says what was done.
+        A line with the number of series per label.
 
     Raises:
         InputError: a file is missing or cannot be read as series, or its channels are not those of the fitted file.
@@ -130,7 +134,7 @@ def _write_predictions(path: Path, labelled: Labelled) -> None:
 
 
 def one_of_every(labels: np.ndarray) -> list[int]:
-    """Returns the index of the first item of every class; of evenly spaced classes if there are more than `SHOWN`."""
+    """Returns the index of the first item of every class, or of `SHOWN` evenly spaced classes if there are more."""
     classes = np.unique(labels)
     if len(classes) > SHOWN:
         classes = classes[np.linspace(0, len(classes) - 1, SHOWN).round().astype(int)]
@@ -138,7 +142,7 @@ def one_of_every(labels: np.ndarray) -> list[int]:
 
 
 def _picture(classifier: SeqStrideClassifier, labelled: Labelled) -> Any:
-    """Draws one series of every class; of every predicted class if the labels are not known."""
+    """Draws one series of every class, or of every predicted class if labels are unknown."""
     found, predictions = labelled.found, labelled.predictions
     shown = one_of_every(predictions if found.labels is None else found.labels)
     titles = []
@@ -153,7 +157,7 @@ def _short(name: str, letters: int = 14) -> str:
 
 
 def _save(folder: Path, classifier: SeqStrideClassifier, columns: Columns, layout: Layout) -> None:
-    """Writes the estimator as `sktime.base.load` reads it (sktime's `save` may leave half a file), and the layout."""
+    """Writes the layout, and the estimator for `sktime.base.load`. (sktime's `save` may leave half a file.)"""
     with whole_file(folder / MODEL) as part, ZipFile(part, "w") as archive:
         for name, content in (("_metadata", type(classifier)), ("_obj", classifier)):
             archive.writestr(name, pickle.dumps(content))
@@ -165,10 +169,10 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
 
     for name in (MODEL, LAYOUT):
         if not (folder / name).is_file():
-            other = "; its model.json is for `classify`, `transcribe` or `units`"
+            other = "; its model.json is for `seqstride classify`, `transcribe` or `units`"
             raise InputError(
-                f"`model` (={os.fspath(folder)!r}) must be the folder of `seqstride fit-series`; there is no {name}"
-                f"{other if (folder / 'model.json').is_file() else ''}"
+                f"`model` (={os.fspath(folder)!r}) must be the output folder of `seqstride fit-series`; "
+                f"{name} is missing{other if (folder / 'model.json').is_file() else ''}"
             )
     try:
         content = read_json(folder / LAYOUT)
@@ -176,35 +180,35 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
             raise InputError(f"its format (={content['format']!r}) must be {FORMAT}")
         columns, layout = Columns(**content["columns"]), Layout(**content["layout"])
     except (KeyError, TypeError, InputError) as error:
-        raise InputError(f"{os.fspath(folder / LAYOUT)!r} does not say how series were read: {error}") from error
+        raise InputError(f"{os.fspath(folder / LAYOUT)!r} does not describe how series were read: {error}") from error
     try:
         classifier = load(folder / MODEL)
     except (AttributeError, ModuleNotFoundError) as error:
         raise InputError(
             f"{os.fspath(folder / MODEL)!r} was saved by another version of this package; fit it again ({error})"
         ) from error
-    except Exception as error:  # of zip files and of pickles, which fail in many ways
-        raise InputError(f"{os.fspath(folder / MODEL)!r} holds no fitted estimator: {error}") from error
+    except Exception as error:  # zip files and pickles fail in many ways
+        raise InputError(f"{os.fspath(folder / MODEL)!r} does not hold a fitted estimator: {error}") from error
     if (
         not isinstance(classifier, SeqStrideClassifier)
         or getattr(classifier, "channel_names_", None) != layout.channels
     ):
-        raise InputError(f"{os.fspath(folder / MODEL)!r} must be what was fitted with {LAYOUT} beside it")
+        raise InputError(f"{os.fspath(folder / MODEL)!r} must be the estimator that was fitted with {LAYOUT} beside it")
     return classifier, columns, layout
 
 
 def _score(labelled: Labelled) -> list[str]:
-    """Says how many of the known labels are predicted right, and which labels the classifier has never seen."""
+    """Returns sentences: the accuracy on known labels, and the labels that the classifier has not seen."""
     labels = labelled.found.labels
     if labels is None:
         return []
     right = int((labelled.predictions == labels).sum())
-    lines = [f"{100 * right / len(labels):.1f} % of {len(labels)} series are labelled right."]
+    lines = [f"{100 * right / len(labels):.1f} % of {len(labels)} series are labelled correctly."]
     foreign = [name for name in np.unique(labels) if name not in labelled.classes]
     if foreign:
         count = int(np.isin(labels, foreign).sum())
         known = ", ".join(labelled.classes)
-        lines.append(f"{count} series have labels that the fitted ones ({known}) lack: {', '.join(foreign)}.")
+        lines.append(f"{count} series have labels that are not among the fitted ones ({known}): {', '.join(foreign)}.")
     return lines
 
 

@@ -23,11 +23,11 @@ logger = logging.getLogger(__name__)
 ENDINGS = (".ts", ".csv", ".parquet")
 ROWS, FRAMES, TS = "row for every series", "row for every frame", ".ts"
 VALUE = "value"
-"""The name of the channel in a table with one row per series."""
+"""Name of the channel if a table has one row per series."""
 
 
 class Columns(NamedTuple):
-    """The names of the special columns of a table."""
+    """Names of the special columns of a table."""
 
     label: str = "label"
     series: str = "series"
@@ -35,13 +35,13 @@ class Columns(NamedTuple):
 
 
 class Layout(NamedTuple):
-    """How a file holds its series. A file to predict must have the layout of the fitted file."""
+    """The layout of a file with series. A file to predict must have the layout of the fitted file."""
 
     kind: str
     """`ROWS`, `FRAMES` or `TS`."""
     channels: list[str]
     frames: list[str]
-    """The columns of the values in a table with one row per series, in their order; else empty."""
+    """The value columns in order if a table has one row per series, else empty."""
 
 
 class SeriesFile(NamedTuple):
@@ -64,23 +64,23 @@ def read_series(
 ) -> SeriesFile:
     """Reads the series of a `.ts` file or of a table (`.csv` with a header, `.parquet`).
 
-    A table with a column `series` has one row per frame: the id of its series, optionally the `time` that orders the
-    frames, the channels, and the label of the series. A table without that column has one row per series: its values
-    in their order, and its label; empty cells at the end of a row are no frames. A table has one row per series, too,
-    if all ids in `series` differ, there are several value columns and no `time`. Empty cells elsewhere are missing
-    values. Labels and ids are texts as written, without surrounding spaces. Messages count rows from 1 below the
+    A table with a column `series` has one row per frame. A row has the id of its series, the channels, the label of the
+    series, and optionally the `time`, by which frames are sorted. A table without that column has one row per series: a
+    row has the values in order, and the label. Empty cells at the end of a row are not frames. A table also has one row
+    per series if all ids in `series` differ and it has several value columns and no `time`. Other empty cells are
+    missing values. Labels and ids are read as text, without surrounding spaces. Messages count rows from 1 below the
     header.
 
     Args:
         path: the file.
-        columns: names of the special columns. A name that is not the default must exist, except that of the labels.
-        like: the layout of the fitted file. Columns are matched by name, in any order; none may be missing or added.
+        columns: names of the special columns. A column with a name other than the default must exist; labels may lack.
+        like: the layout of the fitted file. Columns are matched by name, in any order, and must be the same.
         labelled: whether the file must have labels.
 
     Raises:
         InputError: the file does not exist, is of another kind or does not match `like`; a row lacks an id, a label or
-            a time; a time is neither a number nor a date of ISO 8601, or occurs twice in a series.
-        MissingExtraError: a `.parquet` file without pyarrow.
+            a time; a time is neither a number nor an ISO 8601 date, or occurs twice in a series.
+        MissingExtraError: the file is `.parquet` and pyarrow is not installed.
     """
     path = Path(path)
     if path.suffix.lower() not in ENDINGS:
@@ -88,7 +88,7 @@ def read_series(
     if not path.is_file():
         raise InputError(f"there is no file {os.fspath(path)!r}{near_paths(path)}")
     if len(set(columns)) < len(columns):
-        raise InputError(f"`columns` (={tuple(columns)}) must have another name each")
+        raise InputError(f"`columns` (={tuple(columns)}) must be different names")
     if path.suffix.lower() == ".ts":
         series, labels = read_ts(path)
         names = [str(index) for index in range(len(series))]
@@ -112,8 +112,7 @@ def _check_columns(table: Table, columns: Columns, like: Layout | None) -> None:
             raise InputError(f"{table.file} must have the column `{name}` of `--{field}`: {_nearest(table, name)}")
     if like is not None and like.kind == FRAMES and columns.series not in table.names:
         raise InputError(
-            f"{table.file} must have a row for every frame, as the file that was fitted: "
-            f"{_nearest(table, columns.series)}"
+            f"{table.file} must have a row for every frame, like the fitted file: {_nearest(table, columns.series)}"
         )
     if columns.time in table.names and columns.series not in table.names:
         raise InputError(
@@ -123,7 +122,7 @@ def _check_columns(table: Table, columns: Columns, like: Layout | None) -> None:
 
 
 def _nearest(table: Table, name: str) -> str:
-    """Says that a table has no such column, and which it has."""
+    """Returns a message: the table lacks this column; it names a similar column and those that exist."""
     near = difflib.get_close_matches(name.lower(), [other.lower() for other in table.names], 1, cutoff=0.7)
     hint = [other for other in table.names if near and other.lower() == near[0]]
     return f"there is no column `{name}`{f', but `{hint[0]}`' if hint else ''}; it has {listed(table.names)}"
@@ -138,12 +137,12 @@ def _from_table(table: Table, columns: Columns, like: Layout | None) -> SeriesFi
         return _from_rows(table, values, ids or table.row_names, labels)
     values = values if like is None or like.kind != FRAMES else _in_order(table, values, like.channels)
     if table.row_names is not None:
-        logger.warning("%s: the index of its data frame is left out; `%s` has the ids", table.file, columns.series)
+        logger.warning("%s: the index of its data frame is ignored; `%s` has the ids", table.file, columns.series)
     return _from_frames(table, values, ids, labels, columns.time)
 
 
 def _stand_once(ids: Sequence[str], values: Sequence[str], timed: bool, like: Layout | None) -> bool:
-    """Returns whether each row of a table is a series of its own, which its id names."""
+    """Returns whether every row of a table with ids is a series of its own."""
     if timed or len(values) < 2 or len(set(ids)) < len(ids):
         return False
     return like is None or like.kind == ROWS or (like.kind == TS and len(like.channels) == 1)
@@ -155,7 +154,7 @@ def _in_order(table: Table, names: Sequence[str], wanted: list[str]) -> list[str
     more = [name for name in names if name not in wanted]
     if lacking or more:
         reasons = [f"it lacks {listed(lacking)}"] * bool(lacking) + [f"it also has {listed(more)}"] * bool(more)
-        raise InputError(f"{table.file} must have the columns of the file that was fitted: {'; '.join(reasons)}")
+        raise InputError(f"{table.file} must have the columns of the fitted file: {'; '.join(reasons)}")
     return wanted
 
 
@@ -212,14 +211,12 @@ def _from_rows(
 
 
 def _matched(found: SeriesFile, like: Layout, path: str) -> SeriesFile:
-    """Orders the channels as in the fitted file; a single channel takes the name from there."""
+    """Orders the channels as in the fitted file. A single channel gets its name from there."""
     own, wanted = found.layout.channels, like.channels
     if len(own) == len(wanted) == 1:
         series = [frame.set_axis(wanted, axis=1) for frame in found.series]
     elif set(own) == set(wanted):
         series = [frame[wanted] for frame in found.series]
     else:
-        raise InputError(
-            f"{path!r} must have the channels of the file that was fitted, {listed(wanted)}; it has {listed(own)}"
-        )
+        raise InputError(f"{path!r} must have the channels of the fitted file, {listed(wanted)}; it has {listed(own)}")
     return found._replace(series=series)

@@ -1,15 +1,15 @@
-"""Several methods of a recipe, each with several seeds and folds: every run is a process of its own.
+"""Compares methods of a recipe over seeds and folds. Every run is a process of its own.
 
 The folder of a comparison has
 
-    runs/<method>/[<fold>/]<seed>/   what `seqstride train` leaves, and output.log
+    runs/<method>/[<fold>/]<seed>/   the files of `seqstride train`, and output.log
     runs.json                        the arguments, and the records of the finished runs
-    table.md, comparison.png         what they say together
+    table.md, comparison.png         the results of all runs
 
-A run is finished when `runs.json` has its record, or its `results.json` is there; `runs.json` says which arguments it
-was made with. So a comparison can be resumed from `runs.json` alone, which is small enough to be kept. Every run is
-told of the data of the finished runs, and refuses other data. The processes of the runs end with that of the
-comparison, however that one ends, so that no process still writes to the folders when it is resumed.
+A run is finished if `runs.json` has its record, or if its `results.json` exists. A comparison can be resumed from
+`runs.json` alone, which is a small file. Every run gets digests of the finished runs' data and refuses other data. The
+processes of the runs end with the comparison, even if it is killed, so that none of them writes to the folders when the
+comparison is resumed.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ LOG = "output.log"
 
 
 class Comparison(NamedTuple):
-    """What became of a comparison."""
+    """The result of `compare`."""
 
     report: str
-    """The table, its caption and what it was measured on, in Markdown; empty if no run succeeded."""
+    """The table, its caption and the machine, in Markdown; empty if no run succeeded."""
     failures: list[str]
     """For each failed run: its name, the last line of its log, and the log's path."""
 
@@ -54,22 +54,22 @@ def compare(
     output: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
 ) -> Comparison:
-    """Runs every method with every seed on every fold, and writes what the runs say together.
+    """Runs every method with every seed on every fold, and writes a table and a picture of the results.
 
     Args:
         recipe: such as `recipes/JapaneseVowels/speaker_id`.
         methods: keys of `DOWNSAMPLERS`, and names or paths of files in the recipe's `hparams/`; None: all methods of
             the recipe. All are compared with the first one.
-        seeds: one run each.
+        seeds: seeds of the runs; every method has one run per seed.
         folds: values of the recipe's list `folds`, or `["all"]`; None: the value of its key `fold`, if it has one.
         jobs: the number of runs at a time.
-        resume: go on in a folder with runs of the same arguments; finished runs stay as they are.
+        resume: continue in a folder with runs of the same arguments; finished runs stay as they are.
         output: the comparison's folder; None: `results/compare_<set>_<task>`.
-        overrides: what follows in the command line of each run, `--key value`.
+        overrides: further words of each run's command line, pairs `--key value`.
 
     Raises:
-        InputError: an argument is wrong, or the folder holds runs and may not go on with them.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; the processes have been stopped.
+        InputError: an argument is wrong, or the folder holds runs that cannot be continued.
+        KeyboardInterrupt: on Ctrl-C or SIGTERM, after the processes were stopped.
     """
     plan = plan_comparison(recipe, methods, seeds, folds, overrides)
     if jobs < 1:
@@ -84,7 +84,7 @@ def compare(
 
 
 class _Runs:
-    """The runs of a comparison: which are finished, which failed, and which still have to run."""
+    """The runs of a comparison: finished, failed and pending ones."""
 
     def __init__(self, plan: Plan, arguments: dict[str, Any], output: Path, jobs: int, known: Sequence[Record]) -> None:
         self.plan, self.arguments, self.output, self.jobs = plan, arguments, output, jobs
@@ -99,7 +99,7 @@ class _Runs:
                 self.finished[run] = entry or self._entry(run)
 
     def summary(self) -> dict[str, Any]:
-        """The content of `runs.json`."""
+        """Returns the content of `runs.json`."""
         entries = [self.finished[run] for run in self.all if run in self.finished]
         failed = [str(run) for run in self.all if run in self.failures]
         return {"arguments": self.arguments, "runs": entries, "failed": failed}
@@ -109,7 +109,7 @@ class _Runs:
         write_record(self.output / SUMMARY, self.summary())
 
     def run_all(self) -> None:
-        """Runs what is not finished, `jobs` runs at a time, and shows the progress."""
+        """Starts all pending runs, `jobs` at a time, and shows the progress."""
         tqdm = require("tqdm", "speech").tqdm
 
         pending = [run for run in self.all if run not in self.finished]
@@ -128,7 +128,7 @@ class _Runs:
                         bar.set_postfix(failed=len(self.failures), refresh=False)
                         bar.update()
                     if sys.stderr.isatty():
-                        bar.refresh()  # the clock goes on while no run ends
+                        bar.refresh()  # updates the clock while no run ends
             except BaseException:
                 self.children.stop()
                 raise
@@ -141,14 +141,14 @@ class _Runs:
         self.write_summary()
 
     def _train(self, run: Run) -> str | None:
-        """Runs one run; returns None, or why it failed: the last line of its log."""
+        """Runs one run; returns None on success, else the reason: the last line of its log."""
         folder = self.output / run.folder
         folder.mkdir(parents=True, exist_ok=True)
         words = run.words(self.output, self.plan.overrides)
         command = [sys.executable, "-m", "seqstride.cli.leash", "train", *words]
         code = self.children.run(command, folder / LOG, self._environment())
         if code != 0:
-            # it may have failed after it wrote its record; a record stands for a run that is finished
+            # a run may fail after it wrote its record, but only finished runs may have one
             (folder / RECORD).unlink(missing_ok=True)
             lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
@@ -160,12 +160,12 @@ class _Runs:
         return None
 
     def _environment(self) -> dict[str, str]:
-        """The environment variables of a run. The recipe's key `threads` may ask for more threads."""
+        """Returns the environment variables of a run. The recipe's key `threads` may set more threads."""
         data = comparison_data((record, self.output / run.folder) for run, record in list(self.finished.items()))
         return {**os.environ, "OMP_NUM_THREADS": "1", COMPARISON: data}
 
     def _entry(self, run: Run) -> Record:
-        """The record of a finished run, and the circumstances under which it was made."""
+        """Returns the record of a finished run, with its seed, fold, overrides, machine and date."""
         from seqstride.experiments.bench import machine
 
         path = self.output / run.folder / RECORD
@@ -184,7 +184,7 @@ class _Runs:
 
 
 def _cores() -> int:
-    """The number of cores that this process may use."""
+    """Returns the number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -192,15 +192,15 @@ def _cores() -> int:
 
 
 def _open(output: Path, arguments: dict[str, Any], resume: bool) -> list[Record]:
-    """Makes the comparison's folder, or checks that it may be gone on with; the runs that it knows of."""
+    """Makes the comparison's folder, or checks that it can be continued; returns the entries of its finished runs."""
     content = read_comparison(output)
     if content is None:
         if (output / "runs").exists():
-            raise InputError(f"`output` (={str(output)!r}) holds runs, but no {SUMMARY} that says how they were made")
+            raise InputError(f"`output` (={str(output)!r}) holds runs, but no {SUMMARY} with their arguments")
         output.mkdir(parents=True, exist_ok=True)
         return []
     if not resume:
-        raise InputError(f"`output` (={str(output)!r}) holds runs; --resume goes on with them, another -o starts anew")
+        raise InputError(f"`output` (={str(output)!r}) holds runs; add --resume to continue, or choose another -o")
     differences = _differences(content["arguments"], arguments)
     if differences:
         raise InputError(f"`output` (={str(output)!r}) holds runs of other arguments: {'; '.join(differences)}")

@@ -25,16 +25,16 @@ OWN = {
     "save_folder": "every run has its own",
     **dict.fromkeys(("debug_batches", "debug_epochs", "debug_persistently"), "a debug run leaves nothing to compare"),
     "test_only": "a comparison trains its runs",
-    "overwrite": "another -o starts anew",
+    "overwrite": "choose another -o to start again",
 }
-"""What `seqstride train` takes, but not from a comparison, and why."""
+"""Option of `seqstride train` that a comparison does not accept → the reason."""
 
 
 class Run(NamedTuple):
     """One run of a comparison."""
 
     method: str
-    """The label: a key of `DOWNSAMPLERS`, or the name of a file in `hparams/` without its ending."""
+    """The label: a key of `DOWNSAMPLERS`, or the name of a file in `hparams/` without its extension."""
     file: Path
     """The YAML file that the run starts from."""
     fold: str | None
@@ -42,15 +42,15 @@ class Run(NamedTuple):
 
     @property
     def folder(self) -> Path:
-        """The run's folder, below that of the comparison."""
+        """The run's folder, relative to that of the comparison."""
         return Path("runs", self.method, *([] if self.fold is None else [self.fold]), str(self.seed))
 
     def words(self, output: Path, overrides: Sequence[str]) -> list[str]:
-        """The words after `seqstride train`.
+        """Returns the words after `seqstride train`.
 
         Args:
             output: the comparison's folder.
-            overrides: what follows in the command line of every run.
+            overrides: further words of the command line.
         """
         fold = [] if self.fold is None else ["--fold", self.fold]
         own = ["--seed", str(self.seed), *fold, "--output_folder", str(output / self.folder), "--noprogressbar"]
@@ -62,19 +62,19 @@ class Run(NamedTuple):
 
 
 class Plan(NamedTuple):
-    """The runs of a comparison, and the arguments that they were made from."""
+    """The checked arguments of a comparison."""
 
     name: str
     """`<set>/<task>` of the recipe."""
     methods: dict[str, Path]
-    """Label → the YAML file that its runs start from."""
+    """Label → the YAML file that the runs of this method start from."""
     seeds: list[int]
     folds: list[str] | None
     """None: the value of the recipe's key `fold`, if it has one."""
     overrides: list[str]
 
     def runs(self) -> list[Run]:
-        """All runs, seed by seed, so that a comparison that was stopped has something of every method."""
+        """Returns all runs, seed by seed: a comparison that is stopped early has runs of every method."""
         folds: list[str | None] = [None] if self.folds is None else [*self.folds]
         return [
             Run(method, file, fold, seed)
@@ -84,7 +84,7 @@ class Plan(NamedTuple):
         ]
 
     def arguments(self) -> dict[str, Any]:
-        """The arguments as `runs.json` keeps them: plain JSON values.
+        """Returns the arguments for `runs.json`, as plain JSON values.
 
         Raises:
             InputError: an override is wrong.
@@ -115,7 +115,7 @@ def plan_comparison(
     folds: Sequence[str] | None,
     overrides: Sequence[str],
 ) -> Plan:
-    """Checks the arguments of a comparison, as `seqstride.experiments.compare.compare` describes them.
+    """Checks the arguments of `seqstride.experiments.compare.compare`, and returns the plan.
 
     Raises:
         InputError: an argument is wrong.
@@ -126,7 +126,7 @@ def plan_comparison(
     files = choose_methods(folder, methods)
     chosen = None if folds is None else _choose_folds(folder, folds)
     if not seeds or len(set(seeds)) < len(seeds):
-        raise InputError(f"`seeds` (={list(seeds)}) must be different whole numbers, at least one")
+        raise InputError(f"`seeds` (={list(seeds)}) must be one or more different whole numbers")
     if world_size() > 1:
         raise InputError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
     _check_overrides(overrides, files)
@@ -134,14 +134,14 @@ def plan_comparison(
 
 
 def choose_methods(folder: Path, methods: Sequence[str] | None) -> dict[str, Path]:
-    """Label → the file that its runs start from.
+    """Returns label → the file that the runs of this method start from.
 
     Args:
-        folder: of the recipe.
+        folder: the recipe's folder.
         methods: keys of `DOWNSAMPLERS`, and names or paths of files in `hparams/`; None: all methods of the recipe.
 
     Raises:
-        InputError: a method is not there, or is given twice.
+        InputError: a method is unknown, or is given twice.
     """
     known = recipe_methods(folder)
     if methods is None:
@@ -159,13 +159,13 @@ def choose_methods(folder: Path, methods: Sequence[str] | None) -> dict[str, Pat
                 f"`methods` (={method!r}) must be {kinds} {folder / 'hparams'}; this recipe has {', '.join(known)}"
             )
         if label in files:
-            raise InputError(f"`methods` (={method!r}) must not have a method twice")
+            raise InputError(f"`methods` (={method!r}) must be given once")
         files[label] = known.get(label, base)
     return files
 
 
 def _label_of_file(folder: Path, name: str) -> str | None:
-    """The name of a file in the recipe's `hparams/` without its ending; None where `name` is no such file."""
+    """Returns the name of a file in the recipe's `hparams/` without extension; None if `name` is not such a file."""
     hparams = folder / "hparams"
     places = [hparams / name]
     with suppress(InputError):
@@ -185,10 +185,10 @@ def _choose_folds(folder: Path, folds: Sequence[str]) -> list[str]:
 
 
 def _check_overrides(overrides: Sequence[str], files: dict[str, Path]) -> None:
-    """Checks that the overrides are pairs, and that none of them is what the comparison sets itself.
+    """Checks that the overrides are pairs, and that the comparison does not set them itself.
 
     Raises:
-        InputError: one is.
+        InputError: an override is not a pair, or is set by the comparison.
     """
     shown = shlex.join(overrides)
     if overrides and not overrides[0].startswith("--"):

@@ -1,4 +1,4 @@
-"""What a comparison has found: its summary `runs.json`, the table and the picture."""
+"""Reads the summary `runs.json` of a comparison, and writes its table and picture."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
         if not all(isinstance(content[key], kind) for key, kind in (("arguments", dict), ("runs", list))):
             raise InputError("`arguments` must be a mapping and `runs` a list")
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{os.fspath(summary)!r} is no summary of a comparison: {error!r}") from error
+        raise InputError(f"{os.fspath(summary)!r} is not the summary of a comparison: {error!r}") from error
     return content
 
 
@@ -39,10 +39,10 @@ def report(content: dict[str, Any]) -> str:
     """Returns the table of a comparison in Markdown, with caption, overrides and machine.
 
     Args:
-        content: what `read_comparison` returns.
+        content: the result of `read_comparison`.
 
     Raises:
-        ValueError: there are no runs, or they do not belong into one table.
+        ValueError: there are no runs, or they differ in their metric.
     """
     arguments, runs = content["arguments"], content["runs"]
     planned = len(arguments["methods"]) * len(arguments["seeds"]) * len(arguments["folds"] or [None])
@@ -51,7 +51,7 @@ def report(content: dict[str, Any]) -> str:
     if failed:
         notes.append(f"{failed} of {planned} runs failed and are missing here.")
     if planned > len(runs) + failed:
-        notes.append(f"{planned - len(runs) - failed} of {planned} runs are still to come.")
+        notes.append(f"{planned - len(runs) - failed} of {planned} runs are not done yet.")
     if arguments["overrides"]:
         notes.append(f"Run with `{shlex.join(arguments['overrides'])}`.")
     notes.append(_circumstances(runs))
@@ -60,7 +60,7 @@ def report(content: dict[str, Any]) -> str:
 
 
 def _circumstances(runs: Sequence[Record]) -> str:
-    """Returns a sentence with machine, versions and dates, on which seconds and last digits depend."""
+    """Returns a sentence with machine, versions and dates. Durations and last digits depend on them."""
     machines = {
         f"{run['machine']['name']} ({run['machine']['cores']} cores; {run['device']}; runs at a time: {run['jobs']})"
         for run in runs

@@ -1,4 +1,4 @@
-"""The command line of a recipe: its file, SpeechBrain's run options, and `--key value` for keys of its train.yaml."""
+"""Reads the command line of a recipe: its file, SpeechBrain's run options, and `--key value` for keys of train.yaml."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ trains it further. An output folder is refused if its run has other settings, cl
 been checked. --test_only writes to test_only/ in the output folder."""
 
 _DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
-"""Options that make a debug run of SpeechBrain."""
+"""SpeechBrain's options for a debug run."""
 
 
 def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
-    """Reads a command line as SpeechBrain's `parse_arguments` does, but with values of the kinds in `train.yaml`.
+    """Reads a command line as SpeechBrain's `parse_arguments` does, but checks values against those in `train.yaml`.
 
     Args:
         argv: the words after the program's name.
@@ -49,7 +49,7 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
         The recipe's file, SpeechBrain's run options, and the overrides as YAML text.
 
     Raises:
-        InputError: an option is unknown, lacks its value, or has one of another kind.
+        InputError: an option is unknown, or its value is missing or of another kind.
     """
     from speechbrain.utils.run_opts import RunOptions
 
@@ -63,7 +63,7 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
         raise InputError("a recipe must be given: its folder, or a YAML file of its hparams/")
     if len(files) > 1:
         raise InputError(
-            f"the command line: {files[1]!r} follows no option; a value with spaces must stand in quotes, such as "
+            f"the command line: {files[1]!r} does not follow an option; put quotes around a value with spaces, such as "
             '--strides "[2, 2]"'
         )
     chosen_method = [word.removeprefix("--downsampler=") for word in words if word.startswith("--downsampler=")]
@@ -95,7 +95,7 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
 
 
 def joined(argv: Sequence[str]) -> list[str]:
-    """Joins `--key value` into `--key=value`, so that a value may look like an option."""
+    """Joins `--key value` into `--key=value`, because a value may look like an option."""
     kinds = _run_options()
     words, rest = [], list(argv)
     while rest:
@@ -116,7 +116,7 @@ _OWN_FLAGS = ("", "help", "resume", "overwrite")
 
 
 def separated(words: Sequence[str]) -> list[str]:
-    """Separates `--key=value` into two words, unless `joined` would not join them again."""
+    """Separates `--key=value` into two words if `joined` would join them again."""
     kinds = _run_options()
     parted = []
     for word in words:
@@ -150,7 +150,7 @@ def _converted(key: str, value: str | None, kind: Any) -> Any:
     """Converts the value of a run option.
 
     Raises:
-        InputError: there is no value, or it has another kind.
+        InputError: the value is missing or of another kind.
     """
     if kind is bool:
         if value is not None:
@@ -175,7 +175,7 @@ def _converted(key: str, value: str | None, kind: Any) -> Any:
 
 
 def _check_together(chosen: dict[str, Any]) -> None:
-    """Checks run options that depend on others or on files.
+    """Checks run options that depend on other options or on files.
 
     Raises:
         InputError: two options exclude each other, or a file is missing.

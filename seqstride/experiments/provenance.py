@@ -36,13 +36,13 @@ FREE = frozenset(
         ),
     ]
 )
-"""Settings that do not change the trained weights, with all settings inside them."""
+"""Settings that do not change the trained weights. Settings inside them are free, too."""
 SCORING = frozenset(["score", "beam_search", "average", "probes", "valid_dataloader"])
 """Settings that only change how a trained model is scored."""
 PATHS = ("wav", "features")
-"""Keys of a manifest's item that are paths."""
+"""Keys of manifest items whose values are paths."""
 COMPARISON = "SEQSTRIDE_COMPARED_DATA"
-"""The environment variable in which `seqstride compare` tells its runs about the data of finished runs."""
+"""The environment variable with which `seqstride compare` passes digests of finished runs' data to its runs."""
 MOST_SETTINGS, MOST_EXAMPLES, LONGEST = 5, 3, 60
 """The most settings, examples of a kind, and characters of a value in a message."""
 
@@ -54,12 +54,12 @@ class MadeFrom(NamedTuple):
     """The settings, output names and items of a run."""
 
     settings: Mapping[str, Any]
-    """Those of `seqstride.experiments.settings.flat_settings`, and run options that change the trained weights."""
+    """The settings of `seqstride.experiments.settings.flat_settings`, and run options that change trained weights."""
     names: Mapping[str, Sequence[str]]
     """Kind → names in the order of the outputs, such as `classes of label` → class names."""
     items: Items
     extensions: Sequence[Mapping[str, int]] = ()
-    """Each time that `number_of_epochs` grew: its value before, `from`, and the epochs `trained` by then."""
+    """One entry per growth of `number_of_epochs`: its old value `from`, and the epochs `trained` until then."""
 
 
 # Files
@@ -69,7 +69,7 @@ def read_made_from(folder: Path) -> MadeFrom | None:
     """Reads the `made_from.json` of a run's folder; returns None if there is none.
 
     Raises:
-        InputError: its file is damaged.
+        InputError: the file is damaged.
     """
     path = folder / FILE
     if not path.is_file():
@@ -78,7 +78,7 @@ def read_made_from(folder: Path) -> MadeFrom | None:
         content = json.loads(path.read_text(encoding="utf-8"))
         return MadeFrom(**{key: content[key] for key in MadeFrom._fields})
     except (ValueError, TypeError, KeyError) as error:
-        raise InputError(f"{os.fspath(path)!r} must say what the run was made from: {error!r}") from error
+        raise InputError(f"{os.fspath(path)!r} must be the origin of a run: {error!r}") from error
 
 
 def write_made_from(folder: Path, made: MadeFrom) -> None:
@@ -88,9 +88,9 @@ def write_made_from(folder: Path, made: MadeFrom) -> None:
 
 
 def manifest_items(manifests: Mapping[str, str | os.PathLike[str]]) -> dict[str, dict[str, str]]:
-    """Returns split → id → digest of the item's entry in its manifest; `{data_root}` stays as it is.
+    """Returns split → id → digest of the item's entry in its manifest.
 
-    For paths that do not begin with `{data_root}` only the file name counts.
+    Paths that begin with `{data_root}` count as they are written. For other paths, only the file name counts.
     """
     items = {}
     for split, path in manifests.items():
@@ -112,7 +112,7 @@ def _placeless(path: str) -> str:
 
 
 def digest(content: Any) -> str:
-    """Returns a digest of plain JSON values as text; the order of keys does not matter."""
+    """Returns a digest of plain JSON values as a hexadecimal text. The order of keys does not matter."""
     text = json.dumps(content, sort_keys=True, ensure_ascii=False)
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
@@ -121,11 +121,11 @@ def digest(content: Any) -> str:
 
 
 def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Collection[str] = FREE) -> list[str]:
-    """Returns the keys of settings that keep a run of `before` from being continued with `now`.
+    """Returns the keys of changed settings, with which a run cannot be continued.
 
     Args:
-        before, now: settings.
-        free: keys that may differ, with all settings inside them.
+        before, now: settings of the run, and of this command.
+        free: keys that may differ, and so may all settings inside them.
     """
     before, now = current_settings(before), current_settings(now)
     keys = [key for key in dict.fromkeys([*before, *now]) if not _is_free(key, free)]
@@ -134,7 +134,7 @@ def changed_settings(before: Mapping[str, Any], now: Mapping[str, Any], free: Co
 
 
 def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns settings with current names of classes in their tags: YAML files of older runs have older names."""
+    """Replaces old class names in YAML tags by current ones, because files of older runs may have old names."""
 
     def current(value: Any) -> Any:
         if isinstance(value, str):
@@ -147,12 +147,12 @@ def current_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_digest(settings: Mapping[str, Any]) -> str:
-    """Returns a digest of all settings but those of `FREE`."""
+    """Returns a digest of all settings except those in `FREE`."""
     return digest({key: value for key, value in current_settings(settings).items() if not _is_free(key, FREE)})
 
 
 def setting_differences(before: Mapping[str, Any], now: Mapping[str, Any], changed: Sequence[str]) -> list[str]:
-    """Returns one line for each of the keys in `changed`, with the value before and the value now."""
+    """Returns one line for each key in `changed`, with its old and new value."""
     lines = [
         f"`{key}` was {_shown(before, key)}, now {_shown(now, key)}" + " (it may only grow)" * (key == EPOCHS)
         for key in changed[:MOST_SETTINGS]
@@ -176,7 +176,7 @@ def name_differences(before: Mapping[str, Sequence[str]], now: Mapping[str, Sequ
 
 
 def item_differences(before: Items, now: Items) -> list[str]:
-    """Returns one line for each split whose items differ: how many went, came and changed."""
+    """Returns one line for each split with differences: the numbers of removed, added and changed items."""
     lines = []
     for split in dict.fromkeys([*before, *now]):
         old, new = before.get(split, {}), now.get(split, {})
@@ -217,7 +217,7 @@ def _examples(names: Sequence[str], most: int = MOST_EXAMPLES) -> str:
 
 
 def data_settings(settings: Mapping[str, Any]) -> set[str]:
-    """Returns the settings that only the preparation of the data refers to: they decide about the manifests."""
+    """Returns the settings that only the data preparation refers to. They determine the manifests."""
     own: set[str] = set()
     others: set[str] = set()
     for key, value in settings.items():
@@ -230,17 +230,17 @@ def data_settings(settings: Mapping[str, Any]) -> set[str]:
 
 
 def data_origin(recipe: str, file: str) -> Any:
-    """Returns the settings that make the data of a merged recipe: runs with the same ones must have the same data."""
+    """Returns the settings that determine the data of a merged recipe. Runs with equal ones must have equal data."""
     placeless = with_values(recipe, {"output_folder": "", "save_folder": ""})
     return resolved_values(placeless, ("prepare", "data", "manifests"), file)
 
 
 def data_record(origin: Any, items: Items) -> dict[str, str]:
-    """Returns the entry `data` of a run's record: digests of the data's settings, `origin`, and of their `items`.
+    """Returns the entry `data` of a run's record: digests of `origin` and `items`.
 
     Args:
-        origin: what `data_origin` returns.
-        items: of all splits.
+        origin: the result of `data_origin`.
+        items: the items of all splits.
     """
     return {"origin": digest(origin), "items": digest(items)}
 
@@ -249,7 +249,11 @@ def data_record(origin: Any, items: Items) -> dict[str, str]:
 
 
 def comparison_data(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> str:
-    """Returns the data of finished runs, given as records and folders, for `check_comparison` to read."""
+    """Returns the data digests of finished runs as JSON text for `check_comparison`.
+
+    Args:
+        runs: record and folder of each finished run.
+    """
     known = {
         record["data"]["origin"]: [record["data"]["items"], os.fspath(folder)]
         for record, folder in runs
@@ -259,14 +263,14 @@ def comparison_data(runs: Iterable[tuple[Mapping[str, Any], Path]]) -> str:
 
 
 def check_comparison(data: Mapping[str, str], items: Items) -> None:
-    """Refuses other data than those of the finished runs, if this run belongs to a comparison.
+    """Checks that a run of a comparison has the same data as the finished runs.
 
     Args:
-        data: what `data_record` returns.
-        items: of all splits.
+        data: the result of `data_record`.
+        items: the items of all splits.
 
     Raises:
-        InputError: the data differ. The message says how, if the folder of the finished run still exists.
+        InputError: the data differ. The message lists the differences if the folder of the finished run still exists.
     """
     expected, folder = json.loads(os.environ.get(COMPARISON, "{}")).get(data["origin"], (None, ""))
     if expected in (None, data["items"]):
@@ -274,5 +278,5 @@ def check_comparison(data: Mapping[str, str], items: Items) -> None:
     made = read_made_from(Path(folder))
     how = f": {'; '.join(item_differences(made.items, items))}" if made else ""
     raise InputError(
-        f"the data are no longer those of the comparison's finished runs{how}. Put them back, or take another -o"
+        f"the data have changed since the finished runs of the comparison{how}. Restore them, or choose another -o"
     )

@@ -1,8 +1,8 @@
-"""Where recipes are, and which methods they have.
+"""Finds recipes, their methods and their folds.
 
 A recipe `<set>/<task>` has `train.py` and `hparams/` with a complete `train.yaml`. Its methods are the keys of
-`seqstride.DOWNSAMPLERS` that its key `methods` lists, or all of them without that key. `--downsampler KEY` chooses one.
-Where a method needs more than its key, `hparams/<method>.yaml` holds the lines in which it differs from `train.yaml`.
+`seqstride.DOWNSAMPLERS` that its list `methods` names, or all keys without that list. `--downsampler KEY` chooses one.
+If a method needs other settings, `hparams/<method>.yaml` holds the lines that differ from `train.yaml`.
 """
 
 from __future__ import annotations
@@ -20,23 +20,23 @@ from seqstride.nearest import near_matches, near_paths
 
 
 def recipes_folder() -> Path:
-    """The folder of the recipes that come with the package."""
+    """Returns the folder of the recipes that come with the package."""
     found = find_spec("seqstride.recipes")
     assert found is not None
     return Path(next(iter(found.submodule_search_locations or [])))
 
 
 def list_recipes() -> dict[str, list[str]]:
-    """The recipes and their methods: `{"<set>/<task>": [method, …]}`, both sorted."""
+    """Returns the recipes and their methods as `{"<set>/<task>": [method, …]}`, both sorted."""
     root = recipes_folder()
     folders = [base.parents[1] for base in sorted(root.glob(f"*/*/hparams/{BASE}"))]
     return {folder.relative_to(root).as_posix(): sorted(recipe_methods(folder)) for folder in folders}
 
 
 def recipe_methods(folder: Path) -> dict[str, Path]:
-    """The methods of a recipe and the files that train them: first the layers in their usual order, then variants.
+    """Returns method → the YAML file that trains it: first the layers in their usual order, then variants.
 
-    The file of a layer is `train.yaml` where its key says all; `method_words` gives the words of a command line.
+    A layer without a file of its own has `train.yaml`. `method_words` returns the words of the command line.
     """
     hparams = folder / "hparams"
     files = {path.stem: path for path in sorted(hparams.glob("*.yaml")) if path.name != BASE}
@@ -46,7 +46,7 @@ def recipe_methods(folder: Path) -> dict[str, Path]:
 
 
 def _layers(base: Path) -> list[str]:
-    """The keys of `DOWNSAMPLERS` that a recipe's `train.yaml` lists; without a YAML reader, which is in an extra."""
+    """Returns the keys of `DOWNSAMPLERS` that `train.yaml` lists. It uses no YAML reader, which would need an extra."""
     text = read_file(base)
     listed = re.search(r"^methods:(.*)$", text, re.MULTILINE)
     if listed is None:
@@ -58,15 +58,15 @@ def _layers(base: Path) -> list[str]:
 
 
 def method_words(method: str, file: Path) -> list[str]:
-    """The words after `seqstride train` that train a method, as `recipe_methods` gives it."""
+    """Returns the words after `seqstride train` for a method and its file, as `recipe_methods` returns them."""
     return [str(file)] if file.name != BASE else [str(file), "--downsampler", method]
 
 
 def recipe_folds(folder: Path) -> list[str]:
-    """The folds of a recipe: the list `folds` of its `train.yaml`, whose members are values of the key `fold`.
+    """Returns the list `folds` of a recipe's `train.yaml`: the possible values of its key `fold`.
 
     Raises:
-        InputError: there is no such list, or no key `fold`.
+        InputError: `train.yaml` lacks the list or the key `fold`.
     """
     base = folder / "hparams" / BASE
     tree = _tree(base)
@@ -84,7 +84,7 @@ def _tree(file: Path) -> dict[str, Any]:
 
 
 def find_recipe_file(name: str | os.PathLike[str], wanted: str = "recipe") -> Path:
-    """The file or folder that `name` stands for: a path as it is, or one relative to the recipes of the package.
+    """Returns the file or folder at the path `name`, relative to the working folder or to the package's recipes.
 
     A leading `recipes/` is optional, so that `recipes/<set>/<task>` works from anywhere.
 
@@ -107,12 +107,13 @@ def _without_root(path: Path) -> Path:
 
 
 def _hint(path: Path) -> str:
-    """The command for a method that has no file of its own, or the nearest names."""
+    """Returns the command for a method without a file of its own, or the nearest names."""
     base = _existing(path.with_name(BASE)) if path.suffix == ".yaml" and path.parent.name == "hparams" else None
     if base is not None:
         methods = recipe_methods(base.parents[1])
         if path.stem in methods:
-            return f"; this method is a key: seqstride train {path.parent.parent} --downsampler {path.stem}"
+            command = f"seqstride train {path.parent.parent} --downsampler {path.stem}"
+            return f". This method has no file of its own. Run: {command}"
         return f"; the methods of this recipe are {', '.join(methods)}{near_matches(path.stem, methods)}"
     root = recipes_folder()
     folders = [Path(recipe) for recipe in list_recipes()]
@@ -125,12 +126,12 @@ def _hint(path: Path) -> str:
 
 
 def method_file(name: str | os.PathLike[str], downsampler: str | None = None) -> Path:
-    """The YAML file that a run starts from.
+    """Returns the YAML file that a run starts from.
 
     Args:
-        name: a recipe's folder, its `hparams/`, or a file in that; as `find_recipe_file` finds it.
-        downsampler: the method that the command line chooses. Where `name` stands for `train.yaml`, and this method has
-            a file of its own beside it, that file is taken.
+        name: a recipe's folder, its `hparams/`, or a file in there. `find_recipe_file` looks it up.
+        downsampler: the method that the command line chooses. If `name` leads to `train.yaml` and the method has a file
+            of its own beside it, that file is returned.
 
     Raises:
         InputError: there is no such file, or the folder is not that of a recipe.

@@ -1,4 +1,4 @@
-"""The small JSON record of a run, and statistics of several records."""
+"""Reads and writes the JSON record of a run, and computes statistics of several records."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ REQUIRED = (
 )
 PARTS = {"test": "test", "valid": "validation"}
 ENOUGH_PAIRS = 3
-"""Two pairs would leave one degree of freedom for the spread of the differences."""
+"""Fewest pairs for a p-value. Two pairs would leave one degree of freedom for the spread of the differences."""
 
 Record = dict[str, Any]
 
 
 def versions() -> dict[str, str]:
-    """Returns the versions of the packages that a result depends on; that of torch with its build."""
+    """Returns the versions of the packages that a result depends on; torch's version includes its build."""
     import torch
 
     packages = {package: _version(package) for package in ("seqstride", "torchaudio", "speechbrain")}
@@ -37,7 +37,7 @@ def versions() -> dict[str, str]:
 def _version(package: str) -> str:
     try:
         return version(package)
-    except PackageNotFoundError:  # a bare checkout of seqstride is not installed
+    except PackageNotFoundError:  # a checkout of seqstride that is not installed
         return "checkout"
 
 
@@ -118,9 +118,9 @@ class Summary(NamedTuple):
     """The metric of every run."""
     mean: float
     spread: float | None
-    """The standard deviation over the values that `spread_over` names; None for a single value."""
+    """Standard deviation over seeds or folds, as `spread_over` says; None for a single value."""
     macs: float | None
-    """The mean of the multiply-accumulate operations per item; None if a run does not know them."""
+    """Mean number of multiply-accumulate operations per item; None if it is unknown for a run."""
 
 
 class Difference(NamedTuple):
@@ -134,11 +134,11 @@ class Difference(NamedTuple):
 def metric_of(records: Iterable[Record]) -> Metric:
     """Returns the metric that all records share.
 
-    A record has `"metric": {"name", "value", "unit", "lower_is_better"}`, the value in the unit, or else it is about
-    its `"test_accuracy"`. `"scored": "valid"` says that either was measured on the validation part.
+    A record has `"metric": {"name", "value", "unit", "lower_is_better"}` with the value in this unit, or else
+    `"test_accuracy"`. `"scored": "valid"` means that the validation part was scored.
 
     Raises:
-        ValueError: the records are about different things, or not of the same part of the data.
+        ValueError: the records have different metrics, or scored different parts of the data.
     """
     metrics = {_metric(record) for record in records}
     if len(metrics) != 1:
@@ -150,9 +150,9 @@ def metric_of(records: Iterable[Record]) -> Metric:
 
 
 def by_method(records: Iterable[Record], order: Iterable[str] = ()) -> dict[str, list[Record]]:
-    """Returns method → its records; methods as in `order`, others after them, sorted.
+    """Returns method → its records: methods in the order of `order`, then others, sorted.
 
-    A method is what `label_of` returns.
+    `label_of` names the method of a record.
     """
     groups: dict[str, list[Record]] = {}
     for record in records:
@@ -162,10 +162,10 @@ def by_method(records: Iterable[Record], order: Iterable[str] = ()) -> dict[str,
 
 
 def spread_over(records: Sequence[Record]) -> str:
-    """Returns the kind of values that a ± is over: `seeds`, `folds`, or `seeds of the mean over folds`.
+    """Returns the values that ± describes: `seeds`, `folds`, or `seeds of the mean over folds`.
 
-    Folds differ in how hard they are, which says nothing about a method: where there are seeds as well, each seed's
-    folds are averaged first, and the ± is what another seed would change.
+    Some folds are harder than others, whatever the method. With several seeds, the folds of each seed are therefore
+    averaged first, and ± is the standard deviation over seeds.
     """
     seeds, folds = ({record.get(key) for record in records} for key in ("seed", "fold"))
     if len(folds) == 1:
@@ -174,7 +174,7 @@ def spread_over(records: Sequence[Record]) -> str:
 
 
 def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summary]:
-    """Returns mean and spread of every method."""
+    """Returns the summary of every method."""
     over = spread_over(records)
     summaries = []
     for method, runs in by_method(records, order).items():
@@ -184,13 +184,13 @@ def summarise(records: Sequence[Record], order: Iterable[str] = ()) -> list[Summ
 
 
 def mean_and_spread(runs: Sequence[Record], over: str) -> tuple[float, float | None]:
-    """Returns mean and standard deviation of the metric over `over`; None as the deviation of a single value."""
+    """Returns mean and standard deviation of the metric over `over`; a single value has no deviation (None)."""
     values = _samples(runs, over)
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
 def _samples(runs: Sequence[Record], over: str) -> list[float]:
-    """Returns one value per run, or one per seed."""
+    """Returns one value per run; one per seed if folds are averaged."""
     if over != "seeds of the mean over folds":
         return [value_of(run) for run in runs]
     by_seed: dict[int, list[float]] = {}
@@ -200,23 +200,23 @@ def _samples(runs: Sequence[Record], over: str) -> list[float]:
 
 
 def known_mean(values: Sequence[float | None]) -> float | None:
-    """Returns the mean; None if a value is not known."""
+    """Returns the mean; None if a value is unknown (None)."""
     known = [value for value in values if value is not None]
     return statistics.mean(known) if len(known) == len(values) else None
 
 
 def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Difference | None:
-    """Returns the mean difference between runs of the same seed and fold, `runs` minus `reference`, and its p.
+    """Returns the mean difference between runs of the same seed and fold, `runs` minus `reference`, and its p-value.
 
-    p is that of the two-sided paired t-test (`scipy.stats.ttest_rel`). Runs are dear, so pairs are few, and with n of
-    them Wilcoxon's signed-rank test cannot give a p below 2 / 2^n: nothing would be significant at 5 % with fewer than
-    six seeds, however clear it is. What the t-test assumes instead, normal differences, is near for figures that are
-    means over many items. Runs of the same fold are paired runs, but different folds share training data, and seeds of
-    one fold its test items; with folds p is therefore on the small side.
+    The p-value is that of the two-sided paired t-test (`scipy.stats.ttest_rel`). Runs are expensive, so there are few
+    pairs. With n pairs, the p-value of Wilcoxon's signed-rank test cannot be below 2 / 2^n, so fewer than six seeds
+    would never be significant at 5 %. The t-test assumes normal differences; this holds approximately, because metrics
+    are means over many items. With folds, p-values are somewhat too small: folds share training data, and seeds of one
+    fold share test items.
 
     Returns:
-        None without a pair. p is None with fewer than `ENOUGH_PAIRS` of them, and where all differences are the same,
-        so that there is no spread to compare the mean with.
+        None without a pair. p is None with fewer than `ENOUGH_PAIRS` pairs, or if all differences are equal, so without
+        a spread.
     """
     theirs = {(run["seed"], run.get("fold")): value_of(run) for run in reference}
     mine = {(run["seed"], run.get("fold")): value_of(run) for run in runs}
@@ -234,7 +234,7 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
 
 
 def label_of(record: Record) -> str:
-    """Returns the method of a record: its label in a comparison, or else the layer's key."""
+    """Returns the method of a record: its label in a comparison, else the key of the layer."""
     return str(record["label"] if "label" in record else record["method"])
 
 
@@ -247,5 +247,5 @@ def _metric(record: Record) -> Metric:
 
 
 def value_of(record: Record) -> float:
-    """Returns the metric of a run, in its unit."""
+    """Returns the value of a run's metric, in its unit."""
     return float(record["metric"]["value"]) if "metric" in record else 100 * float(record["test_accuracy"])

@@ -1,11 +1,11 @@
 """The output folder of a run: whether it holds a run, whether that run may be continued, and how it is deleted.
 
-    made_from.json              what the run was made from, from the moment that training begins
-    save/checkpoints/           from the first epoch on
-    results.json, model, …      from the end on
+    made_from.json              settings, output names and data items of the run; written when training begins
+    save/checkpoints/           written from the first epoch on
+    results.json, model, …      written at the end
 
-A command that finds the same run resumes it, or says that it is finished. A command that finds another run is refused,
-and every file stays unchanged.
+If the folder holds the same run, a command resumes it, or says that it is finished. If the folder holds another run,
+the command is refused and every file stays unchanged.
 """
 
 from __future__ import annotations
@@ -48,12 +48,12 @@ LEFT = (
     *("training.png", "strides.png", "units.png", "wer.txt", "cer.txt", "train_log.txt"),
     *("model.onnx", "model.pt2"),
 )
-"""Files that a run and the export of its model write into the folder."""
+"""Files that a run, or the export of its model, writes into the folder."""
 SCORED, TRIED = "test_only", "debug"
 """Folders inside a run's folder for the results of --test_only and of debug runs."""
 CHECKPOINTS = "checkpoints"
 LEARNT_UNITS = "pieces.model"
-"""The file in `save` with the units that were learnt from the texts before training."""
+"""The file in `save` with the units that a recipe learns from the texts before training."""
 _BEFORE = ".before"
 
 
@@ -66,10 +66,10 @@ class RunFolder(NamedTuple):
 
     @classmethod
     def of(cls, recipe: str, file: str) -> RunFolder:
-        """Reads the folders from a merged recipe, whose file is `file`.
+        """Reads the folders from the text `recipe` of a merged recipe; `file` is its name in errors.
 
         Raises:
-            InputError: a key has no value yet, or one of the folders is no text.
+            InputError: a key has no value, or a folder is not a text.
         """
         check_given(recipe, file)
         places = resolved_values(recipe, ("output_folder", "save_folder"), file)
@@ -77,10 +77,10 @@ class RunFolder(NamedTuple):
             raise InputError(f"the recipe {file!r} must have the key `output_folder`")
         for key, place in places.items():
             if place is None:
-                raise InputError(f"`{key}` must be given in {BASE}, and must not be null")
+                raise InputError(f"`{key}` must be given in {BASE} and must not be null")
             if not isinstance(place, str):
                 raise InputError(
-                    f"`{key}` (={place!r}) must be the path of a folder; in YAML a number stands in quotes"
+                    f"`{key}` (={place!r}) must be the path of a folder; put quotes around a number in YAML"
                 )
         output = Path(places["output_folder"])
         return cls(output, Path(places.get("save_folder", output / "save")))
@@ -97,7 +97,7 @@ class RunFolder(NamedTuple):
 
 
 def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
-    """Returns whether a command line has a flag, and the other words."""
+    """Returns whether the command line `argv` has the flag, and its other words."""
     return flag in argv, [word for word in argv if word != flag]
 
 
@@ -105,12 +105,12 @@ def take_flag(argv: Sequence[str], flag: str) -> tuple[bool, list[str]]:
 
 
 def begun_from(folder: RunFolder) -> MadeFrom | None:
-    """Returns what the run in a folder was made from; None without a run.
+    """Returns the origin of the run in a folder; None without a run.
 
-    For a run of a version without `made_from.json`, the settings come from its `train.yaml`, without names and items.
+    Older runs have no `made_from.json`. Their settings are read from `train.yaml`; names and items stay unknown.
 
     Raises:
-        InputError: there is a run, but neither of these files.
+        InputError: the folder holds a run, but neither of these files.
     """
     if not folder.has_run:
         return None
@@ -120,12 +120,12 @@ def begun_from(folder: RunFolder) -> MadeFrom | None:
     recipe = folder.output / BASE
     if not recipe.is_file():
         raise InputError(
-            f"`output_folder` (={str(folder.output)!r}) holds a run, but no {FILE} or {BASE} that says what it was "
-            f"made from. {what_to_do()}"
+            f"`output_folder` (={str(folder.output)!r}) holds a run, but neither {FILE} nor {BASE}, which "
+            f"say how it was made. {what_to_do()}"
         )
     if rank() == 0:
         logger.warning(
-            "%s was made by a version that kept no %s: %s and the manifests there are what it is compared with",
+            "The run in %s comes from an older version without %s. It is compared by its %s and its manifests instead.",
             *(folder.output, FILE, BASE),
         )
     return MadeFrom(flat_settings(recipe.read_text(encoding="utf-8"), str(recipe)), {}, {})
@@ -135,7 +135,7 @@ def check_settings(folder: RunFolder, before: MadeFrom, settings: Mapping[str, A
     """Refuses settings with which the run in a folder cannot be continued.
 
     Raises:
-        InputError: a setting differs. The message has its value before and now.
+        InputError: a setting differs. The message shows its old and new value.
     """
     changed = changed_settings(before.settings, settings, free)
     if not changed:
@@ -143,7 +143,7 @@ def check_settings(folder: RunFolder, before: MadeFrom, settings: Mapping[str, A
     scoring = all(key.split(".")[0] in SCORING for key in changed)
     raise InputError(
         _refusal(folder, setting_differences(before.settings, settings, changed))
-        + f", and --test_only scores its model so, in {SCORED}/" * scoring
+        + f". Use --test_only to score its model with the new settings; the results go to {SCORED}/" * scoring
     )
 
 
@@ -151,12 +151,12 @@ def check_data(folder: RunFolder, before: MadeFrom, now: MadeFrom, splits: Colle
     """Refuses data with which the run in a folder cannot be continued.
 
     Args:
-        folder: of the run.
-        before, now: of the run and of this command. Names or items that are not known of the run are not compared.
-        splits: the splits whose items must be the same; None: all.
+        folder: the folder of the run.
+        before, now: origin of the run in the folder, and of this command. Unknown names or items are not compared.
+        splits: the splits whose items must be equal; None: all.
 
     Raises:
-        InputError: they differ. The message names outputs and items that came, went or changed.
+        InputError: they differ. The message lists output names and items that were added, removed or changed.
     """
     old, new = (
         {split: items for split, items in made.items.items() if splits is None or split in splits}
@@ -173,12 +173,15 @@ def _refusal(folder: RunFolder, differences: Sequence[str]) -> str:
 
 
 def what_to_do() -> str:
-    """Returns the advice for a folder that holds another run."""
-    return f"Another --output_folder leaves it alone, {OVERWRITE} begins anew here and takes its results and model away"
+    """Returns the advice for an output folder that holds another run."""
+    return (
+        "Choose another --output_folder to keep that run. "
+        f"{OVERWRITE} deletes the results and model here and starts again"
+    )
 
 
 def finished(folder: RunFolder, settings: Mapping[str, Any]) -> str:
-    """Returns a message if the run is finished with these settings; an empty text if there is something left to do.
+    """Returns a message if the run is finished with these settings, else an empty text.
 
     Raises:
         InputError: the run is finished with fewer epochs, and there is no checkpoint to resume from.
@@ -191,34 +194,34 @@ def finished(folder: RunFolder, settings: Mapping[str, Any]) -> str:
     if settings.get(EPOCHS, epochs) == epochs:
         more = f"a larger --{EPOCHS} trains it further, " if EPOCHS in settings and folder.has_checkpoints else ""
         return (
-            f"{folder.output} holds this run, finished: its results are in {folder.output / RECORD}. Nothing was done; "
-            f"{more}{OVERWRITE} begins anew"
+            f"{folder.output} holds this run, and it is finished: its results are in {folder.output / RECORD}. "
+            f"Nothing was done; {more}{OVERWRITE} deletes the run and starts again"
         )
     if not folder.has_checkpoints:
         raise InputError(
-            f"`output_folder` (={str(folder.output)!r}) holds a run of {epochs} epochs and no checkpoint to go on "
-            f"from. {what_to_do()}"
+            f"`output_folder` (={str(folder.output)!r}) holds a finished run of {epochs} epochs, but no checkpoint "
+            f"to resume from. {what_to_do()}"
         )
     return ""
 
 
-# Beginning a run
+# Starting a run
 
 
 def begin(folder: RunFolder, before: MadeFrom | None, now: MadeFrom, recipe: str, overwrite: bool) -> MadeFrom:
-    """Writes what the run is made from, just before training begins or is resumed.
+    """Writes the origin of the run, just before training starts or is resumed.
 
     `train.yaml` is written only if there is no record yet: an existing record belongs to the `train.yaml` beside it.
 
     Args:
-        folder: of the run.
-        before: the origin of the run in the folder; None without one.
+        folder: the folder of the run.
+        before: the origin of the run in the folder; None without a run.
         now: the origin of this run.
         recipe: the merged HyperPyYAML text.
-        overwrite: delete the results of another run.
+        overwrite: whether to delete the run in the folder.
 
     Returns:
-        `now`, with all its extensions.
+        `now` with the extensions of the run.
     """
     if overwrite and folder.has_run:
         _take_away(folder)
@@ -233,7 +236,7 @@ def begin(folder: RunFolder, before: MadeFrom | None, now: MadeFrom, recipe: str
 
 
 def write_recipe(folder: Path, recipe: str) -> None:
-    """Writes the merged recipe, completely or not at all."""
+    """Writes the merged recipe as `train.yaml`, completely or not at all."""
     with whole_file(folder / BASE) as part:
         part.write_text(recipe, encoding="utf-8")
 
@@ -248,7 +251,7 @@ def _extensions(folder: RunFolder, before: MadeFrom, now: MadeFrom) -> list[Mapp
 
 
 def _take_away(folder: RunFolder) -> None:
-    """Deletes the run in a folder: first its records, last `made_from.json`, so that an interruption is harmless."""
+    """Deletes the run in a folder. `made_from.json` goes last, so that an interruption is harmless."""
     for place in (folder.output, folder.output / SCORED):
         for name in LEFT:
             (place / name).unlink(missing_ok=True)
@@ -260,30 +263,30 @@ def _take_away(folder: RunFolder) -> None:
 
 
 class Kept:
-    """A backup of files, until it is let go."""
+    """A backup of files. The files are restored unless `let_go` is called."""
 
     def __init__(self, copy: Path | None = None) -> None:
         self.copy = copy
 
     def let_go(self) -> None:
-        """Deletes the backup: the files stay as they are now."""
+        """Deletes the backup, so that the files stay as they are now."""
         if self.copy is not None:
             part = _unfinished(self.copy)
-            os.replace(self.copy, part)  # renamed first, because half a backup must not be restored
+            os.replace(self.copy, part)  # renamed first: half a backup must not be restored
             shutil.rmtree(part)
             self.copy = None
 
 
 @contextmanager
 def kept_files(folder: Path, wanted: bool) -> Iterator[Kept]:
-    """A context at whose end all files in a folder except checkpoints are restored, unless they are let go inside.
+    """A context that restores all files of a folder at its end, except checkpoints. `Kept.let_go` prevents that.
 
-    The preparation of the data writes manifests before they can be compared with those of the run. If a process is
-    killed inside the context, the next one restores the files.
+    It is needed because the preparation of the data writes new manifests before they can be compared with those of the
+    run. If a process is killed inside the context, the next one restores the files.
 
     Args:
-        folder: such as `save`.
-        wanted: False makes a context that does nothing.
+        folder: the folder to back up, such as `save`.
+        wanted: False: the context does nothing.
     """
     copy = folder / _BEFORE
     if copy.is_dir():
@@ -303,7 +306,7 @@ def kept_files(folder: Path, wanted: bool) -> Iterator[Kept]:
                 _second(folder / name, part / name)
         os.replace(part, copy)
     except OSError as error:
-        raise FileError(f"the files in {str(folder)!r} could not be kept beside new ones: {error}") from error
+        raise FileError(f"the files in {str(folder)!r} could not be backed up: {error}") from error
     kept = Kept(copy)
     try:
         yield kept
@@ -323,7 +326,7 @@ def _names(folder: Path) -> set[str]:
 
 
 def _put_back(copy: Path, folder: Path) -> None:
-    """Restores files one by one, so that an interruption can be continued."""
+    """Restores files one by one, so that an interrupted restore can be resumed."""
     for path in copy.iterdir():
         _remove(folder / path.name)
         os.replace(path, folder / path.name)
@@ -338,7 +341,7 @@ def _remove(path: Path) -> None:
 
 
 def _second(source: str | Path, target: str | Path) -> None:
-    """Makes a hard link or a copy. Manifests are copied if there is room: a preparation may write into them."""
+    """Makes a hard link or a copy. Manifests are copied if possible, because a preparation may write into them."""
     ways: tuple[Callable[[Any, Any], Any], ...] = (os.link, shutil.copy2)
     first, second = reversed(ways) if Path(source).suffix == ".json" else ways
     try:

@@ -1,8 +1,8 @@
-"""The lines that a run prints: its method and data, one line per epoch, and at the end results and their files.
+"""Prints the progress of a run: first its method and data, then one line per epoch, last the results and their files.
 
-These lines are messages of the logger `seqstride.experiments.screen`. `log-config.yaml` puts them on the screen with
-all warnings, and writes everything that is logged into `log.txt` of the output folder. A program that uses the
-package without this configuration does not show them.
+The lines are messages of the logger `seqstride.experiments.screen`. With `log-config.yaml`, they appear on the screen
+together with all warnings, and `log.txt` in the output folder gets every message. A program that uses the package
+without this configuration does not show them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from seqstride.experiments.records import Record, metric_of, value_of
 logger = logging.getLogger(__name__)
 
 LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
-"""For SpeechBrain's `create_experiment_directory`."""
+"""The logging configuration for SpeechBrain's `create_experiment_directory`."""
 FILES = {
     "results": ("results.json", "table.md", "runs.json", "report.md"),
     "model": ("model.json", "model.ckpt", "model.joblib", "model.zip", "series.json"),
@@ -37,19 +37,19 @@ NOISE = {
     "matplotlib.font_manager": ("Matplotlib is building the font cache",),
     "matplotlib": ("mkdir -p failed for path", "Matplotlib created a temporary cache directory"),
 }
-"""Logger → beginnings of its messages that do not concern the run."""
+"""Logger → beginnings of messages that are hidden, because they do not concern the run."""
 NOISY_WARNINGS = (
     "X is (of equal length|univariate), consider using MiniRocket|"
     "Data seen by SklearnClassifierPipeline instance has unequal length"
 )
-"""Beginnings of Python warnings that do not apply: sktime warns of unequal lengths, which this MiniRocket reads."""
+"""Beginnings of Python warnings that are hidden: sktime warns of unequal lengths, but this MiniRocket accepts them."""
 PARTS = {"train": "training", "valid": "validation"}
-NARROWEST = 8  # characters of a column
+NARROWEST = 8  # characters in the narrowest column
 
 
 @contextmanager
 def without_noise() -> Iterator[None]:
-    """A context that hides the messages in `NOISE` and `NOISY_WARNINGS`, and no others."""
+    """A context that hides only the messages in `NOISE` and `NOISY_WARNINGS`."""
     filters = {name: _not_starting_with(starts) for name, starts in NOISE.items()}
     for name, each in filters.items():
         logging.getLogger(name).addFilter(each)
@@ -67,7 +67,7 @@ def _not_starting_with(starts: tuple[str, ...]) -> Any:
 
 
 def say(text: str) -> None:
-    """Prints lines, on the first of several processes only."""
+    """Prints lines; of several processes, only the first prints."""
     if rank() == 0:
         logger.info(text)
 
@@ -76,10 +76,10 @@ def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], mod
     """Returns the first lines of a run: method, items, model and output folder.
 
     Args:
-        hparams: of the recipe.
+        hparams: hyperparameters of the recipe.
         file: the method's file.
-        items: part of the data → how many items it has.
-        model: what else there is to say about the model; may be empty.
+        items: part of the data → number of its items.
+        model: a description of the model; may be empty.
     """
     method = Path(file).stem if Path(file).stem != "train" else hparams["downsampler"]
     fold = f", fold {hparams['fold']}" if hparams.get("fold") is not None else ""
@@ -95,12 +95,12 @@ def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], mod
 class EpochTable:
     """A table with one line per epoch.
 
-    Losses are shown for training and validation, scores for validation, or for training where there is no validation;
-    shares (accuracies, the usage of a codebook) in percent. Counts are left to the log.
+    It shows losses for training and validation. It shows scores for validation, or for training if there is no
+    validation part; shares (accuracies, the usage of a codebook) are in percent. Counts are only in the log.
 
     Args:
-        epochs: how many there are at most.
-        layers: that downsample; where one of them learns its stride, strides are shown.
+        epochs: the largest number of epochs.
+        layers: downsampling layers. Strides are shown if one of them learns its stride.
     """
 
     def __init__(self, epochs: int, layers: Iterable[Any]) -> None:
@@ -113,7 +113,7 @@ class EpochTable:
 
         Args:
             record: an entry of a history.
-            best: whether no epoch before was better.
+            best: whether this epoch is the best so far.
         """
         cells = self._cells(record)
         if not self.widths:
@@ -139,18 +139,18 @@ class EpochTable:
 
 
 def is_best(epochs: Sequence[Mapping[str, Any]], score: str) -> bool:
-    """Whether the last epoch has the lowest validation score; among equal scores the newest is the best."""
+    """Returns whether the last epoch has the lowest validation score. Of equal scores, the newest is the best."""
     *before, last = [epoch["valid"][score] for epoch in epochs]
     return math.isfinite(last) and last <= min(before, default=math.inf)
 
 
 def is_share(name: str) -> bool:
-    """Whether a score is a share of 1 and shown in percent."""
+    """Returns whether a score is a share of 1, which is shown in percent."""
     return name.endswith(("accuracy", "usage"))
 
 
 def in_percent(scores: Mapping[str, float]) -> dict[str, float]:
-    """Returns the scores with shares in percent: `accuracy` becomes `accuracy_percent`."""
+    """Converts shares into percent and renames them: `accuracy` becomes `accuracy_percent`."""
     named: dict[str, float] = {}
     for name, value in scores.items():
         if is_share(name):
@@ -163,7 +163,7 @@ def in_percent(scores: Mapping[str, float]) -> dict[str, float]:
 
 
 def shown(name: str, value: float) -> str:
-    """Returns a score with its unit."""
+    """Returns a score with its unit as text."""
     if is_share(name):
         return f"{100 * value:.1f} %"
     return {"WER": f"{value:.1f} %", "CER": f"{value:.1f} %", "L1": f"{value:.2f} dB"}.get(name, f"{value:.4g}")
@@ -173,9 +173,9 @@ def closing(record: Record, folder: Path, command: str) -> str:
     """Returns the last lines of a run: results, files, and the next command.
 
     Args:
-        record: of the run.
-        folder: where it is, with all else that the run left.
-        command: to try next.
+        record: record of the run.
+        folder: the output folder.
+        command: a command to try next.
     """
     metric = metric_of([record])
     scores = [f"{metric.title.partition(',')[0]} {metric.number(value_of(record))} {metric.unit}".strip()]
@@ -191,7 +191,7 @@ def closing(record: Record, folder: Path, command: str) -> str:
 
 
 def where(folder: Path, command: str) -> str:
-    """Returns lines with the files that a command wrote into a folder, and the next command."""
+    """Returns one line for each kind of file in an output folder, and a line with the next command."""
     lines = []
     for what, patterns in FILES.items():
         found = [path for pattern in patterns for path in sorted(folder.glob(pattern))]
@@ -206,15 +206,15 @@ def command_line(*words: str | Path) -> str:
 
 
 def progress(text: str, wanted: bool, items: Sequence[Any] | None = None, total: int | None = None) -> Any:
-    """Returns a progress bar that disappears; it is hidden without a terminal and on all processes but the first.
+    """Returns a progress bar that disappears at its end. Only the first process shows it, and only in a terminal.
 
     Args:
-        text: what is in progress.
-        wanted: False: no bar anyway.
-        items: to go through.
-        total: without `items`, how often `update` will be called.
+        text: name of the task.
+        wanted: False: the bar is never shown.
+        items: sequence to iterate over.
+        total: without `items`, the number of calls of `update`.
     """
     tqdm = require("tqdm", "speech").tqdm
 
-    hidden = None if wanted and rank() == 0 else True  # None: where there is no terminal
+    hidden = None if wanted and rank() == 0 else True  # None: hidden without a terminal
     return tqdm(items, desc=text, total=total, dynamic_ncols=True, leave=False, disable=hidden)

@@ -145,7 +145,10 @@ class CoderGraph(TrainedGraph):
         return encoded
 
     def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
-        """Of codes the largest `Quantizer.excess`; infinite where there are too many or too few."""
+        """Returns the largest `Quantizer.excess` of the codes, 0-d; infinite if their number is wrong.
+
+        Other outputs count with their absolute difference.
+        """
         encoded = self.encoded(signal, lengths)
         outputs = self.outputs(encoded)
         expected = outputs.pop("codes")

@@ -73,7 +73,7 @@ class Traced(Downsampler):
     """A layer whose plan is made of tensors alone."""
 
     def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
-        """As `Downsampler.plan`, but that the values of the lengths are not checked."""
+        """Same as `Downsampler.plan`, without checking the values of `lengths`."""
         check_signal(x, self.channels)
         batch, width = x.shape[0], x.shape[2]
         # one length for all items, where none are given: they share their matrices

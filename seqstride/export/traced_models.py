@@ -98,9 +98,9 @@ class TracedQuantizer(Quantizer):
 
 
 class TracedLinear(nn.Linear):
-    """The twin of a linear layer: its input is laid out in memory anew.
+    """The twin of a linear layer. It makes its input contiguous.
 
-    Of one that is not contiguous an exporter asks whether the batch has one item, to see whether it is after all.
+    For a non-contiguous input, the exporter adds a guard on the batch size. A copy avoids it.
     """
 
     def forward(self, x: Tensor) -> Tensor:

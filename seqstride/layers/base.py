@@ -107,7 +107,7 @@ class Downsampler(nn.Module):
             ValueError: the layer cannot stream (`no_stream`).
         """
         raise ValueError(
-            f"`layer` (={self}) must have all of the signal and cannot stream ({self.no_stream}): cut the signal into "
+            f"`layer` (={self}) cannot stream because {self.no_stream}: cut the signal into "
             "windows and run the layer on each (seqstride.models.windows.all_windows cuts recordings), or use a layer "
             "that streams, such as average pooling or AdaStride"
         )

@@ -86,7 +86,7 @@ class LearntStride(Downsampler):
         return self
 
     def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
-        """As `Downsampler.plan`. While the stride learns, torch.compile leaves this out: it depends on the stride."""
+        """Same as `Downsampler.plan`. torch.compile skips it while the stride learns, as it depends on the stride."""
         if self._fixed_stride is None and torch.compiler.is_compiling():
             # called here, because as a decorator it would import the compiler along with the package
             return torch.compiler.disable(Downsampler.plan)(self, x, lengths)

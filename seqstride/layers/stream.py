@@ -1,9 +1,9 @@
-"""Layers on a signal that arrives in chunks, for live use and for recordings of any length.
+"""Runs a layer on a signal that arrives in chunks, for live use and for recordings of any length.
 
-`layer.stream()` makes a stream. It keeps the input frames that later output frames can still read, and returns an
-output frame as soon as no later input frame can change it. At every push it resamples the kept frames with the layer's
-own plan, as if the signal ended there, and returns the settled part of the result. So the layers have one resampler,
-and the cuts between chunks change the result by rounding only.
+`layer.stream()` makes a stream. A stream keeps the input frames that later output frames can still read. It returns an
+output frame as soon as no later input frame can change it. Each push resamples the kept frames with the layer's own
+plan, as if the signal ended there, and returns the output frames that are final. Chunk boundaries change the result
+only by rounding.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from seqstride.core.plan import Plan
 
 
 class StreamedLayer(Protocol):
-    """The part of `seqstride.Downsampler` that streams use."""
+    """The methods of `seqstride.Downsampler` that streams use."""
 
     @property
     def channels(self) -> int | None: ...
@@ -31,17 +31,17 @@ class StreamedLayer(Protocol):
 
 
 class Stream:
-    """A layer on a signal that arrives in chunks; all items of a batch arrive together. Made by `layer.stream()`.
+    """Runs a layer on a batch of signals that arrives in chunks. `layer.stream()` makes a stream.
 
-    `push` takes the next input frames and returns the output frames that are ready; `finish` returns the rest. The
-    outputs, joined along time, depend on the signal and not on the cuts: positions are equal within 1e-9 output frames,
-    the output within rounding of its dtype. For inference only: there are no gradients. All state is in
-    the stream, none in the layer, so one layer can serve many streams.
+    `push` takes the next input frames and returns the output frames that are ready; `finish` returns the rest. Joined
+    along time, the outputs do not depend on the chunk boundaries: positions are equal within 1e-9 output frames, the
+    output within rounding of its dtype. A stream is for inference and has no gradients. It holds all state, so one
+    layer can serve many streams.
 
-    Attributes (those of the output, and `times` and `strides`, from the first push on):
+    Attributes (`lengths`, `positions`, `times` and `strides` exist from the first push on):
         layer: the layer.
-        input_frames: how many frames were pushed.
-        lengths: (B,) int64, output frames of each item handed out so far.
+        input_frames: number of frames pushed so far.
+        lengths: (B,) int64, number of output frames of each item returned so far.
         positions: (B, t), double precision where the device has it: the output coordinate of every frame of the last
             chunk, counted from the start of the stream.
     """
@@ -50,7 +50,7 @@ class Stream:
     lengths: Tensor
     _kept: Tensor  # (B, C, n), the last n frames
     _last: Tensor  # (B, 1), the newest position
-    _last_stride: Tensor  # (B, 1), of the step that leads to it
+    _last_stride: Tensor  # (B, 1), local stride of the step to that position
     _strides: Tensor
     _times: Tensor
 
@@ -58,24 +58,23 @@ class Stream:
         self.layer = layer
         self.input_frames = 0
         self._finished = False
-        self._ready = 0  # output frames handed out; the same of every item until the end
+        self._ready = 0  # output frames returned so far; equal for all items until the end
 
     @torch.no_grad()
     def push(self, x: Tensor) -> Tensor:
-        """The next input frames (B, C, t), t ≥ 1 → the output frames that are ready now (B, C, l), l ≥ 0.
+        """Takes input frames (B, C, t), t ≥ 1, and returns the output frames (B, C, l), l ≥ 0, that are ready now.
 
-        Items of a batch advance together: a frame is handed out when it is ready in all of them.
+        A frame is returned when it is ready in all items of the batch.
 
         Raises:
-            ValueError: naming argument, value and rule, for a wrong shape, dtype or device, or after `finish`. The
-                stream is then as it was before.
+            ValueError: wrong shape, dtype or device, or a push after `finish`. The stream stays unchanged.
         """
         check_signal(x, self.layer.channels)
         self._check_open("push")
         kept = x[..., :0] if self.input_frames == 0 else self._kept
         if (x.shape[:2], x.dtype, x.device) != (kept.shape[:2], kept.dtype, kept.device):
             raise ValueError(
-                f"`x` (shape {tuple(x.shape)}, {x.dtype}, {x.device}) must continue what was pushed before: "
+                f"`x` (shape {tuple(x.shape)}, {x.dtype}, {x.device}) must match the earlier chunks: "
                 f"{kept.shape[0]} items of {kept.shape[1]} channels, {kept.dtype}, {kept.device}"
             )
         positions = self._place(x)
@@ -85,16 +84,16 @@ class Stream:
         self.positions = positions
         y = self._hand_out(self._settled())
         self.lengths = torch.full((len(x),), self._ready, device=x.device)
-        # a copy of its own: a slice would keep all of a long chunk in memory
+        # a copy: a slice would keep the whole chunk in memory
         self._kept = self._kept[..., self._forget() :].clone()
         return y
 
     @torch.no_grad()
     def finish(self) -> Tensor:
-        """Ends the signal → the remaining output frames (B, C, l), 0 behind an item's own last frame (`lengths`).
+        """Ends the signal and returns the remaining output frames (B, C, l), with zeros after an item's last frame.
 
         Raises:
-            ValueError: nothing was pushed, or the stream is finished already.
+            ValueError: nothing was pushed, or the stream is already finished.
         """
         self._check_open("finish")
         if self.input_frames == 0:
@@ -108,15 +107,15 @@ class Stream:
         return y
 
     def times(self) -> Tensor:
-        """The input frame index that each of the output frames handed out last stands for: (B, l), 0 in the padding."""
+        """Returns the input frame index of each output frame of the last call: (B, l), 0 in the padding."""
         return self._times
 
     def strides(self) -> Tensor:
-        """Local strides, in input per output frames, of the input frames whose following frame came last: (B, n).
+        """Returns the local strides (B, n), in input frames per output frame, that became known in the last call.
 
-        A stride is known one frame later, 1 / (p_{t+1} − p_t): the first push tells one less than it has frames, and
-        `finish` the last one, which repeats its neighbour; joined along time they are those of `Plan.strides`, but
-        infinite where positions stand still.
+        The stride 1 / (p_{t+1} − p_t) of a frame is known when the next frame arrives. So the first push gives one
+        stride fewer than it has frames. `finish` gives the last stride, which repeats its neighbour. Joined along
+        time, they equal `Plan.strides`, except that they are infinite where positions do not change.
         """
         return self._strides
 
@@ -133,7 +132,7 @@ class Stream:
             self._last_stride = self._strides[:, -1:]
 
     def _hand_out(self, until: int) -> Tensor:
-        """Output frames up to `until` that were not handed out before; sets what `times` tells."""
+        """Returns the new output frames up to `until`, and sets the result of `times`."""
         if until <= self._ready:
             self._times = self._last.new_empty(len(self._kept), 0)
             return self._kept[..., :0].clone()
@@ -145,38 +144,38 @@ class Stream:
         return self.layer.pool(self._kept, plan)[..., rows].contiguous()
 
     def _place(self, x: Tensor) -> Tensor:
-        """Positions (B, t) of a new chunk."""
+        """Returns the positions (B, t) of a new chunk."""
         raise NotImplementedError
 
     def _plan(self) -> tuple[Plan, int]:
-        """The plan of the kept frames as if the signal ended now, and the index of its first output frame."""
+        """Returns the plan of the kept frames as if the signal ended now, and the index of its first output frame."""
         raise NotImplementedError
 
     def _settled(self) -> int:
-        """The number of output frames, from the start of the stream, that no later input frame can change."""
+        """Returns the number of output frames since the start of the stream that no later input frame can change."""
         raise NotImplementedError
 
     def _forget(self) -> int:
-        """The number of kept frames that no later output frame can read."""
+        """Returns the number of kept frames that no later output frame can read."""
         raise NotImplementedError
 
     def _last_lengths(self) -> Tensor:
-        """(B,) int64, output frames of each item if the signal ends now."""
+        """Returns (B,) int64, the output length of each item if the signal ends now."""
         raise NotImplementedError
 
 
 class PoolStream(Stream):
-    """A layer of fixed stride s whose output frame l reads the input frames l·s − before … l·s + behind.
+    """Streams a layer of fixed stride s whose output frame l reads the input frames l·s − before … l·s + behind.
 
-    The result is exactly that of the layer on the whole signal, the last partial window included; an output frame is
-    ready when frame l·s + behind is there. At most 2s + behind frames are kept.
+    The result is exactly that of the layer on the whole signal, including the last partial window. Output frame l is
+    ready when input frame l·s + behind arrives. At most 2s + behind frames are kept.
     """
 
     def __init__(self, layer: StreamedLayer, stride: int, before: int, behind: int) -> None:
         super().__init__(layer)
         self._stride, self._behind = stride, behind
-        self._context = -(-before // stride)  # output frames that are computed once more, for what they read
-        self._row = 0  # the output frame that stands on the first frame that is kept
+        self._context = -(-before // stride)  # output frames to compute again, so that their input is kept
+        self._row = 0  # the output frame at the first kept input frame
 
     def _place(self, x: Tensor) -> Tensor:
         return self.layer.plan(x).positions + self.input_frames / self._stride

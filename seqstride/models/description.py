@@ -248,7 +248,7 @@ def read_model(
         raise InputError(f"{os.fspath(folder / 'model.json')!r} is {error}") from None
     except Exception as error:  # wrong keys, types and sizes fail in many ways
         reason = error if isinstance(error, ValueError) else repr(error)
-        raise InputError(f"{os.fspath(folder / 'model.json')!r} is no description of a model: {reason}") from error
+        raise InputError(f"{os.fspath(folder / 'model.json')!r} does not describe a model: {reason}") from error
     try:
         weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
         model.load_state_dict(weights)

@@ -25,9 +25,7 @@ def check_model_folder(folder: str | os.PathLike[str], name: str = "folder") -> 
     for file in FILES:
         if not Path(folder, file).is_file():
             instead = _instead(Path(folder))
-            raise InputError(
-                f"`{name}` (={os.fspath(folder)!r}) must hold a trained model; there is no {file}{instead}"
-            )
+            raise InputError(f"`{name}` (={os.fspath(folder)!r}) must hold a trained model; {file} is missing{instead}")
 
 
 def _instead(folder: Path) -> str:
@@ -43,7 +41,7 @@ def _instead(folder: Path) -> str:
     below = sorted(path.parent for path in [*folder.glob("*/model.json"), *folder.glob("*/*/model.json")])
     if below:
         shown = ", ".join(repr(os.fspath(path)) for path in below[:_MOST])
-        return f", but in {shown}{' and others' if len(below) > _MOST else ''}"
+        return f", but there is one in {shown}{' and others' if len(below) > _MOST else ''}"
     if any((folder / "save" / "checkpoints").glob("CKPT*")):
         return ": its run is not finished; run the same `seqstride train` again to resume it"
     return ""

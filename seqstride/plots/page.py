@@ -79,7 +79,7 @@ def view_page(view: View, seconds: float) -> str:
 
 
 def _set_layout(figure: Any, view: View, seconds: float, height: int, rows: int) -> None:
-    """Sets title, size and the time axis, which stands below the last of so many rows; `height` in pixels."""
+    """Sets title and size, and shows the time axis below the last row; `height` is in pixels."""
     figure.update_layout(
         title={
             "text": escape(view.title),

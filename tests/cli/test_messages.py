@@ -58,12 +58,12 @@ def test_a_model_that_is_not_there(
     misspelled = model.with_name("2")
     for words in commands(recording, misspelled, tmp_path / "out.wav"):
         line = line_of(capsys, *words)
-        assert f"`--model` (={str(misspelled)!r}) must hold a trained model; there is no model.json" in line
+        assert f"`--model` (={str(misspelled)!r}) must hold a trained model; model.json is missing" in line
         assert "there is no such folder" in line
     line = line_of(capsys, "classify", recording, "--model", model.parents[1] / "speach")
     assert f"there is no such folder; near matches: {str(model.parent)!r}" in line
     line = line_of(capsys, "classify", recording, "--model", model.parents[1])
-    assert f"there is no model.json, but in {str(model)!r}" in line
+    assert f"model.json is missing, but there is one in {str(model)!r}" in line
     assert "it is not a folder" in line_of(capsys, "classify", recording, "--model", recording)
     (tmp_path / "run" / "save" / "data").mkdir(parents=True)  # of a run that was refused before it began
     assert "resumes" not in line_of(capsys, "classify", recording, "--model", tmp_path / "run")

@@ -346,7 +346,7 @@ def test_a_folder_gets_a_picture_for_every_file(
 def test_what_is_wrong_is_one_line(model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = record(tmp_path / "x.wav")
     out = tmp_path / "x.png"
-    assert "there is no model.json" in strides(capsys, file, "--model", tmp_path, "-o", out, code=2)[1]
+    assert "model.json is missing" in strides(capsys, file, "--model", tmp_path, "-o", out, code=2)[1]
     absent = tmp_path / "absent.wav"
     assert (
         "absent.wav' cannot be read as audio: there is no such file"

@@ -91,7 +91,7 @@ def test_labels_probabilities_a_report_a_picture_and_the_estimator_come_out(
     assert lines["pictures"] == str(out / "strides.png")
     assert main(shlex.split(lines["next"])[1:]) == 0
     assert (out / "again.csv").read_text() == (out / "predictions.csv").read_text()
-    assert f"**{100 * np.mean(right):.1f} % of 24 series are labelled right.**" in report
+    assert f"**{100 * np.mean(right):.1f} % of 24 series are labelled correctly.**" in report
     assert "| fast | 12 | " in report
     assert "Method `adastride`, strides 2, 1.5 input frames per output frame, seed 1." in report
     estimator = load(str(out / "model"))
@@ -113,7 +113,7 @@ def test_columns_have_the_names_that_are_said_and_labels_may_be_unknown(tmp_path
     assert list(rows[0]) == ["series", "predicted", "probability_fast", "probability_slow"]
     truth = {f"s{index}": label for index, (label, _) in enumerate(waves(1))}
     assert np.mean([truth[row["series"]] == row["predicted"] for row in rows]) > 0.9
-    assert "labelled right" not in (out / "report.md").read_text(encoding="utf-8")
+    assert "labelled correctly" not in (out / "report.md").read_text(encoding="utf-8")
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: object, code: int = 0) -> str:
@@ -157,16 +157,16 @@ def test_a_further_file_is_labelled_as_the_second_was(fitted: Path, capsys: pyte
         assert rows_of(fitted / output) == expected
         right = 100 * np.mean([row["label"] == row["predicted"] for row in expected])
         assert line.startswith(f"{fitted / output}: 24 series labelled (fast: ")
-        assert line.endswith(f"{right:.1f} % of 24 series are labelled right.\n")
+        assert line.endswith(f"{right:.1f} % of 24 series are labelled correctly.\n")
     table.drop(columns="kind").to_csv(fitted / "new.csv", index=False)
-    assert "labelled right" not in run(capsys, "predict-series", fitted / "new.csv", *words[2:])
+    assert "labelled correctly" not in run(capsys, "predict-series", fitted / "new.csv", *words[2:])
     assert rows_of(fitted / "deep/b.csv") == [{k: v for k, v in row.items() if k != "label"} for row in expected]
 
 
 def test_a_further_file_must_fit_the_model(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_parquet(fitted / "test.parquet")
     for change, message in (
-        ({"wave": "waves"}, "must have the columns of the file that was fitted: it lacks wave; it also has waves"),
+        ({"wave": "waves"}, "must have the columns of the fitted file: it lacks wave; it also has waves"),
         ({"id": "series"}, "must have the column `id` of `--series`"),
         ({"hour": "time"}, "must have the column `hour` of `--time`"),
     ):
@@ -212,23 +212,23 @@ def test_folders_that_hold_no_fitted_series_are_named(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["predict-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
-    assert "must be the folder of `seqstride fit-series`; there is no model.zip" in run(capsys, *words, code=2)
+    assert "must be the output folder of `seqstride fit-series`; model.zip is missing" in run(capsys, *words, code=2)
     (tmp_path / "model.json").write_text("{}")
     assert "its model.json is for `classify`, `transcribe` or `units`" in run(capsys, *words, code=2)
     (tmp_path / "model.zip").write_bytes((fitted / "mine" / "model.zip").read_bytes())
-    assert "there is no series.json" in run(capsys, *words, code=2)
+    assert "series.json is missing" in run(capsys, *words, code=2)
     said = (fitted / "mine" / "series.json").read_text()
     for text, message in (
         ("{", "must be JSON"),
-        ("{}", "does not say how series were read"),
+        ("{}", "does not describe how series were read"),
         (said.replace('"format": 1', '"format": 2'), "its format (=2) must be 1"),
-        (said.replace('"wave"', '"tide"'), "must be what was fitted with series.json beside it"),
+        (said.replace('"wave"', '"tide"'), "must be the estimator that was fitted with series.json beside it"),
     ):
         (tmp_path / "series.json").write_text(text)
         assert message in run(capsys, *words, code=2)
     (tmp_path / "series.json").write_text(said)
     (tmp_path / "model.zip").write_bytes(b"no archive")
-    assert "model.zip' holds no fitted estimator" in run(capsys, *words, code=2)
+    assert "model.zip' does not hold a fitted estimator" in run(capsys, *words, code=2)
 
 
 def test_labels_that_the_training_lacks_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -237,7 +237,7 @@ def test_labels_that_the_training_lacks_are_said(tmp_path: Path, capsys: pytest.
     other["label"] = other["label"].replace("fast", "Fast")
     other.to_csv(tmp_path / "test.csv", index=False)
     report = run(capsys, "fit-series", tmp_path / "train.csv", tmp_path / "test.csv", "-o", tmp_path, *TINY)
-    assert "12 series have labels that the fitted ones (fast, slow) lack: Fast." in report
+    assert "12 series have labels that are not among the fitted ones (fast, slow): Fast." in report
 
 
 @pytest.mark.parametrize("count", [3, 11])
@@ -269,7 +269,7 @@ def test_the_picture_has_a_series_of_every_class(
     ("content", "message"),
     [
         ("a,b\n1,2\n", "must have labels"),
-        ("a,label\n1,x\n2,x\n", "must have two different labels at least"),
+        ("a,label\n1,x\n2,x\n", "must have at least two different labels"),
         ("a,label\nword,x\n2,y\n", "must hold numbers beside its labels; not so in a: row 1 has 'word'"),
         ("label\nx\ny\n", "must hold numbers beside its labels; none of its columns does"),
         ("a,b,label\n1,2,x\n,,y\n", "must have a value in every series; row 2 has none"),

@@ -279,7 +279,7 @@ def test_columns_of_rows_are_put_in_the_order_of_the_other_file(tmp_path: Path) 
     like = read(tmp_path, "label,t0,t1,t2\na,1,2,3\n").layout
     other = read(tmp_path, "t2,t0,label,t1\n3,1,b,2\n,1,b,2\n", like=like)
     assert [series["value"].tolist() for series in other.series] == [[1, 2, 3], [1, 2]]
-    with pytest.raises(InputError, match="columns of the file that was fitted: it lacks t1, t2; it also has t9"):
+    with pytest.raises(InputError, match="columns of the fitted file: it lacks t1, t2; it also has t9"):
         read(tmp_path, "t0,t9\n1,2\n", like=like)
 
 
@@ -292,7 +292,7 @@ def test_channels_are_found_by_their_names(tmp_path: Path) -> None:
         ("series,x,z\ns,1,2\ns,3,4\n", "it lacks y; it also has z"),
         ("series,x\ns,1\ns,3\n", "it lacks y"),
         ("series,x,y,note\ns,1,2,3\ns,3,4,5\n", "it also has note"),
-        ("id,x,y\n7,1,2\n7,3,4\n", "must have a row for every frame, as the file that was fitted: there is no column"),
+        ("id,x,y\n7,1,2\n7,3,4\n", "must have a row for every frame, like the fitted file: there is no column"),
     ):
         with pytest.raises(InputError, match=message):
             read(tmp_path, content, like=like)
@@ -300,7 +300,7 @@ def test_channels_are_found_by_their_names(tmp_path: Path) -> None:
 
 def test_an_id_of_another_name_does_not_make_rows_of_frames(tmp_path: Path) -> None:
     like = read(tmp_path, "series,x\ns,1\ns,3\n").layout
-    with pytest.raises(InputError, match="must have a row for every frame, as the file that was fitted"):
+    with pytest.raises(InputError, match="must have a row for every frame, like the fitted file"):
         read(tmp_path, "id,x\n7,1\n7,3\n", like=like)
 
 
@@ -316,7 +316,7 @@ def test_one_channel_needs_no_name_in_files_that_have_none(tmp_path: Path) -> No
     assert read(tmp_path, "t0,t1\n1,2\n", like=archive).series[0].columns.tolist() == ["dim_0"]
     assert read(tmp_path, "series,x\ns,1\ns,2\n", like=archive).series[0].columns.tolist() == ["dim_0"]
     assert read(tmp_path, ts("1,2:a\n", one="true"), "x.ts", like=rows).series[0].columns.tolist() == ["value"]
-    with pytest.raises(InputError, match="channels of the file that was fitted, dim_0; it has dim_0, dim_1"):
+    with pytest.raises(InputError, match="channels of the fitted file, dim_0; it has dim_0, dim_1"):
         read(tmp_path, ts("1,2:3,4:a\n"), "x.ts", like=archive)
 
 
@@ -327,7 +327,7 @@ def test_names_that_were_given_must_be_there(tmp_path: Path) -> None:
             "must have the column `id` of `--series`: there is no column `id`, but `ID`; it has ID, x",
         ),
         (Columns(series="ID", time="when"), "must have the column `when` of `--time`"),
-        (Columns(label="x", series="x"), "must have another name each"),
+        (Columns(label="x", series="x"), "must be different names"),
     ):
         with pytest.raises(InputError) as caught:
             read(tmp_path, "ID,x\ns,1\ns,2\n", columns=columns)

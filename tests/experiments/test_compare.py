@@ -186,7 +186,7 @@ def test_a_finished_comparison_is_left_alone(
 
     assert main([*argv, "--resume"]) == 0
     assert main(argv) == 2
-    assert "holds runs; --resume goes on with them" in capsys.readouterr().err
+    assert "holds runs; add --resume to continue, or choose another -o" in capsys.readouterr().err
     changed = ["4,3" if part == "3,4" else part for part in argv]
     assert main([*changed, "--resume"]) == 2
     assert "holds runs of other arguments: seeds [3, 4], now [4, 3]" in capsys.readouterr().err
@@ -354,7 +354,7 @@ def test_no_run_succeeds(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--methods", "a,b"], r"`methods` \(='b'\) must be files in .*; this recipe has a, a_better"),
         (["--methods", "train"], r"`methods` \(='train'\) must be files in"),
         (["--methods", f"{RECIPE}/hparams/diffstride.yaml"], "this recipe has a, a_better"),
-        (["--methods", "a,a.yaml"], r"`methods` \(='a.yaml'\) must not have a method twice"),
+        (["--methods", "a,a.yaml"], r"`methods` \(='a.yaml'\) must be given once"),
         (["--folds", "x,z"], r"`folds` \(=\['x', 'z'\]\) must be all, or some of x, y, each once"),
         (["--seeds", "1,x"], r"`--seeds` \(='1,x'\) must be whole numbers"),
         (["--seeds", "1,1"], "must be different whole numbers"),

@@ -168,7 +168,7 @@ def test_every_recipe_takes_its_paths_literally() -> None:
         (VOWELS, "--valid_dataloader {batch_size: 0}", "`valid_dataloader.batch_size` (=0) must be a whole number"),
         (VOWELS, "--train_dataloader {num_workers: -1}", "`train_dataloader.num_workers` (=-1) must be a whole"),
         (VOWELS, "--complexity 3", "`complexity` (=3) must be a mapping"),
-        (VOWELS, "--lr 1 2", "'2' follows no option; a value with spaces must stand in quotes"),
+        (VOWELS, "--lr 1 2", "'2' does not follow an option; put quotes around a value with spaces"),
         (VOWELS, "--lr", "`--lr` must have a value"),
         (VOWELS, "--lr 1 --lr 2", "`--lr` must be given once"),
         (VOWELS, "--lr [", "the command line: `--lr` (='[') is not valid YAML"),
@@ -273,7 +273,7 @@ def test_help_is_shown_without_a_run(capsys: pytest.CaptureFixture[str]) -> None
         (["recipes/Tabular/clasification"], ["no recipe", "near matches: Tabular/classification"]),
         (
             ["recipes/Tabular/classification/hparams/adastride.yaml"],
-            ["this method is a key: seqstride train recipes/Tabular/classification --downsampler adastride"],
+            ["no file of its own. Run: seqstride train recipes/Tabular/classification --downsampler adastride"],
         ),
         (["recipes/Tabular/classification/hparams/adastrid.yaml"], ["near matches: adastride"]),
     ],
@@ -292,7 +292,7 @@ def test_a_comparison_follows_the_same_rules(tmp_path: Path, capsys: pytest.Capt
         (["recipes/AN4/ASR"], "`--data_folder` must be given: the folder"),
         (["recipes/JapaneseVowels/speaker_id", "--lr", "fast"], "`lr` (='fast') must be a number above 0"),
         (["recipes/JapaneseVowels/speaker_id", "--widht", "3"], "`widht` is not a key of train.yaml; near matches"),
-        (["recipes/JapaneseVowels/speaker_id", "--lr", "1", "2"], "'2' follows no option"),
+        (["recipes/JapaneseVowels/speaker_id", "--lr", "1", "2"], "'2' does not follow an option"),
     ):
         assert main(["compare", *words, *out]) == 2
         line = capsys.readouterr().err

@@ -278,12 +278,12 @@ def test_a_run_of_an_older_version_is_the_same_run(tmp_path: Path, capsys: pytes
         assert "seqstride.brains.checkpoints" in text
         (tmp_path / name).write_text(text.replace("seqstride.brains.checkpoints", "seqstride.checkpoints"))
     assert main(command("adastride", tmp_path, number_of_epochs=1)) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
     assert main(command("adastride", tmp_path, "--test_only", number_of_epochs=1)) == 0
     record = json.loads((tmp_path / "results.json").read_text())
     assert json.loads((tmp_path / "test_only" / "results.json").read_text())["test_loss"] == record["test_loss"]
     (tmp_path / "made_from.json").unlink()  # a still older one, of which train.yaml alone says how it was made
     assert main(command("adastride", tmp_path, number_of_epochs=1)) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
     assert main(command("average", tmp_path, number_of_epochs=1)) == 2
     assert "`downsampler` was" in capsys.readouterr().err

@@ -42,7 +42,7 @@ SPEECH: dict[str, object] = {
     **{"warmup_steps": 1, "dynamic_batching": "{max_batch_length: 3}"},
 }
 REST = re.escape(
-    ". Another --output_folder leaves it alone, --overwrite begins anew here and takes its results and model away"
+    ". Choose another --output_folder to keep that run. --overwrite deletes the results and model here and starts again"
 )
 State = dict[Path, tuple[bytes, int]]
 
@@ -121,7 +121,8 @@ def test_a_finished_run_says_so_and_is_left_alone(place: Path, capsys: pytest.Ca
         capsys.readouterr()
         assert main(words) == 0
         out = capsys.readouterr().out
-        assert f"{place / 'run'} holds this run, finished: its results are in {place / 'run' / 'results.json'}." in out
+        assert f"{place / 'run'} holds this run, and it is finished" in out
+        assert f"its results are in {place / 'run' / 'results.json'}." in out
         assert state(place / "run") == before
 
 
@@ -131,7 +132,7 @@ def test_data_and_folders_that_moved_are_the_same(place: Path, capsys: pytest.Ca
     (place / "run").rename(place / "old_run")
     before = {path: content for path, (content, _) in state(place / "old_run").items() if "data" not in path.parts}
     assert main(argv(place / "elsewhere", place / "old_run")) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
     after = {path: content for path, (content, _) in state(place / "old_run").items() if "data" not in path.parts}
     assert after == before
 
@@ -151,7 +152,7 @@ def test_data_and_folders_that_moved_are_the_same(place: Path, capsys: pytest.Ca
         ({"max_grad_norm": 1.0}, r"`max_grad_norm` was 5\.0, now 1\.0"),
         ({"grad_accumulation_factor": 2}, "`grad_accumulation_factor` was not there, now 2"),
         ({"fea_augment": "null"}, "`fea_augment` was !ref <spec_augment>, now null"),
-        ({"score": "valid"}, '`score` was "test", now "valid".*, and --test_only scores its model so, in test_only/'),
+        ({"score": "valid"}, r'`score` was "test", now "valid".*\. Use --test_only to score its model.*test_only/'),
     ],
     ids=str,
 )
@@ -253,7 +254,7 @@ def test_manifests_of_ones_own_are_compared_by_their_content(place: Path, capsys
     names = "{" + ", ".join(f"{split}: {own / split}.json" for split in ("train", "valid", "test")) + "}"
     line = argv(place / "data", place / "run", prepare="null", manifests=names)
     assert main(line) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
     items = json.loads((own / "train.json").read_text())
     changed = next(name for name, item in items.items() if item["label"] == "low")
     items[changed]["label"] = "high"
@@ -336,17 +337,17 @@ def test_more_epochs_are_really_trained(
     assert "number_of_epochs: 4" in (output / "train.yaml").read_text()
     capsys.readouterr()
     assert main(longer) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
 
 
 def test_without_checkpoints_there_is_nothing_to_extend(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.rmtree(place / "run" / "save")
     assert main(argv(place / "data", place / "run")) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
     shutil.rmtree(place / "run" / "save")
     line = argv(place / "data", place / "run", number_of_epochs=3)
     assert main(line) == 2
-    assert "holds a run of 2 epochs and no checkpoint to go on from" in capsys.readouterr().err
+    assert "holds a finished run of 2 epochs, but no checkpoint to resume from" in capsys.readouterr().err
 
 
 # Anew
@@ -362,9 +363,7 @@ def test_overwriting_is_a_fresh_run_and_touches_nothing_else(place: Path, capsys
     # what is found wrong before training begins leaves everything
     refused(capsys, [*line, "--score", "dev"], "`score` .*'dev'.* must be one of the splits", output)
     refused(capsys, [*line, "--csv", str(place / "none.csv")], "must be a file", output)
-    refused(
-        capsys, [*line, "--test_only"], "`--overwrite` begins a run anew: it must not be given with --test_only", output
-    )
+    refused(capsys, [*line, "--test_only"], "`--overwrite` deletes the run: it must not be given together", output)
 
     assert main(line) == 0
     assert main(argv(place / "data", place / "fresh", method="max")) == 0
@@ -430,16 +429,16 @@ def test_an_older_run_is_compared_with_its_settings_and_manifests(
     del results["number_of_epochs"]
     (output / "results.json").write_text(json.dumps(results))
     err = refused(capsys, argv(place / "data", output, lr=0.1), r"`lr` was 0\.002, now 0\.1" + REST, output)
-    assert "was made by a version that kept no made_from.json" in err
+    assert "comes from an older version without made_from.json" in err
     before = state(output)
     assert main(argv(place / "data", output)) == 0
-    assert "holds this run, finished" in capsys.readouterr().out
+    assert "holds this run, and it is finished" in capsys.readouterr().out
     assert state(output) == before
     rename(place / "data")
     refused(capsys, argv(place / "data", output), "7 went .*, 7 came", output)
     (place / "data" / "mid").rename(place / "data" / "high")
     (output / "train.yaml").unlink()
-    refused(capsys, argv(place / "data", output), r"no made_from\.json or train\.yaml that says what", output)
+    refused(capsys, argv(place / "data", output), r"neither made_from\.json nor train\.yaml, which say how", output)
 
 
 # Several processes
@@ -535,7 +534,7 @@ def test_a_comparison_notices_that_its_data_changed(
     rename(data)
     assert main([*words, "--resume"]) == 2
     said = capsys.readouterr().err
-    expected = "seqstride: the data are no longer those of the comparison's finished runs: train, of 10 items: 7 went"
+    expected = "seqstride: the data have changed since the finished runs of the comparison: train, of 10 items: 7 went"
     for seed in (0, 1):
         assert f"max, seed {seed}: {expected}" in said
         assert not (output / "runs" / "max" / str(seed) / "made_from.json").exists()
@@ -575,10 +574,9 @@ def test_estimators_follow_the_same_rules(tmp_path: Path, capsys: pytest.Capture
     moved = tmp_path / "moved.csv"
     shutil.copy(file, moved)
     assert main(estimator(moved, output, threads=2)) == 0
-    assert (
-        f"{output} holds this run, finished: its results are in {output / 'results.json'}. Nothing was done; --over"
-        in (capsys.readouterr().out)
-    )
+    out = capsys.readouterr().out
+    assert f"{output} holds this run, and it is finished: its results are in {output / 'results.json'}." in out
+    assert "Nothing was done; --overwrite" in out
     assert state(output) == before
     refused(capsys, estimator(file, output, lr=0.1), r"`lr` was 0\.002, now 0\.1" + REST, output)
     refused(capsys, estimator(file, output, n_epochs=2), "`n_epochs` was 1, now 2" + REST, output)

@@ -521,7 +521,7 @@ def test_a_missing_extra_is_named(missing: str, monkeypatch: pytest.MonkeyPatch)
 
 def test_a_folder_without_a_model_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export", "--model", str(tmp_path)]) == 2
-    assert "must hold a trained model; there is no model.json" in capsys.readouterr().err
+    assert "must hold a trained model; model.json is missing" in capsys.readouterr().err
 
 
 def test_other_models_are_refused() -> None:

@@ -393,7 +393,7 @@ def test_state_is_in_the_stream_and_chunks_may_be_written_over(key):
 
 @pytest.mark.parametrize("key", [key for key in KEYS if key not in STREAMING])
 def test_spectral_methods_say_what_to_do_instead(key):
-    with pytest.raises(ValueError, match=r"`layer`.*must have all of the signal.*all_windows.*AdaStride"):
+    with pytest.raises(ValueError, match=r"`layer`.*cannot stream because it.*all_windows.*AdaStride"):
         build(key).stream()
 
 

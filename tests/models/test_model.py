@@ -229,9 +229,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_a_folder_without_a_model_is_named(folder: Path, tmp_path: Path) -> None:
-    with pytest.raises(
-        ValueError, match=r"`folder` \(='.*nothing'\) must hold a trained model; there is no model.json"
-    ):
+    with pytest.raises(ValueError, match=r"`folder` \(='.*nothing'\) must hold a trained model; model.json is missing"):
         load_model(tmp_path / "nothing")
     (folder / "model.ckpt").unlink()
     with pytest.raises(ValueError, match=r"there is no model\.ckpt"):
@@ -273,17 +271,17 @@ def test_other_classes_are_refused(folder: Path, part: str, name: str) -> None:
 def test_wrong_descriptions_are_explained(folder: Path, changes: dict[str, Any], message: str) -> None:
     words = {**json.loads((folder / "model.json").read_text()), **changes}
     (folder / "model.json").write_text(json.dumps(words))
-    with pytest.raises(ValueError, match=rf"model\.json' is no description of a model: .*{message}"):
+    with pytest.raises(ValueError, match=rf"model\.json' does not describe a model: .*{message}"):
         load_model(folder)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "3", '"words"', "\x00\x01", "[" * 100_000, '{"format": 1}'])
-def test_what_is_no_description_is_said(folder: Path, text: str) -> None:
+def test_files_that_do_not_describe_a_model_are_refused(folder: Path, text: str) -> None:
     (folder / "model.json").write_text(text)
-    with pytest.raises(ValueError, match="is no description of a model"):
+    with pytest.raises(ValueError, match="does not describe a model"):
         load_model(folder)
     (folder / "model.json").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(ValueError, match="is no description of a model"):
+    with pytest.raises(ValueError, match="does not describe a model"):
         load_model(folder)
 
 
