@@ -72,16 +72,16 @@ def prepare_an4(
         {"wav": "{data_root}/wav/<id>.wav", "duration": seconds, "samples", "sample_rate": 16000, "words", "speaker"}
 
     `words` is the transcription in capitals, without `<s>` and `</s>`. The test part is the official one. Training
-    utterances of a speaker who is in it are left out, with a warning (the official lists have none). The validation
-    part is all utterances of some of the training speakers, drawn with `seed`. A second call with the same arguments
+    utterances of its speakers are left out, with a warning (the official lists have none). The validation part has all
+    utterances of some training speakers, drawn with `seed`. A second call with the same arguments
     and unchanged files (path, size, time) does nothing.
 
     Args:
         data_folder: the folder that has `etc/`, and `feat/` or `wav/`.
-        save_folder: where manifests and files go; made if missing.
+        save_folder: the folder for manifests and files; made if missing.
         source: "features" takes `feat/*.mfc`, "audio" takes `wav/*.raw` or `wav/*.sph` and writes WAV files.
         valid_speakers: number of training speakers that are held out for validation.
-        seed: seed of their random choice.
+        seed: seed of this random choice.
 
     Raises:
         ValueError: a list or a transcription is missing, files are missing or damaged, or `valid_speakers` leaves no
@@ -126,7 +126,7 @@ def prepare_an4(
             items[split][name] = {**content, "words": utterance.words, "speaker": utterance.speaker}
     if bad:
         listed = "".join(f"\n  {path}: {reason}" for path, reason in list(bad.items())[:_LISTED])
-        raise InputError(f"every file of {os.fspath(data_folder)!r} must be sound, {len(bad)} are not:{listed}")
+        raise InputError(f"every file of {os.fspath(data_folder)!r} must be readable; {len(bad)} are not:{listed}")
     write_manifests(save_folder, items, fingerprint)
 
 
@@ -140,7 +140,7 @@ def _list(data_folder: Path, split: str, kind: str) -> Path:
 
 
 def _utterances(data_folder: Path, split: str, source: str) -> dict[str, _Utterance]:
-    """Reads an official part, in the order of its list: id → file, speaker and words."""
+    """Returns id → file, speaker and words for an official part, in the order of its list."""
     words = {}
     for line in read_text(_list(data_folder, split, "transcription")).split("\n"):
         match = _LINE.fullmatch(line.strip())
@@ -149,7 +149,7 @@ def _utterances(data_folder: Path, split: str, source: str) -> dict[str, _Uttera
     found = {}
     for line in read_text(_list(data_folder, split, "fileids")).split():
         if line.count("/") != 2:
-            raise InputError(f"etc/an4_{split}.fileids must have lines <set>/<speaker>/<id>; {line!r} is none")
+            raise InputError(f"etc/an4_{split}.fileids must have lines <set>/<speaker>/<id>; {line!r} is not")
         _, speaker, name = line.split("/")
         if not words.get(name):
             raise InputError(f"etc/an4_{split}.transcription must have words for every id of the list; {name} has none")
@@ -191,7 +191,7 @@ def _write_features(file: Path, name: str, save_folder: Path) -> dict[str, Any]:
     content = file.read_bytes()
     count = int.from_bytes(content[:4], "big")
     if len(content) < 4 or len(content) != 4 + 4 * count:
-        raise InputError(f"its head tells of {count} values, {max(0, len(content) - 4) / 4:g} follow")
+        raise InputError(f"its header says {count} values, but {max(0, len(content) - 4) / 4:g} follow")
     if count == 0 or count % COEFFICIENTS:
         raise InputError(f"it has {count} values, not a multiple of {COEFFICIENTS} above 0")
     features = np.frombuffer(content, dtype=">f4", offset=4).reshape(-1, COEFFICIENTS).astype(np.float32)

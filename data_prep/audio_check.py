@@ -37,12 +37,11 @@ def check_audio(
 
     Args:
         files: audio files below `root`, in any format that `seqstride.files.decoding` reads.
-        root: the folder that `{data_root}` stands for.
-        save_folder: where `skipped.json` (path → reason) goes if files are left out.
+        root: the folder that replaces `{data_root}`.
+        save_folder: the folder for `skipped.json` (path → reason) if files are left out.
         bad_files: "error" reports all bad files in one error; "skip" leaves them out, with a warning for each.
         sample_rate: the rate that every file must have, in Hz; None: any.
-        labels: file → class. A class whose files are all bad is an error in both cases, because no model could learn
-            it.
+        labels: file → class. A class with only bad files is an error in both cases, because no model could learn it.
 
     Returns:
         file → `{"wav": "{data_root}/<relative path>", "duration": seconds, "samples": at the file's own rate,
@@ -103,7 +102,7 @@ def _check_classes(labels: Mapping[Path, str], good: Iterable[Path], bad: Mappin
 
 
 def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
-    """Decodes a file and returns samples per channel, rate in Hz and channels; an InputError says why it is bad."""
+    """Decodes a file and returns samples per channel, rate in Hz and channels; raises InputError if it is bad."""
     if not file.exists():
         raise InputError("missing")
     with open_recording(file) as audio:

@@ -42,31 +42,38 @@ def prepare_audio_folder(
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `label`.
 
     The other keys of an item are those of `check_audio`; `{data_root}` stands for `data_folder`, and an item's id is
-    its path. Any rate, any number of channels and any format that `seqstride.files.decoding` reads will do. A second
-    call with the same arguments and unchanged files (path, size, time) does nothing.
+    its path. Recordings may have any sample rate, any number of channels and any format that
+    `seqstride.files.decoding` reads. A second call with the same arguments and unchanged files (path, size, time) does
+    nothing.
 
-    Four layouts are understood: `data_folder/<label>/…`, with files at any depth; with folders for the splits,
-    `data_folder/<split>/<label>/…` or `data_folder/<label>/<split>/…`; and a table. Splits have the names of
-    `split_folders.NAMES` (train, val, dev, Test, …); one that is missing is cut from the training part, with a warning.
-    In a folder, files whose extension is not of audio are ignored, so are hidden ones, and links to folders are not
-    followed; but a class folder without a recording is refused. Where no split is given, it is chosen at random
-    within each class; if several recordings belong together (a speaker, a place), give the split to keep them so.
+    There are four layouts:
+
+    - `data_folder/<label>/…`, with files at any depth;
+    - `data_folder/<split>/<label>/…`;
+    - `data_folder/<label>/<split>/…`;
+    - a table.
+
+    Splits have the names in `split_folders.NAMES` (train, val, dev, Test, …). A missing split is cut from the training
+    part, with a warning. Hidden files and files without an audio extension are ignored, and links to folders are not
+    followed, but every class folder must have a recording. Without given splits, recordings are drawn at random within
+    each class. If several recordings belong together (same speaker or place), give the splits, so that they stay
+    together.
 
     Args:
         data_folder: the folder of the recordings.
-        save_folder: where the manifests go; made if missing.
-        csv: a table with the columns `path` (relative to `data_folder`), `label` and perhaps `split`; None reads
+        save_folder: the folder for the manifests; made if missing.
+        csv: a table with the columns `path` (relative to `data_folder`), `label` and optionally `split`; None: read
             the folders.
-        valid_share: the share of each class for validation, where no split is given; at least one file.
-        test_share: the same share for the test.
+        valid_share: share of each class for validation if this split is not given; at least one file.
+        test_share: the same for the test.
         seed: seed of the random split.
         bad_files: "error" or "skip", see `check_audio`.
 
     Raises:
-        ValueError: fewer than two classes, a class with too few files for the split or with none that can be read, a
-            label in validation or test that training lacks, a path that is named twice or leaves `data_folder`, a table
-            that lacks a column or has an empty label or unknown split, folders of which some are named as splits and
-            some are not, splits without one for training, shares that leave nothing, or bad files.
+        ValueError: there are fewer than two classes; a class has too few files for the split, or only bad ones;
+            training lacks a label of validation or test; a path is named twice or leaves `data_folder`; the table lacks
+            a column or has an empty label or an unknown split; folders for splits and other folders lie side by side;
+            no split is for training; the shares leave nothing for training; or there are bad files.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if not data_folder.is_dir():
@@ -89,7 +96,7 @@ def prepare_audio_folder(
     labels = {file: recording.label for file, recording in recordings.items()}
     if len(set(labels.values())) < 2:
         found = ", ".join(set(labels.values())) or "none"
-        raise InputError(f"there must be recordings of at least 2 classes, there is {found}")
+        raise InputError(f"there must be recordings of at least 2 classes; found: {found}")
     audio = check_audio(recordings, data_folder, save_folder, bad_files=bad_files, labels=labels)
     sound = {file: recordings[file] for file in audio}
     given = {recording.split for recording in recordings.values()} - {None}
@@ -108,7 +115,7 @@ def prepare_audio_folder(
 
 
 def _read_folders(data_folder: Path, save_folder: Path) -> dict[Path, _Recording]:
-    """Finds the recordings in class folders, ordered by path."""
+    """Returns the recordings in class folders, ordered by path."""
     files = list(files_below(data_folder))
     depth = split_depth(filter(is_audio, files), data_folder)
     recordings: dict[Path, _Recording] = {}
@@ -135,24 +142,24 @@ def _folders(parent: Path) -> list[Path]:
 
 
 def _check_folders(classes: list[Path], labels: set[str], save_folder: Path) -> None:
-    """Checks that every class folder has a recording; otherwise its class would be missing from the model."""
+    """Checks that every class folder has a recording. Without one, the model would lack the class."""
     for folder in classes:
         # results may lie among the recordings
         if folder.name in labels or save_folder.resolve().is_relative_to(folder.resolve()):
             continue
         if folder.is_symlink():
-            reason = "it is a link to a folder, and those are not followed"
+            reason = "it is a link to a folder, and links are not followed"
         else:
             endings = Counter(file.suffix or "no extension" for file in files_below(folder))
             files = ", ".join(f"{number} {ending}" for ending, number in endings.items())
             reason = (
-                f"none of its files is one by its extension ({files})" if files else "it is empty, hidden files aside"
+                f"none of its files has an audio extension ({files})" if files else "it has only hidden files, or none"
             )
         raise InputError(f"class folder {os.fspath(folder)!r} must have a recording; {reason}")
 
 
 def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
-    """Reads the recordings that a CSV file names, in its order."""
+    """Returns the recordings that a CSV file lists, in its order."""
     if not table.is_file():
         raise InputError(f"`csv` (={os.fspath(table)!r}) must be a file")
     recordings: dict[Path, _Recording] = {}
@@ -169,7 +176,7 @@ def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
             known = ", ".join(name for names in NAMES.values() for name in names)
             raise InputError(f"{where} `split` (={split!r}) must be one of {known}")
         if data_folder / path in recordings:
-            raise InputError(f"{where} `path` (={row['path']!r}) must not be named twice")
+            raise InputError(f"{where} `path` (={row['path']!r}) must be listed once")
         recordings[data_folder / path] = _Recording(row["label"], split and split_of(split))
         if split is not None:
             splits.add(split)
@@ -179,7 +186,7 @@ def _read_table(table: Path, data_folder: Path) -> dict[Path, _Recording]:
 
 
 def _choose(recordings: Mapping[Path, _Recording], shares: Mapping[str, float], seed: int) -> dict[Path, str]:
-    """Returns the split of every file: the given one, or a random share of every class, and training for the rest."""
+    """Returns the split of every file: the given one, else a random share of every class; the rest is for training."""
     splits = {file: recording.split or "train" for file, recording in recordings.items()}
     by_label: dict[str, list[Path]] = {}
     for file, split in sorted(splits.items()):
@@ -202,5 +209,5 @@ def _check_labels(recordings: Mapping[Path, _Recording], splits: Mapping[Path, s
         unknown = {recordings[file].label for file, own in splits.items() if own == split} - known
         if unknown:
             raise InputError(
-                f"the {split} part must only have labels of training, it also has {', '.join(sorted(unknown))}"
+                f"the {split} part must only have labels of the training part; it also has {', '.join(sorted(unknown))}"
             )

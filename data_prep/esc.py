@@ -44,13 +44,13 @@ def prepare_esc(
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `category`.
 
     The other keys of an item are those of `check_audio`; `{data_root}` stands for `data_folder`. The validation part is
-    the fold that follows the test fold (1 follows 5), so that no original recording is in two parts; training has the
-    other three, one fewer than in results published without a validation part. A second call with the same arguments
+    the fold that follows the test fold (1 follows 5), so no original recording is in two parts. Training has the other
+    three folds, one fewer than published results without a validation part. A second call with the same arguments
     and unchanged files (path, size, time) does nothing.
 
     Args:
         data_folder: the unpacked archive, with `meta/esc50.csv` and `audio/`.
-        save_folder: where the manifests go; made if missing.
+        save_folder: the folder for the manifests; made if missing.
         fold: the test fold, 1 to 5.
         subset: the number of classes.
         bad_files: "error" or "skip", see `check_audio`.
@@ -58,7 +58,7 @@ def prepare_esc(
 
     Raises:
         ConnectionError: the set cannot be downloaded.
-        ValueError: the table is missing or lacks a column, a file is bad, or `fold` or `subset` is none of these.
+        ValueError: the table is missing or lacks a column, a file is bad, or `fold` or `subset` is wrong.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if fold not in FOLDS:
@@ -94,7 +94,7 @@ def prepare_esc(
 
 
 def _table(data_folder: Path) -> list[dict[str, str]]:
-    """Reads the rows of the official table."""
+    """Returns the rows of the official table."""
     table = data_folder / "meta" / "esc50.csv"
     if not table.is_file():
         raise InputError(

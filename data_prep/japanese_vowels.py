@@ -1,4 +1,4 @@
-"""JapaneseVowels: nine male speakers say /ae/, and the task is to tell who speaks.
+"""JapaneseVowels: nine male speakers say /ae/, and the task is to recognise the speaker.
 
 640 utterances of 12 LPC cepstra, 7 to 29 frames long, in the official split of 270 for training and 370 for testing.
 The frames are 25.6 ms long and 6.4 ms apart (speech sampled at 10 kHz), so 156.25 frames per second.
@@ -44,12 +44,12 @@ def prepare_japanese_vowels(
 
     Each item is `{"features": "{data_root}/features/<id>.npy", "length": frames, "frame_rate": frames per second,
     "speaker": label}`; a feature file holds float32 (T, 12), and `{data_root}` stands for `save_folder`. The validation
-    part is cut from the training part, the same number of utterances from every speaker. A second call with the same
-    data and arguments does nothing; any difference prepares anew.
+    part is cut from the training part, with the same number of utterances of every speaker. A second call with the same
+    data and arguments does nothing; otherwise the data are prepared again.
 
     Args:
-        save_folder: where manifests and features go; made if missing.
-        data_folder: a folder with `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts`; None takes the copy that
+        save_folder: the folder for manifests and features; made if missing.
+        data_folder: a folder with `JapaneseVowels_TRAIN.ts` and `JapaneseVowels_TEST.ts`; None: the copy that
             ships inside sktime.
         valid_per_speaker: number of training utterances of each speaker for the validation part.
         seed: seed of their random choice.
@@ -91,7 +91,7 @@ def _source(data_folder: str | os.PathLike[str] | None) -> str:
 
 
 def _features(save_folder: Path) -> list[Path]:
-    """The feature files that the manifests name."""
+    """Returns the feature files that the manifests name."""
     manifests = [save_folder / f"{split}.json" for split in SPLITS]
     identifiers = [name for manifest in manifests for name in json.loads(manifest.read_text(encoding="utf-8"))]
     return [save_folder / "features" / f"{name}.npy" for name in identifiers]
@@ -108,7 +108,7 @@ def _ts_file(data_folder: str | os.PathLike[str], part: str) -> Path:
 
 
 def _read(part: str, data_folder: str | os.PathLike[str] | None) -> list[tuple[np.ndarray, str]]:
-    """Reads the utterances of an official part, in order: features (T, 12) float32 and the speaker's label."""
+    """Returns the utterances of an official part, in order: features (T, 12) float32 and the speaker's label."""
     if data_folder is None:
         data_folder = Path(require("sktime.datasets", "series").__file__).parent / "data" / "JapaneseVowels"
     file = _ts_file(data_folder, part)

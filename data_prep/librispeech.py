@@ -61,7 +61,7 @@ def prepare_librispeech(
 
     Args:
         data_folder: the folder that has `train-clean-100/` and so on (`LibriSpeech` of the archives).
-        save_folder: where the manifests go; made if missing.
+        save_folder: the folder for the manifests; made if missing.
         train: the parts to train on.
         valid, test: the parts for validation and test.
         bad_files: "error" or "skip", see `check_audio`.
@@ -69,7 +69,7 @@ def prepare_librispeech(
 
     Raises:
         ConnectionError: a part cannot be downloaded.
-        ValueError: an unknown part, one that is missing or used twice, a recording without words, or bad files.
+        ValueError: a part is unknown, missing or used twice; a recording has no words; or there are bad files.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     parts = {"train": list(train), "valid": [valid], "test": [test]}
@@ -109,7 +109,7 @@ def prepare_librispeech(
 
 
 def _utterances(data_folder: Path, parts: Sequence[str]) -> dict[Path, str]:
-    """Finds the recordings of parts, in order: file → words."""
+    """Returns file → words for the recordings of the parts, in order."""
     found = {}
     for part in parts:
         folder = data_folder / part
@@ -136,9 +136,9 @@ def _transcripts(file: Path) -> Path:
 
 
 def _words(file: Path) -> dict[str, str]:
-    """Reads the transcript of a recording's chapter: id → words."""
+    """Returns id → words from the transcript of a recording's chapter."""
     path = _transcripts(file)
     if not path.is_file():
-        raise InputError(f"{path} must be there, with what is said in {file.name}")
+        raise InputError(f"{path} must exist and have the words of {file.name}")
     lines = read_text(path).split("\n")
     return {name: " ".join(words.split()) for name, _, words in (line.partition(" ") for line in lines)}

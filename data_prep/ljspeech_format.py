@@ -39,23 +39,23 @@ def prepare_ljspeech_format(
     seed: int = 0,
     bad_files: BadFiles = "error",
 ) -> None:
-    """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with `words`, what `plain_words` makes.
+    """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with `words`, the result of `plain_words`.
 
-    The other keys of an item are `text`, the text as it stands in the last column of the table, and those of
-    `check_audio`; `{data_root}` stands for `data_folder`. The parts are drawn at random, but the same sentence said
-    twice stays in one of them. A second call with the same arguments and unchanged files (path, size, time) does
+    The other keys of an item are `text`, the unchanged text in the last column of the table, and those of
+    `check_audio`; `{data_root}` stands for `data_folder`. The parts are drawn at random, but recordings of the same
+    sentence stay in one part. A second call with the same arguments and unchanged files (path, size, time) does
     nothing.
 
     Args:
         data_folder: the folder that has `metadata.csv` and `wavs/`.
-        save_folder: where the manifests go; made if missing.
+        save_folder: the folder for the manifests; made if missing.
         valid_share, test_share: shares of the sentences for validation and test; at least one sentence each.
         seed: seed of the random split.
         bad_files: "error" or "skip", see `check_audio`.
 
     Raises:
-        ValueError: no table, a line that is not of its form, an id that is there twice or has no recording, shares that
-            leave nothing, or bad files.
+        ValueError: the table is missing, a line has another form, an id occurs twice or has no recording, the shares
+            leave nothing for training, or there are bad files.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     check_shares(valid_share, test_share)
@@ -83,11 +83,11 @@ def prepare_ljspeech_format(
 
 
 def plain_words(text: str) -> str:
-    """Capitals and single spaces, of letters, their combining marks, digits and the apostrophe; all else ends a word.
+    """Returns a text in capitals with single spaces. It keeps letters, combining marks, digits and the apostrophe.
 
-    The result is in Unicode's form NFC. Letters whose capital is two letters stay as they are: ß. Invisible format
-    characters, such as the joiners U+200C and U+200D or a soft hyphen, say how letters are drawn and are not heard:
-    they are left out and end no word. U+200B, the space without a width, ends one.
+    All other characters separate words, including U+200B, the zero-width space. Invisible format characters are
+    removed without separating words, because they are not heard: the joiners U+200C and U+200D, the soft hyphen, and
+    others. Letters whose capital has two letters stay as they are, such as ß. The result is in Unicode's form NFC.
     """
     text = unicodedata.normalize("NFC", text).replace("’", "'")
     return " ".join(word.strip("'") for word in "".join(map(_plain, text)).split() if word.strip("'"))
@@ -105,7 +105,7 @@ def _plain(character: str) -> str:
 
 
 def _sentences(table: Path) -> dict[Path, str]:
-    """Reads the table, in order: recording → text."""
+    """Returns recording → text from the table, in order."""
     if not table.is_file():
         raise InputError(f"`data_folder` (={os.fspath(table.parent)!r}) must hold metadata.csv")
     recordings: dict[str, list[Path]] = {}
@@ -132,7 +132,7 @@ def _sentences(table: Path) -> dict[Path, str]:
             raise InputError(f"{table}, line {number}: wavs/ must have one recording named {name}; it has {files}")
         [file] = recordings[name]
         if file in found:
-            raise InputError(f"{table}, line {number}: {name} must not be there twice")
+            raise InputError(f"{table}, line {number}: {name} must occur once")
         found[file] = texts[-1].strip()
     if not found:
         raise InputError(f"{table} must have at least one line")

@@ -1,4 +1,4 @@
-"""Manifests, which are written whole or not at all, and the fingerprint of what they were made from.
+"""Writes manifests, completely or not at all, and the fingerprint of their inputs.
 
 A preparation writes `train.json`, `valid.json`, `test.json`, and last of all `prepared.json`, its fingerprint: the
 version of its output layout, its arguments, and a digest of its inputs. If it finds the same fingerprint, it does
@@ -29,7 +29,7 @@ SPLITS = ("train", "valid", "test")
 def file_digest(files: Iterable[Path], root: Path) -> str:
     """Returns a digest of the relative path, size and modification time of every file.
 
-    The contents are not read, so that a replaced file of the same size and time goes unnoticed. Files may be missing.
+    Contents are not read, so a replaced file of the same size and time is not noticed. Files may be missing.
 
     Raises:
         InputError: a file lies outside of `root`.
@@ -48,9 +48,9 @@ def is_prepared(save_folder: Path, fingerprint: Mapping[str, Any], files: Iterab
     """Returns whether `save_folder` holds all manifests, made with the same fingerprint, and logs it.
 
     Args:
-        save_folder: where the manifests are.
-        fingerprint: what they must be made from.
-        files: others that the preparation writes, and that must be there.
+        save_folder: the folder of the manifests.
+        fingerprint: their expected inputs.
+        files: other files that the preparation writes; they must exist, too.
     """
     prepared = has_fingerprint(save_folder, fingerprint) and all(file.is_file() for file in files)
     if prepared:
@@ -82,7 +82,7 @@ def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
             raise InputError(f"{file} must have the columns {', '.join(columns)}; it lacks {', '.join(lacking)}")
         if len(set(rows.fieldnames or ())) < len(rows.fieldnames or ()):
             raise InputError(
-                f"{file} must have another name for every column; it has {', '.join(rows.fieldnames or ())}"
+                f"{file} must have different names for its columns; it has {', '.join(rows.fieldnames or ())}"
             )
         for row in rows:
             if None in row or None in row.values():
@@ -94,7 +94,7 @@ def read_table(file: Path, columns: Sequence[str]) -> list[tuple[int, dict[str, 
 
 
 def warn_if_incomplete(folder: Path, found: int, whole: int) -> None:
-    """Warns where a public set has another number of recordings than its release."""
+    """Warns if a public data set has another number of recordings than its release."""
     if found != whole:
         logger.warning("%s has %d recordings, the whole set has %d", folder, found, whole)
 
@@ -103,7 +103,7 @@ def check_shares(valid_share: float, test_share: float) -> None:
     """Checks the shares of a random split.
 
     Raises:
-        InputError: one of them is not above 0, or they leave nothing for training.
+        InputError: a share is not above 0, or nothing is left for training.
     """
     if not (valid_share > 0 and test_share > 0 and valid_share + test_share < 1):
         raise InputError(
@@ -112,7 +112,7 @@ def check_shares(valid_share: float, test_share: float) -> None:
 
 
 def forget(save_folder: Path) -> None:
-    """Removes the fingerprint. Call it before changing a file that the fingerprint vouches for."""
+    """Removes the fingerprint. Call it before you change a file that the fingerprint covers."""
     (save_folder / "prepared.json").unlink(missing_ok=True)
 
 
@@ -126,7 +126,7 @@ def write_manifests(
     Args:
         save_folder: the folder to write to.
         items: split → id → the item's keys and values.
-        fingerprint: what the manifests are made from.
+        fingerprint: the inputs of the manifests.
 
     Raises:
         InputError: a split has no items.
@@ -134,7 +134,7 @@ def write_manifests(
     for split in SPLITS:
         if not items[split]:
             raise InputError(
-                f"the {split} part must have items, and none is left for it: there are too few data, or wrong ones"
+                f"the {split} part must have items, but none is left for it: there are too few data, or wrong ones"
             )
     forget(save_folder)
     for split in SPLITS:
@@ -148,7 +148,7 @@ def write_manifests(
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes a JSON file whole or not at all; makes its folder."""
+    """Writes a JSON file, completely or not at all, and makes its folder."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as part:
         part.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")

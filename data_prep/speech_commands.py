@@ -1,7 +1,8 @@
 """Speech Commands, version 0.02: one-second recordings of 35 words at 16 kHz, in the official split.
 
-Two tasks. 35: every recording, its word the label. 12: ten commands, all other words as `_unknown_`, and `_silence_`,
-which is background noise; each of these two is a tenth of the commands' number, as in the TensorFlow example.
+There are two tasks. With 35 classes, the label of a recording is its word. With 12 classes, there are ten commands,
+`_unknown_` for all other words, and `_silence_` for background noise. `_unknown_` and `_silence_` have a tenth as many
+items as the commands, each, as in the TensorFlow example.
 
 Source: P. Warden, "Speech Commands: A Dataset for Limited-Vocabulary Speech Recognition", arXiv:1804.03209, 2018; the
 shares are those of `tensorflow/examples/speech_commands` (train.py); the SHA-256 of both archives are those that
@@ -30,7 +31,7 @@ from .manifest import SPLITS, file_digest, is_prepared, warn_if_incomplete, writ
 logger = logging.getLogger(__name__)
 
 SAMPLE_RATE = 16000
-"""Hz, of every recording."""
+"""Sample rate of every recording, in Hz."""
 
 COMMANDS = ("yes", "no", "up", "down", "left", "right", "on", "off", "stop", "go")
 """The words of the task with 12 classes; `_unknown_` and `_silence_` are the other two."""
@@ -75,24 +76,24 @@ def prepare_speech_commands(
     With 12 classes, `_unknown_` is a random choice of the other words within each part, and an item of `_silence_` is
     one second of a noise file at a random place: `start` and `stop` are its samples within the file, `samples` and
     `duration` are those of the second. Training takes it from the first 80 % of each noise file, validation from the
-    next 10 %, test from the rest. Where `data_folder` has a folder `speech_commands_test_set_v0.02` (the official test
-    archive, whose folders are the 12 classes), the test part is that folder as it is, and results compare with
+    next 10 %, test from the rest. If `data_folder` has the folder `speech_commands_test_set_v0.02` (the official test
+    archive with a folder for each of the 12 classes), this folder is the test part. Then results are comparable to
     published ones.
 
     A second call with the same arguments and unchanged files (path, size, time) does nothing.
 
     Args:
         data_folder: the unpacked archive.
-        save_folder: where the manifests go; made if missing.
+        save_folder: the folder for the manifests; made if missing.
         task: the number of classes.
         seed: seed of the random choice of `_unknown_` and `_silence_`.
         bad_files: "error" or "skip", see `check_audio`.
-        download: fetch the set (2.4 GB), and for 12 classes its test archive (0.1 GB), where the folder is missing or
+        download: fetch the set (2.4 GB), and for 12 classes its test archive (0.1 GB), if the folder is missing or
             empty.
 
     Raises:
         ConnectionError: the set cannot be downloaded.
-        ValueError: the folder of a word, a list, or the noise is missing, a file is bad, or `task` is not 12 or 35.
+        ValueError: a folder of a word, a list or the noise is missing, a file is bad, or `task` is not 12 or 35.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if task not in (12, 35):
@@ -133,7 +134,7 @@ def prepare_speech_commands(
 
 
 def _parts(data_folder: Path) -> dict[Path, str]:
-    """Returns the split of every recording of a word, also of missing ones that a list names."""
+    """Returns recording → split for all words, including missing files that a list names."""
     found = {word: audio_in(data_folder / word, "*", "wav") for word in WORDS}
     missing = [word for word in WORDS if not found[word]]
     if missing:
@@ -171,7 +172,7 @@ def _twelve(
     noise_part: tuple[float, float],
     generator: np.random.Generator,
 ) -> dict[str, dict[str, Any]]:
-    """Returns the commands of a split, and a tenth of their number each of other words and of silence."""
+    """Returns the commands of a split, with a tenth of their number of other words, and of silence."""
     chosen = {name: item for name, item in items.items() if item["word"] in COMMANDS}
     others = [name for name, item in items.items() if item["word"] not in COMMANDS]
     count = math.ceil(len(chosen) * _SHARE)
@@ -183,7 +184,7 @@ def _twelve(
 def _silence(
     noises: Iterable[dict[str, Any]], noise_part: tuple[float, float], count: int, generator: np.random.Generator
 ) -> dict[str, dict[str, Any]]:
-    """Draws `count` seconds of noise from the given part of the files; all places are equally likely."""
+    """Draws `count` seconds of noise from this part of every file. All start positions are equally likely."""
     places = []  # noise file, first start, number of starts
     for noise in noises:
         first, last = math.ceil(noise_part[0] * noise["samples"]), int(noise_part[1] * noise["samples"]) - SAMPLE_RATE

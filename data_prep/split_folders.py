@@ -19,7 +19,7 @@ _SPLIT_OF = {name: split for split, names in NAMES.items() for name in names}
 
 
 def split_of(name: str) -> str | None:
-    """Returns "train", "valid" or "test" for a name that stands for one of them, else None."""
+    """Returns "train", "valid" or "test" if the name is a usual name of this split, else None."""
     return _SPLIT_OF.get(name.casefold())
 
 
@@ -27,15 +27,15 @@ def split_depth(files: Iterable[Path], data_folder: Path) -> int | None:
     """Finds the level of the folders that are named as splits.
 
     Args:
-        files: the recordings below `data_folder`; those directly in it do not count.
+        files: the recordings below `data_folder`; files directly in it are ignored.
         data_folder: the folder of the data set.
 
     Returns:
-        0 for `<split>/<label>/…`, 1 for `<label>/<split>/…`, None if there are none.
+        0 for `<split>/<label>/…`, 1 for `<label>/<split>/…`, None without folders of splits.
 
     Raises:
-        InputError: folders with and without the name of a split lie side by side, none is for training, or two stand
-            for the same split.
+        InputError: folders for splits and other folders lie side by side, no folder is for training, or two folders
+            are for the same split.
     """
     places = [file.relative_to(data_folder).parts[:-1] for file in files]
     for depth in (0, 1):
@@ -50,7 +50,7 @@ def split_depth(files: Iterable[Path], data_folder: Path) -> int | None:
             raise InputError(
                 f"{where} must have folders for splits only, or for classes only; {', '.join(splits)} is named as a "
                 f"split, beside {', '.join(others[:5])}{', …' if others[5:] else ''}: rename it if it is a class, or "
-                "say what is what in a table (`csv`)"
+                "list the recordings in a table (`csv`)"
             )
         check_splits(where, splits)
         return depth
@@ -61,11 +61,11 @@ def check_splits(where: str, names: Iterable[str]) -> None:
     """Checks the names of the splits of a data set.
 
     Args:
-        where: the place of the names, for the error.
-        names: names that all stand for a split.
+        where: where the names come from, for the error.
+        names: usual names of splits.
 
     Raises:
-        InputError: none is for training, or two stand for the same split.
+        InputError: no name is for training, or two names are for the same split.
     """
     by_split: dict[str | None, list[str]] = {}
     for name in sorted(set(names)):

@@ -49,18 +49,19 @@ def prepare_spoken_digits(
 
     Args:
         data_folder: the folder that has `recordings/`, or `recordings` itself.
-        save_folder: where the manifests go; made if missing.
+        save_folder: the folder for the manifests; made if missing.
         split: "official" tests on the recordings 0 to 4 of every speaker and digit; the name of a speaker tests on all
             recordings of this speaker.
-        valid: what is held out of the rest for validation. "recordings": of every speaker and digit, the recordings 5
-            to 9 in the official split, else 0 to 4. "speaker": all recordings of the speaker who follows the test
+        valid: the part of the rest that is for validation. "recordings": the recordings 5 to 9 of every speaker and
+            digit in the official split, else 0 to 4. "speaker": all recordings of the speaker who follows the test
             speaker in alphabetical order (after the last comes the first).
         bad_files: "error" or "skip", see `check_audio`.
         download: fetch the set if `data_folder` is missing or empty.
 
     Raises:
         ConnectionError: the set cannot be downloaded.
-        ValueError: no recordings, bad ones, a `split` that is no speaker, or `valid` "speaker" in the official split.
+        ValueError: there are no recordings, or bad ones; `split` is not a speaker; or `valid` is "speaker" in the
+            official split.
     """
     data_folder, save_folder = Path(data_folder), Path(save_folder)
     if download:
@@ -99,7 +100,7 @@ def spoken_digit_folds(data_folder: str | os.PathLike[str]) -> list[str]:
 
 
 def _recordings(data_folder: Path) -> dict[Path, tuple[str, str, int]]:
-    """Finds the recordings, ordered by name: file → digit, speaker and index."""
+    """Finds the recordings, ordered by name; returns file → digit, speaker and index."""
     inside = data_folder / "recordings"
     folder = inside if inside.is_dir() else data_folder
     found, other = {}, []

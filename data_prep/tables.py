@@ -27,8 +27,8 @@ def load_table(
     Args:
         name: a bundled set: breast_cancer, digits, iris or wine; ignored if there is a `data_file`.
         data_file: a CSV file with a header and commas, or a Parquet file; empty cells are missing values. A first
-            column without a name that counts the rows is left out.
-        label: the column of the labels, which are text as written; all other columns must hold numbers.
+            column without a name that counts the rows is ignored.
+        label: the column of the labels, which are read as text; all other columns must hold numbers.
         test_share: the share of rows for the test part.
         seed: seed of the random split.
 
@@ -36,8 +36,8 @@ def load_table(
         "train" and "test" → rows, a data frame of numbers, and labels (N,).
 
     Raises:
-        InputError: the set is unknown, a column is missing or holds no numbers, a row has no label, or a class is too
-            small for the split.
+        InputError: the set is unknown, a column is missing or does not hold numbers, a row has no label, or a class is
+            too small for the split.
     """
     train_test_split = require("sklearn.model_selection", "series").train_test_split
     rows, labels = _read_file(data_file, label) if data_file is not None else _bundled(name)

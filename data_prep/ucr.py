@@ -1,8 +1,7 @@
 """Time series classification sets of the UCR and UEA archives, by name, in their official split.
 
 ACSF1, ArrowHead, BasicMotions, GunPoint, ItalyPowerDemand, JapaneseVowels, OSULeaf and PLAID ship inside sktime; it
-downloads the others when they are asked for. Nothing is written: the sets are small, and the estimators read them as
-they are.
+downloads others on demand. There are no manifests: the sets are small, and the estimators read them directly.
 
 Source: H. A. Dau et al., "The UCR time series archive", 2019; A. Bagnall et al., "The UEA multivariate time series
 classification archive", 2018; timeseriesclassification.com.

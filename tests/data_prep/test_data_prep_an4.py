@@ -129,7 +129,7 @@ def test_what_is_missing_or_damaged_is_named(tmp_path: Path) -> None:
     (source / "feat" / "an4test_clstk" / "fcaw" / "cen2-fcaw-b.mfc").unlink()
     with pytest.raises(ValueError, match=r"2 are not:") as error:
         prepare_an4(source, tmp_path / "out", valid_speakers=1)
-    assert "an1-mabc-b.mfc: its head tells of" in str(error.value)
+    assert "an1-mabc-b.mfc: its header says" in str(error.value)
     assert "cen2-fcaw-b.mfc: missing" in str(error.value)
     assert not (tmp_path / "out" / "prepared.json").exists()
     with pytest.raises(ValueError, match=r"`valid_speakers` \(=3\) must be between 1 and 2"):

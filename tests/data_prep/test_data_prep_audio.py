@@ -798,7 +798,7 @@ def test_folders_of_splits(tmp_path: Path) -> None:
         assert {item["label"] for item in items.values()} == {"cat", "dog"}
 
     write(data / "test" / "cow" / "0.wav")
-    with pytest.raises(ValueError, match="the test part must only have labels of training, it also has cow"):
+    with pytest.raises(ValueError, match="the test part must only have labels of the training part; it also has cow"):
         prepare_audio_folder(data, save)
 
 
@@ -841,11 +841,11 @@ def test_a_table(tmp_path: Path) -> None:
         (["path,label", "0.wav,a", "../1.wav,b"], r"line 3: `path` \(='\.\./1\.wav'\) must be inside `data_folder`"),
         (["path,label", "x/../../1.wav,b"], r"line 2: `path` .* must be inside `data_folder`"),
         (["path,label", "/etc/1.wav,b"], r"line 2: `path` .* must be inside `data_folder`"),
-        (["path,label", "0.wav,a", "./0.wav,b"], r"line 3: `path` \(='\./0\.wav'\) must not be named twice"),
+        (["path,label", "0.wav,a", "./0.wav,b"], r"line 3: `path` \(='\./0\.wav'\) must be listed once"),
         (["path,label", "0.wav"], r"line 2: it must have a cell for every column"),
         (["path,label", "0.wav,"], r"line 2: `path` and `label` must not be empty"),
         (["path,label,split", "0.wav,a,deviation"], r"line 2: `split` \(='deviation'\) must be one of train, "),
-        (["path,label", "0.wav,a", "1.wav,a"], r"recordings of at least 2 classes, there is a$"),
+        (["path,label", "0.wav,a", "1.wav,a"], r"recordings of at least 2 classes; found: a$"),
         (
             ["path,label", "0.wav,a", "1.wav,b"],
             r"class 'a' \(=1 files for training\) must have more than 1 for test and 1 for valid",

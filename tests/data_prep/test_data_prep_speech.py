@@ -105,7 +105,7 @@ def test_what_is_wrong_with_a_table_is_named(tmp_path: Path) -> None:
         ("s-01|Hallo|hallo|x|y", r"line 12 .* must be id\|text or id\|text\|normalised text"),
         ("s-01|Hallo Welt|1.50", "line 12 .* third column must be the normalised text, and '1.50' has no letters"),
         ("s-99|Hallo", "line 12: wavs/ must have a recording named s-99"),
-        ("s-01|Hallo", "line 12: s-01 must not be there twice"),
+        ("s-01|Hallo", "line 12: s-01 must occur once"),
     ):
         table.write_text(whole + line + "\n", encoding="utf-8")
         with pytest.raises(ValueError, match=message):

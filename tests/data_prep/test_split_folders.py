@@ -107,10 +107,10 @@ def test_a_split_that_is_missing_is_cut_from_training(
         ({"val/a": 4, "test/a": 4}, "must have recordings for training (train or training) beside test, val"),
         ({"train/a": 4, "val/a": 1, "dev/a": 1}, "one name for each split: dev and val both stand for valid"),
         ({"train/a": 4, "train/b": 4, "Train/a": 1}, "Train and train both stand for train"),
-        ({"train/a": 4, "train/b": 4, "test/c": 1, "val/a": 1}, "the test part must only have labels of training, "
+        ({"train/a": 4, "train/b": 4, "test/c": 1, "val/a": 1}, "the test part must only have labels of the training part; "
          "it also has c"),
         ({"train/a": 4, "train/b": 1, "test/a": 1}, "class 'b' (=1 files for training) must have more than 1"),
-        ({"train": 4, "val": 4}, "recordings of at least 2 classes, there is none"),
+        ({"train": 4, "val": 4}, "recordings of at least 2 classes; found: none"),
     ],
 )  # fmt: skip
 def test_folders_whose_meaning_is_open_are_refused(places: dict[str, int], words: str, tmp_path: Path) -> None:
@@ -153,9 +153,9 @@ def test_a_class_that_cannot_be_read_is_named_with_the_way_out(layout: str, bad_
 @pytest.mark.parametrize(
     ("files", "reason"),
     [
-        ([], "it is empty, hidden files aside"),
-        (["a.txt", "b.txt", "u.wav~", ".hidden.wav"], "none of its files is one by its extension (2 .txt, 1 .wav~)"),
-        (["deep/down/notes"], "none of its files is one by its extension (1 no extension)"),
+        ([], "it has only hidden files, or none"),
+        (["a.txt", "b.txt", "u.wav~", ".hidden.wav"], "none of its files has an audio extension (2 .txt, 1 .wav~)"),
+        (["deep/down/notes"], "none of its files has an audio extension (1 no extension)"),
     ],
 )
 def test_a_class_folder_without_a_recording_is_named(files: list[str], reason: str, tmp_path: Path) -> None:
