@@ -1,6 +1,6 @@
-"""The SpeechBrain edge: (B, T, C) with relative lengths outside, (B, C, T) with absolute lengths inside.
+"""Converts between SpeechBrain's layout, (B, T, C) with relative lengths, and (B, C, T) with absolute lengths.
 
-The conversion happens here and nowhere else. The lobes are plain modules, so SpeechBrain itself is not imported.
+Only this module converts. The lobes are plain modules, so SpeechBrain itself is not imported.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from seqstride.layers.base import Downsampler
 
 
 def absolute_lengths(relative: Tensor, frames: int) -> Tensor:
-    """SpeechBrain's relative lengths to counts of frames.
+    """Converts SpeechBrain's relative lengths to numbers of frames.
 
     Args:
         relative: (B,) floats in (0, 1]; 1 is the full width.
@@ -35,12 +35,12 @@ def absolute_lengths(relative: Tensor, frames: int) -> Tensor:
 
 
 def relative_lengths(lengths: Tensor, frames: int) -> Tensor:
-    """Counts of frames to SpeechBrain's relative lengths: (B,) int64 → (B,) float32 in (0, 1]."""
+    """Converts numbers of frames (B,) int64 to SpeechBrain's relative lengths (B,) float32 in (0, 1]."""
     return lengths.float() / frames
 
 
 def to_channels_first(x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor]:
-    """SpeechBrain's layout to the package's: (B, T, C) and (B,) floats in (0, 1] → (B, C, T) and (B,) int64.
+    """Converts SpeechBrain's layout to the package's: (B, T, C) and (B,) floats in (0, 1] → (B, C, T) and (B,) int64.
 
     Raises:
         ValueError: `x` does not have three axes, or `wav_lens` is not in (0, 1].
@@ -51,7 +51,7 @@ def to_channels_first(x: Tensor, wav_lens: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def to_channels_last(x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-    """The package's layout to SpeechBrain's: (B, C, L) and (B,) int64 → (B, L, C) and (B,) floats in (0, 1]."""
+    """Converts the package's layout to SpeechBrain's: (B, C, L), (B,) int64 → (B, L, C), (B,) floats in (0, 1]."""
     return x.transpose(1, 2), relative_lengths(lengths, x.shape[-1])
 
 
@@ -105,20 +105,20 @@ class Encoder(nn.Module):
 
 
 class FrontEnd(nn.Module):
-    """`Subsampling` in the place of SpeechBrain's `ConvolutionFrontEnd`, for recipes that want one tensor from it.
+    """Replaces SpeechBrain's `ConvolutionFrontEnd` by `Subsampling`, for recipes that expect a single tensor.
 
-    The penalty of its layers, for which such a recipe has no place, goes straight into the gradient: training behaves
-    as if `penalty_weight` · penalty were added to the loss that `backward` is called on. (A loss scaled for float16 or
-    divided for gradient accumulation does not scale it.)
+    Such a recipe cannot add the penalty of the layers to its loss, so the penalty goes directly into the gradient.
+    Training behaves as if `penalty_weight` · penalty were added to the loss of `backward`. (Scaling the loss for
+    float16, or dividing it for gradient accumulation, does not scale the penalty.)
 
-    Called without `wav_lens`, as SpeechBrain's LibriSpeech CTC recipe calls it, it takes the padding for real frames,
-    as SpeechBrain's own front end does. With them an item does not depend on its batch, and `output_lens` gives the
-    relative lengths that go with the output to the frame; those of the input may be off by one frame, because every
-    item's length is rounded by itself.
+    Without `wav_lens`, padding counts as real frames, as in SpeechBrain's own front end. SpeechBrain's LibriSpeech CTC
+    recipe calls it this way. With `wav_lens`, an item does not depend on its batch, and `output_lens` returns the exact
+    relative lengths of the output. The relative lengths of the input may be off by one frame, because the length of
+    every item is rounded.
 
     Args:
         subsampling: a `seqstride.encoders.subsampling.Subsampling`.
-        penalty_weight: of the penalty (AdaStride's gap penalty; other methods have none).
+        penalty_weight: weight of the penalty (AdaStride's gap penalty; other methods have none).
 
     Shapes: x (B, T, C), wav_lens (B,) floats in (0, 1] or None → y (B, L, C').
     """
@@ -158,14 +158,14 @@ _penalised = differentiable(
     _penalised_setup,
     lambda ctx, gradient: (gradient, gradient.new_ones((), dtype=ctx.dtype)),
 )
-"""(y, penalty) → y, with the gradient of a loss that has the penalty added."""
+"""Maps (y, penalty) to y, with the gradient of a loss to which the penalty is added."""
 
 
 class First(nn.Module):
-    """Returns its first argument: takes the place of a step of SpeechBrain's interfaces that the model does itself."""
+    """Returns its first argument. It replaces a step of SpeechBrain's interfaces that the model does itself."""
 
     def forward(self, x: Tensor, wav_lens: Tensor) -> Tensor:
-        """x → x."""
+        """Returns `x`."""
         return x
 
 
@@ -173,7 +173,7 @@ class Embedding(nn.Module):
     """The embeddings of a trained classifier (the input of its linear layer), for SpeechBrain's `EncoderClassifier`.
 
     Args:
-        model: a `seqstride.models.classifier.SequenceClassifier`; of several labels, the first counts.
+        model: a `seqstride.models.classifier.SequenceClassifier`; the first of its labels is used.
 
     Shapes: waveforms (B, S), wav_lens (B,) floats in (0, 1] → (B, 1, C').
     """
@@ -189,7 +189,7 @@ class Embedding(nn.Module):
 
 
 class LogProbabilities(nn.Module):
-    """Log probabilities from what `Embedding` gives: (B, 1, C') → (B, 1, classes).
+    """Log probabilities from the result of `Embedding`: (B, 1, C') → (B, 1, classes).
 
     Args:
         model: the same classifier.

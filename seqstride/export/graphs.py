@@ -1,4 +1,4 @@
-"""Models as functions of tensors, (signal, lengths) → outputs by name: what `seqstride.export.write` writes."""
+"""Models as functions of tensors, (signal, lengths) → outputs by name. `seqstride.export.write` writes these graphs."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from seqstride.export.exportable import exportable
 from seqstride.layers.base import Downsampler
 from seqstride.models.classifier import SequenceClassifier
 
-CHANNELS = 3  # of the signals that a layer for any number of channels is checked with
+CHANNELS = 3  # of the check signals for a layer that accepts any number of channels
 
 
 class Graph(nn.Module):
     """A model as a function from (signal, lengths) to outputs by name.
 
     Attributes:
-        longest: the largest length that it is checked with.
+        longest: the largest length in the check.
     """
 
     longest = 150
@@ -36,30 +36,30 @@ class Graph(nn.Module):
         self.model: Any = copy.deepcopy(model).eval()
 
     def exportable(self) -> Graph:
-        """The same on the exportable copy of the model."""
+        """Returns the graph of the exportable copy of the model."""
         return type(self)(exportable(self.model))
 
     def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
-        """A random signal: (B, C, T)."""
+        """Returns a random signal (B, C, T)."""
         channels = getattr(self.model, "bands", None) or getattr(self.model, "in_channels", None)
         return torch.randn(batch, channels or self.model.channels or CHANNELS, longest, generator=generator)
 
     def time_axis(self) -> int:
-        """The index of the time axis of the signal."""
+        """Returns the index of the signal's time axis."""
         return 2
 
     def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
-        """The largest absolute difference between another runtime's outputs and the model's, 0-d."""
+        """Returns the largest absolute difference between the outputs of another runtime and the model, 0-d."""
         return largest_difference(found, self(signal, lengths))
 
     def spare_frames(self) -> int:
-        """Number of padding frames to append so that no layer is left with a single frame."""
+        """Returns the number of padding frames to append so that no layer is left with a single frame."""
         encoder = getattr(self.model, "encoder", self.model)
         strides = [float(layer.stride) for layer in getattr(encoder, "downsamplers", [encoder])]
         return 2 * math.prod(math.ceil(stride) for stride in strides)
 
     def metadata(self) -> dict[str, Any]:
-        """The facts that a user of the file needs, as JSON values."""
+        """Returns the metadata for the user of the file, as JSON values."""
         return {"version": VERSION, "signal": "(batch, channels, frames)"}
 
 
@@ -89,7 +89,7 @@ class TrainedGraph(Graph):
             self.longest = round(1.5 * self.model.sample_rate)
 
     def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
-        """Noise (B, S), or features (B, T, C) as the training set had them."""
+        """Returns noise (B, S), or features (B, T, C) with mean and deviation of the training set."""
         if self.model.frontend is not None:
             return 0.1 * torch.randn(batch, longest, generator=generator)
         mean, std = self.model.normalize.mean, self.model.normalize.std
@@ -120,7 +120,7 @@ class ClassifierGraph(TrainedGraph):
             self.longest = 3 * self.model.window_size
 
     def spare_frames(self) -> int:
-        """0 for windows, which all have the same width."""
+        """Returns 0 for a model on windows, because all windows have the same width."""
         return super().spare_frames() if self.model.window_size is None else 0
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
@@ -136,10 +136,10 @@ class TranscriberGraph(TrainedGraph):
 
 
 class CoderGraph(TrainedGraph):
-    """A trained VQ-VAE, as far as its codes."""
+    """A trained VQ-VAE, from the signal to its codes."""
 
     def encoded(self, signal: Tensor, lengths: Tensor) -> Encoded:
-        """The `Encoded` of a signal."""
+        """Returns the `Encoded` of a signal."""
         x, frames = self.model.frontend(signal, lengths)
         encoded: Encoded = self.model.encoder(self.model.normalize(x, frames), frames)
         return encoded
@@ -163,7 +163,7 @@ class CoderGraph(TrainedGraph):
         return self.outputs(self.encoded(signal, lengths))
 
     def outputs(self, encoded: Encoded) -> dict[str, Tensor]:
-        """Codes (B, L, Q), durations (B, L) and output lengths (B,) from an encoder's result."""
+        """Returns codes (B, L, Q), durations (B, L) and output lengths (B,) from an encoder's result."""
         codes = self.model.quantizer(encoded.features, encoded.lengths).codes
         units = nearest_output(encoded.positions, encoded.lengths)
         real = length_mask(encoded.input_lengths, units.shape[1]).long()
@@ -182,7 +182,7 @@ class CoderGraph(TrainedGraph):
 
 
 def largest_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> Tensor:
-    """The largest absolute one between outputs of the same names, 0-d; those found may be wider."""
+    """Returns the largest absolute difference between outputs of the same name, 0-d; `found` may be wider."""
     differences = [
         (found[name][tuple(slice(size) for size in value.shape)] - value).abs().max().double()
         for name, value in expected.items()
@@ -191,16 +191,16 @@ def largest_difference(found: Mapping[str, Tensor], expected: Mapping[str, Tenso
 
 
 def graph_of(model: nn.Module) -> Graph:
-    """The model as a function of tensors.
+    """Returns the graph of a model.
 
     Raises:
-        ValueError: it is none that can be exported.
+        ValueError: the model cannot be exported.
     """
     if isinstance(model, Downsampler):
         return LayerGraph(model)
     if isinstance(model, SequenceClassifier):
         return ClassifierGraph(model)
-    # by what they have: to import their classes takes seconds
+    # checks attributes, because importing these classes takes seconds
     if hasattr(model, "quantizer"):
         return CoderGraph(model)
     if hasattr(model, "units"):
@@ -214,10 +214,10 @@ def graph_of(model: nn.Module) -> Graph:
 
 
 class WideGraph(nn.Module):
-    """A graph that widens its signals by some padding, which has no influence.
+    """A graph that appends padding to its signals. The padding does not change the result.
 
-    A graph for any length must not ask whether a length is 1, but convolutions do. In a signal that is wide enough no
-    layer has a single frame left, and there is nothing to be asked.
+    Convolutions add a guard on a length of 1, but the graph must work for any length. With enough padding, no layer is
+    left with a single frame, and no guard is needed.
     """
 
     def __init__(self, graph: Graph) -> None:
@@ -227,7 +227,7 @@ class WideGraph(nn.Module):
         self.width = self.frames * getattr(getattr(graph.model, "frontend", None), "hop", 1)
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        # said first, or else broadcasting asks whether one of the two is 1
+        # stated first, or else broadcasting adds a guard on a size of 1
         torch._check(lengths.shape[0] == signal.shape[0])
         spare = torch.zeros_like(signal.narrow(self.axis, 0, 1)).expand(
             [self.width if axis == self.axis else -1 for axis in range(signal.ndim)]

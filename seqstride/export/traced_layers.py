@@ -1,10 +1,9 @@
 """Twins of the downsampling layers made of tensors alone, for `seqstride.export.exportable`.
 
 A layer class names its twin (`Downsampler.twin`). The layers read lengths on the host, group items of equal length and
-compute only the frames that count: their graphs would depend on the values of a batch. Here lengths stay tensors;
-spectra are products with matrices of cosines and sines that the graph makes from the lengths; AdaStride's alignment is
-the full matrix of its definition. The matrices take time and memory in proportion to T·L, where the layers' own ways
-grow with T.
+compute only real frames, so their graphs would depend on the values of a batch. In the twins, lengths stay tensors.
+Spectra are products with matrices of cosines and sines that the graph computes from the lengths. AdaStride's alignment
+is the full matrix of its definition. Time and memory of the matrices grow with T·L; those of the layers grow with T.
 """
 
 from __future__ import annotations
@@ -29,10 +28,10 @@ from seqstride.layers.pooling import StridedConv1d, WholeStride
 
 
 class TracedFrames(Frames):
-    """The time axis of a batch whose lengths nobody has read.
+    """The time axis of a batch whose lengths stay on the device.
 
     Args:
-        input_lengths, lengths, width: as in `Frames`.
+        input_lengths, lengths, width: see `Frames`.
         output_width: at least the output length of the longest item.
         padded: whether lengths were given.
     """
@@ -49,7 +48,7 @@ class TracedPlan(Plan):
     Args:
         frames: the time axis.
         positions: (B, T).
-        apply: (B, C, T) with zeros in the padding → (B, C, L), with anything in the padding.
+        apply: maps (B, C, T) with zeros in the padding to (B, C, L) with any values in the padding.
     """
 
     def __init__(self, frames: Frames, positions: Tensor, apply: Callable[[Tensor], Tensor]) -> None:
@@ -76,7 +75,7 @@ class Traced(Downsampler):
         """Same as `Downsampler.plan`, without checking the values of `lengths`."""
         check_signal(x, self.channels)
         batch, width = x.shape[0], x.shape[2]
-        # one length for all items, where none are given: they share their matrices
+        # without lengths, all items have one length and share their matrices
         own = x.new_full((1,), width, dtype=torch.int64) if lengths is None else lengths.long()
         outputs = self._outputs(own)
         static = lengths is None and isinstance(width, int)
@@ -86,32 +85,32 @@ class Traced(Downsampler):
         return TracedPlan(frames, positions.expand(batch, width), apply)
 
     def _outputs(self, lengths: Tensor) -> Tensor:
-        """Output lengths as `_output_lengths`, in tensors."""
+        """Returns the output lengths as a tensor; see `_output_lengths`."""
         raise NotImplementedError
 
     def _output_width(self, width: int, outputs: Tensor) -> int:
-        """The width of the output of a batch of this width."""
+        """Returns the output width of a batch of this width."""
         return _largest(outputs)
 
     def _traced(
         self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """Positions and resampling; `lengths` and `outputs` have one entry for each item, or one for all."""
+        """Returns positions and the resampling. `lengths` and `outputs` have one entry per item, or one for all."""
         raise NotImplementedError
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """Double precision, rounded to 9 decimals, as in `seqstride.core.lengths.ceil_lengths`."""
+    """Rounds to 9 decimals in double precision, as in `seqstride.core.lengths.ceil_lengths`."""
     return (values * 1e9).round() / 1e9
 
 
 def _double(value: float, like: Tensor) -> Tensor:
-    """A number in double precision, on the device of a tensor: exporters keep a bare one in single precision."""
+    """Returns a number as a double-precision tensor, because exporters store Python numbers in single precision."""
     return torch.tensor(value, dtype=torch.float64, device=like.device)
 
 
 def _largest(values: Tensor) -> int:
-    """The largest of these positive integers; to an exporter a symbol of its own, so that sizes stay short formulas."""
+    """Returns the largest of positive integers. The exporter makes a symbol of it, so that size formulas stay short."""
     largest: int = values.max().item()  # type: ignore[assignment]
     torch._check(largest >= 1)
     return largest
@@ -127,7 +126,7 @@ class TracedPooling(Traced, WholeStride):
         return (lengths + self.stride - 1) // self.stride
 
     def _output_width(self, width: int, outputs: Tensor) -> int:
-        # as a convolution has it: of the width, not of the longest item
+        # from the width, as in a convolution, not from the longest item
         return (width + self.stride - 1) // self.stride
 
     def _traced(
@@ -146,7 +145,7 @@ class TracedPooling(Traced, WholeStride):
 
 
 class TracedMaxPooling(TracedPooling):
-    """Max pooling whose windows are an axis of their own: a graph must not ask how long the signal is."""
+    """Max pooling with the windows on their own axis, because the graph must not depend on the signal's length."""
 
     def _pooled(self, x: Tensor, lengths: Tensor, width: int) -> Tensor:
         x = x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf)
@@ -167,11 +166,11 @@ class TracedConvolution(TracedPooling, StridedConv1d):
 
 
 def _waves(transform: Transform, points: int, bins: int, lengths: Tensor) -> Tensor:
-    """cos(πk(2t + 1) / 2T_b), (B, points, bins); for the DFT cos and sin of 2πkt / T_b, (B, points, 2·bins)."""
+    """Returns cos(πk(2t + 1) / 2T_b), (B, points, bins), or for the DFT cos and sin of 2πkt / T_b, twice as many bins."""
     t, k = (torch.arange(count, dtype=torch.float64, device=lengths.device)[:, None] for count in (points, bins))
     shift, period = (0.5, 2 * lengths) if transform == "dct" else (0.0, lengths)
     turns = (t + shift) * k.T / period[:, None, None]
-    # whole turns are taken off in double precision
+    # whole turns are subtracted in double precision
     angle = ((turns - turns.round()) * _double(2 * math.pi, turns)).float()
     return angle.cos() if transform == "dct" else torch.cat([angle.cos(), angle.sin()], dim=2)
 
@@ -179,13 +178,13 @@ def _waves(transform: Transform, points: int, bins: int, lengths: Tensor) -> Ten
 def _cropped_spectrum(
     mask: Tensor, transform: Transform, lengths: Tensor, outputs: Tensor, frames: Frames, *, official: bool = False
 ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-    """`seqstride.core.spectral.spectral_crop` in tensors: weights (B, K) of the lowest bins, 0 for cropped ones.
+    """Computes `seqstride.core.spectral.spectral_crop` in tensors. `mask` (B, K) weights the lowest bins; 0 crops.
 
     With c_k and s_k the sums of x_t cos and x_t sin, y_j = (1/T) Σ_k w_k m_k (c_k cos(2πkj/L) + s_k sin(2πkj/L)).
     """
     bins = mask.shape[1]
     k = torch.arange(bins, device=mask.device)
-    # a bin stands for its negative frequency, too, but for 0 and the Nyquist bin; the DCT's have the norm √2
+    # a bin also represents its negative frequency, except for 0 and the Nyquist bin; DCT bins have the norm √2
     single = (k == 0) | (2 * k == outputs[:, None]) if transform == "dft" else (k == 0).expand(mask.shape)
     gain = mask * torch.where(single, 1.0, 2.0) / (outputs if official else lengths)[:, None]
     gain = (gain if transform == "dct" else torch.cat([gain, gain], dim=1)).float()[:, None]
@@ -225,7 +224,7 @@ class TracedSpectralPooling(Traced):
 
 
 class TracedLearntStride(Traced, LearntStride):
-    """A stride that was learnt, at its present value."""
+    """A learnt stride, frozen at its current value."""
 
     def _windows(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The windows of `seqstride.core.spectral_window` in tensors (B,): R_eff, threshold, bins kept, all bins."""
@@ -288,22 +287,22 @@ class TracedAdaStride(Traced, AdaStride1d):
 
 
 def _alignment(positions: Tensor, frames: Frames, sigma_square: float) -> Callable[[Tensor], Tensor]:
-    """softmax_t(−σ² (l − p_t)²) over the real frames as a matrix (B, T, L)."""
+    """Returns the resampling with the matrix (B, T, L) of softmax_t(−σ² (l − p_t)²) over the real frames."""
     rows = torch.arange(frames.output_width, dtype=positions.dtype, device=positions.device)
     square = (rows - positions[:, :, None]).square()
     square = square.masked_fill(~frames.real[:, :, None], math.inf)
-    # the nearest position's is taken off in double precision: in a long gap all squares are large and nearly equal
+    # subtracts the smallest square in double precision: in a long gap, all squares are large and nearly equal
     weights = ((square - square.amin(1, keepdim=True)) * _double(-sigma_square, square)).float().softmax(1)
     return lambda x: torch.bmm(x, weights)
 
 
 def _scattering(positions: Tensor, frames: Frames, sigma_square: float, empty: str) -> Callable[[Tensor], Tensor]:
-    """`seqstride.core.align.scatter_frames`."""
+    """Returns the resampling of `seqstride.core.align.scatter_frames`."""
     bins = nearest_output(positions, frames.lengths)
     weights = scatter_weights(positions, frames, sigma_square).float()
     real = frames.real.long()
     count = real.new_zeros(bins.shape[0], frames.output_width).scatter_add(1, bins, real)
-    # no frame rounds to a vacant row: the frames around it are first − 1 and first; the earlier on a tie
+    # no frame rounds to a vacant row; its neighbours are frames first − 1 and first; the earlier wins a tie
     first = count.cumsum(1) - count
     left, right = (first - 1).clamp(min=0), torch.minimum(first, frames.input_lengths[:, None] - 1)
     rows = torch.arange(frames.output_width, device=bins.device)

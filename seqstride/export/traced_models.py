@@ -22,7 +22,7 @@ class TracedLogMel(LogMel):
     waves: Tensor
 
     def tapered_waves(self) -> Tensor:
-        """(2·bins, 1, window): the convolution's weight; of power the phase does not matter."""
+        """Returns the weight (2·bins, 1, window) of the convolution. Power does not depend on the phase."""
         bins = len(self.filters)
         k, n = torch.arange(bins, dtype=torch.float64), torch.arange(self.window, dtype=torch.float64)
         angle = k[:, None] * n * (math.pi / (bins - 1))
@@ -31,24 +31,24 @@ class TracedLogMel(LogMel):
         return waves[:, None].to(self.taper)
 
     def forward(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
-        """As `LogMel.forward`."""
+        """Same as `LogMel.forward`."""
         size = 2 * (len(self.filters) - 1)
-        # the window stands in the middle of the FFT, and that is centred on its sample
+        # the window is in the middle of the FFT frame, which is centred on its sample
         before = size // 2 - (size - self.window) // 2
         x = F.pad(zero_padding(waveforms[:, None], lengths), (before, self.window - before))
         real, imaginary = F.conv1d(x, self.waves, stride=self.hop).chunk(2, dim=1)
         power = real.square() + imaginary.square()
         frames = self.output_lengths(lengths)
-        # a convolution of one tap: of a product of matrices exporters ask whether the batch has one item
+        # a convolution of one tap, because a matrix product would add a guard on the batch size
         mels = F.conv1d(power, self.filters.T[:, :, None])
         return zero_padding(mels.clamp(min=FLOOR).log(), frames), frames
 
 
 class TracedSequenceClassifier(SequenceClassifier):
-    """The twin of a trained classifier: as many windows for every item as the longest one has."""
+    """The twin of a trained classifier. Every item has as many windows as the longest item."""
 
     def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """As `SequenceClassifier.embed`; the windows are those of `seqstride.models.windows.all_windows`."""
+        """Same as `SequenceClassifier.embed`, with the windows of `seqstride.models.windows.all_windows`."""
         size = self.window_size
         if size is None:
             return super().embed(signal, lengths)
@@ -57,7 +57,7 @@ class TracedSequenceClassifier(SequenceClassifier):
         room = (lengths - size).clamp(min=0)[:, None]
         index = torch.arange(most, device=signal.device)
         starts = torch.minimum(index * room // (count - 1).clamp(min=1)[:, None], room)
-        # a window of a short item reaches behind the batch
+        # a window of a short item may reach beyond the batch's width
         signal = F.pad(signal, (0, 0) * (signal.ndim - 2) + (0, size))
         items = torch.arange(batch, device=signal.device)[:, None].expand(batch, most)
         windows = cut(signal, items.flatten(), starts.flatten(), size)
@@ -74,13 +74,13 @@ class TracedQuantizer(Quantizer):
     books: Tensor
 
     def keep_books(self) -> None:
-        """Takes from the library what is needed, its codebooks (Q, size, dimension) and the layers around them."""
+        """Keeps the library's codebooks (Q, size, dimension) and the layers around them, and removes the rest."""
         self.register_buffer("books", self.codebooks)
         self.project_in, self.project_out = self.vq.project_in, self.vq.project_out
         del self.vq
 
     def forward(self, features: Tensor, lengths: Tensor) -> Quantized:
-        """As `Quantizer.forward`."""
+        """Same as `Quantizer.forward`."""
         x = self.project_in(features.transpose(1, 2)).transpose(1, 2)
         rest, codes = x, []
         for book in self.books:
@@ -104,5 +104,5 @@ class TracedLinear(nn.Linear):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        """As `Linear.forward`."""
+        """Same as `Linear.forward`."""
         return super().forward(x.clone(memory_format=torch.contiguous_format))

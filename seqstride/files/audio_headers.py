@@ -1,7 +1,7 @@
-"""The true length of MP3, Ogg and WAV files, read from their bytes: headers may estimate it, or be wrong.
+"""Reads the true length of MP3, Ogg and WAV files from their bytes, because headers may be estimates or wrong.
 
 Sources: ISO/IEC 11172-3 and 13818-3 (frames of MPEG audio), RFC 3533 (pages of Ogg), EBU Tech 3306 (WAV and RF64). Info
-frames are read as mpg123 reads those of the Xing and LAME encoders.
+frames of the Xing and LAME encoders are read as in mpg123.
 """
 
 from __future__ import annotations
@@ -24,16 +24,16 @@ class MpegFrames(NamedTuple):
     """The frames of an MPEG audio file."""
 
     first: int
-    """Byte at which the first frame starts, behind tags and an Info frame."""
+    """Byte at which the first frame starts, after tags and an Info frame."""
     number: int
-    """Number of frames; a last frame that is cut short counts."""
+    """Number of frames, including a truncated last frame."""
     samples: int
     """Samples per frame and channel."""
     layer: int
     told: int | None
-    """Number of frames according to an Info frame; None without one."""
+    """Number of frames according to an Info frame; None without an Info frame."""
     damage: int | None
-    """Byte at which the frames stop, if they continue later."""
+    """Byte at which the frames stop if they continue later; else None."""
 
 
 class _Frame(NamedTuple):
@@ -56,7 +56,7 @@ _KILOBITS = {  # by whether the file is MPEG-1, and its layer
 
 
 def mpeg_frames(content: Content) -> MpegFrames | None:
-    """Counts the frames of an MPEG audio file; returns None if it does not start with a frame or with a tag and one."""
+    """Counts the frames of an MPEG audio file; returns None if no frame is at its start, or after a tag."""
     place = _tag(content, 0)
     frame = _frame(content[place : place + 3])
     if frame is None:
@@ -83,7 +83,7 @@ def mpeg_frames(content: Content) -> MpegFrames | None:
 
 
 def info_frame(content: Content, frames: MpegFrames) -> bytes:
-    """Returns a silent frame with the number of frames, to be put before the first frame of a layer III file."""
+    """Returns a silent frame that states the number of frames. It goes before the first frame of a layer III file."""
     head = bytearray(content[frames.first : frames.first + 4])
     head[1] |= 0x01  # no checksum
     head[2] = head[2] & 0x0C | 0xE0  # the highest bit rate, which gives enough room
@@ -95,7 +95,7 @@ def info_frame(content: Content, frames: MpegFrames) -> bytes:
 
 @lru_cache(maxsize=1024)
 def _frame(head: bytes) -> _Frame | None:
-    """Reads the first three bytes of a frame; returns None if they are not of a frame, or of one of free bit rate."""
+    """Reads the first three bytes of a frame; returns None for other bytes, and for a frame of free bit rate."""
     if len(head) < 3 or head[0] != 0xFF or head[1] & 0xE0 != 0xE0:
         return None
     version, layer, bits, rate = head[1] >> 3 & 3, 4 - (head[1] >> 1 & 3), head[2] >> 4, head[2] >> 2 & 3
@@ -110,13 +110,13 @@ def _frame(head: bytes) -> _Frame | None:
 
 
 def _side_information(head: bytes) -> int:
-    """Number of bytes between the header of a layer III frame and its sound."""
+    """Returns the number of bytes between the header and the sound of a layer III frame."""
     mono = head[3:] >= b"\xc0"
     return (17 if mono else 32) if head[1] >> 3 & 3 == _FIRST else (9 if mono else 17)
 
 
 def _tag(content: Content, place: int) -> int:
-    """Number of bytes of the ID3 tag at this place; 0 without one."""
+    """Returns the number of bytes of the ID3 tag at this place; 0 without a tag."""
     head = content[place : place + 10]
     if head[:3] == b"TAG":
         return 128
@@ -127,7 +127,7 @@ def _tag(content: Content, place: int) -> int:
 
 
 def _goes_on(content: Content, place: int) -> bool:
-    """Whether frames follow somewhere behind: two in a row of the same kind."""
+    """Returns whether two adjacent frames of the same kind follow later."""
     while (place := content.find(b"\xff", place)) >= 0:
         frame = _frame(content[place : place + 3])
         following = frame and _frame(content[place + frame.size : place + frame.size + 3])
@@ -141,10 +141,10 @@ def _goes_on(content: Content, place: int) -> bool:
 
 
 def ogg_is_ended(content: Content) -> bool:
-    """Whether the stream of an Ogg file has its end mark.
+    """Returns whether the stream of an Ogg file has an end mark.
 
     Raises:
-        ValueError: the file is cut within a page, is damaged, or has a second stream behind the first.
+        ValueError: the file ends within a page, is damaged, or has a second stream after the first.
     """
     place, begun, ended = 0, False, False
     while content[place : place + 4] == b"OggS":
@@ -169,9 +169,9 @@ class WavSamples(NamedTuple):
     """The end of the samples of a WAV or RF64 file."""
 
     behind: int
-    """Number of bytes behind the samples that are not chunks."""
+    """Number of bytes after the samples that are not chunks."""
     header: bytes | None
-    """A corrected header, if the header gives 0 samples and the file has some; else None."""
+    """A corrected header if the header says 0 samples but the file has some; else None."""
 
 
 def wav_samples(content: Content) -> WavSamples | None:
@@ -201,7 +201,7 @@ def wav_samples(content: Content) -> WavSamples | None:
 
 
 def _chunks(content: Content, place: int) -> Iterator[tuple[bytes, int, int]]:
-    """Yields name, place of the content, and size of the chunks from a place on."""
+    """Yields name, place of the content, and size of each chunk from a place on."""
     while place + 8 <= len(content):
         [size] = struct.unpack("<I", content[place + 4 : place + 8])
         yield content[place : place + 4], place + 8, size
@@ -224,7 +224,7 @@ class Headed(RawIOBase):
         self._head, self._content, self._start, self._place = head, content, start, 0
 
     def readinto(self, buffer: Any) -> int:
-        """Fills the buffer, at the end only partly; returns the number of bytes."""
+        """Fills the buffer as far as possible; returns the number of bytes."""
         wanted, behind = len(buffer), self._start + max(0, self._place - len(self._head))
         found = self._head[self._place : self._place + wanted]
         found += self._content[behind : behind + wanted - len(found)]

@@ -11,8 +11,8 @@ from seqstride.errors import require
 from seqstride.plots.canvas import COLOURS, marks_hz
 from seqstride.plots.view import View, describe_masks
 
-CLASSES = 10  # classes of a label that are shown at most
-DASHES = ("solid", "dash", "dot")  # when all colours are in use, the next dash starts over
+CLASSES = 10  # largest number of classes shown per label
+DASHES = ("solid", "dash", "dot")  # lines get the next dash pattern when all colours are in use
 # pixels
 WAVE, SPECTROGRAM, STRIDES, SCORES, MASKS = 90, 260, 220, 200, 150
 GAP, TIME_AXIS, TOP, BOTTOM = 24, 110, 90, 60
@@ -32,7 +32,7 @@ def require_plotly() -> Any:
 
 
 class _Row(NamedTuple):
-    """A panel over the time axis; rows stand below one another, and row n has the axis yn of the figure."""
+    """A panel over the time axis. Rows are below one another; row n has the axis yn of the figure."""
 
     pixels: int
     title: str
@@ -42,14 +42,14 @@ class _Row(NamedTuple):
 
 
 def view_page(view: View, seconds: float) -> str:
-    """Makes a page with the content of the picture, and with the scores of the classes over time.
+    """Makes a page with waveform, spectrogram, strides and the class scores over time.
 
-    Waveform, spectrogram, strides and scores share one time axis; pointing anywhere shows all values at that time.
-    A label with more than ten classes is shown with the ten of the highest scores.
+    All panels share one time axis. Pointing at a time shows all values at that time. For a label with more than ten
+    classes, the page shows those with the ten highest scores.
 
     Args:
         view: a recording.
-        seconds: duration that is shown at first.
+        seconds: duration that the page shows at first.
 
     Returns:
         The text of an HTML file that needs no other file.
@@ -106,11 +106,11 @@ def _set_layout(figure: Any, view: View, seconds: float, height: int, rows: int)
 
 
 def _add_rows(figure: Any, rows: list[_Row], height: int) -> None:
-    """Adds the panels from top to bottom; `height` is that of all panels, in pixels."""
+    """Adds the panels from top to bottom; `height` is the height of all panels in pixels."""
     top = 1.0
     for number, row in enumerate(rows, 1):
         bottom = top - row.pixels / height
-        # zooming is along time only
+        # zoom only along time
         look = {"title": row.title, "domain": [max(0.0, bottom), top], "fixedrange": True, "zeroline": False}
         legend = {"y": top, "x": 1.01, "yanchor": "top"}
         figure.update_layout({f"yaxis{number}": {**look, **row.axis}, f"legend{number}": legend})
@@ -192,12 +192,12 @@ def _add_masks(go: Any, figure: Any, view: View, name: str, number: int, columns
 
     Args:
         go: plotly's `graph_objects`.
-        figure: of the page.
+        figure: the figure of the page.
         view: the recording.
-        name: of the axis, "time" or "frequency".
-        number: of the panel's axes in the figure.
+        name: name of the masks' axis, "time" or "frequency".
+        number: number of the panel's axes in the figure.
         columns: left and right end, as shares of the width.
-        height: of the panel, as a share of all panels.
+        height: height of the panel, as a share of all panels.
     """
     masks = [mask for mask in view.masks if mask.axis == name]
     for mask in masks:
@@ -224,5 +224,5 @@ def _look(index: int) -> dict[str, Any]:
 
 
 def _mode(times: np.ndarray) -> str:
-    """Points are drawn as markers where a line would have no length."""
+    """Returns plotly's drawing mode: markers for a single point, because a line would have no length."""
     return "lines" if len(times) > 1 else "markers"
