@@ -166,7 +166,7 @@ class TracedConvolution(TracedPooling, StridedConv1d):
 
 
 def _waves(transform: Transform, points: int, bins: int, lengths: Tensor) -> Tensor:
-    """Returns cos(πk(2t + 1) / 2T_b), (B, points, bins), or for the DFT cos and sin of 2πkt / T_b, twice as many bins."""
+    """Returns cos(πk(2t + 1) / 2T_b), (B, points, bins); for the DFT cos and sin of 2πkt / T_b, (B, points, 2·bins)."""
     t, k = (torch.arange(count, dtype=torch.float64, device=lengths.device)[:, None] for count in (points, bins))
     shift, period = (0.5, 2 * lengths) if transform == "dct" else (0.0, lengths)
     turns = (t + shift) * k.T / period[:, None, None]
