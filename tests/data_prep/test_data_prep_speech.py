@@ -53,7 +53,7 @@ def test_what_is_wrong_with_librispeech_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"must have words for 84-70-0001\.flac"):
         prepare_librispeech(data, tmp_path / "out")
     transcripts.unlink()
-    with pytest.raises(ValueError, match=r"84-70\.trans\.txt must be there"):
+    with pytest.raises(ValueError, match=r"84-70\.trans\.txt must exist"):
         prepare_librispeech(data, tmp_path / "out")
 
 
