@@ -55,11 +55,11 @@ def export_model(
     """Writes a model as a graph with a dynamic batch and a dynamic time axis, once it gives what the model gives.
 
     Args:
-        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, an encoder or a layer of this package; of learnt
-            strides the present values stay.
+        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, an encoder or a layer of this package; learnt
+            strides are frozen at their current values.
         file: to write; None: `model.onnx` or `model.pt2` in the working folder.
         format: "onnx", or "exported-program" for `torch.export.load`.
-        batches: random ones with lengths of their own that the file is run on.
+        batches: number of random batches for the check.
 
     The inputs are `signal` and `lengths` (B,) int64. A signal is waveforms (B, S) or features (B, T, C), as the trained
     model reads them; of an encoder or layer (B, C, T). The padding has no influence. Outputs by name:

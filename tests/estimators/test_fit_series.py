@@ -214,7 +214,7 @@ def test_folders_that_hold_no_fitted_series_are_named(
     words = ["predict-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
     assert "must be the output folder of `seqstride fit-series`; model.zip is missing" in run(capsys, *words, code=2)
     (tmp_path / "model.json").write_text("{}")
-    assert "its model.json is for `classify`, `transcribe` or `units`" in run(capsys, *words, code=2)
+    assert "its model.json is for `seqstride classify`, `transcribe` or `units`" in run(capsys, *words, code=2)
     (tmp_path / "model.zip").write_bytes((fitted / "mine" / "model.zip").read_bytes())
     assert "series.json is missing" in run(capsys, *words, code=2)
     said = (fitted / "mine" / "series.json").read_text()
