@@ -1,4 +1,4 @@
-"""Near matches of misspelled names and paths, for error messages."""
+"""Near matches of misspelled names, values and paths, for error messages."""
 
 from __future__ import annotations
 
@@ -12,6 +12,12 @@ def near_matches(name: str, known: Iterable[str], most: int = 3) -> str:
     """Returns "; near matches: a, b", or an empty text if no known name is similar."""
     near = difflib.get_close_matches(name, list(known), n=most, cutoff=0.5)
     return f"; near matches: {', '.join(near)}" if near else ""
+
+
+def did_you_mean(value: str, known: Iterable[str]) -> str:
+    """Returns "; did you mean a", or an empty text if no known value is similar."""
+    near = difflib.get_close_matches(value, list(known), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]}" if near else ""
 
 
 def near_paths(path: str | os.PathLike[str]) -> str:

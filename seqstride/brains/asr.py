@@ -287,8 +287,7 @@ class CTCBrain(DownsamplingBrain):
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns error rates of the scored part, frame rates, and the cost of decoding."""
-        data = datasets[self.hparams.score].data
-        seconds = sum(item_seconds(item) for item in data.values())
+        seconds = self.scored_seconds(datasets)
         return {
             "metric": {"name": "WER", "value": self.test["WER"], "unit": "%", "lower_is_better": True},
             "figures": {"test CER, %": self.test["CER"], "output frames per s": self.output_frames / seconds},

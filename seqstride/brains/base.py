@@ -29,6 +29,7 @@ from torch.utils.data import SequentialSampler  # noqa: E402
 
 from seqstride.brains.epoch_state import EpochState, random_states, restore_random_states, seed_generators  # noqa: E402
 from seqstride.brains.history import History  # noqa: E402
+from seqstride.brains.manifests import item_seconds  # noqa: E402
 from seqstride.brains.optimisation import OptimisingBrain  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
@@ -104,6 +105,11 @@ class DownsamplingBrain(OptimisingBrain):
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns the task's entries of a run's record: plain JSON values."""
         return {}
+
+    def scored_seconds(self, datasets: dict[str, Any]) -> float:
+        """Returns the duration of the items of the scored part that were scored; a debug run scores only some."""
+        items = datasets[self.hparams.score].data.items()
+        return sum(item_seconds(item) for name, item in items if name in self.evaluated)
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """Draws the task's pictures into `folder`."""
@@ -233,6 +239,7 @@ class DownsamplingBrain(OptimisingBrain):
         super().on_stage_start(stage, epoch)
         self.start_scores(stage)
         self.loss_not_finite = False
+        self.evaluated: set[str] = set()
         self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
@@ -273,8 +280,12 @@ class DownsamplingBrain(OptimisingBrain):
         self.epoch_state.state = {}
 
     def evaluate_batch(self, batch: Any, stage: sb.Stage) -> Tensor:
-        """Runs SpeechBrain's method, and warns of a batch whose loss is not finite: the mean would leave it out."""
+        """Runs SpeechBrain's method and notes the items.
+
+        It warns of a batch whose loss is not finite, because the mean would leave that out.
+        """
         loss = super().evaluate_batch(batch, stage)
+        self.evaluated.update(batch.id)
         if not loss.isfinite():
             self.loss_not_finite = True
             logger.warning("the loss of a batch should be finite; that of %s is not", ", ".join(batch.id))

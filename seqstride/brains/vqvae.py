@@ -173,7 +173,7 @@ class VQVAEBrain(DownsamplingBrain):
         from which fixed strides tell all durations, is not counted for any method.
         """
         codes = self.tally["codes"]
-        seconds = sum(item_seconds(item) for item in datasets[self.hparams.score].data.values())
+        seconds = self.scored_seconds(datasets)
         count = int(codes[0].sum())
         code_bits = count * float(entropy(codes).sum()) / seconds
         duration_bits = count * float(entropy(self.tally["durations"])) / seconds

@@ -17,6 +17,7 @@ from seqstride.experiments.recipe import find_recipe_file, method_file, method_w
 from seqstride.experiments.settings import flat_settings
 from seqstride.experiments.yaml_trees import BASE
 from seqstride.layers import DOWNSAMPLERS
+from seqstride.nearest import did_you_mean
 
 OWN = {
     "seed": "--seeds lists them",
@@ -157,6 +158,7 @@ def choose_methods(folder: Path, methods: Sequence[str] | None) -> dict[str, Pat
             kinds = "keys of DOWNSAMPLERS, or files in" if takes_keys else "files in"
             raise InputError(
                 f"`methods` (={method!r}) must be {kinds} {folder / 'hparams'}; this recipe has {', '.join(known)}"
+                f"{did_you_mean(method, [*known, *(DOWNSAMPLERS if takes_keys else ())])}"
             )
         if label in files:
             raise InputError(f"`methods` (={method!r}) must be given once")

@@ -14,7 +14,8 @@ from seqstride.experiments.merging import overrides_as_yaml
 from seqstride.experiments.recipe import method_file
 from seqstride.experiments.values import check_number
 from seqstride.experiments.yaml_trees import BASE, base_of
-from seqstride.nearest import near_matches
+from seqstride.layers import DOWNSAMPLERS
+from seqstride.nearest import did_you_mean, near_matches
 
 HELP = """\
 Trains a method of a recipe, for example
@@ -86,6 +87,8 @@ def read_command_line(argv: Sequence[str]) -> tuple[str, Any, str]:
             raise InputError(f"the command line: `--{key}` must have a value: --{key} VALUE")
         if key in changes:
             raise InputError(f"the command line: `--{key}` must be given once")
+        if key == "downsampler":
+            _check_method(value, file)
         changes[key] = value
     if any(option in chosen for option in _DEBUG_RUN):
         chosen["debug"] = True
@@ -172,6 +175,23 @@ def _converted(key: str, value: str | None, kind: Any) -> Any:
         check_number(key, number)
         return number
     return value
+
+
+def _check_method(value: str, file: Path) -> None:
+    """Checks the value of `--downsampler`.
+
+    Args:
+        value: as it was typed.
+        file: the file that the run starts from; it may stand for a method that is not in the registry.
+
+    Raises:
+        InputError: there is no such method.
+    """
+    if value not in DOWNSAMPLERS and value != file.stem:
+        raise InputError(
+            f"the command line: `downsampler` (={value!r}) must be one of {', '.join(DOWNSAMPLERS)}"
+            f"{did_you_mean(value, DOWNSAMPLERS)}"
+        )
 
 
 def _check_together(chosen: dict[str, Any]) -> None:

@@ -475,6 +475,13 @@ def record(output: Path) -> dict:
     return json.loads((output / "results.json").read_text(encoding="utf-8"))
 
 
+def test_a_debug_run_counts_the_seconds_of_what_it_scored(toy: Path, tmp_path: Path) -> None:
+    assert run("average", toy, tmp_path, number_of_epochs=1, debug_batches=1, batch_size=2) == 0
+    result = record(tmp_path / "debug")
+    assert result["input_frames_per_second"] == pytest.approx(100)
+    assert result["figures"]["output frames per s"] == pytest.approx(25, rel=0.1)
+
+
 @pytest.mark.parametrize("method", ["strided", "adastride"])
 def test_a_toy_language_is_learnt_without_an_error(
     method: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -20,6 +20,7 @@ from seqstride.experiments.yaml_trees import base_of
 from seqstride.files.yaml_text import load_recipe, quoted, resolved, round_trip_yaml
 
 VOWELS = "JapaneseVowels/speaker_id"
+SPOKEN = "SpokenDigits/classification"
 TABULAR = "Tabular/classification"
 
 # what YAML or HyperPyYAML would make something else of
@@ -189,7 +190,13 @@ def test_every_recipe_takes_its_paths_literally() -> None:
         (VOWELS, "--complexity {kind: x}", "`complexity.kind` (='x') must be one of frames, memory, macs"),
         (VOWELS, "--opt_class {betas: 3}", "must be !name:torch.optim.AdamW, with arguments or another one"),
         (VOWELS, "--encoder {x: 3}", "cannot be built: "),
-        (VOWELS, "--downsampler maxx", "`key` (='maxx') must be one of strided, average"),
+        (VOWELS, "--downsampler maxx", "`downsampler` (='maxx') must be one of strided, average"),
+        (VOWELS, "--downsampler adastide", "adastride, adastride_f; did you mean adastride"),
+        (
+            SPOKEN,
+            "--data_folder x --downsampler spectrogram2d",
+            "`downsampler` (='spectrogram2d') must be one of strided, average",
+        ),
     ],
 )
 def test_wrong_values_are_one_line(
