@@ -19,9 +19,13 @@ The graph has two inputs: `signal`, waveforms (batch, samples) or features (batc
 
 
 def _add_export(command: argparse.ArgumentParser) -> None:
+    from seqstride.export.write import FORMATS, default_name
+
+    first, *others = FORMATS
     add_model(command)
-    command.add_argument("--format", default="onnx", help="onnx (default) or exported-program")
-    command.add_argument("-o", "--output", metavar="FILE", help="default: model.onnx or model.pt2 in RESULTS_FOLDER")
+    command.add_argument("--format", default=first, help=f"{first} (default) or {' or '.join(others)}")
+    names = " or ".join(map(default_name, FORMATS))
+    command.add_argument("-o", "--output", metavar="FILE", help=f"default: {names} in RESULTS_FOLDER")
 
 
 def _export(arguments: argparse.Namespace) -> None:
@@ -39,7 +43,7 @@ def _export(arguments: argparse.Namespace) -> None:
 COMMANDS = (
     Command(
         "export",
-        "write a trained model as ONNX or as a torch exported program",
+        "write a trained model as a graph for other runtimes",
         _export,
         _add_export,
         EXPORT_HELP,

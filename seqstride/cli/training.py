@@ -20,8 +20,9 @@ output folder gets runs/ with the files and the output of each run, runs.json, t
 
 RECIPES_HELP = """\
 Prints the name of every recipe, which `seqstride train`, `seqstride compare` and `seqstride table` take in any folder,
-and its methods: the values of --downsampler, and after a semicolon the files of hparams/ that change more than the
-method."""
+and the methods that `seqstride compare` runs without --methods: values of --downsampler, and after a semicolon the
+files of hparams/ that change more than the method. --downsampler takes every method in every recipe; the first line
+lists them."""
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
@@ -89,6 +90,8 @@ def _recipes(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.recipe import list_recipes
     from seqstride.layers import DOWNSAMPLERS
 
+    print(f"--downsampler takes, in every recipe: {', '.join(DOWNSAMPLERS)}")
+    print("recipe, and the methods that `seqstride compare` runs without --methods:")
     rows = {f"recipes/{recipe}": methods for recipe, methods in list_recipes().items()}
     width = max(map(len, rows))
     for recipe, methods in rows.items():
@@ -136,6 +139,6 @@ COMMANDS = (
         COMPARE_HELP,
         usage="seqstride compare RECIPE [options] [--key value ...]",
     ),
-    Command("recipes", "list the recipes and their methods", _recipes, None, RECIPES_HELP),
+    Command("recipes", "list the recipes and the methods that compare runs", _recipes, None, RECIPES_HELP),
     Command("table", "print the results of a recipe, a comparison, or the runs below a folder", _table, _add_table),
 )

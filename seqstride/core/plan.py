@@ -83,7 +83,7 @@ class Plan:
 
     def resample(self, x: Tensor) -> Tensor:
         """(B, C, T) → (B, C, L) for a checked `x`; each kind of plan has its own."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `resample`: (B, C, T) → (B, C, L)")
 
     def strides(self) -> Tensor:
         """Local stride at every input frame, in input per output frames: (B, T), at most T_b, 0 in the padding."""

@@ -1,7 +1,8 @@
 """Finds recipes, their methods and their folds.
 
-A recipe `<set>/<task>` has `train.py` and `hparams/` with a complete `train.yaml`. Its methods are the keys of
-`seqstride.DOWNSAMPLERS` that its list `methods` names, or all keys without that list. `--downsampler KEY` chooses one.
+A recipe `<set>/<task>` has `train.py` and `hparams/` with a complete `train.yaml`. `--downsampler KEY` takes any key of
+`seqstride.DOWNSAMPLERS`. The methods of a recipe are those that a comparison runs: the keys that its list `methods`
+names, or all keys without that list, and the files beside `train.yaml`.
 If a method needs other settings, `hparams/<method>.yaml` holds the lines that differ from `train.yaml`.
 """
 

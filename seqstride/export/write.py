@@ -25,9 +25,6 @@ from seqstride.files.whole_files import whole_file
 from seqstride.models.classifier import SequenceClassifier
 from seqstride.models.description import CLASSIFICATION, CODING, read_model
 
-#: format → what the name of a file ends with
-FORMATS = {"onnx": ".onnx", "exported-program": ".pt2"}
-
 #: of an output between the file and the model
 TOLERANCE = 1e-4
 
@@ -35,6 +32,19 @@ TOLERANCE = 1e-4
 METADATA = "seqstride.json"
 
 Run = Callable[[Tensor, Tensor], Mapping[str, Tensor]]
+
+
+class Format(NamedTuple):
+    """A kind of file that models are exported to."""
+
+    ending: str
+    """Of the file's name."""
+    write: Callable[[torch.export.ExportedProgram, Graph], bytes]
+    """Makes the content of the file from the captured graph; the metadata are in `Graph.metadata`."""
+    load: Callable[[bytes], Run]
+    """Makes a function (signal, lengths) → outputs by name from the content, to compare it with the model."""
+    packages: tuple[str, ...] = ()
+    """Packages of the extra `export` that the format needs."""
 
 
 class Exported(NamedTuple):
@@ -57,8 +67,8 @@ def export_model(
     Args:
         model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, an encoder or a layer of this package; learnt
             strides are frozen at their current values.
-        file: to write; None: `model.onnx` or `model.pt2` in the working folder.
-        format: "onnx", or "exported-program" for `torch.export.load`.
+        file: to write; None: `default_name` in the working folder.
+        format: a key of `FORMATS`: "onnx", or "exported-program" for `torch.export.load`.
         batches: number of random batches for the check.
 
     The inputs are `signal` and `lengths` (B,) int64. A signal is waveforms (B, S) or features (B, T, C), as the trained
@@ -76,20 +86,21 @@ def export_model(
     Raises:
         ValueError: an unknown format, a model of another kind, one that the exporter cannot write, or a file whose
             outputs differ by more than 1e-4.
-        ImportError: the extra `onnx` is not installed.
+        ImportError: the extra `export` is not installed.
     """
     path = Path(default_name(format) if file is None else file)
-    if format == "onnx":
-        _require_onnx()
+    chosen = _format(format)
+    for package in chosen.packages:
+        require(package, "export")
     graph = graph_of(model)
     step = "its model has no graph for every batch and duration"
     try:
         with torch.no_grad(), _quiet():
             program = _program(graph.exportable())
             step = "its graph cannot be converted"
-            content = _onnx(program, graph) if format == "onnx" else _saved(program, graph)
+            content = chosen.write(program, graph)
             step = "it does not run"
-            run = _run_onnx(content) if format == "onnx" else _run_saved(content)
+            run = chosen.load(content)
             difference = _largest_difference(graph, run, batches)
     except RuntimeError as error:  # exporters' and runtimes' errors are such
         raise InputError(f"{os.fspath(path)!r} was not written, {step}: {error}") from error
@@ -104,14 +115,18 @@ def export_model(
 
 
 def default_name(format: str) -> str:
-    """The file name of a format when none is given: model.onnx or model.pt2.
+    """The file name of a format when none is given, such as model.onnx.
 
     Raises:
         ValueError: an unknown format.
     """
+    return f"model{_format(format).ending}"
+
+
+def _format(format: str) -> Format:
     if format not in FORMATS:
         raise InputError(f"`format` (={format!r}) must be one of {', '.join(FORMATS)}")
-    return f"model{FORMATS[format]}"
+    return FORMATS[format]
 
 
 def load_trained(folder: str | os.PathLike[str]) -> nn.Module:
@@ -156,11 +171,6 @@ def _program(graph: Graph) -> torch.export.ExportedProgram:
     return program
 
 
-def _require_onnx() -> None:
-    for name in ("onnx", "onnxscript", "onnxruntime"):
-        require(name, "export")
-
-
 def _onnx(program: torch.export.ExportedProgram, graph: Graph) -> bytes:
     outputs: Any = program.call_spec.out_spec
     converted = torch.onnx.export(
@@ -203,6 +213,13 @@ def _run_onnx(content: bytes) -> Run:
 def _run_saved(content: bytes) -> Run:
     module: Run = torch.export.load(io.BytesIO(content)).module()
     return module
+
+
+FORMATS = {
+    "onnx": Format(".onnx", _onnx, _run_onnx, ("onnx", "onnxscript", "onnxruntime")),
+    "exported-program": Format(".pt2", _saved, _run_saved),
+}
+"""The formats by name; the first one is the default."""
 
 
 def _largest_difference(graph: Graph, run: Run, batches: int) -> float:

@@ -129,6 +129,7 @@ class AdaStride1d(Downsampler):
     stride: float
     channels: int
     adaptive = True
+    half_under_autocast = True
     no_stream = None
     bins = "mean"
     along_frequency = AvgPool1d

@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 class Downsampler(nn.Module):
     """Base of all downsampling layers: (B, C, T) → (B, C, L).
 
-    A layer decides in `plan` and resamples in `pool`; calling it does both. `stride` is its overall stride in input
+    A subclass defines `_output_lengths` and `_plan`; with stride 1 the layer must be the identity. A layer decides in
+    `plan` and resamples in `pool`; calling it does both. `stride` is its overall stride in input
     frames per output frame: a number where it is fixed, a 0-d tensor where it is learnt.
     """
 
@@ -42,8 +43,10 @@ class Downsampler(nn.Module):
     """Whether `pool` does more than its plan, such as a convolution with a bias. Only the plan has a matrix."""
     linear: ClassVar[bool] = True
     """Whether the plan is linear and has a matrix."""
-    no_stream: ClassVar[str | None] = "it transforms the signal as a whole"
-    """Why the layer cannot stream; None: it can."""
+    no_stream: ClassVar[str | None] = "its class has no stream"
+    """Why the layer cannot stream; None: it can, and `stream` makes a `Stream`."""
+    half_under_autocast: ClassVar[bool] = False
+    """Whether autocast makes the output for a float32 signal half precision, as it does with torch's products."""
     bins: ClassVar[Literal["channels", "items", "mean"]] = "channels"
     """How the layer treats the other axis of an image: as more channels, as more items, or, to make its plan, by the
     mean over it."""
@@ -122,8 +125,10 @@ class Downsampler(nn.Module):
 
     def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
         """The output length of each item; `stride` is the learnt stride just read."""
-        raise NotImplementedError
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `_output_lengths`: the output length of each item"
+        )
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         """The plan of a checked signal; `stride` is the learnt stride just read."""
-        raise NotImplementedError
+        raise NotImplementedError(f"{type(self).__name__} must define `_plan`: the `Plan` of a checked signal")

@@ -32,6 +32,7 @@ class LearntStride(Downsampler):
     transform: Transform
     official_gain = False
     learns_stride = True
+    no_stream = "it transforms the signal as a whole"
     twin = "TracedLearntStride"
 
     def __init__(

@@ -89,7 +89,10 @@ class PoolPlan(UniformPlan):
 
 
 class WholeStride(Downsampler):
-    """A fixed integer stride; L = ceil(T_b / s). A subclass sets `pool_frames`, and what differs from average pooling.
+    """The easy base of a new method: a fixed integer stride s; L = ceil(T_b / s).
+
+    A subclass sets `pool_frames` and, to stream, `_reach`. Without `_reach` it works on whole signals only, and
+    `stream` says so. It also sets the attributes that differ from average pooling, such as `centred` and `linear`.
 
     Args:
         stride: integer ≥ 1.
@@ -111,16 +114,21 @@ class WholeStride(Downsampler):
 
     def stream(self) -> Stream:
         """As `Downsampler.stream`; the outputs, joined along time, are the layer's output of the whole signal."""
+        if self.no_stream is not None:
+            return super().stream()
         return PoolStream(self, self.stride, *self._reach())
 
     @staticmethod
     def pool_frames(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
         """The arithmetic of the layer, in tensors alone; arguments as `Pool`."""
-        raise NotImplementedError
+        raise NotImplementedError("a subclass of WholeStride must define the static method `pool_frames`")
 
     def _reach(self) -> tuple[int, int]:
         """How many frames before and behind l·s output frame l reads."""
-        return 0, self.stride - 1
+        raise NotImplementedError(
+            f"{type(self).__name__} must define `_reach` to stream: how many frames before and behind l·s output frame "
+            "l reads; or set `no_stream` to the reason why it cannot"
+        )
 
     def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
         return [-(-length // self.stride) for length in lengths]
@@ -147,6 +155,9 @@ class AvgPool1d(WholeStride):
 
     pool_frames = staticmethod(average_pool)
 
+    def _reach(self) -> tuple[int, int]:
+        return 0, self.stride - 1
+
 
 class MaxPool1d(WholeStride):
     """Max pooling, kernel = stride, over real frames. (B, C, T) → (B, C, ceil(T / s)). Arguments as `AvgPool1d`."""
@@ -154,6 +165,9 @@ class MaxPool1d(WholeStride):
     pool_frames = staticmethod(max_pool)
     linear = False
     twin = "TracedMaxPooling"
+
+    def _reach(self) -> tuple[int, int]:
+        return 0, self.stride - 1
 
 
 class BlurPool1d(WholeStride):
@@ -167,6 +181,7 @@ class BlurPool1d(WholeStride):
 
     pool_frames = staticmethod(blur_pool)
     centred = False
+    half_under_autocast = True
 
     def _reach(self) -> tuple[int, int]:
         return self.stride - 1, self.stride - 1
@@ -188,6 +203,7 @@ class StridedConv1d(WholeStride):
     pool_frames = staticmethod(every_frame)
     centred = False
     convolves = True
+    half_under_autocast = True
     bins = "items"
     twin = "TracedConvolution"
     channels: int

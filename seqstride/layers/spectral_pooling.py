@@ -16,6 +16,7 @@ class _RealStride(Downsampler):
     """A fixed real stride with a crop of the spectrum; L = max(1, floor(T_b / s))."""
 
     transform: Transform
+    no_stream = "it transforms the signal as a whole"
     twin = "TracedSpectralPooling"
     stride: float
 

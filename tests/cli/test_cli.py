@@ -39,7 +39,8 @@ def test_recipes_lists_names_that_can_be_pasted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert main(["recipes"]) == 0
-    lines = capsys.readouterr().out.splitlines()
+    taken, _, *lines = capsys.readouterr().out.splitlines()
+    assert taken == f"--downsampler takes, in every recipe: {', '.join(ss.DOWNSAMPLERS)}"
     assert len(lines) == len(list_recipes())
     monkeypatch.chdir(tmp_path)
     listed = {}

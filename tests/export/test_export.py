@@ -254,7 +254,7 @@ class Opened:
 @pytest.mark.long
 @pytest.mark.parametrize("format", FORMATS)
 def test_every_method_in_one_file(format: str, tmp_path: Path) -> None:
-    model, file = Chain(), tmp_path / f"chain{FORMATS[format]}"
+    model, file = Chain(), tmp_path / f"chain{FORMATS[format].ending}"
     written = export_model(model, file, format)
     assert written.file == file
     assert written.size == file.stat().st_size
@@ -411,7 +411,7 @@ def test_a_coder_by_the_command(format: str, tmp_path: Path) -> None:
     model = coder("adastride")
     save_coder(tmp_path, coder_description("adastride"), dict(model.named_children()))
     assert main(["export", "--model", str(tmp_path), "--format", format]) == 0
-    opened = Opened(tmp_path / f"model{FORMATS[format]}")
+    opened = Opened(tmp_path / f"model{FORMATS[format].ending}")
     opened.assert_real()
     assert opened.metadata["codebooks"] == [9, 9]
     signal = 0.1 * torch.randn(1, 3000)
@@ -458,7 +458,7 @@ def test_one_model_of_every_kind(kind: str, format: str, tmp_path: Path) -> None
         "recogniser": lambda: transcriber("average"),
         "coder": lambda: coder("average"),
     }
-    written = export_model(models[kind](), tmp_path / f"model{FORMATS[format]}", format, batches=2)
+    written = export_model(models[kind](), tmp_path / f"model{FORMATS[format].ending}", format, batches=2)
     assert written.difference < 1e-4
 
 
@@ -484,7 +484,7 @@ def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_pat
     else:
         makers = {"recogniser": transcriber, "conformer": conformer, "coder": coder}
         model = coder(key, sample_coder_description) if kind == "samples" else makers[kind](key)
-    file = tmp_path / f"model{FORMATS[format]}"
+    file = tmp_path / f"model{FORMATS[format].ending}"
     written = export_model(model, file, format, batches=6)
     assert written.difference < 1e-4
     Opened(file).assert_real()
@@ -494,13 +494,17 @@ def test_every_model_with_every_method(key: str, kind: str, format: str, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("step", "told"), [("_program", "has no graph"), ("_saved", "cannot be converted"), ("_run_saved", "does not run")]
+    ("step", "told"), [("_program", "has no graph"), ("write", "cannot be converted"), ("load", "does not run")]
 )
 def test_errors_of_exporters_are_told(step: str, told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*arguments: Any, **options: Any) -> None:
         raise RuntimeError("no such operator")
 
-    monkeypatch.setattr(seqstride.export.write, step, refuse)
+    if step == "_program":
+        monkeypatch.setattr(seqstride.export.write, step, refuse)
+    else:
+        failing = FORMATS["exported-program"]._replace(**{step: refuse})
+        monkeypatch.setitem(FORMATS, "exported-program", failing)
     with pytest.raises(ValueError, match=f"was not written, .*{told}.*: no such operator"):
         export_model(ss.AvgPool1d(2), tmp_path / "x.pt2", "exported-program")
     assert not list(tmp_path.iterdir())

@@ -163,8 +163,6 @@ def test_gradients_of_strides_and_scores_are_clipped_with_the_others(key: str, s
 
 HALVES = {torch.bfloat16: "bf16", torch.float16: "fp16"}
 every_half = pytest.mark.parametrize("dtype", list(HALVES), ids=list(HALVES.values()))
-PRODUCTS = ("strided", "blur", *ADAPTIVE)
-"""Methods that multiply with weights: under autocast they give half precision, as torch's products do."""
 
 
 def far_from(found: Tensor, expected: Tensor, dtype: torch.dtype) -> float:
@@ -196,7 +194,7 @@ def test_autocast_keeps_the_digits_of_outputs_and_gradients(key: str, dtype: tor
 
     _, expected, exact = run(False)
     plan, y, gradients = run(True)
-    assert y.dtype == (dtype if half_input or key in PRODUCTS else torch.float32)
+    assert y.dtype == (dtype if half_input or layer.half_under_autocast else torch.float32)
     assert plan.positions.dtype == plan.strides().dtype == plan.times().dtype == torch.float64
     assert far_from(y, expected, dtype) < 0.5
     for gradient, reference in zip(gradients, exact, strict=True):

@@ -8,12 +8,15 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 from runs import RECIPE, forget_pip
 from toy import METHOD
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.export import export_model
+from seqstride.export.write import FORMATS, export_model
+from seqstride.layers.base import Downsampler
+from seqstride.layers.pooling import WholeStride
 
 TESTS = Path(__file__).parents[1]
 PACKAGE = Path(ss.__file__).parent
@@ -37,13 +40,32 @@ def test_the_tests_of_all_methods_run_on_it():
     assert int(run.stdout.split(" passed")[0].split()[-1]) > 80, run.stdout[-500:]
 
 
-@pytest.mark.parametrize("file", ["layer.onnx", "layer.pt2"])
-def test_it_is_exported(toy, file, tmp_path):
-    if file.endswith("onnx"):
-        pytest.importorskip("onnxruntime")
+@pytest.mark.parametrize("format", FORMATS)
+def test_it_is_exported(toy, format, tmp_path):
+    for package in FORMATS[format].packages:
+        pytest.importorskip(package)
     layer = ss.make_downsampler("toy", channels=2, stride=3)
-    written = export_model(layer, tmp_path / file, "onnx" if file.endswith("onnx") else "exported-program")
+    written = export_model(layer, tmp_path / "layer", format)
     assert written.difference < 1e-6
+
+
+def test_what_an_author_forgot_is_named():
+    class Bare(Downsampler):
+        stride = 2
+
+    with pytest.raises(NotImplementedError, match="Bare must define `_output_lengths`"):
+        Bare()(torch.ones(1, 1, 4))
+    with pytest.raises(ValueError, match="its class has no stream"):
+        Bare().stream()
+
+    class Forgetful(WholeStride):
+        @staticmethod
+        def pool_frames(x, stride, lengths, width):
+            return x[..., ::stride]
+
+    assert Forgetful(2)(torch.ones(1, 1, 4)).shape == (1, 1, 2)
+    with pytest.raises(NotImplementedError, match="Forgetful must define `_reach` to stream"):
+        Forgetful(2).stream()
 
 
 def test_it_is_timed(toy, capsys):
