@@ -1,7 +1,8 @@
 """The downsampling layers, and the registry that names them.
 
-A new method is one file with its layer and one line in `DOWNSAMPLERS`. Other parts of the package read what they need
-to know about a method from the attributes of its layer class (`seqstride.layers.base.Downsampler`).
+A new method is one class and one line in `DOWNSAMPLERS`, and its definition in the tests' oracles. Other parts of the
+package read what they need to know about a method from the attributes of its layer class
+(`seqstride.layers.base.Downsampler`).
 """
 
 from __future__ import annotations

@@ -72,13 +72,13 @@ def spans(readme: str) -> list[Block]:
 
 
 def kind(block: Block) -> str:
-    """The kind of a block: python, output (of the Python before it), yaml, json,
+    """The kind of a block: python, output (of the Python before it), yaml, json, csv,
     files (where data lie), diagram or shell.
 
     Raises:
         AssertionError: none of these.
     """
-    known = {"text": "files", **{name: name for name in ("python", "output", "yaml", "json", "diagram")}}
+    known = {"text": "files", **{name: name for name in ("python", "output", "yaml", "json", "csv", "diagram")}}
     if block.language in known:
         return known[block.language]
     first = block.text.split()[0]
