@@ -446,7 +446,9 @@ def test_of_equally_near_codes_either_is_right() -> None:
         ("layer", "exported-program"),
         ("encoder", "exported-program"),
         ("classifier", "onnx"),
+        ("recogniser", "onnx"),
         ("recogniser", "exported-program"),
+        ("coder", "onnx"),
         ("coder", "exported-program"),
     ],
 )
