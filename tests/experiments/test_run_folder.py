@@ -606,7 +606,7 @@ def test_estimators_follow_the_same_rules(tmp_path: Path, capsys: pytest.Capture
     ("recipe", "message"),
     [
         ("data_folder: !PLACEHOLDER\noutput_folder: out", "`--data_folder` must be given"),
-        ("output_folder: null", "`output_folder` must be given in train.yaml, and must not be null"),
+        ("output_folder: null", "`output_folder` must be given in train.yaml and must not be null"),
         ("output_folder: out\nsave_folder:", "`save_folder` must be given in train.yaml"),
         ("output_folder: 2024", "`output_folder` (=2024) must be the path of a folder"),
         ("lr: 1", "must have the key `output_folder`"),
