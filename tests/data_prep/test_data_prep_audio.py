@@ -663,7 +663,7 @@ def test_noise_that_is_too_short_is_named(commands: Path, tmp_path: Path) -> Non
     for file in (data / "_background_noise_").glob("*.wav"):
         file.unlink()
     write(data / "_background_noise_" / "short.wav", 16000, 16000)
-    with pytest.raises(ValueError, match="_background_noise_ must hold recordings"):
+    with pytest.raises(ValueError, match="_background_noise_ must hold a recording"):
         prepare_speech_commands(data, tmp_path / "save", task=12)
 
 

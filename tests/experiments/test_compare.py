@@ -357,7 +357,7 @@ def test_no_run_succeeds(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--methods", "a,a.yaml"], r"`methods` \(='a.yaml'\) must be given once"),
         (["--folds", "x,z"], r"`folds` \(=\['x', 'z'\]\) must be all, or some of x, y, each once"),
         (["--seeds", "1,x"], r"`--seeds` \(='1,x'\) must be whole numbers"),
-        (["--seeds", "1,1"], "must be different whole numbers"),
+        (["--seeds", "1,1"], "must be one or more different whole numbers"),
         (["--jobs", "0"], r"`jobs` \(=0\) must be at least 1"),
         (["--bass", "1"], "`bass` is not a key of train.yaml; near matches: base"),
         (["--seed", "1"], "must not have --seed: --seeds lists them"),

@@ -283,7 +283,7 @@ BROKEN_TABLES: dict[str, tuple[bytes, str]] = {
     "endless cell.csv": (b"path,label\n" + b"a" * 200_000 + b",a\n", "field larger"),
     "latin.csv": ("path,label\nä.wav,a\n".encode("latin-1"), "UTF-8"),
     "wide characters.csv": ("path,label\na0.wav,a\n".encode("utf-16"), "UTF-8"),
-    "labels twice.csv": (b"path,label,label\na0.wav,a,b\n", "must have another name for every column"),
+    "labels twice.csv": (b"path,label,label\na0.wav,a,b\n", "must have different names for its columns"),
     "semicolons.csv": (b"path;label\na0.wav;a\n", "lacks path, label"),
     "up.csv": (b"path,label\n../a0.wav,a\n", "line 2: `path`"),
     "absolute.csv": (b"path,label\n/etc/passwd,a\n", "line 2: `path`"),
