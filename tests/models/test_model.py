@@ -232,7 +232,7 @@ def test_a_folder_without_a_model_is_named(folder: Path, tmp_path: Path) -> None
     with pytest.raises(ValueError, match=r"`folder` \(='.*nothing'\) must hold a trained model; model.json is missing"):
         load_model(tmp_path / "nothing")
     (folder / "model.ckpt").unlink()
-    with pytest.raises(ValueError, match=r"there is no model\.ckpt"):
+    with pytest.raises(ValueError, match=r"model\.ckpt is missing"):
         load_model(folder)
 
 
