@@ -1,5 +1,7 @@
 """Milliseconds of AdaStride1d(C, 2.0) on a GPU, forward and backward, beside torch's avg_pool1d (`bench.md`).
 
+Every layer is measured with its kernels and on the path of plain torch, which machines without Triton take.
+
 python .assets/bench_gpu.py
 """
 
@@ -10,6 +12,7 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from seqstride import AdaStride1d
+from seqstride.core.kernels import dispatch
 
 F32, BF16 = torch.float32, torch.bfloat16
 #: batch, channels, frames, whether lengths differ, standard deviation of the scores, dtype
@@ -73,8 +76,9 @@ def main():
                 one = torch.ones_like(plan.penalty)
                 torch.autograd.grad([plan(x), plan.penalty], [x, layer.score.weight], [dz, one])
 
-            steps[f"adastride, {method}"] = adastride
+            steps[f"adastride, {method}"] = steps[f"adastride, {method}, plain torch"] = adastride
         for name, step in steps.items():
+            dispatch.DEVICES = () if name.endswith("plain torch") else ("cuda",)
             case = f"{(batch, channels, frames)}{' v' * varied} std {std} {dtype}"
             call, (device, kernels, waits) = per_call(step), on_device(step)
             print(f"{case} {name}: call {call:.2f}, GPU {device:.2f}, {kernels:.0f} kernels, {waits:.0f} waits")
