@@ -4,9 +4,17 @@ import logging
 import os
 import sys
 from collections.abc import Iterator
+from importlib.util import find_spec
 
 import pytest
 import torch
+
+# Triton decides when it is imported whether kernels run in its interpreter, and other libraries import it.
+if find_spec("triton") is not None and not torch.cuda.is_available():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("TRITON_INTERPRET", "1")
+        import seqstride.core.kernels.nodes  # noqa: F401
+
 from hypothesis import HealthCheck, settings
 from speechbrain.utils.importutils import LazyModule
 

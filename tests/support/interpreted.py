@@ -1,6 +1,8 @@
-"""The kernels for tests: on a GPU as they are, elsewhere in Triton's interpreter, which runs them on the CPU."""
+"""The kernels for tests: on a GPU as they are, elsewhere in Triton's interpreter, which runs them on the CPU.
 
-import sys
+`tests/conftest.py` chooses the interpreter, before anything imports Triton.
+"""
+
 from importlib.util import find_spec
 
 import numpy as np
@@ -12,13 +14,6 @@ DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 if find_spec("triton") is None:
     pytest.skip("Triton is not installed: there are no kernels to test", allow_module_level=True)
-if DEVICE == "cpu":
-    # Triton decides where its decorator stands what it makes of a function, its own among them
-    if "triton" in sys.modules:
-        pytest.skip("Triton was imported before, without its interpreter", allow_module_level=True)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        import seqstride.core.kernels.nodes  # noqa: F401
 
 
 @pytest.fixture(autouse=True)
