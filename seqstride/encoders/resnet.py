@@ -43,11 +43,11 @@ class ResidualBlock(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan]:
         """(B, C_in, T) with zeros in the padding → (B, C_out, L) likewise, and the plan."""
-        h = self.conv1(self.norm1(x, lengths).relu())
+        h = self.conv1(self.norm1(x, lengths, relu=True))
         plan = self.downsample.plan(h, lengths)
         output_lengths = None if lengths is None else plan.lengths
         h = self.downsample.pool(h, plan)
-        h = self.conv2(self.norm2(h, output_lengths).relu())
+        h = self.conv2(self.norm2(h, output_lengths, relu=True))
         shortcut = plan(x)
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut)
@@ -165,7 +165,7 @@ class ResNet1d(nn.Module):
             h, plan = block(h, inner)
             plans.append(plan)
             inner = None if lengths is None else plan.lengths
-        features = self.norm(h, inner).relu()
+        features = self.norm(h, inner, relu=True)
         penalty = torch.stack([plan.penalty for plan in plans]).sum()
         return Encoded(features, plans[-1].lengths, penalty, plans)
 

@@ -40,7 +40,7 @@ class SpectrogramBlock(nn.Module):
         h = self.frequency_conv(self.time_conv(x))
         # frame by frame, the cells of an item's real frames come first: (B, C, T·F) is a signal of length·F frames
         cells = None if lengths is None else lengths * h.shape[3]
-        h = self.norm(h.flatten(2), cells).relu().view(h.shape)
+        h = self.norm(h.flatten(2), cells, relu=True).view(h.shape)
         plans = self.downsample.plans(h, lengths)
         return self.downsample.pool(h, plans), *plans
 

@@ -228,7 +228,7 @@ class TransposedDecoder(_Decoder):
     def _back(self, h: Tensor, plan: DurationPlan) -> Tensor:
         lengths = plan.lengths
         for norm, convolution, stride in zip(self.norms, self.convolutions, self.strides, strict=True):
-            h = norm(h, lengths).relu()
+            h = norm(h, lengths, relu=True)
             lengths = lengths * stride
             h = zero_padding(convolution(h), lengths)
         if bool((lengths < plan.input_lengths).any()):
@@ -249,7 +249,7 @@ class _Head(nn.Module):
         self.linear = nn.Conv1d(channels, check_channels(out_channels), 1)
 
     def forward(self, h: Tensor, lengths: Tensor) -> Tensor:
-        return zero_padding(self.linear(self.norm(h, lengths).relu()), lengths)
+        return zero_padding(self.linear(self.norm(h, lengths, relu=True)), lengths)
 
 
 def transposed(channels: int, out_channels: int, stride: int) -> nn.ConvTranspose1d:

@@ -97,7 +97,7 @@ class WaveEncoder(nn.Module):
             # a frame reads its own `stride` samples and half as many on either side
             h = convolution(F.pad(h, (stride // 2, stride - stride // 2 + -h.shape[2] % stride)))
             lengths = -(-lengths // stride)
-            h = norm(zero_padding(h, lengths), lengths).relu()
+            h = norm(h, lengths, relu=True)
         encoded: Encoded = self.resnet(h, lengths)
         return encoded
 
@@ -152,10 +152,10 @@ class WaveDecoder(nn.Module):
         h, lengths = self.frames(vectors, plan), plan.input_lengths
         *norms, last = self.norms
         for norm, convolution, stride in zip(norms, self.convolutions, self.strides, strict=True):
-            h = norm(h, lengths).relu()
+            h = norm(h, lengths, relu=True)
             lengths = lengths * stride
             h = zero_padding(convolution(h), lengths)
-        return zero_padding(self.head(last(h, lengths).relu()), lengths)
+        return zero_padding(self.head(last(h, lengths, relu=True)), lengths)
 
 
 def _whole(strides: Sequence[int]) -> list[int]:

@@ -35,7 +35,7 @@ class NoDevice:
 driver.set_active(NoDevice())
 
 # after the driver: kernels are compiled for what it names
-from seqstride.core.kernels import align, align_backward, layer, positions, scores  # noqa: E402
+from seqstride.core.kernels import align, align_backward, layer, norm, positions, scores  # noqa: E402
 
 seen = set()
 
@@ -50,7 +50,7 @@ def compile_only(kernel, grid, arguments, constants, warps=4, stages=1):
     print(kernel.fn.__name__, dtypes[0], constants, compiled.metadata.shared, "bytes of shared memory", flush=True)
 
 
-for module in (align, align_backward, positions, scores):
+for module in (align, align_backward, norm, positions, scores):
     module.launch = compile_only
 
 all_variants = len(sys.argv) > 2
@@ -68,3 +68,15 @@ for dtype, empty in [
         break
 scores.score_moments(result.saved.scores, lengths)
 positions.sum_positions(result.positions, result.positions, lengths)
+
+channels = torch.ones(256)
+for dtype, relu in [(torch.float32, True), (torch.bfloat16, False)]:
+    x = torch.zeros(2, 256, 64, dtype=dtype)
+    statistics = norm.batch_statistics(x, lengths, channels, channels, torch.tensor(0), 0.1, 1e-5)
+    for kind in (statistics, statistics._replace(given=True)):
+        norm.normalise(x, lengths, kind, channels, channels, 1e-5, relu)
+        norm.normalise_backward(x, x, lengths, kind, channels, channels, 1e-5, relu)
+        if not all_variants:
+            break
+    if not all_variants:
+        break

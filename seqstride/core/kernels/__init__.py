@@ -1,4 +1,4 @@
-"""AdaStride on a GPU, in Triton: scores → positions → alignment, forward and backward.
+"""Kernels in Triton: AdaStride (scores → positions → alignment) and batch normalisation, forward and backward.
 
 | file | kernels |
 |---|---|
@@ -8,6 +8,7 @@
 | `align`, `align_backward` | the resampled signal, and its gradients for the signal and the positions |
 | `layer` | all of them in a row |
 | `nodes` | the layer, positions and alignment as nodes of autograd |
+| `norm`, `norm_node` | batch normalisation over real frames, and it as a node of autograd |
 | `launch` | how a kernel is started, and what a later start of the same kernel need not do again |
 | `dispatch` | whether kernels can be used at all; the only file that can be imported without Triton |
 
