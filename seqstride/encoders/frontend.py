@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -104,7 +105,7 @@ class LogMel(nn.Module):
         """
         if waveforms.ndim != 2:
             raise ValueError(f"`waveforms` (shape {tuple(waveforms.shape)}) must have shape (B, S)")
-        check_lengths(lengths, len(waveforms))
+        check_lengths(lengths, waveforms.shape[0])
         real = length_mask(lengths, waveforms.shape[1])
         with torch.autocast(waveforms.device.type, enabled=False):
             x = self._log_power(waveforms.float().masked_fill(~real, 0.0))
@@ -113,6 +114,10 @@ class LogMel(nn.Module):
 
     def _log_power(self, waveforms: Tensor) -> Tensor:
         """(B, S) with 0 in the padding → (B, bands, T). Hours are done in pieces: a spectrum is far larger than x."""
+        if torch.compiler.is_exporting():
+            power = power_by_convolution(waveforms, self.taper, len(self.filters), self.hop)
+            # of one tap, because for a matrix product the exporter adds a guard on the batch size
+            return F.conv1d(power, self.filters.T[:, :, None]).clamp(min=FLOOR).log()
         spectrogram = require("torchaudio.functional", "speech").spectrogram
 
         frames, reach = waveforms.shape[1] // self.hop + 1, len(self.filters) - 1  # half the FFT
@@ -135,3 +140,29 @@ class LogMel(nn.Module):
             )
             pieces.append((power.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log().transpose(1, 2))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
+
+
+def power_by_convolution(waveforms: Tensor, taper: Tensor, bins: int, hop: int) -> Tensor:
+    """The power spectrogram of `LogMel` without complex numbers: a convolution with tapered cosines and sines.
+
+    Its time grows with bins · window, that of FFTs with bins · log(bins). Exporters and runtimes know convolutions.
+
+    Args:
+        waveforms: (B, S).
+        taper: (window,).
+        bins: half the FFT's size, and one.
+        hop: samples from frame to frame.
+
+    Returns:
+        (B, bins, S // hop + 1).
+    """
+    half, window = bins - 1, len(taper)
+    # made on the host, which makes them a constant of the graph; the phase has no influence on the power
+    angle = np.arange(bins)[:, None] * np.arange(window) * (math.pi / half)
+    waves = torch.tensor(np.concatenate([np.cos(angle), np.sin(angle)]), dtype=taper.dtype, device=taper.device)
+    waves = waves * (taper / taper.square().sum().sqrt())
+    # the window stands in the middle of the FFT's frame, and that on its sample
+    before = half - (2 * half - window) // 2
+    x = F.pad(waveforms[:, None], (before, window - before))
+    real, imaginary = F.conv1d(x, waves[:, None], stride=hop).chunk(2, dim=1)
+    return real.square() + imaginary.square()

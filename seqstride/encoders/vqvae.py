@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.core.checks import check_channels
@@ -85,11 +86,28 @@ class Quantizer(nn.Module):
 
     def forward(self, features: Tensor, lengths: Tensor) -> Quantized:
         """Quantises a batch; in training it also updates the codebooks."""
+        if torch.compiler.is_exporting():
+            return self._nearest(features, lengths)
         x, real = features.transpose(1, 2), length_mask(lengths, features.shape[2])
         vectors, codes, losses = self.vq(x, mask=real)
         # the library returns no loss outside of training
         commitment = losses.sum() if self.training else self._commitment(x[real], codes[real])
         return Quantized(vectors.transpose(1, 2), codes, commitment)
+
+    def _nearest(self, features: Tensor, lengths: Tensor) -> Quantized:
+        """`forward` in evaluation, in operators that exporters know: the smallest |v|² − 2 x·v."""
+        real = length_mask(lengths, features.shape[2])
+        x = rest = self.vq.project_in(features.transpose(1, 2)).transpose(1, 2)
+        codes, commitment = [], x.new_zeros(())
+        for book in self.codebooks:
+            # a convolution of one tap, because for a matrix product the exporter adds a guard on the batch size
+            nearest = (book.square().sum(1)[:, None] - 2 * F.conv1d(rest, book[:, :, None])).argmin(1)
+            rest = rest - F.embedding(nearest, book).transpose(1, 2)
+            codes.append(nearest)
+            commitment = commitment + rest.square().mean(1).masked_fill(~real, 0.0).sum() / real.sum()
+        vectors = self.vq.project_out((x - rest).transpose(1, 2)).transpose(1, 2)
+        masked = torch.stack(codes, 2).masked_fill(~real[:, :, None], -1)
+        return Quantized(zero_padding(vectors, lengths), masked, commitment)
 
     @property
     def codebooks(self) -> Tensor:

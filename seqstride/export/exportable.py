@@ -3,18 +3,13 @@
 from __future__ import annotations
 
 import copy
-import sys
 from typing import TypeVar
 
 from torch import nn
 
-from seqstride.encoders.frontend import LogMel
-from seqstride.encoders.vqvae import Quantizer
 from seqstride.errors import InputError
 from seqstride.export import traced_layers
-from seqstride.export.traced_models import TracedLinear, TracedLogMel, TracedQuantizer, TracedSequenceClassifier
 from seqstride.layers.base import Downsampler
-from seqstride.models.classifier import SequenceClassifier
 
 Module = TypeVar("Module", bound=nn.Module)
 
@@ -32,17 +27,11 @@ def exportable(module: Module) -> Module:
     Raises:
         ValueError: a layer of another package has a plan of its own and no twin.
     """
-    module, twins = copy.deepcopy(module).eval(), _twins()
+    module = copy.deepcopy(module).eval()
     for part in [*module.modules()]:
         if isinstance(part, Downsampler):
             part.freeze()
             part.__class__ = layer_twin(type(part))  # a twin has the same state and other methods
-        elif type(part) in twins:
-            part.__class__ = twins[type(part)]
-        if isinstance(part, TracedLogMel):
-            part.register_buffer("waves", part.tapered_waves(), persistent=False)
-        if isinstance(part, TracedQuantizer):
-            part.keep_books()
     return module
 
 
@@ -59,23 +48,3 @@ def layer_twin(layer: type[Downsampler]) -> type[Downsampler]:
             "or with a `twin` of their own"
         )
     return type(f"Traced{layer.__name__}", (getattr(traced_layers, layer.twin), layer), {})
-
-
-#: modules around the layers → their twins
-TWINS: dict[type[nn.Module], type[nn.Module]] = {
-    nn.Linear: TracedLinear,
-    LogMel: TracedLogMel,
-    Quantizer: TracedQuantizer,
-    SequenceClassifier: TracedSequenceClassifier,
-}
-
-
-def _twins() -> dict[type[nn.Module], type[nn.Module]]:
-    """`TWINS`, and that of SpeechBrain's attention; a module that has one inside has loaded SpeechBrain."""
-    if "speechbrain.nnet.attention" not in sys.modules:
-        return TWINS
-    from speechbrain.nnet.attention import RelPosMHAXL
-
-    from seqstride.export.traced_attention import TracedAttention
-
-    return {**TWINS, RelPosMHAXL: TracedAttention}

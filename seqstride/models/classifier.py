@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.errors import InputError
@@ -32,7 +33,7 @@ from seqstride.models.description import (
     read_model,
     write_model,
 )
-from seqstride.models.windows import cut, mean_by_owner, window_starts
+from seqstride.models.windows import cut, every_window, mean_by_owner, window_starts
 
 FRAMES = 1 << 21
 """Largest number of samples, or feature frames, in the windows that are encoded together."""
@@ -111,6 +112,8 @@ class SequenceClassifier(TrainedModel):
         """Returns label → the input (B, C') of its linear layer; arguments as in `features`."""
         if self.window_size is None:
             return self._pooled(signal, lengths)
+        if torch.compiler.is_exporting():
+            return self._embed_every_window(signal, lengths, self.window_size)
         size = min(self.window_size, signal.shape[1])
         owners, starts = window_starts(lengths, size)
         # a group of windows at a time: the windows of an hour need more memory than the hour
@@ -122,6 +125,18 @@ class SequenceClassifier(TrainedModel):
         # the layer is linear, so the mean of its inputs gives the mean of its outputs
         return {
             label: mean_by_owner(torch.cat([part[label] for part in parts]), owners, len(signal)) for label in parts[0]
+        }
+
+    def _embed_every_window(self, signal: Tensor, lengths: Tensor, size: int) -> dict[str, Tensor]:
+        """`embed` with windows in a graph: every item has as many as the batch is wide, and all at once."""
+        batch, most = signal.shape[0], (signal.shape[1] + size - 1) // size
+        owners, starts, shares = every_window(lengths, size, most)
+        # a window may reach behind the batch
+        windows = cut(F.pad(signal, (0, 0) * (signal.ndim - 2) + (0, size)), owners, starts, size)
+        vectors = self._pooled(windows, lengths.clamp(max=size)[owners])
+        return {
+            label: v.new_zeros(batch, v.shape[1]).index_add(0, owners, v * shares[:, None].to(v.dtype))
+            for label, v in vectors.items()
         }
 
     def _pooled(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:

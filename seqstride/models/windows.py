@@ -53,6 +53,22 @@ def window_starts(lengths: Tensor, size: int) -> tuple[Tensor, Tensor]:
     return owners, index * room // (counts[owners] - 1).clamp(min=1)
 
 
+def every_window(lengths: Tensor, size: int, most: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns `most` windows of every item in tensors alone, whatever the lengths; further ones repeat the last.
+
+    For exporters. All is (B·most,), as on axes of their own the exporter would ask whether `most` is 1.
+
+    Returns:
+        The item and the first frame of each window, and its share in the mean of its item, 0 for the further ones.
+    """
+    place = torch.arange(lengths.shape[0] * most, device=lengths.device)
+    owners = place // most
+    index, length = place - owners * most, lengths[owners]
+    counts, room = (length + size - 1) // size, (length - size).clamp(min=0)
+    starts = torch.minimum(index * room // (counts - 1).clamp(min=1), room)
+    return owners, starts, (index < counts) / counts
+
+
 def mean_by_owner(values: Tensor, owners: Tensor, count: int) -> Tensor:
     """Returns the mean over the windows of each item: (N, K), owners (N,) → (count, K)."""
     total = values.new_zeros(count, values.shape[1]).index_add(0, owners, values)

@@ -23,7 +23,7 @@ import seqstride.export.graphs
 import seqstride.export.write
 from seqstride.cli import main
 from seqstride.encoders.frontend import LogMel
-from seqstride.export.exportable import TWINS, exportable, layer_twin
+from seqstride.export.exportable import exportable, layer_twin
 from seqstride.export.graphs import graph_of
 from seqstride.export.write import FORMATS, export_model, load_trained
 from seqstride.models.recogniser import Transcriber, save_transcriber
