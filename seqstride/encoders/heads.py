@@ -145,7 +145,7 @@ class PooledClassifier(nn.Module):
             pooled = (masked_mean if self.pool == "mean" else masked_max)(features, lengths)
         if self.norm is not None:
             # torch's batch norm refuses a single item; ours accepts it with lengths
-            ones = torch.ones(len(pooled), dtype=torch.int64, device=pooled.device)
+            ones = torch.ones(pooled.shape[0], dtype=torch.int64, device=pooled.device)
             pooled = self.norm(pooled[:, :, None], ones)[:, :, 0]
         embedded: Tensor = self.dropout(pooled)
         return embedded

@@ -1,4 +1,4 @@
-"""Export: twins that compute the same, files that give what the model gives, the command, and what is refused."""
+"""Export: graphs that compute the same, files that give what the model gives, the command, and what is refused."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ import onnxruntime
 import pytest
 import torch
 from conformers import encoder as conformer
+from exporting import exporting
 from helpers import ADAPTIVE, INTEGER, KEYS
-from tiny_models import description, resnet, saved, spectrogram
+from tiny_models import description, randomised, resnet, saved, spectrogram
 from torch import Tensor, nn
 
 import seqstride as ss
 import seqstride.export.graphs
 import seqstride.export.write
 from seqstride.cli import main
+from seqstride.core.lengths import zero_padding
 from seqstride.encoders.frontend import LogMel
 from seqstride.export.exportable import exportable, layer_twin
 from seqstride.export.graphs import graph_of
 from seqstride.export.write import FORMATS, export_model, load_trained
 from seqstride.models.recogniser import Transcriber, save_transcriber
 from seqstride.models.vqvae import Coder, save_coder
+from seqstride.models.windows import every_window, window_starts
 
 OPTIONS: dict[str, list[dict[str, Any]]] = {
     "diffstride": [
@@ -83,7 +86,6 @@ def assert_same(found: Tensor, expected: Tensor, tolerance: float = 5e-6) -> Non
 
 
 def test_a_twin_is_a_class_of_what_it_stands_for() -> None:
-    assert all(issubclass(twin, original) for original, twin in TWINS.items())
     assert all(issubclass(layer_twin(method.layer), method.layer) for method in ss.DOWNSAMPLERS.values())
 
 
@@ -115,7 +117,7 @@ def test_a_twin_computes_the_same(key: str) -> None:
 @pytest.mark.parametrize("window", [None, 0.15])
 @pytest.mark.parametrize("rate", [None, 8000])
 @pytest.mark.parametrize("key", ["strided", "spectral", "dct_diffstride", "adastride"])
-def test_the_twin_of_a_classifier_computes_the_same(key: str, rate: int | None, window: float | None) -> None:
+def test_a_graph_of_a_classifier_computes_the_same(key: str, rate: int | None, window: float | None) -> None:
     axes = [[2, 2], [2, 3]] if key in INTEGER else [[1.7, 2], [2, 1]]
     for model in (
         resnet(key, sample_rate=rate, window=window),
@@ -129,32 +131,62 @@ def test_the_twin_of_a_classifier_computes_the_same(key: str, rate: int | None, 
             else:
                 x, lengths = batch(generator, 1)
                 signal, lengths = x[:, 0].repeat_interleave(30, dim=1), lengths * 30
-            torch.testing.assert_close(
-                twin(signal, lengths)["digit"], model(signal, lengths)["digit"], rtol=0, atol=5e-6
-            )
+            with exporting():
+                found = twin(signal, lengths)["digit"]
+            torch.testing.assert_close(found, model(signal, lengths)["digit"], rtol=0, atol=5e-6)
+
+
+@pytest.mark.parametrize("size", [1, 8, 13])
+@pytest.mark.parametrize("most", [1, 2, 5])
+def test_windows_of_a_graph_are_those_of_every_item(most: int, size: int) -> None:
+    lengths = torch.randint(1, most * size + 1, (6,))
+    owners, starts, shares = every_window(lengths, size, most)
+    real = shares > 0
+    expected_owners, expected_starts = window_starts(lengths, size)
+    assert torch.equal(owners[real], expected_owners)
+    assert torch.equal(starts[real], expected_starts)
+    torch.testing.assert_close(torch.zeros(6).index_add(0, owners, shares), torch.ones(6))
+    assert (starts <= (lengths - size).clamp(min=0)[owners]).all()
 
 
 @pytest.mark.parametrize(
     "options", [{"sample_rate": 8000}, {"sample_rate": 16000, "window_ms": 20}, {"sample_rate": 8000, "bands": 80}]
 )
-def test_the_twin_of_the_front_end_computes_the_same(options: dict[str, Any]) -> None:
-    original = LogMel(**options)
+def test_a_graph_of_the_front_end_computes_the_same(options: dict[str, Any]) -> None:
+    frontend = LogMel(**options)
     waves, lengths = torch.randn(3, 5000), torch.tensor([5000, 4321, 1])
     waves[1, 4321:] = torch.nan
-    for found, expected in zip(exportable(original)(waves, lengths), original(waves, lengths), strict=True):
+    with exporting():
+        graph = frontend(waves, lengths)
+    for found, expected in zip(graph, frontend(waves, lengths), strict=True):
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-4)
 
 
 @torch.no_grad()
+def test_a_graph_of_the_quantiser_computes_the_same() -> None:
+    quantizer, lengths = coder("average").quantizer, torch.tensor([40, 17, 1])
+    features = torch.randn(3, 6, 42)
+    features[1, :, 17:] = torch.nan
+    expected = quantizer(features, lengths)
+    with exporting():
+        found = quantizer(features, lengths)
+    assert torch.equal(found.codes, expected.codes)
+    # behind an item's length the library leaves what it was given
+    torch.testing.assert_close(found.features, zero_padding(expected.features, lengths), rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.commitment, expected.commitment)
+
+
+@torch.no_grad()
 @pytest.mark.parametrize("key", ["strided", "diffstride", "adastride", "adastride_f"])
-def test_the_twin_of_a_coder_computes_the_same(key: str) -> None:
+def test_a_graph_of_a_coder_computes_the_same(key: str) -> None:
     model = coder(key)
     graph = graph_of(model)
     twin = graph.exportable()
     lengths = torch.tensor([4000, 2113, 1])
     signal = 0.1 * torch.randn(3, 4100)
     signal[1, 2113:] = torch.nan
-    found = twin(signal, lengths)
+    with exporting():
+        found = twin(signal, lengths)
     for item, length in enumerate(lengths.tolist()):
         alone = model.encode(signal[item, :length])
         count = int(found["output_lengths"][item])
@@ -462,6 +494,32 @@ def test_one_model_of_every_kind(kind: str, format: str, tmp_path: Path) -> None
     }
     written = export_model(models[kind](), tmp_path / f"model{FORMATS[format].ending}", format, batches=2)
     assert written.difference < 1e-4
+
+
+def test_a_head_that_normalises(tmp_path: Path) -> None:
+    arguments = {"in_channels": 12, "channels": [6], "strides": [2], "downsampler": "average"}
+    words = description("ResNet1d", arguments, sample_rate=None)
+    words["head"]["arguments"]["normalise"] = True
+    assert export_model(randomised(words), tmp_path / "x.pt2", "exported-program").difference < 1e-5
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("format", FORMATS)
+@pytest.mark.parametrize("window", [pytest.param(1.0, marks=pytest.mark.long), 0.25])
+def test_windows_of_batches_around_the_length_of_one(window: float, format: str, tmp_path: Path) -> None:
+    model = resnet("average", (2,), sample_rate=None, window=window)
+    size = model.window_size
+    assert size is not None
+    opened = Opened(export_model(model, tmp_path / f"model{FORMATS[format].ending}", format).file)
+    for longest in (1, 5, size - 1, size, size + 1, 2 * size, 2 * size + 1, 3 * size + 5):
+        for items in (1, 3):
+            lengths = torch.randint(1, longest + 1, (items,))
+            signal = torch.randn(items, longest + items // 2, 12)
+            for item, length in enumerate(lengths):
+                signal[item, length:] = torch.nan
+            found = opened(signal, lengths)["log_probs_digit"]
+            expected = model(signal, lengths)["digit"].log_softmax(1)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
 
 
 @pytest.mark.long
