@@ -14,7 +14,8 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("TRITON_INTERPRET", "1")
         import seqstride.core.kernels.nodes
-        import seqstride.core.kernels.norm_node  # noqa: F401
+        import seqstride.core.kernels.norm_node
+        import seqstride.core.kernels.spectral  # noqa: F401
 
 from hypothesis import HealthCheck, settings
 from speechbrain.utils.importutils import LazyModule

@@ -35,7 +35,17 @@ class NoDevice:
 driver.set_active(NoDevice())
 
 # after the driver: kernels are compiled for what it names
-from seqstride.core.kernels import align, align_backward, layer, norm, positions, scores  # noqa: E402
+from seqstride.core.kernels import (  # noqa: E402
+    align,
+    align_backward,
+    bins,
+    layer,
+    norm,
+    positions,
+    scores,
+    spectral,
+    spread,
+)
 
 seen = set()
 
@@ -50,7 +60,7 @@ def compile_only(kernel, grid, arguments, constants, warps=4, stages=1):
     print(kernel.fn.__name__, dtypes[0], constants, compiled.metadata.shared, "bytes of shared memory", flush=True)
 
 
-for module in (align, align_backward, norm, positions, scores):
+for module in (align, align_backward, bins, norm, positions, scores, spread):
     module.launch = compile_only
 
 all_variants = len(sys.argv) > 2
@@ -78,5 +88,18 @@ for dtype, relu in [(torch.float32, True), (torch.bfloat16, False)]:
         norm.normalise_backward(x, x, lengths, kind, channels, channels, 1e-5, relu)
         if not all_variants:
             break
+    if not all_variants:
+        break
+
+for dtype, transform in [
+    (torch.float32, "dct"),
+    (torch.bfloat16, "dct"),
+    (torch.float32, "dft"),
+    (torch.bfloat16, "dft"),
+]:
+    x, ramp = torch.zeros(2, 256, 64, dtype=dtype), torch.ones(2, 5, dtype=torch.float64)
+    windows = torch.tensor([[64, 12, 17, 32], [32, 6, 11, 16]])
+    y, tops = spectral.crop_forward(x, ramp, windows, 17, 32, transform, False, True)
+    spectral.crop_backward(y, tops, ramp, windows, 17, 64, transform, False)
     if not all_variants:
         break
