@@ -6,11 +6,11 @@ import torch
 from torch import Tensor
 
 from seqstride.core.align import align_frames, scatter_frames
-from seqstride.core.checks import check_signal, host_lengths
-from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.checks import check_signal, read_lengths
+from seqstride.core.lengths import Frames
 from seqstride.core.positions import gap_penalty_from_positions, positions_from_scores
-from seqstride.core.spectral import interpolate, pooling_ramps, pooling_windows, spectral_crop, window_table
-from seqstride.core.spectral_window import SpectralWindow, spectral_mask
+from seqstride.core.spectral import interpolate, pooling_windows, spectral_crop
+from seqstride.core.spectral_window import Windows, spectral_mask
 from seqstride.core.transforms import dct, idct
 from seqstride.layers.adastride import check_alignment
 
@@ -65,9 +65,10 @@ def gap_penalty(positions: Tensor, lengths: Tensor | None = None) -> Tensor:
         ValueError: naming argument, value and rule.
     """
     _check_grid("positions", positions)
-    host, _ = host_lengths(lengths, *positions.shape)
-    own = torch.tensor(host, device=positions.device)
-    return gap_penalty_from_positions(positions, own, length_mask(own, positions.shape[1]))
+    given = read_lengths(lengths, *positions.shape).lengths
+    batch, width = positions.shape
+    frames = Frames(batch, width, 1, positions.device, None if given is None else given.to(positions.device))
+    return gap_penalty_from_positions(positions, frames.input_lengths, frames.real)
 
 
 def align(
@@ -149,18 +150,19 @@ def _resample(x: Tensor, output_length: int, mask: Tensor | None, transform: str
         raise ValueError(f"`output_length` (={output_length!r}) must be a whole number")
     if not 1 <= output_length <= frames:
         raise ValueError(f"`output_length` (={output_length}) must be between 1 and the {frames} frames of `x`")
+    lengths = torch.full((1,), frames, device=x.device)
+    outputs = torch.full((1,), output_length, device=x.device)
     if mask is None:
-        windows = pooling_windows([frames], [output_length], transform)
-        ramp = pooling_ramps(windows, transform, x)
+        windows = pooling_windows(lengths, outputs, transform)
     else:
         most = (output_length // 2 + 1) if transform == "dft" else output_length
         if mask.ndim != 1 or not 1 <= mask.shape[0] <= most:
             raise ValueError(
                 f"`mask` (shape {tuple(mask.shape)}) must have shape (K,) with K at most the {most} bins of the output"
             )
-        windows, ramp = [SpectralWindow(frames, 0, mask.shape[0], output_length, 0.0)], mask[None]
-    table = window_table(windows)
-    y = spectral_crop(flat, ramp, table, output_length, transform, official_gain=official)
+        kept = torch.full((1,), mask.shape[0], device=x.device)
+        windows = Windows(torch.stack([lengths, torch.zeros_like(kept), kept, outputs], 1), mask[None])
+    y = spectral_crop(flat, windows, output_length, transform, official_gain=official)
     return y.reshape(*x.shape[:-1], output_length)
 
 
@@ -187,10 +189,14 @@ def _check_grid(name: str, values: Tensor) -> None:
 
 
 def _frames(values: Tensor, output_lengths: Tensor, lengths: Tensor | None) -> Frames:
-    """The checked time axis of `values` (B, T)."""
-    host_input, _ = host_lengths(lengths, *values.shape)
-    host_output, _ = host_lengths(output_lengths, values.shape[0], None, name="output_lengths")
-    return Frames.on(values.device, host_input, host_output, values.shape[1])
+    """The checked time axis of `values` (B, T); the width of the output is that of the longest item."""
+    given = read_lengths(lengths, *values.shape).lengths
+    output = read_lengths(output_lengths, values.shape[0], None, name="output_lengths").lengths
+    assert output is not None  # only together with a width
+    if given is not None:
+        given = given.to(values.device)
+    batch, width = values.shape
+    return Frames(batch, width, int(output.max()), values.device, given, output.to(values.device))
 
 
 def _placed_frames(x: Tensor, positions: Tensor, output_lengths: Tensor, lengths: Tensor | None) -> Frames:

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from seqstride.core.banded import Band, band_adjoint, band_product
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import Frames
+from seqstride.core.lengths import Frames, length_mask
 from seqstride.core.positions import nearest_output
 
 if TYPE_CHECKING:
@@ -50,11 +50,10 @@ def _working_dtype(x: Tensor) -> torch.dtype:
     return torch.promote_types(x.dtype, torch.float32)
 
 
-def _sorted(positions: Tensor, host_input: list[int]) -> tuple[Tensor, Tensor]:
-    """Positions (B, T) with +inf in the padding, so that every row is sorted, and the lengths as a column (B, 1)."""
-    lengths = torch.tensor(host_input, device=positions.device)[:, None]
-    padding = torch.arange(positions.shape[1], device=positions.device) >= lengths
-    return positions.detach().masked_fill(padding, torch.inf).contiguous(), lengths
+def _sorted(positions: Tensor, lengths: Tensor) -> Tensor:
+    """Positions (B, T) with +inf in the padding, so that every row is sorted."""
+    padding = ~length_mask(lengths, positions.shape[1])
+    return positions.detach().masked_fill(padding, torch.inf).contiguous()
 
 
 def _row_sums(band: Band, values: Tensor) -> Tensor:
@@ -69,32 +68,30 @@ def _column_sums(band: Band, values: Tensor, frames: int) -> Tensor:
 
 
 def _align_band(
-    p: Tensor,
-    lengths: Tensor,
-    host_input: list[int],
-    host_output: list[int],
-    sigma_square: float,
-    dtype: torch.dtype,
+    p: Tensor, lengths: Tensor, output_lengths: Tensor, output_width: int, sigma_square: float, dtype: torch.dtype
 ) -> tuple[Band, Tensor] | None:
-    """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) and lengths (B, 1) as `_sorted` gives them.
+    """Runs and weights (n,) of softmax_t(−σ² (l − p_t)²); p (B, T) as `_sorted` gives it.
 
     None where full matrices are the faster way: for runs so long that they are also smaller, and short equal items.
     """
     width = p.shape[1]
-    if width <= FULL_UP_TO and len({*host_input}) == 1:
+    if width <= FULL_UP_TO and bool((lengths == lengths[0]).all()):
         return None
-    rows = torch.arange(max(host_output), device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
+    lengths, output_lengths = lengths[:, None], output_lengths[:, None]
+    rows = torch.arange(output_width, device=p.device, dtype=p.dtype).expand(p.shape[0], -1).contiguous()
     # positions that are not finite cannot be searched: the runs of such an item are arbitrary, its weights NaN
     ordered = torch.where(p.isnan(), torch.arange(width, device=p.device, dtype=p.dtype), p)
     right = torch.searchsorted(ordered, rows)
     p_left, p_right = (ordered.gather(1, t) for t in ((right - 1).clamp(min=0), torch.minimum(right, lengths - 1)))
     nearest = torch.minimum((rows - p_left).abs(), (p_right - rows).abs())
     reach = nearest + math.sqrt(NEGLIGIBLE[dtype] / sigma_square)
-    padding = rows >= torch.tensor(host_output, device=p.device)[:, None]
+    padding = rows >= output_lengths
     first = torch.where(padding, lengths, torch.searchsorted(ordered, rows - reach))
     behind = torch.minimum(torch.searchsorted(ordered, rows + reach, right=True), lengths)
-    entries = int(torch.where(padding, 0, behind - first).sum())
-    cells = sum(t * n for t, n in zip(host_input, host_output, strict=True))  # of all items' full matrices
+    # entries of the band, and cells of all items' full matrices
+    entries, cells = (
+        int(n) for n in torch.stack([(behind - first).masked_fill(padding, 0).sum(), (lengths * output_lengths).sum()])
+    )
     if entries > max(FEW, FULL * cells):
         return None
     band = Band.of(first, torch.where(padding, lengths, behind), entries, width)
@@ -117,10 +114,10 @@ def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype)
     return torch.softmax(nn.functional.threshold(logits, -NEGLIGIBLE[dtype], -torch.inf, inplace=True), dim=2)
 
 
-def _full_parts(host_input: list[int], host_output: list[int]) -> Iterator[tuple[slice | list[int], int, int]]:
+def _full_parts(lengths: Tensor, output_lengths: Tensor) -> Iterator[tuple[slice | list[int], int, int]]:
     """Items of the same lengths, as many at a time as have `CELLS` cells together (at least one): index, T_b, L_b."""
     members: dict[tuple[int, int], list[int]] = {}
-    for item, size in enumerate(zip(host_input, host_output, strict=True)):
+    for item, size in enumerate(zip(lengths.tolist(), output_lengths.tolist(), strict=True)):
         members.setdefault(size, []).append(item)
     for (length, rows), items in members.items():
         most = max(1, CELLS // (length * rows))
@@ -131,16 +128,22 @@ def _full_parts(host_input: list[int], host_output: list[int]) -> Iterator[tuple
 
 
 @torch.library.custom_op("seqstride::align", mutates_args=())
-def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
-    p, lengths = _sorted(positions, host_input)
+def _align(
+    x: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int, sigma_square: float
+) -> Tensor:
+    if dispatch.has_kernels(x):
+        from seqstride.core.kernels import compiled
+
+        return compiled.align(x, positions, lengths, output_lengths, width, sigma_square)
+    p = _sorted(positions, lengths)
     dtype = _working_dtype(x)
-    found = _align_band(p, lengths, host_input, host_output, sigma_square, dtype)
+    found = _align_band(p, lengths, output_lengths, width, sigma_square, dtype)
     if found is not None:
         return band_product(x, *found)
-    z = x.new_empty(*x.shape[:2], max(host_output))
-    if min(host_output) < z.shape[2]:
+    z = x.new_empty(*x.shape[:2], width)
+    if bool((output_lengths < width).any()):
         z.zero_()
-    for items, length, rows in _full_parts(host_input, host_output):
+    for items, length, rows in _full_parts(lengths, output_lengths):
         weights = _full_weights(p[items, :length], rows, sigma_square, dtype).to(x.dtype)
         part = x[items, :, :length] @ weights.transpose(1, 2)
         if part.shape == z.shape:
@@ -151,27 +154,31 @@ def _align(x: Tensor, positions: Tensor, host_input: list[int], host_output: lis
 
 @torch.library.custom_op("seqstride::align_backward", mutates_args=())
 def _align_backward(
-    dz: Tensor, x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float
+    dz: Tensor, x: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, sigma_square: float
 ) -> tuple[Tensor, Tensor]:
     """Gradients for x and the positions.
 
     With A the weights (computed again, which costs less than keeping them) and dA = dzᵀx, the gradient of the logits is
     dO = A ⊙ (dA − Σ_t A ⊙ dA), and as the logits are −σ² (l − p_t)², dp_t = 2σ² Σ_l dO[l, t] (l − p_t).
     """
-    p, lengths = _sorted(positions, host_input)
+    if dispatch.has_kernels(x):
+        from seqstride.core.kernels import compiled
+
+        return compiled.align_backward(dz, x, positions, lengths, output_lengths, sigma_square)
+    p = _sorted(positions, lengths)
     dtype = _working_dtype(x)
-    found = _align_band(p, lengths, host_input, host_output, sigma_square, dtype)
+    found = _align_band(p, lengths, output_lengths, dz.shape[2], sigma_square, dtype)
     if found is not None:
         band, weights = found
         dx, gram = band_adjoint(dz, x, band, weights)
         pulled = weights * gram
         dlogits = pulled - weights * _row_sums(band, pulled)[band.row]
-        distance = band.row % max(host_output) - p.view(-1)[band.place]
+        distance = band.row % dz.shape[2] - p.view(-1)[band.place]
         return dx, _column_sums(band, dlogits * distance, x.shape[2]).mul_(2 * sigma_square)
     dx, dp = torch.empty_like(x), torch.zeros_like(p)
-    if min(host_input) < x.shape[2]:
+    if bool((lengths < x.shape[2]).any()):
         dx.zero_()
-    for items, length, rows in _full_parts(host_input, host_output):
+    for items, length, rows in _full_parts(lengths, output_lengths):
         weights = _full_weights(p[items, :length], rows, sigma_square, dtype)
         dz_part, x_part = dz[items, :, :rows], x[items, :, :length]
         dx_part = dz_part @ weights.to(x.dtype)
@@ -191,26 +198,26 @@ def _align_backward(
 
 
 @_align.register_fake
-def _(x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float) -> Tensor:
-    return x.new_empty(*x.shape[:2], max(host_output))
+def _(x: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int, sigma_square: float) -> Tensor:
+    return x.new_empty(*x.shape[:2], width)
 
 
 @_align_backward.register_fake
 def _(
-    dz: Tensor, x: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], sigma_square: float
+    dz: Tensor, x: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, sigma_square: float
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(positions)
 
 
 def _align_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, positions, *ctx.rest = inputs
-    ctx.save_for_backward(x, positions)
+    x, positions, lengths, output_lengths, _, ctx.sigma_square = inputs
+    ctx.save_for_backward(x, positions, lengths, output_lengths)
 
 
 def _align_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     with torch.autocast(dz.device.type, enabled=False):
-        dx, dp = _align_adjoint(dz, *ctx.saved_tensors, *ctx.rest)
-    return dx, dp, None, None, None
+        dx, dp = _align_adjoint(dz, *ctx.saved_tensors, ctx.sigma_square)
+    return dx, dp, None, None, None, None
 
 
 def _nothing_to_keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
@@ -225,7 +232,7 @@ for operator in (_align, _align_backward):
     widen_batches(operator)
 _align_adjoint = differentiable(_align_backward, _nothing_to_keep, _no_gradient)
 
-_differentiable_align: Callable[[Tensor, Tensor, list[int], list[int], float], Tensor] = differentiable(
+_differentiable_align: Callable[[Tensor, Tensor, Tensor, Tensor, int, float], Tensor] = differentiable(
     _align, _align_setup, _align_gradient
 )
 
@@ -238,7 +245,7 @@ def align_frames(x: Tensor, positions: Tensor, frames: Frames, sigma_square: flo
     """
     if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
         return _by_kernels(x, positions, frames, sigma_square, None, rows)
-    return _differentiable_align(x, positions, frames.host_input, frames.host_output, sigma_square)
+    return _differentiable_align(x, positions, frames.input_lengths, frames.lengths, frames.output_width, sigma_square)
 
 
 def _by_kernels(
@@ -275,10 +282,10 @@ def _scatter_values(weights: Tensor, band: Band, vacant: Tensor) -> Tensor:
 
 @torch.library.custom_op("seqstride::scatter", mutates_args=())
 def _scatter(
-    x: Tensor, weights: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], nearest: bool
+    x: Tensor, weights: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int, nearest: bool
 ) -> Tensor:
     """z_l = Σ_{t: d_t = l} w_t x_t; with `nearest`, frames that receive nothing copy the nearest input frame."""
-    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    frames = Frames(x.shape[0], x.shape[2], width, x.device, lengths, output_lengths)
     band, vacant = _scatter_band(positions, frames, nearest)
     return band_product(x, band, _scatter_values(weights, band, vacant))
 
@@ -289,11 +296,11 @@ def _scatter_backward(
     x: Tensor,
     weights: Tensor,
     positions: Tensor,
-    host_input: list[int],
-    host_output: list[int],
+    lengths: Tensor,
+    output_lengths: Tensor,
     nearest: bool,
 ) -> tuple[Tensor, Tensor]:
-    frames = Frames.on(x.device, host_input, host_output, x.shape[2])
+    frames = Frames(x.shape[0], x.shape[2], dz.shape[2], x.device, lengths, output_lengths)
     band, vacant = _scatter_band(positions, frames, nearest)
     dx, gram = band_adjoint(dz, x, band, _scatter_values(weights, band, vacant))
     return dx, _column_sums(band, gram.masked_fill(vacant[band.row], 0.0), frames.width)
@@ -301,9 +308,9 @@ def _scatter_backward(
 
 @_scatter.register_fake
 def _(
-    x: Tensor, weights: Tensor, positions: Tensor, host_input: list[int], host_output: list[int], nearest: bool
+    x: Tensor, weights: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int, nearest: bool
 ) -> Tensor:
-    return x.new_empty(*x.shape[:2], max(host_output))
+    return x.new_empty(*x.shape[:2], width)
 
 
 @_scatter_backward.register_fake
@@ -312,22 +319,22 @@ def _(
     x: Tensor,
     weights: Tensor,
     positions: Tensor,
-    host_input: list[int],
-    host_output: list[int],
+    lengths: Tensor,
+    output_lengths: Tensor,
     nearest: bool,
 ) -> tuple[Tensor, Tensor]:
     return torch.empty_like(x), torch.empty_like(weights)
 
 
 def _scatter_setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    x, weights, positions, *ctx.rest = inputs
-    ctx.save_for_backward(x, weights, positions)
+    *tensors, _, ctx.nearest = inputs
+    ctx.save_for_backward(*tensors)
 
 
 def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     with torch.autocast(dz.device.type, enabled=False):
-        dx, dweights = _scatter_adjoint(dz, *ctx.saved_tensors, *ctx.rest)
-    return dx, dweights, None, None, None, None
+        dx, dweights = _scatter_adjoint(dz, *ctx.saved_tensors, ctx.nearest)
+    return dx, dweights, None, None, None, None, None
 
 
 for operator in (_scatter, _scatter_backward):
@@ -359,5 +366,7 @@ def scatter_frames(
         return _by_kernels(x, positions, frames, sigma_square, empty, rows)
     weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
     nearest = empty == "nearest"
-    z: Tensor = _differentiable_scatter(x, weights, positions.detach(), frames.host_input, frames.host_output, nearest)
+    z: Tensor = _differentiable_scatter(
+        x, weights, positions.detach(), frames.input_lengths, frames.lengths, frames.output_width, nearest
+    )
     return z

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -28,7 +29,7 @@ def check_signal(x: Tensor, channels: int | None = None) -> None:
 
 
 def check_lengths(lengths: Tensor, batch: int | None = None, name: str = "lengths") -> None:
-    """Checks type and shape of `lengths`; the values are checked by `host_lengths`, which has to read them anyway.
+    """Checks type and shape of `lengths`; `read_lengths` checks the values.
 
     Raises:
         ValueError: names the argument, what it is and the rule.
@@ -47,32 +48,48 @@ def check_lengths(lengths: Tensor, batch: int | None = None, name: str = "length
         raise ValueError(f"`{name}` (shape {tuple(lengths.shape)}) must have shape {want}")
 
 
+class Checked(NamedTuple):
+    """The lengths of a batch, checked, and learnt strides."""
+
+    lengths: Tensor | None
+    """(B,) int64; None: all items are as long as the batch is wide."""
+    strides: list[float]
+    """Learnt strides as numbers; nan for a stride that is fixed."""
+
+
 def read_batch(
-    x: Tensor, lengths: Tensor | None, channels: int | None, stride: Tensor | None
-) -> tuple[list[int], float]:
-    """Checks a signal (B, C, T) and its lengths; returns what `host_lengths` returns.
+    x: Tensor, lengths: Tensor | None, channels: int | None, strides: Sequence[Tensor | None] = ()
+) -> Checked:
+    """Checks a signal (B, C, T) and its lengths, which it brings to the signal's device; see `read_lengths`.
 
     Raises:
         ValueError: names argument, value and rule.
     """
     check_signal(x, channels)
-    return host_lengths(lengths, x.shape[0], x.shape[2], stride)
+    checked = read_lengths(lengths, x.shape[0], x.shape[2], strides)
+    if checked.lengths is None or checked.lengths.device == x.device:
+        return checked
+    return checked._replace(lengths=checked.lengths.to(x.device, non_blocking=True))
 
 
-def host_lengths(
-    lengths: Tensor | None, batch: int, frames: int | None, stride: Tensor | None = None, name: str = "lengths"
-) -> tuple[list[int], float]:
-    """Reads and checks the lengths of a batch, and a learnt stride with them, in one device synchronisation.
+def read_lengths(
+    lengths: Tensor | None,
+    batch: int,
+    frames: int | None,
+    strides: Sequence[Tensor | None] = (),
+    name: str = "lengths",
+) -> Checked:
+    """Checks the lengths of a batch and reads learnt strides, in at most one synchronisation with the device.
+
+    Lengths on the CPU are checked at no cost. A graph of `torch.compile` or `torch.export` takes lengths as they are:
+    it cannot depend on their values.
 
     Args:
         lengths: (B,) integers in 1 … `frames`, or None where every item is `frames` long.
         batch: B.
         frames: T, or None where there is no padded tensor to compare with.
-        stride: a 0-d tensor to read along, or None.
+        strides: 0-d tensors to read along; None for a stride that is a number.
         name: of the argument, for errors.
-
-    Returns:
-        The lengths as Python integers, and the stride as a float (nan where none was given).
 
     Raises:
         ValueError: a length outside 1 … `frames`; a stride that is not finite.
@@ -80,25 +97,55 @@ def host_lengths(
     if lengths is None:
         if frames is None:
             raise ValueError(f"`{name}` (None) must be given if there is no signal")
-        values = [frames] * batch
-        read = math.nan if stride is None else float(stride.detach())
     else:
         check_lengths(lengths, batch, name)
-        if stride is None:
-            values, read = lengths.tolist(), math.nan
-        elif stride.device != lengths.device:
-            values, read = lengths.tolist(), float(stride.detach())
-        else:
-            dtype = float64_on(lengths.device)
-            *floats, read = torch.cat([lengths.to(dtype), stride.detach().to(dtype).reshape(1)]).tolist()
-            values = [int(value) for value in floats]
+        lengths = lengths.long()
+    if torch.compiler.is_compiling():
+        return Checked(lengths, _read_outside(strides))
+    values, read = _read(lengths, [stride for stride in strides if stride is not None])
     for value in values:
         if value < 1 or (frames is not None and value > frames):
             upper = "" if frames is None else f" and at most the {frames} frames of `x`"
             raise ValueError(f"`{name}` (={values}) must be at least 1{upper}")
-    if stride is not None and not math.isfinite(read):
-        raise ValueError(f"`stride` (={read}) must be finite")
-    return values, read
+    if frames is not None and all(value == frames for value in values):
+        lengths = None
+    numbers = iter(read)
+    return Checked(lengths, [math.nan if stride is None else _finite(next(numbers)) for stride in strides])
+
+
+def _read(lengths: Tensor | None, strides: list[Tensor]) -> tuple[list[int], list[float]]:
+    """Lengths and strides as numbers of Python; those on one device in one read."""
+    if lengths is not None and lengths.device.type == "cpu":
+        return lengths.tolist(), _read(None, strides)[1]
+    if not strides:
+        return ([] if lengths is None else lengths.tolist()), []
+    if all(stride.device.type == "cpu" for stride in strides):
+        return _read(lengths, [])[0], [float(stride.detach()) for stride in strides]
+    dtype = float64_on(strides[0].device)
+    parts = [stride.detach().to(dtype).reshape(1) for stride in strides]
+    if lengths is not None:
+        parts.append(lengths.to(strides[0].device, dtype))
+    numbers: list[float] = torch.cat(parts).tolist()
+    return [int(number) for number in numbers[len(strides) :]], numbers[: len(strides)]
+
+
+def _read_outside(strides: Sequence[Tensor | None]) -> list[float]:
+    """Strides as numbers, read between two graphs of `torch.compile`; strides that are numbers need no break."""
+    if all(stride is None for stride in strides):
+        return [math.nan] * len(strides)
+    # called here, because as a decorator it would import the compiler along with the package
+    numbers: list[float] = torch.compiler.disable(_numbers)(strides)
+    return numbers
+
+
+def _numbers(strides: Sequence[Tensor | None]) -> list[float]:
+    return [math.nan if stride is None else _finite(float(stride.detach())) for stride in strides]
+
+
+def _finite(stride: float) -> float:
+    if not math.isfinite(stride):
+        raise ValueError(f"`stride` (={stride}) must be finite")
+    return stride
 
 
 def check_stride(stride: float, *, integer: bool = False, method: str = "") -> float:

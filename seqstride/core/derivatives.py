@@ -7,6 +7,7 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 
 
 def differentiable(
@@ -42,11 +43,16 @@ def differentiable(
     Transformed.setup_context = staticmethod(setup_context)  # type: ignore[method-assign]
     Transformed.backward = Plain.backward = staticmethod(backward)  # type: ignore[method-assign]
 
+    # an operator in a graph has its own gradient, so that sizes in it may be symbolic
+    whole = isinstance(forward, CustomOpDef)
+    if isinstance(forward, CustomOpDef):
+        forward.register_autograd(backward, setup_context=setup_context)
+
     def apply(*arguments: Any) -> Any:
         if not torch.is_grad_enabled():
             return forward(*arguments)
         if torch.compiler.is_compiling():
-            return Plain.apply(*arguments)
+            return forward(*arguments) if whole else Plain.apply(*arguments)
         try:
             return Plain.apply(*arguments)
         except RuntimeError as error:  # torch refuses before it calls anything

@@ -7,6 +7,7 @@ lengths.
 from __future__ import annotations
 
 import math
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -18,63 +19,101 @@ def float64_on(device: torch.device) -> torch.dtype:
 
 
 class Frames:
-    """The time axis of a batch before and after a layer, on the device and on the host.
+    """The time axis of a batch before and after a layer. Nothing in it has to be read from the device.
 
     Args:
-        input_lengths: (B,) int64, real frames of each item.
-        lengths: (B,) int64, output frames of each item.
-        host_input, host_output: the same as Python integers.
+        batch: B.
         width: T, the width of the batch, padding included.
+        output_width: L, at least the output length of the longest item.
+        device: of the lengths and masks.
+        given: (B,) int64, real frames of each item; None: all T.
+        output: (B,) int64, output frames of each item; None: all L.
 
     Attributes, besides the arguments:
-        padded: whether any item is shorter than the batch.
-        output_width: L, the output length of the longest item.
-        real: (B, T) bool, True on real input frames.
-        real_output: (B, L) bool, True on real output frames.
+        padded: whether `given` is there: items may be shorter than the batch.
         dtype: of positions: double precision where the device has it.
     """
 
     def __init__(
-        self, input_lengths: Tensor, lengths: Tensor, host_input: list[int], host_output: list[int], width: int
+        self,
+        batch: int,
+        width: int,
+        output_width: int,
+        device: torch.device,
+        given: Tensor | None = None,
+        output: Tensor | None = None,
     ) -> None:
-        self.input_lengths, self.lengths = input_lengths, lengths
-        self.host_input, self.host_output, self.width = host_input, host_output, width
-        self.padded = min(host_input) < width
-        self._measure(max(host_output))
-
-    @classmethod
-    def on(cls, device: torch.device, host_input: list[int], host_output: list[int], width: int) -> Frames:
-        """Frames of lengths that stand on the host; their tensors are made on `device`."""
-        if device.type == "cuda" and not torch.compiler.is_compiling():
-            # one copy for both, of pinned memory: it does not wait for the device
-            table = torch.tensor([host_input, host_output]).pin_memory().to(device, non_blocking=True)
-            return cls(table[0], table[1], host_input, host_output, width)
-        input_lengths = torch.tensor(host_input, device=device)
-        return cls(input_lengths, torch.tensor(host_output, device=device), host_input, host_output, width)
+        self.batch, self.width, self.output_width, self.device = batch, width, output_width, device
+        self.given, self.padded = given, given is not None
+        self._input, self._output = given, output
+        self._real: Tensor | None = None
+        self._real_output: Tensor | None = None
+        self.dtype = float64_on(device)
 
     @property
-    def given(self) -> Tensor | None:
-        """The input lengths as kernels take them: None where all frames are real."""
-        return self.input_lengths if self.padded else None
+    def input_lengths(self) -> Tensor:
+        """(B,) int64, real frames of each item."""
+        if self._input is None:
+            self._input = torch.full((self.batch,), self.width, device=self.device)
+        return self._input
 
-    def _measure(self, output_width: int) -> None:
-        self.output_width = output_width
-        self.real = length_mask(self.input_lengths, self.width)
-        self.real_output = length_mask(self.lengths, output_width)
-        self.dtype = float64_on(self.lengths.device)
+    @property
+    def lengths(self) -> Tensor:
+        """(B,) int64, output frames of each item."""
+        if self._output is None:
+            self._output = torch.full((self.batch,), self.output_width, device=self.device)
+        return self._output
+
+    @property
+    def real(self) -> Tensor:
+        """(B, T) bool, True on real input frames."""
+        if self._real is None:
+            self._real = length_mask(self.input_lengths, self.width)
+        return self._real
+
+    @property
+    def real_output(self) -> Tensor:
+        """(B, L) bool, True on real output frames."""
+        if self._real_output is None:
+            self._real_output = length_mask(self.lengths, self.output_width)
+        return self._real_output
 
 
-def ceil_lengths(lengths: list[int], stride: float) -> list[int]:
-    """ceil(length / stride) of each item.
+Count = TypeVar("Count", int, Tensor)
+"""A number of frames, or one for each item: (B,) int64."""
 
-    Quotients are rounded to 9 decimals in double precision first: 39 / 1.3 is 30 on every device.
+TIE = 5e-10
+"""Quotients this close to a whole number are that number, so that every device rounds 39 / 1.3 to 30."""
+
+
+def ceil_lengths(lengths: Count, stride: float) -> Count:
+    """ceil(length / stride), in double precision, for a number or a tensor of lengths."""
+    if stride == int(stride):
+        return -(-lengths // int(stride))
+    if isinstance(lengths, Tensor):
+        return (lengths / double(stride, lengths.device) - TIE).ceil().long()
+    return math.ceil(lengths / stride - TIE)
+
+
+def floor_lengths(lengths: Count, stride: float) -> Count:
+    """max(1, floor(length / stride)), rounded as in `ceil_lengths`."""
+    whole = stride == int(stride)
+    if isinstance(lengths, Tensor):
+        count = lengths // int(stride) if whole else (lengths / double(stride, lengths.device) + TIE).floor().long()
+        return count.clamp(min=1)
+    number: int = torch.sym_max(1, lengths // int(stride) if whole else math.floor(lengths / stride + TIE))  # type: ignore[assignment]
+    return number
+
+
+def double(value: float, device: torch.device) -> Tensor:
+    """A number as a 0-d tensor in double precision.
+
+    Beside integers a number of Python would be taken in single precision, and exporters store it so. `full` makes the
+    tensor on the device without waiting for it; in a graph that is exported the number has to be a constant.
     """
-    return [math.ceil(round(length / stride, 9)) for length in lengths]
-
-
-def floor_lengths(lengths: list[int], stride: float) -> list[int]:
-    """max(1, floor(length / stride)) of each item, rounded as in `ceil_lengths`."""
-    return [max(1, math.floor(round(length / stride, 9))) for length in lengths]
+    if torch.compiler.is_exporting():
+        return torch.tensor(value, dtype=float64_on(device), device=device)
+    return torch.full((), value, dtype=float64_on(device), device=device)
 
 
 def length_mask(lengths: Tensor, frames: int) -> Tensor:

@@ -14,7 +14,7 @@ from torch import Tensor
 from seqstride.core.align import align_frames, scatter_frames
 from seqstride.core.checks import check_lengths, check_signal
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import Frames, zero_padding
+from seqstride.core.lengths import Frames, double, zero_padding
 from seqstride.core.positions import (
     frame_counts,
     inverse_positions,
@@ -22,8 +22,8 @@ from seqstride.core.positions import (
     positions_from_durations,
     uniform_positions,
 )
-from seqstride.core.spectral import interpolate, spectral_crop, window_table
-from seqstride.core.spectral_window import SpectralWindow, Transform
+from seqstride.core.spectral import interpolate, spectral_crop
+from seqstride.core.spectral_window import Transform, Windows
 
 if TYPE_CHECKING:
     from seqstride.core.kernels.align import Rows
@@ -59,7 +59,14 @@ class Plan:
     def __init__(self, frames: Frames, penalty: Tensor) -> None:
         self.frames = frames
         self.penalty = penalty
-        self.input_lengths, self.lengths = frames.input_lengths, frames.lengths
+
+    @property
+    def input_lengths(self) -> Tensor:
+        return self.frames.input_lengths
+
+    @property
+    def lengths(self) -> Tensor:
+        return self.frames.lengths
 
     @property
     def positions(self) -> Tensor:
@@ -71,7 +78,7 @@ class Plan:
         Raises:
             ValueError: `x` is not a floating-point (B, C, T) tensor with the plan's B and T.
         """
-        batch, width = len(self.frames.host_input), self.frames.width
+        batch, width = self.frames.batch, self.frames.width
         if not (isinstance(x, Tensor) and x.ndim == 3 and x.shape[1] and x.is_floating_point()):
             check_signal(x)
         if x.shape[0] != batch or x.shape[2] != width:
@@ -104,7 +111,7 @@ class Plan:
             ValueError: `z` is not a floating-point (B, C, L) tensor with the plan's B and L.
         """
         check_signal(z)
-        batch, width = len(self.frames.host_output), self.frames.output_width
+        batch, width = self.frames.batch, self.frames.output_width
         if z.shape[0] != batch or z.shape[2] != width:
             raise ValueError(
                 f"`z` (shape {tuple(z.shape)}) must have the plan's batch size {batch} and {width} output frames"
@@ -121,35 +128,35 @@ class Plan:
             raise ValueError(f"`plan` (a {type(self).__name__}) must be of a linear layer to have a matrix")
         width = self.frames.width
         dtype = self.positions.dtype
-        deltas = torch.eye(width, dtype=dtype, device=self.lengths.device).expand(len(self.frames.host_input), -1, -1)
+        deltas = torch.eye(width, dtype=dtype, device=self.lengths.device).expand(self.frames.batch, -1, -1)
         return self.resample(deltas).transpose(1, 2)
 
 
 class UniformPlan(Plan):
     """A plan with one stride per item: p_t = slope·t + offset."""
 
-    def __init__(self, frames: Frames, slope: list[float], offset: list[float], like: Tensor) -> None:
-        super().__init__(
-            frames, torch.zeros((), dtype=torch.promote_types(like.dtype, torch.float32), device=like.device)
-        )
-        self.slope = torch.tensor(slope, dtype=frames.dtype, device=like.device)
-        self.offset = torch.tensor(offset, dtype=frames.dtype, device=like.device)
+    def __init__(self, frames: Frames, like: Tensor) -> None:
+        dtype = torch.promote_types(like.dtype, torch.float32)
+        super().__init__(frames, torch.zeros((), dtype=dtype, device=like.device))
+
+    def line(self) -> tuple[Tensor, Tensor]:
+        """Slope and offset, 0-d or (B,)."""
+        raise NotImplementedError
 
     @property
     def positions(self) -> Tensor:
-        return uniform_positions(self.slope, self.offset, self.frames.real)
+        slope, offset = self.line()
+        return uniform_positions(slope, offset, self.frames.real)
 
 
 class IdentityPlan(UniformPlan):
     """Stride 1 that cannot change: frames stay where they are."""
 
-    def __init__(self, frames: Frames, like: Tensor) -> None:
-        batch = len(frames.host_input)
-        super().__init__(frames, [1.0] * batch, [0.0] * batch, like)
+    def line(self) -> tuple[Tensor, Tensor]:
+        return double(1.0, self.frames.device), double(0.0, self.frames.device)
 
     def resample(self, x: Tensor) -> Tensor:
-        width = self.frames.output_width
-        return zero_padding(x, self.input_lengths)[..., :width] if self.frames.padded else x
+        return zero_padding(x[..., : self.frames.output_width], self.lengths) if self.frames.padded else x
 
 
 class SpectralPlan(UniformPlan):
@@ -160,25 +167,19 @@ class SpectralPlan(UniformPlan):
     """
 
     def __init__(
-        self,
-        frames: Frames,
-        windows: list[SpectralWindow],
-        ramp: Tensor,
-        transform: Transform,
-        like: Tensor,
-        *,
-        official_gain: bool = False,
+        self, frames: Frames, windows: Windows, transform: Transform, like: Tensor, *, official_gain: bool = False
     ) -> None:
-        slope = [window.output / window.frames for window in windows]
-        offset = [0.0 if transform == "dft" else (value - 1) / 2 for value in slope]
-        super().__init__(frames, slope, offset, like)
-        self.windows, self.width = window_table(windows), frames.output_width
-        self.ramp, self.transform, self.official_gain = ramp, transform, official_gain
+        super().__init__(frames, like)
+        self.windows, self.transform, self.official_gain = windows, transform, official_gain
+
+    def line(self) -> tuple[Tensor, Tensor]:
+        slope = self.lengths.to(self.frames.dtype) / self.input_lengths
+        return slope, torch.zeros_like(slope) if self.transform == "dft" else (slope - 1) / 2
 
     def resample(self, x: Tensor) -> Tensor:
         with torch.autocast(x.device.type, enabled=False):
             return spectral_crop(
-                x, self.ramp, self.windows, self.width, self.transform, official_gain=self.official_gain
+                x, self.windows, self.frames.output_width, self.transform, official_gain=self.official_gain
             )
 
 
@@ -308,8 +309,7 @@ class DurationPlan(Plan):
             )
         check_lengths(lengths, len(durations))
         most = durations.shape[1]
-        host_input: list[int] = []
-        host_output: list[int] = []
+        longest = 1
         for *counts, output in torch.cat([durations, lengths[:, None]], 1).tolist():
             if not 1 <= output <= most:
                 raise ValueError(f"`lengths` (={lengths.tolist()}) must be in 1 … {most}, the L of `durations`")
@@ -318,10 +318,9 @@ class DurationPlan(Plan):
                     f"`durations` (={counts}) must not be negative, at least one frame in all, and 0 behind the item's "
                     f"{output} output frames"
                 )
-            host_input.append(sum(counts))
-            host_output.append(output)
-        width = max(host_input) if positions is None else positions.shape[1]
-        frames = Frames(durations.sum(1), lengths, host_input, host_output, width)
+            longest = max(longest, sum(counts))
+        width = longest if positions is None else positions.shape[1]
+        frames = Frames(len(durations), width, most, durations.device, durations.sum(1), lengths.long())
         dtype = torch.float32 if positions is None else positions.dtype
         super().__init__(frames, torch.zeros((), dtype=dtype, device=durations.device))
         self._positions = positions_from_durations(durations, frames)

@@ -52,9 +52,9 @@ def gap_penalty_from_positions(positions: Tensor, lengths: Tensor, real: Tensor)
 
 
 def uniform_positions(slope: Tensor, offset: Tensor, real: Tensor) -> Tensor:
-    """p_t = slope·t + offset on the real frames: (B,), (B,), mask (B, T) → (B, T), 0 in the padding."""
+    """p_t = slope·t + offset on the real frames: 0-d or (B,) each, mask (B, T) → (B, T), 0 in the padding."""
     t = torch.arange(real.shape[1], device=slope.device, dtype=slope.dtype)
-    p = slope[:, None] * t + offset[:, None]
+    p = slope.reshape(-1, 1) * t + offset.reshape(-1, 1)
     return p.masked_fill(~real, 0.0)
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
 from seqstride.core.lengths import Frames
-from seqstride.core.spectral_window import SpectralWindow
+from seqstride.core.spectral_window import Windows
 from seqstride.core.transforms import (
     LONGEST_PRODUCT,
     analysis_basis,
@@ -69,7 +69,7 @@ def _crop(
 ) -> tuple[Tensor, Tensor]:
     """(B, C, width) and, where it is to be kept for the gradient, the spectrum in the ramp (B, C, W)."""
     groups = _items_by_window(windows)
-    whole = len(groups) == 1
+    whole = len(groups) == 1 and groups[0][1][3] == width
     weights = ramp.to(x.dtype)
     y = x.new_empty(0) if whole else x.new_zeros(*x.shape[:2], width)
     tops = _top_spectra(x, ramp, transform) if keep else x.new_empty(0)
@@ -183,16 +183,13 @@ _differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient)
 _adjoint = differentiable(_crop_backward, _adjoint_setup, _adjoint_gradient)
 
 
-def spectral_crop(
-    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, *, official_gain: bool = False
-) -> Tensor:
+def spectral_crop(x: Tensor, windows: Windows, width: int, transform: str, *, official_gain: bool = False) -> Tensor:
     """(B, C, T) → (B, C, width): keeps window b of the spectrum of item b and weighs its ramp.
 
     Args:
         x: (B, C, T) float32 or float64; half precision is computed in float32 and cast back.
-        ramp: (B, W) weights of the bins flat … kept − 1 of each item.
-        windows: (B, 4) int64 on the CPU, see `window_table`; that many leading frames are read, whatever stands behind.
-        width: the largest output length.
+        windows: their frames are read, whatever stands behind.
+        width: at least the largest output length.
         transform: "dft" or "dct".
         official_gain: multiply by T / L as the official DiffStride does (its gain jumps whenever L steps).
 
@@ -200,33 +197,28 @@ def spectral_crop(
         (B, C, width), 0 behind an item's own output length.
     """
     half = x.dtype in (torch.float16, torch.bfloat16)
-    keep = ramp.requires_grad and torch.is_grad_enabled()
-    y: Tensor = _differentiable_crop(x.float() if half else x, ramp, windows, width, transform, official_gain, keep)[0]
+    keep = windows.ramp.requires_grad and torch.is_grad_enabled()
+    y: Tensor = _differentiable_crop(
+        x.float() if half else x, windows.ramp, windows.table, width, transform, official_gain, keep
+    )[0]
     return y.to(x.dtype)
 
 
-def window_table(windows: list[SpectralWindow]) -> Tensor:
-    """Windows as `spectral_crop` takes them: (B, 4) int64 on the CPU of frames, flat, kept, output."""
-    return torch.tensor([window[:4] for window in windows])
-
-
-def pooling_windows(lengths: list[int], output_lengths: list[int], transform: str) -> list[SpectralWindow]:
+def pooling_windows(lengths: Tensor, output_lengths: Tensor, transform: str) -> Windows:
     """Windows that keep the lowest bins for the given output lengths (spectral pooling, Rippel et al. 2015).
 
     For the DFT the top bin is the ramp: at even L < T it is the bin L/2, which `scipy.signal.resample` doubles, as both
-    e^{±iπj} of the longer signal fall into it.
+    e^{±iπj} of the longer signal fall into it. For the DCT there is no ramp.
+
+    Args:
+        lengths, output_lengths: (B,) int64.
     """
+    n = output_lengths
     if transform == "dct":
-        return [SpectralWindow(t, n, n, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
-    return [SpectralWindow(t, n // 2, n // 2 + 1, n, 0.0) for t, n in zip(lengths, output_lengths, strict=True)]
-
-
-def pooling_ramps(windows: list[SpectralWindow], transform: str, like: Tensor) -> Tensor:
-    """The (B, W) weights of `pooling_windows` on the device of `like`: the doubled top bin, or nothing for the DCT."""
-    if transform == "dct":
-        return torch.empty(len(windows), 0, dtype=torch.float32, device=like.device)
-    doubled = [2.0 if w.output % 2 == 0 and w.output < w.frames else 1.0 for w in windows]
-    return torch.tensor(doubled, dtype=torch.float32, device=like.device)[:, None]
+        table = torch.stack([lengths, n, n, n], 1)
+        return Windows(table, torch.empty(len(n), 0, dtype=torch.float32, device=n.device))
+    doubled = (n % 2 == 0) & (n < lengths)
+    return Windows(torch.stack([lengths, n // 2, n // 2 + 1, n], 1), 1.0 + doubled.float()[:, None])
 
 
 def interpolate(z: Tensor, positions: Tensor, frames: Frames) -> Tensor:

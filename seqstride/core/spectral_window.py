@@ -6,8 +6,11 @@ code):
     mask_n = clamp((R + threshold − n) / R, 0, 1),    threshold = T / (2S) + 1  (DFT),    T / S  (DCT, ours).
 
 Only bins with mask > 0 are kept. Only the bins above the threshold (the ramp) have values other than 1 and depend on S.
-So a window has two parts. The number of flat bins, the number of kept bins and the output length are computed on the
-host in double precision. The ramp is a short tensor that carries the gradient to S.
+So a window has two parts. The number of flat bins, the number of kept bins and the output length are whole numbers,
+computed in double precision. The ramp is a short tensor that carries the gradient to S.
+
+The same formulas serve the items of a batch, as tensors that need not be read, and the width of the batch, as numbers:
+shapes of tensors follow from T and a stride that was read.
 """
 
 from __future__ import annotations
@@ -21,19 +24,19 @@ from torch import Tensor
 
 from seqstride.core.checks import check_stride
 from seqstride.core.derivatives import differentiable
-from seqstride.core.lengths import float64_on
+from seqstride.core.lengths import TIE, double, float64_on
 
 Transform = Literal["dft", "dct"]
 
 
-class SpectralWindow(NamedTuple):
-    """The host part of a window for an item of `frames` frames."""
+class Windows(NamedTuple):
+    """The windows of a batch."""
 
-    frames: int  # T
-    flat: int  # bins 0 … flat − 1 pass unchanged
-    kept: int  # bins flat … kept − 1 are the ramp; further bins are cropped
-    output: int  # L
-    smoothness: float  # R_eff, bins
+    table: Tensor
+    """(B, 4) int64: frames T_b, flat (bins 0 … flat − 1 pass unchanged), kept (bins flat … kept − 1 are the ramp;
+    further bins are cropped), and the output length L_b, at least 2 · (kept − 1) (DFT) or kept (DCT)."""
+    ramp: Tensor
+    """(B, W), in double precision where the device has it: weights of the bins flat … kept − 1, behind them zeros."""
 
 
 def _clamp(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
@@ -65,70 +68,191 @@ def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
     return clamped
 
 
-def effective_smoothness(stride: float, frames: int, smoothness: float, relative: float | None) -> float:
-    """Returns R_eff = min(R, T / 4) in bins. With a relative smoothness ρ, R = max(½, ρ·T / S) (ours)."""
-    bins = smoothness if relative is None else max(0.5, relative * frames / stride)
-    return min(bins, frames / 4)
+class Shape(NamedTuple):
+    """What makes the window of a stride; arguments as in `spectral_mask`, `length_multiple` as in `DiffStride1d`."""
+
+    transform: Transform
+    smoothness: float = 4.0
+    relative_smoothness: float | None = None
+    length_multiple: int = 1
 
 
-def spectral_window(
-    stride: float,
-    frames: int,
-    *,
-    smoothness: float = 4.0,
-    relative_smoothness: float | None = None,
-    transform: Transform = "dft",
-    length_multiple: int = 1,
-) -> SpectralWindow:
-    """Returns the window of a stride for an item of `frames` frames.
+class Sizes(NamedTuple):
+    """A window in numbers, or in tensors (B,): R_eff, threshold, kept bins, output length."""
 
-    The output length is rounded up to a multiple of `length_multiple`, but to T at most. For other arguments, see
-    `spectral_mask`.
-    """
-    smoothness = effective_smoothness(stride, frames, smoothness, relative_smoothness)
-    low, high = frames / (frames - smoothness), frames / 2
-    effective = max(min(stride, high), low)
-    if transform == "dft":
-        bins, threshold = frames // 2 + 1, frames / (2 * effective) + 1
-    else:
-        bins, threshold = frames, frames / effective
-    # 9 decimals, as for lengths, so that every device keeps the same bins
-    kept = min(bins, math.ceil(round(threshold + smoothness, 9)))
-    flat = min(kept, math.floor(round(threshold, 9)) + 1)
-    output = kept if transform == "dct" else frames if kept == bins else min(2 * (kept - 1), frames)
-    output = min(-(-output // length_multiple) * length_multiple, frames)
-    return SpectralWindow(frames, flat, kept, output, smoothness)
+    smoothness: Any
+    threshold: Any
+    kept: Any
+    output: Any
 
 
-def ramps(stride: Tensor, windows: list[SpectralWindow], transform: Transform) -> Tensor:
-    """Returns the ramps of a batch of windows, differentiable in the stride.
+def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
+    """The window of a stride for items of T frames.
+
+    With ρ, R = max(½, ρ·T / S); in any case at most T / 4 is used. S is clamped to T / (T − R) … T / 2, the range in
+    which the mask has a slope. L is rounded up to a multiple of `length_multiple`, but to T at most.
 
     Args:
-        stride: 0-d tensor.
-        windows: one for each of B items, made from the same stride.
+        stride: S, a number or a 0-d tensor in double precision.
+        frames: T, a number, or a tensor (B,) of integers.
 
     Returns:
-        (B, W) in double precision if the device has it. W is the longest ramp; shorter ramps end with zeros.
-        Inside a ramp, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT).
+        Numbers where S and T are numbers, else tensors (B,).
     """
-    dtype = float64_on(stride.device)
-    table = torch.tensor([[w.frames, w.flat, w.kept, w.smoothness] for w in windows], dtype=torch.float64)
-    frames, flat, kept, smoothness = table.to(device=stride.device, dtype=dtype).unbind(1)
-    effective = clamp_inward(stride.to(dtype), frames / (frames - smoothness), frames / 2)
-    threshold = frames / (2 * effective) + 1 if transform == "dft" else frames / effective
-    width = max(w.kept - w.flat for w in windows)
-    n = flat[:, None] + torch.arange(width, device=stride.device)
-    value = ((smoothness + threshold)[:, None] - n) / smoothness[:, None]
-    return value.clamp(0.0, 1.0).masked_fill(n >= kept[:, None], 0.0)
+    kind: Any = _Tensors(frames.device) if isinstance(frames, Tensor) else _Numbers
+    total = kind.real(frames)
+    smoothness = kind.number(shape.smoothness)
+    if shape.relative_smoothness is not None:
+        smoothness = kind.most(kind.number(shape.relative_smoothness) * total / stride, kind.number(0.5))
+    smoothness = kind.least(smoothness, total / 4)
+    effective = _clamped(kind, stride, total, smoothness)
+    if shape.transform == "dft":
+        bins, threshold = frames // 2 + 1, total / (2 * effective) + 1
+    else:
+        bins, threshold = frames, total / effective
+    kept = kind.least(bins, kind.ceil(threshold + smoothness - TIE))
+    # where no bin is cropped L is T: 2 · (bins − 1) and, at odd T, one more
+    output = kept if shape.transform == "dct" else 2 * (kept - 1) + kind.positive(kept - bins + 1)
+    multiple = shape.length_multiple
+    return Sizes(smoothness, threshold, kept, kind.least(-(-output // multiple) * multiple, frames))
+
+
+def _clamped(kind: Any, stride: Any, frames: Any, smoothness: Any) -> Any:
+    low, high = frames / (frames - smoothness), frames / 2
+    if isinstance(stride, Tensor):
+        return clamp_inward(stride, low, high)
+    return kind.most(kind.least(stride, high), low)
+
+
+class _Numbers:
+    """Arithmetic on numbers, symbolic ones included; these must not meet `min` and `max`, which would compare them."""
+
+    least, most = staticmethod(torch.sym_min), staticmethod(torch.sym_max)
+    ceil = staticmethod(math.ceil)
+
+    @staticmethod
+    def positive(value: Any) -> Any:
+        return torch.sym_max(value, 0)
+
+    @staticmethod
+    def real(value: Any) -> Any:
+        return value
+
+    number = real
+
+
+class _Tensors:
+    """The same arithmetic on tensors, in double precision."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def real(self, value: Tensor) -> Tensor:
+        return value.to(float64_on(self.device))
+
+    def number(self, value: float) -> Tensor:
+        return double(value, self.device)
+
+    @staticmethod
+    def positive(value: Tensor) -> Tensor:
+        return value.clamp(min=0)
+
+    @staticmethod
+    def least(a: Tensor, b: Tensor) -> Tensor:
+        return torch.minimum(a, b)
+
+    @staticmethod
+    def most(a: Tensor, b: Tensor) -> Tensor:
+        return torch.maximum(a, b)
+
+    @staticmethod
+    def ceil(value: Tensor) -> Tensor:
+        return value.ceil().long()
+
+
+def windows_of(stride: Tensor, lengths: Tensor, shape: Shape, read: float, frames: int) -> Windows:
+    """The windows of a batch, differentiable in the stride.
+
+    Inside a ramp, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT).
+
+    Args:
+        stride: S, 0-d in double precision where the device has it.
+        lengths: (B,) int64 in 1 … `frames`.
+        read: S as a number, from which the sizes follow.
+        frames: T, the width of the batch.
+    """
+    sizes = window_sizes(stride, lengths, shape)
+    # R grows with T, so a ramp of R bins for T frames holds that of every item
+    width = math.ceil(window_sizes(read, frames, shape).smoothness)
+    flat = torch.minimum(sizes.kept, (sizes.threshold.detach() + TIE).floor().long() + 1)
+    n = flat[:, None] + torch.arange(width, device=lengths.device)
+    value = ((sizes.smoothness + sizes.threshold)[:, None] - n) / sizes.smoothness[:, None]
+    ramp = value.clamp(0.0, 1.0).masked_fill(n >= sizes.kept[:, None], 0.0)
+    return Windows(torch.stack([lengths, flat, sizes.kept, sizes.output], 1), ramp)
+
+
+def output_width(stride: float, frames: int, shape: Shape) -> int:
+    """L of an item of T frames, as numbers; for any item that is long enough in few symbols.
+
+    torch.compile takes most of a minute for the symbols of `window_sizes`, so in a graph long items have a formula of
+    their own, and the graph is for such items.
+    """
+    if not torch.compiler.is_compiling() or not frames >= _regular_from(stride, shape):
+        width: int = window_sizes(stride, frames, shape).output
+        return width
+    fixed, slope = _smoothness_line(stride, shape)
+    if shape.transform == "dft":
+        width = 2 * math.ceil(frames * (0.5 / stride + slope) + fixed - TIE)
+    else:
+        width = math.ceil(frames * (1 / stride + slope) + fixed - TIE)
+    multiple = shape.length_multiple
+    return width if multiple == 1 else torch.sym_min(-(-width // multiple) * multiple, frames)  # type: ignore[return-value]
+
+
+def _smoothness_line(stride: float, shape: Shape) -> tuple[float, float]:
+    """R of long items: a + b·T."""
+    if shape.relative_smoothness is None:
+        return shape.smoothness, 0.0
+    return 0.0, shape.relative_smoothness / stride
+
+
+def _regular_from(stride: float, shape: Shape) -> float:
+    """From this T on nothing is clamped, bins are cropped, and no shorter item has more frames.
+
+    R = a + bT is then between ½ and T / 4, S between T / (T − R) and T / 2, and with g the share of bins that is
+    cropped, gT > a + 3. An item whose bins are all kept is short (see `widest_output`): it has T < (a + 1.5) / g, or
+    S > T / 2 and about R + 2 bins. A longer one that keeps one bin more has as many frames.
+    """
+    a, b = _smoothness_line(stride, shape)
+    kept = 0.5 / stride + b if shape.transform == "dft" else 1 / stride + b
+    cropped = (0.5 if shape.transform == "dft" else 1.0) - kept
+    if not (cropped > 0 and 1 - 1 / stride > b and b <= 0.25):
+        return math.inf
+    bounds = [4 * a, 2 * stride, a / (1 - 1 / stride - b), (a + 3) / cropped, 3 / kept]
+    bounds.append(((a + 1.5) / (2 * cropped) - a) / kept)
+    return max(bounds) if b == 0 else max(*bounds, 0.5 / b)
+
+
+def widest_output(stride: float, frames: int, shape: Shape) -> int:
+    """The largest output length of items of up to T frames; T may be symbolic.
+
+    L grows with T but for one case: an item of odd T whose bins are all kept has 2·kept − 1 frames, one more than a
+    longer item of as many bins. So it is the length of T, or of 2·kept − 1.
+    """
+    if torch.compiler.is_compiling() and frames >= _regular_from(stride, shape):
+        return output_width(stride, frames, shape)
+    longest = window_sizes(stride, frames, shape)
+    other = torch.sym_min(2 * longest.kept - 1, frames) if shape.transform == "dft" else frames
+    widest: int = torch.sym_max(longest.output, window_sizes(stride, other, shape).output)
+    return widest
 
 
 @lru_cache(maxsize=256)
-def fixed_ramps(
-    stride: float, windows: tuple[SpectralWindow, ...], transform: Transform, device: torch.device
-) -> Tensor:
-    """Returns the ramps of a fixed stride. They are cached for batches with the same lengths."""
+def fixed_windows(stride: float, frames: int, shape: Shape, device: torch.device) -> Windows:
+    """The window of a fixed stride for items of T frames: one row, cached."""
     with torch.inference_mode(False), torch.no_grad():
-        return ramps(torch.tensor(stride, dtype=float64_on(device), device=device), list(windows), transform)
+        lengths = torch.full((1,), frames, device=device)
+        return windows_of(double(stride, device), lengths, shape, stride, frames)
 
 
 def check_smoothness(smoothness: float, relative_smoothness: float | None) -> None:
@@ -172,9 +296,9 @@ def spectral_mask(
     check_smoothness(smoothness, relative_smoothness)
     value = stride if isinstance(stride, Tensor) else torch.tensor(stride, dtype=torch.float64)
     number = check_stride(float(value.detach()))
-    window = spectral_window(
-        number, length, smoothness=smoothness, relative_smoothness=relative_smoothness, transform=transform
-    )
-    ramp = ramps(value, [window], transform)[0]
-    ramp = ramp.to(value.dtype if isinstance(stride, Tensor) else torch.get_default_dtype())
-    return torch.cat([ramp.new_ones(window.flat), ramp])
+    shape = Shape(transform, float(smoothness), relative_smoothness)
+    lengths = torch.full((1,), length, device=value.device)
+    windows = windows_of(value.to(float64_on(value.device)), lengths, shape, number, length)
+    _, flat, kept, _ = windows.table[0].tolist()
+    ramp = windows.ramp[0, : kept - flat].to(value.dtype if isinstance(stride, Tensor) else torch.get_default_dtype())
+    return torch.cat([ramp.new_ones(flat), ramp])

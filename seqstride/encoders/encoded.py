@@ -70,7 +70,7 @@ class Encoded:
     def durations(self) -> Tensor:
         """(B, L) int64: how many input frames belong to every output frame."""
         first, last = self.plans[0].frames, self.plans[-1].frames
-        whole = Frames(first.input_lengths, last.lengths, first.host_input, last.host_output, first.width)
+        whole = Frames(first.batch, first.width, last.output_width, first.device, first.given, last.lengths)
         return frame_counts(self.positions, whole)
 
     def bounds(self, item: int) -> Tensor:

@@ -20,26 +20,11 @@ from seqstride.core.checks import check_signal
 from seqstride.core.lengths import Frames, length_mask, zero_padding
 from seqstride.core.plan import Plan
 from seqstride.core.positions import nearest_output, positions_from_scores, uniform_positions
-from seqstride.core.spectral_window import Transform
+from seqstride.core.spectral_window import Transform, window_sizes
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.diffstride import LearntStride
 from seqstride.layers.pooling import StridedConv1d, WholeStride
-
-
-class TracedFrames(Frames):
-    """The time axis of a batch whose lengths stay on the device.
-
-    Args:
-        input_lengths, lengths, width: see `Frames`.
-        output_width: at least the output length of the longest item.
-        padded: whether lengths were given.
-    """
-
-    def __init__(self, input_lengths: Tensor, lengths: Tensor, width: int, output_width: int, padded: bool) -> None:
-        self.input_lengths, self.lengths, self.width, self.padded = input_lengths, lengths, width, padded
-        self.host_input, self.host_output = [], []
-        self._measure(output_width)
 
 
 class TracedPlan(Plan):
@@ -79,8 +64,9 @@ class Traced(Downsampler):
         own = x.new_full((1,), width, dtype=torch.int64) if lengths is None else lengths.long()
         outputs = self._outputs(own)
         static = lengths is None and isinstance(width, int)
-        output_width = self._output_lengths([width], math.nan)[0] if static else self._output_width(width, outputs)
-        frames = TracedFrames(own.expand(batch), outputs.expand(batch), width, output_width, lengths is not None)
+        output_width = self._output_lengths(width, math.nan) if static else self._widest(width, outputs)
+        given = None if lengths is None else own
+        frames = Frames(batch, width, output_width, x.device, given, outputs.expand(batch))
         positions, apply = self._traced(x, own, outputs, frames)
         return TracedPlan(frames, positions.expand(batch, width), apply)
 
@@ -88,7 +74,7 @@ class Traced(Downsampler):
         """Returns the output lengths as a tensor; see `_output_lengths`."""
         raise NotImplementedError
 
-    def _output_width(self, width: int, outputs: Tensor) -> int:
+    def _widest(self, width: int, outputs: Tensor) -> int:
         """Returns the output width of a batch of this width."""
         return _largest(outputs)
 
@@ -125,7 +111,7 @@ class TracedPooling(Traced, WholeStride):
     def _outputs(self, lengths: Tensor) -> Tensor:
         return (lengths + self.stride - 1) // self.stride
 
-    def _output_width(self, width: int, outputs: Tensor) -> int:
+    def _widest(self, width: int, outputs: Tensor) -> int:
         # from the width, as in a convolution, not from the longest item
         return (width + self.stride - 1) // self.stride
 
@@ -226,7 +212,7 @@ class TracedSpectralPooling(Traced):
 class TracedLearntStride(Traced, LearntStride):
     """A learnt stride, frozen at its current value."""
 
-    def _windows(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _numbers(self, lengths: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The windows of `seqstride.core.spectral_window` in tensors (B,): R_eff, threshold, bins kept, all bins."""
         frames, stride = lengths.double(), _double(self._number(math.nan), lengths)
         smoothness = _double(self.smoothness, lengths)
@@ -244,13 +230,13 @@ class TracedLearntStride(Traced, LearntStride):
     def _outputs(self, lengths: Tensor) -> Tensor:
         if self._is_identity:
             return lengths
-        *_, kept, bins = self._windows(lengths)
+        *_, kept, bins = self._numbers(lengths)
         output = kept if self.transform == "dct" else torch.where(kept == bins, lengths, 2 * (kept - 1))
         m = self.length_multiple
         return torch.minimum((output + m - 1) // m * m, lengths)
 
-    def _output_width(self, width: int, outputs: Tensor) -> int:
-        return width if self._is_identity else super()._output_width(width, outputs)
+    def _widest(self, width: int, outputs: Tensor) -> int:
+        return width if self._is_identity else super()._widest(width, outputs)
 
     def _traced(
         self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
@@ -258,9 +244,9 @@ class TracedLearntStride(Traced, LearntStride):
         if self._is_identity:
             one = torch.ones_like(lengths, dtype=torch.float64)
             return uniform_positions(one, 0 * one, length_mask(lengths, frames.width)), lambda x: x
-        smoothness, threshold, kept, _ = self._windows(lengths)
+        smoothness, threshold, kept, _ = self._numbers(lengths)
         static = not frames.padded and isinstance(frames.width, int)
-        bins = self._window(frames.width, math.nan).kept if static else _largest(kept)
+        bins = window_sizes(self._number(math.nan), frames.width, self._shape).kept if static else _largest(kept)
         k = torch.arange(bins, device=x.device)
         mask = ((smoothness + threshold)[:, None] - k) / smoothness[:, None]
         mask = mask.clamp(0.0, 1.0).masked_fill(k >= kept[:, None], 0.0)

@@ -12,7 +12,7 @@ from seqstride.core.align import NEGLIGIBLE
 from seqstride.core.checks import check_channels, check_stride
 from seqstride.core.derivatives import differentiable
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import Frames, ceil_lengths, float64_on
+from seqstride.core.lengths import Count, Frames, ceil_lengths, float64_on, zero_padding
 from seqstride.core.plan import AlignPlan, Plan, PositionPlan, ScatterPlan, autocast_dtype
 from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
@@ -26,37 +26,42 @@ from seqstride.layers.stream import Stream
 # resamples the second output, so this node gets its gradient and adds w ⊗ ds to it in one pass.
 
 
-def _scores(x: Tensor, weight: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:
+def _scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
     """s_t = wᵀx_t over the real frames, and x itself once more."""
-    if min(lengths) == x.shape[2]:
+    if lengths is None:
         # matmul(weight, x) would transpose all of x first
         return torch.bmm(weight.expand(x.shape[0], 1, -1), x.to(weight.dtype)).squeeze(1), x.view_as(x)
     scores = weight.new_zeros(x.shape[0], x.shape[2])
-    for item, length in enumerate(lengths):
+    for item, length in enumerate(lengths.tolist()):
         scores[item, :length] = torch.mv(x[item, :, :length].to(weight.dtype).t(), weight)
     return scores, x.view_as(x)
 
 
 def _scores_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    x, weight, ctx.lengths = inputs
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(x, weight)
+    ctx.save_for_backward(*inputs)
 
 
 def _scores_gradient(ctx: Any, dscores: Tensor | None, dx: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
-    x, weight = ctx.saved_tensors
+    x, weight, lengths = ctx.saved_tensors
     if dscores is None:
         return dx, None, None
     dweight = None
     if ctx.needs_input_grad[1]:
         dweight = torch.zeros_like(weight)
-        for item, length in enumerate(ctx.lengths):
+        for item, length in enumerate([x.shape[2]] * len(x) if lengths is None else lengths.tolist()):
             dweight = dweight + x[item, :, :length].to(weight.dtype) @ dscores[item, :length]
     # the gradient of a score in the padding is 0: the positions there are constants
     if ctx.needs_input_grad[0]:
         outer = weight.to(x.dtype)[:, None], dscores.to(x.dtype)[:, None]
         dx = outer[0] * outer[1] if dx is None else torch.addcmul(dx, *outer)
     return dx, dweight, None
+
+
+def _traced_scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The same in a graph, which cannot depend on lengths: the padding is read as 0."""
+    signal = x if lengths is None else zero_padding(x, lengths)
+    return torch.bmm(weight.expand(x.shape[0], 1, -1), signal.to(weight.dtype)).squeeze(1), x
 
 
 _score = differentiable(_scores, _scores_setup, _scores_gradient)
@@ -79,10 +84,13 @@ class FrameScore(nn.Conv1d):
         """Zeros: training starts at the uniform stride (official code)."""
         nn.init.zeros_(self.weight)
 
-    def forward(self, x: Tensor, lengths: list[int]) -> tuple[Tensor, Tensor]:  # type: ignore[override]
+    def forward(  # type: ignore[override]
+        self, x: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
         dtype = torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
         with torch.autocast(x.device.type, enabled=False):
-            scores, source = _score(x, self.weight[0, :, 0].to(dtype), lengths)
+            score = _traced_scores if torch.compiler.is_compiling() else _score
+            scores, source = score(x, self.weight[0, :, 0].to(dtype), lengths)
             return scores, source
 
 
@@ -181,13 +189,13 @@ class AdaStride1d(Downsampler):
         detail = f"method={self.method!r}, sigma_square={self.sigma_square:g}"
         return f"{self.channels}, {super().extra_repr()}, {detail}"
 
-    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+    def _output_lengths(self, lengths: Count, stride: float) -> Count:
         return ceil_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
             return self._plan_by_kernels(x, frames)
-        scores, source = self.score(x, frames.host_input)
+        scores, source = self.score(x, frames.given)
         positions, penalty = place_frames(scores, frames)
         return self.plan_at(positions, frames, penalty, (x, source))
 
@@ -247,7 +255,7 @@ class AdaStrideStream(Stream):
 
     def _place(self, x: Tensor) -> Tensor:
         # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
-        scores = self.layer.score(x.to(float64_on(x.device)), [x.shape[2]] * len(x))[0].cpu()
+        scores = self.layer.score(x.to(float64_on(x.device)))[0].cpu()
         broken = (~scores.isfinite()).any(0)
         if broken.any():
             frame = self.input_frames + int(broken.nonzero()[0])
@@ -269,7 +277,8 @@ class AdaStrideStream(Stream):
         row = min(self._ready, math.floor(float(self._line[:, 0].min())))
         batch, _, width = self._kept.shape
         device = self._kept.device
-        frames = Frames.on(device, [width] * batch, [rows - row for rows in self._rows()], width)
+        rows = torch.tensor(self._rows(), device=device) - row
+        frames = Frames(batch, width, int(rows.max()), device, output=rows)
         p = (self._line - row).to(device, float64_on(device))
         return self.layer.plan_at(p, frames, p.new_zeros(()), (self._kept, self._kept)), row
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_lengths, host_lengths, read_batch
-from seqstride.core.lengths import Frames
+from seqstride.core.checks import check_lengths, read_batch, read_lengths
+from seqstride.core.lengths import Count, Frames
 from seqstride.core.plan import Plan
 from seqstride.layers.stream import Stream
 
@@ -69,8 +69,27 @@ class Downsampler(nn.Module):
         Raises:
             ValueError: naming argument, value and rule, for a wrong shape, dtype or length.
         """
-        host_input, stride = read_batch(x, lengths, self.channels, self._learnt_stride())
-        frames = Frames.on(x.device, host_input, self._output_lengths(host_input, stride), x.shape[2])
+        checked = read_batch(x, lengths, self.channels, [self._learnt_stride()])
+        return self.plan_checked(x, checked.lengths, checked.strides[0])
+
+    def plan_checked(self, x: Tensor, lengths: Tensor | None, stride: float) -> Plan:
+        """`plan` for a signal and lengths that were checked, and a stride that was read: nothing waits for the device.
+
+        Encoders check once and read all their strides at once, with `seqstride.core.checks.read_batch`.
+
+        Args:
+            lengths: (B,) int64 on the device of `x`; None: all items are T frames long.
+            stride: the learnt stride just read; nan where it is fixed.
+        """
+        width = x.shape[2]
+        if lengths is None:
+            frames = Frames(x.shape[0], width, self._output_lengths(width, stride), x.device)
+        else:
+            output = self._output_lengths(lengths, stride)
+            # lengths on the CPU are read at no cost; elsewhere the width has to follow from T
+            known = x.device.type == "cpu" and not torch.compiler.is_compiling()
+            widest = int(output.max()) if known else self._output_width(width, stride)
+            frames = Frames(x.shape[0], width, widest, x.device, lengths, output)
         return self._plan(x, frames, stride)
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
@@ -79,7 +98,9 @@ class Downsampler(nn.Module):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, C, T), (B,) or None → (B, C, L); arguments and errors as in `plan`."""
-        return self.pool(x, self.plan(x, lengths))
+        # the stride is read here, so that compiled code has one graph behind it
+        checked = read_batch(x, lengths, self.channels, [self._learnt_stride()])
+        return self.pool(x, self.plan_checked(x, checked.lengths, checked.strides[0]))
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Output frames of items with these input lengths, without running the layer: (B,) integers → (B,) int64.
@@ -88,8 +109,9 @@ class Downsampler(nn.Module):
             ValueError: lengths that are not integers of at least 1.
         """
         check_lengths(lengths)
-        host_input, stride = host_lengths(lengths, lengths.shape[0], None, self._learnt_stride())
-        return torch.tensor(self._output_lengths(host_input, stride), device=lengths.device)
+        checked = read_lengths(lengths, lengths.shape[0], None, [self._learnt_stride()])
+        assert checked.lengths is not None  # only together with a width
+        return self._output_lengths(checked.lengths, checked.strides[0])
 
     def expected_length(self, frames: Tensor) -> Tensor:
         """Output length as a continuous function of the input length, differentiable in the stride (for penalties)."""
@@ -123,11 +145,18 @@ class Downsampler(nn.Module):
         """The stride parameter, where it is learnt: it is read from the device together with the lengths."""
         return None
 
-    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
-        """The output length of each item; `stride` is the learnt stride just read."""
+    def _output_lengths(self, lengths: Count, stride: float) -> Count:
+        """The output length of a number of frames, or of each item (B,); `stride` is the learnt stride just read.
+
+        A number can be symbolic, and a tensor must not be read: use arithmetic that takes either, without comparing.
+        """
         raise NotImplementedError(
             f"{type(self).__name__} must define `_output_lengths`: the output length of each item"
         )
+
+    def _output_width(self, width: int, stride: float) -> int:
+        """At least the output length of every item of at most `width` frames; that of the longest, if lengths grow."""
+        return self._output_lengths(width, stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         """The plan of a checked signal; `stride` is the learnt stride just read."""

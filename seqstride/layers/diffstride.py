@@ -9,16 +9,19 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.core.checks import check_stride
-from seqstride.core.lengths import Frames, float64_on
+from seqstride.core.lengths import Count, Frames, double
 from seqstride.core.plan import IdentityPlan, Plan, SpectralPlan
 from seqstride.core.spectral_window import (
-    SpectralWindow,
+    Shape,
     Transform,
+    Windows,
     check_smoothness,
     clamp_inward,
-    fixed_ramps,
-    ramps,
-    spectral_window,
+    fixed_windows,
+    output_width,
+    widest_output,
+    window_sizes,
+    windows_of,
 )
 from seqstride.layers.base import Downsampler
 
@@ -86,13 +89,6 @@ class LearntStride(Downsampler):
             self._fixed_stride = None
         return self
 
-    def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
-        """Same as `Downsampler.plan`. torch.compile skips it while the stride learns, as it depends on the stride."""
-        if self._fixed_stride is None and torch.compiler.is_compiling():
-            # called here, because as a decorator it would import the compiler along with the package
-            return torch.compiler.disable(Downsampler.plan)(self, x, lengths)
-        return super().plan(x, lengths)
-
     def expected_length(self, frames: Tensor) -> Tensor:
         """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
         kept = frames / self.stride
@@ -139,33 +135,39 @@ class LearntStride(Downsampler):
     def _is_identity(self) -> bool:
         return not self.learnable and self._fixed_stride == 1
 
-    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+    @property
+    def _shape(self) -> Shape:
+        return Shape(self.transform, self.smoothness, self.relative_smoothness, self.length_multiple)
+
+    def _output_lengths(self, lengths: Count, stride: float) -> Count:
         if self._is_identity:
             return lengths
-        return [self._window(length, stride).output for length in lengths]
+        number = self._number(stride)
+        if isinstance(lengths, Tensor):
+            output: Tensor = window_sizes(double(number, lengths.device), lengths, self._shape).output
+            return output
+        return output_width(number, lengths, self._shape)
 
-    def _window(self, length: int, stride: float) -> SpectralWindow:
-        return spectral_window(
-            self._number(stride),
-            length,
-            smoothness=self.smoothness,
-            relative_smoothness=self.relative_smoothness,
-            transform=self.transform,
-            length_multiple=self.length_multiple,
-        )
+    def _output_width(self, width: int, stride: float) -> int:
+        if self._is_identity:
+            return width
+        return widest_output(self._number(stride), width, self._shape)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         if self._is_identity:
             return IdentityPlan(frames, x)
-        windows = [self._window(length, stride) for length in frames.host_input]
+        windows = self._windows(frames, self._number(stride))
+        return SpectralPlan(frames, windows, self.transform, x, official_gain=self.official_gain)
+
+    def _windows(self, frames: Frames, stride: float) -> Windows:
         if self._fixed_stride is None:
-            ramp = ramps(self.stride_parameter, windows, self.transform)
-        elif torch.compiler.is_compiling():  # a graph keeps its constants itself
-            fixed = torch.tensor(self._fixed_stride, dtype=float64_on(x.device), device=x.device)
-            ramp = ramps(fixed, windows, self.transform)
+            value = self.stride_parameter.to(frames.dtype)
+        elif frames.padded or torch.compiler.is_compiling():  # a graph keeps its constants itself
+            value = double(stride, frames.device)
         else:
-            ramp = fixed_ramps(self._fixed_stride, tuple(windows), self.transform, x.device)
-        return SpectralPlan(frames, windows, ramp, self.transform, x, official_gain=self.official_gain)
+            table, ramp = fixed_windows(stride, frames.width, self._shape, frames.device)
+            return Windows(table.expand(frames.batch, -1), ramp.expand(frames.batch, -1))
+        return windows_of(value, frames.input_lengths, self._shape, stride, frames.width)
 
 
 class DiffStride1d(LearntStride):

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.core.checks import check_channels, check_stride
-from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.lengths import Count, Frames, ceil_lengths, double, length_mask
 from seqstride.core.plan import Plan, UniformPlan
 from seqstride.layers.base import Downsampler
 from seqstride.layers.stream import PoolStream, Stream
@@ -37,6 +37,8 @@ def max_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tens
     """Largest value over windows of `stride` frames; arguments as `Pool`."""
     if lengths is not None:
         x = x.masked_fill(~length_mask(lengths, x.shape[-1])[:, None], -math.inf)
+    if torch.compiler.is_compiling():  # pooling in a graph is made for one length of the signal
+        return F.pad(x, (0, width * stride - x.shape[-1]), value=-math.inf).unflatten(2, (width, stride)).max(3)[0]
     return F.max_pool1d(x, stride, ceil_mode=True) if x.shape[-1] > stride else x.amax(-1, keepdim=True)
 
 
@@ -65,6 +67,13 @@ def blur_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Ten
     return y.view(batch, channels, -1)[..., :width] / weight.masked_fill(weight == 0, 1.0)
 
 
+def real_frames(x: Tensor, frames: Frames, stride: int) -> Tensor:
+    """`x` with 0 in the padding, and without the frames that no output frame reads where L is less than ⌈T / s⌉."""
+    x = x.masked_fill(~frames.real[:, None], 0.0)
+    # in a graph L follows from T, and comparing the two would make a graph for odd T and one for even
+    return x if torch.compiler.is_compiling() else x[..., : frames.output_width * stride]
+
+
 class PoolPlan(UniformPlan):
     """Windows of a fixed integer stride.
 
@@ -73,19 +82,20 @@ class PoolPlan(UniformPlan):
     """
 
     def __init__(self, frames: Frames, pool: Pool, stride: int, centred: bool, linear: bool, like: Tensor) -> None:
-        batch = len(frames.host_input)
-        offset = 0.5 / stride - 0.5 if centred else 0.0
-        super().__init__(frames, [1.0 / stride] * batch, [offset] * batch, like)
-        self.pool, self.stride, self.linear = pool, stride, linear
+        super().__init__(frames, like)
+        self.pool, self.stride, self.centred, self.linear = pool, stride, centred, linear
+
+    def line(self) -> tuple[Tensor, Tensor]:
+        offset = 0.5 / self.stride - 0.5 if self.centred else 0.0
+        return double(1.0 / self.stride, self.frames.device), double(offset, self.frames.device)
 
     def resample(self, x: Tensor) -> Tensor:
-        frames, width = self.frames, self.frames.output_width
+        frames = self.frames
         if not frames.padded:
-            y = self.pool(x, self.stride, None, width)
-        else:
-            x = x.masked_fill(~frames.real[:, None], 0.0)[..., : max(frames.host_input)]
-            y = self.pool(x, self.stride, frames.input_lengths, width)
-        return y.masked_fill(~frames.real_output[:, None], 0.0) if min(frames.host_output) < width else y
+            return self.pool(x, self.stride, None, frames.output_width)
+        x = real_frames(x, frames, self.stride)
+        y = self.pool(x, self.stride, frames.input_lengths, frames.output_width)
+        return y.masked_fill(~frames.real_output[:, None], 0.0)
 
 
 class WholeStride(Downsampler):
@@ -130,8 +140,8 @@ class WholeStride(Downsampler):
             "l reads; or set `no_stream` to the reason why it cannot"
         )
 
-    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
-        return [-(-length // self.stride) for length in lengths]
+    def _output_lengths(self, lengths: Count, stride: float) -> Count:
+        return ceil_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         return PoolPlan(frames, self.pool_frames, self.stride, self.centred, self.linear, x)
@@ -221,5 +231,5 @@ class StridedConv1d(WholeStride):
         frames = plan.frames
         if not frames.padded:
             return self.conv(x)
-        y = self.conv(x.masked_fill(~frames.real[:, None], 0.0)[..., : max(frames.host_input)])
+        y = self.conv(real_frames(x, frames, self.stride))
         return y.masked_fill(~frames.real_output[:, None], 0.0)

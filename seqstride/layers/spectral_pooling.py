@@ -5,9 +5,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from seqstride.core.checks import check_stride
-from seqstride.core.lengths import Frames, floor_lengths
+from seqstride.core.lengths import Count, Frames, floor_lengths
 from seqstride.core.plan import Plan, SpectralPlan
-from seqstride.core.spectral import pooling_ramps, pooling_windows
+from seqstride.core.spectral import pooling_windows
 from seqstride.core.spectral_window import Transform
 from seqstride.layers.base import Downsampler
 
@@ -24,12 +24,12 @@ class _RealStride(Downsampler):
         super().__init__()
         self.stride = check_stride(stride)
 
-    def _output_lengths(self, lengths: list[int], stride: float) -> list[int]:
+    def _output_lengths(self, lengths: Count, stride: float) -> Count:
         return floor_lengths(lengths, self.stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        windows = pooling_windows(frames.host_input, frames.host_output, self.transform)
-        return SpectralPlan(frames, windows, pooling_ramps(windows, self.transform, x), self.transform, x)
+        windows = pooling_windows(frames.input_lengths, frames.lengths, self.transform)
+        return SpectralPlan(frames, windows, self.transform, x)
 
 
 class SpectralPool1d(_RealStride):

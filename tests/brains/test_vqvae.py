@@ -65,7 +65,7 @@ def test_every_method_can_be_told_by_its_durations(key: str) -> None:
     assert (plan.positions - encoded.positions).abs().max() <= 1.0
     again = DurationPlan(encoded.durations(), encoded.lengths)
     assert torch.equal(again.positions, plan.positions)
-    frames = Frames(LENGTHS, encoded.lengths, LENGTHS.tolist(), encoded.lengths.tolist(), 37)
+    frames = Frames(len(LENGTHS), 37, encoded.plans[-1].frames.output_width, LENGTHS.device, LENGTHS, encoded.lengths)
     assert torch.equal(frame_counts(again.positions, frames), encoded.durations())
 
 

@@ -25,7 +25,8 @@ def _resample(batch, empty, sigma_square=SIGMA_SQUARE, **options):
 
 def _reference(batch, empty, sigma_square=SIGMA_SQUARE):
     """The same by the operators of the CPU, in float64."""
-    frames = Frames.on(torch.device("cpu"), batch.lengths, batch.rows, batch.x.shape[2])
+    lengths, rows = torch.tensor(batch.lengths), torch.tensor(batch.rows)
+    frames = Frames(len(rows), batch.x.shape[2], max(batch.rows), torch.device("cpu"), lengths, rows)
     x, p = batch.x.double().requires_grad_(), batch.positions().requires_grad_()
     z = align_frames(x, p, frames, sigma_square) if empty is None else scatter_frames(x, p, frames, sigma_square, empty)
     dz = batch.dz.double()

@@ -36,7 +36,8 @@ def test_positions_and_penalty_agree_with_the_reference(lengths, std):
 @pytest.mark.parametrize("std", [0.1, 3.0])
 def test_gradient_of_scores_agrees_with_autograd(std):
     batch = Batch([600, 1, 77], channels=1, std=std)
-    frames = Frames.on(torch.device("cpu"), batch.lengths, batch.rows, 600)
+    lengths, rows = torch.tensor(batch.lengths), torch.tensor(batch.rows)
+    frames = Frames(len(rows), 600, max(batch.rows), torch.device("cpu"), lengths, rows)
     given = torch.randn(3, 600, dtype=torch.float64)
     hostile = given.clone()
     for item, n in enumerate(batch.lengths):
