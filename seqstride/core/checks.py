@@ -54,7 +54,7 @@ class Checked(NamedTuple):
     lengths: Tensor | None
     """(B,) int64; None: all items are as long as the batch is wide."""
     strides: list[float]
-    """Learnt strides as numbers; nan for a stride that is fixed."""
+    """Learnt strides as numbers, in a graph as multiples of 1 / `FINE`; nan for a stride that is fixed."""
 
 
 def read_batch(
@@ -130,16 +130,23 @@ def _read(lengths: Tensor | None, strides: list[Tensor]) -> tuple[list[int], lis
 
 
 def _read_outside(strides: Sequence[Tensor | None]) -> list[float]:
-    """Strides as numbers, read between two graphs of `torch.compile`; strides that are numbers need no break."""
-    if all(stride is None for stride in strides):
+    """Strides as numbers, read between two graphs of `torch.compile`; strides that are fixed need no break.
+
+    They enter the graph as multiples of 2⁻⁴⁰ (`FINE`), because it is made for any integer, but for one float.
+    """
+    learnt = [stride for stride in strides if stride is not None]
+    if not learnt:
         return [math.nan] * len(strides)
     # called here, because as a decorator it would import the compiler along with the package
-    numbers: list[float] = torch.compiler.disable(_numbers)(strides)
-    return numbers
+    numbers = iter(torch.compiler.disable(_whole_numbers)(learnt))
+    return [math.nan if stride is None else next(numbers) for stride in strides]
 
 
-def _numbers(strides: Sequence[Tensor | None]) -> list[float]:
-    return [math.nan if stride is None else _finite(float(stride.detach())) for stride in strides]
+FINE = 1 << 40
+
+
+def _whole_numbers(strides: list[Tensor]) -> list[int]:
+    return [round(_finite(float(stride.detach())) * FINE) for stride in strides]
 
 
 def _finite(stride: float) -> float:

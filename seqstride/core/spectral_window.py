@@ -89,8 +89,9 @@ class Sizes(NamedTuple):
 def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
     """The window of a stride for items of T frames.
 
-    With ρ, R = max(½, ρ·T / S); in any case at most T / 4 is used. S is clamped to T / (T − R) … T / 2, the range in
-    which the mask has a slope. L is rounded up to a multiple of `length_multiple`, but to T at most.
+    With ρ, R = max(½, ρ·T / S), without gradient; in any case at most T / 4 is used. S is clamped to T / (T − R) …
+    T / 2, the range in which the mask has a slope. L is rounded up to a multiple of `length_multiple`, but to T at
+    most.
 
     Args:
         stride: S, a number or a 0-d tensor in double precision.
@@ -103,7 +104,8 @@ def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
     total = kind.real(frames)
     smoothness = kind.number(shape.smoothness)
     if shape.relative_smoothness is not None:
-        smoothness = kind.most(kind.number(shape.relative_smoothness) * total / stride, kind.number(0.5))
+        fixed = stride.detach() if isinstance(stride, Tensor) else stride
+        smoothness = kind.most(kind.number(shape.relative_smoothness) * total / fixed, kind.number(0.5))
     smoothness = kind.least(smoothness, total / 4)
     effective = _clamped(kind, stride, total, smoothness)
     if shape.transform == "dft":

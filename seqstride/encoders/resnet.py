@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_lengths, check_signal, check_widths
+from seqstride.core.checks import check_widths
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.initial_strides import initial_strides
 from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.layers import make_downsampler
-from seqstride.layers.base import Downsampler
+from seqstride.layers.base import Downsampler, read_once
 from seqstride.layers.complexity import Stage
 
 
@@ -41,10 +42,13 @@ class ResidualBlock(nn.Module):
         same = in_channels == channels
         self.shortcut = None if same else nn.Conv1d(in_channels, channels, 1, groups=groups, bias=False)
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan]:
-        """(B, C_in, T) with zeros in the padding → (B, C_out, L) likewise, and the plan."""
+    def forward(self, x: Tensor, lengths: Tensor | None, stride: float = math.nan) -> tuple[Tensor, Plan]:
+        """(B, C_in, T) with zeros in the padding → (B, C_out, L) likewise, and the plan.
+
+        Arguments as in `Downsampler.plan_checked`.
+        """
         h = self.conv1(self.norm1(x, lengths, relu=True))
-        plan = self.downsample.plan(h, lengths)
+        plan = self.downsample.plan_checked(h, lengths, stride)
         output_lengths = None if lengths is None else plan.lengths
         h = self.downsample.pool(h, plan)
         h = self.conv2(self.norm2(h, output_lengths, relu=True))
@@ -152,17 +156,16 @@ class ResNet1d(nn.Module):
         Raises:
             ValueError: naming argument, value and rule.
         """
-        check_signal(x, self.in_channels)
+        lengths, strides = read_once(x, lengths, self.in_channels, self.downsamplers)
         if lengths is not None:
-            check_lengths(lengths, x.shape[0])
             x = zero_padding(x, lengths)
         h = self.projection(x)
         if lengths is not None:
             h = zero_padding(h, lengths)
         plans: list[Plan] = []
         inner = lengths
-        for block in self.blocks:
-            h, plan = block(h, inner)
+        for block, stride in zip(self.blocks, strides, strict=True):
+            h, plan = block(h, inner, stride)
             plans.append(plan)
             inner = None if lengths is None else plan.lengths
         features = self.norm(h, inner, relu=True)

@@ -8,13 +8,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_lengths, check_signal, check_widths
+from seqstride.core.checks import check_widths
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.initial_strides import initial_strides
 from seqstride.encoders.masked import MaskedBatchNorm1d
-from seqstride.layers.base import Downsampler
+from seqstride.layers.base import Downsampler, read_once
 from seqstride.layers.complexity import Stage
 from seqstride.layers.separable2d import Separable2d, make_downsampler2d
 
@@ -35,13 +35,16 @@ class SpectrogramBlock(nn.Module):
         self.norm = MaskedBatchNorm1d(channels)
         self.downsample = downsample
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan, Plan]:
-        """(B, C_in, T, F) with zeros in the padding → (B, C_out, T', F') likewise, and the plans of both axes."""
+    def forward(self, x: Tensor, lengths: Tensor | None, strides: Sequence[float]) -> tuple[Tensor, Plan, Plan]:
+        """(B, C_in, T, F) with zeros in the padding → (B, C_out, T', F') likewise, and the plans of both axes.
+
+        Arguments as in `Separable2d.plans_checked`.
+        """
         h = self.frequency_conv(self.time_conv(x))
         # frame by frame, the cells of an item's real frames come first: (B, C, T·F) is a signal of length·F frames
         cells = None if lengths is None else lengths * h.shape[3]
         h = self.norm(h.flatten(2), cells, relu=True).view(h.shape)
-        plans = self.downsample.plans(h, lengths)
+        plans = self.downsample.plans_checked(h, lengths, strides)
         return self.downsample.pool(h, plans), *plans
 
     @property
@@ -104,15 +107,16 @@ class Spectrogram2d(nn.Module):
         Raises:
             ValueError: naming argument, value and rule.
         """
-        check_signal(x, self.bands)
+        layers = [*self.downsamplers, *self.frequency_downsamplers]
+        lengths, strides = read_once(x, lengths, self.bands, layers)
         if lengths is not None:
-            check_lengths(lengths, x.shape[0])
             x = zero_padding(x, lengths)
         h, inner = x.transpose(1, 2)[:, None], lengths
         plans: list[Plan] = []
         frequency_plans: list[Plan] = []
-        for block in self.blocks:
-            h, plan, frequency_plan = block(h, inner)
+        count = len(self.blocks)
+        for block, *pair in zip(self.blocks, strides[:count], strides[count:], strict=True):
+            h, plan, frequency_plan = block(h, inner, pair)
             plans.append(plan)
             frequency_plans.append(frequency_plan)
             inner = None if lengths is None else plan.lengths

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_channels, check_lengths, check_signal
+from seqstride.core.checks import check_channels
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.layers import make_downsampler
-from seqstride.layers.base import Downsampler
+from seqstride.layers.base import Downsampler, read_once
 from seqstride.layers.complexity import Stage
 
 
@@ -25,10 +26,13 @@ class SubsamplingBlock(nn.Module):
         self.norm = MaskedBatchNorm1d(channels)
         self.downsample = downsample
 
-    def forward(self, x: Tensor, lengths: Tensor | None) -> tuple[Tensor, Plan]:
-        """(B, C_in, T) with zeros in the padding → (B, C, L) likewise, and the plan."""
+    def forward(self, x: Tensor, lengths: Tensor | None, stride: float = math.nan) -> tuple[Tensor, Plan]:
+        """(B, C_in, T) with zeros in the padding → (B, C, L) likewise, and the plan.
+
+        Arguments as in `Downsampler.plan_checked`.
+        """
         h = nn.functional.silu(self.norm(self.conv(x), lengths))
-        plan = self.downsample.plan(h, lengths)
+        plan = self.downsample.plan_checked(h, lengths, stride)
         return self.downsample.pool(h, plan), plan
 
     @property
@@ -82,16 +86,15 @@ class Subsampling(nn.Module):
         Raises:
             ValueError: naming argument, value and rule.
         """
-        check_signal(x, self.in_channels)
-        if lengths is not None:
-            check_lengths(lengths, x.shape[0])
-            x = zero_padding(x, lengths)
+        inner, strides = read_once(x, lengths, self.in_channels, self.downsamplers)
+        if inner is not None:
+            x = zero_padding(x, inner)
         plans: list[Plan] = []
-        for block in self.blocks:
-            x, plan = block(x, lengths)
+        for block, stride in zip(self.blocks, strides, strict=True):
+            x, plan = block(x, inner, stride)
             plans.append(plan)
-            lengths = None if lengths is None else plan.lengths
-        return x, lengths, plans
+            inner = None if inner is None else plan.lengths
+        return x, None if lengths is None else plans[-1].lengths, plans
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Output frames of items with these input lengths, with the present strides: (B,) integers → (B,) int64."""

@@ -41,7 +41,11 @@ def layer_twin(layer: type[Downsampler]) -> type[Downsampler]:
         return layer
     order = layer.__mro__
     owner = next(index for index, base in enumerate(order) if "twin" in vars(base))
-    replaced = [name for name in ("plan", "_plan", "_output_lengths") if any(name in vars(c) for c in order[:owner])]
+    replaced = [
+        name
+        for name in ("plan", "plan_checked", "_plan", "_output_lengths")
+        if any(name in vars(c) for c in order[:owner])
+    ]
     if replaced:
         raise InputError(
             f"`module` (with a {layer.__name__}) must have layers with the `{replaced[0]}` of {order[owner].__name__}, "

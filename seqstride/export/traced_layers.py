@@ -16,7 +16,6 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seqstride.core.align import scatter_weights
-from seqstride.core.checks import check_signal
 from seqstride.core.lengths import Frames, length_mask, zero_padding
 from seqstride.core.plan import Plan
 from seqstride.core.positions import nearest_output, positions_from_scores, uniform_positions
@@ -56,9 +55,8 @@ class TracedPlan(Plan):
 class Traced(Downsampler):
     """A layer whose plan is made of tensors alone."""
 
-    def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
-        """Same as `Downsampler.plan`, without checking the values of `lengths`."""
-        check_signal(x, self.channels)
+    def plan_checked(self, x: Tensor, lengths: Tensor | None, stride: float) -> Plan:
+        """Same as `Downsampler.plan_checked`."""
         batch, width = x.shape[0], x.shape[2]
         # without lengths, all items have one length and share their matrices
         own = x.new_full((1,), width, dtype=torch.int64) if lengths is None else lengths.long()

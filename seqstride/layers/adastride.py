@@ -59,7 +59,7 @@ def _scores_gradient(ctx: Any, dscores: Tensor | None, dx: Tensor | None) -> tup
 
 
 def _traced_scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same in a graph, which cannot depend on lengths: the padding is read as 0."""
+    """The same in a graph, which cannot depend on the values of lengths: the padding is read as 0."""
     signal = x if lengths is None else zero_padding(x, lengths)
     return torch.bmm(weight.expand(x.shape[0], 1, -1), signal.to(weight.dtype)).squeeze(1), x
 

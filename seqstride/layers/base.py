@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_lengths, read_batch, read_lengths
+from seqstride.core.checks import Checked, check_lengths, read_batch, read_lengths
 from seqstride.core.lengths import Count, Frames
 from seqstride.core.plan import Plan
 from seqstride.layers.stream import Stream
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+def read_once(x: Tensor, lengths: Tensor | None, channels: int | None, layers: Iterable[Downsampler]) -> Checked:
+    """Checks the input of an encoder and reads the strides of all its layers, in at most one synchronisation.
+
+    Args:
+        x: (B, C, T), lengths: (B,) or None, and the C that it must have: see `Downsampler.plan`.
+        layers: whose `plan_checked` will be given the strides, in this order.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+    """
+    return read_batch(x, lengths, channels, [layer.learnt_stride() for layer in layers])
 
 
 class Downsampler(nn.Module):
@@ -69,13 +83,13 @@ class Downsampler(nn.Module):
         Raises:
             ValueError: naming argument, value and rule, for a wrong shape, dtype or length.
         """
-        checked = read_batch(x, lengths, self.channels, [self._learnt_stride()])
+        checked = read_once(x, lengths, self.channels, [self])
         return self.plan_checked(x, checked.lengths, checked.strides[0])
 
     def plan_checked(self, x: Tensor, lengths: Tensor | None, stride: float) -> Plan:
         """`plan` for a signal and lengths that were checked, and a stride that was read: nothing waits for the device.
 
-        Encoders check once and read all their strides at once, with `seqstride.core.checks.read_batch`.
+        Encoders check their input and read all their strides at once, with `read_once`.
 
         Args:
             lengths: (B,) int64 on the device of `x`; None: all items are T frames long.
@@ -99,7 +113,7 @@ class Downsampler(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, C, T), (B,) or None → (B, C, L); arguments and errors as in `plan`."""
         # the stride is read here, so that compiled code has one graph behind it
-        checked = read_batch(x, lengths, self.channels, [self._learnt_stride()])
+        checked = read_once(x, lengths, self.channels, [self])
         return self.pool(x, self.plan_checked(x, checked.lengths, checked.strides[0]))
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
@@ -109,7 +123,7 @@ class Downsampler(nn.Module):
             ValueError: lengths that are not integers of at least 1.
         """
         check_lengths(lengths)
-        checked = read_lengths(lengths, lengths.shape[0], None, [self._learnt_stride()])
+        checked = read_lengths(lengths, lengths.shape[0], None, [self.learnt_stride()])
         assert checked.lengths is not None  # only together with a width
         return self._output_lengths(checked.lengths, checked.strides[0])
 
@@ -141,7 +155,7 @@ class Downsampler(nn.Module):
         stride = self.stride.detach() if isinstance(self.stride, Tensor) else self.stride
         return f"stride={float(stride):g}"
 
-    def _learnt_stride(self) -> Tensor | None:
+    def learnt_stride(self) -> Tensor | None:
         """The stride parameter, where it is learnt: it is read from the device together with the lengths."""
         return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.checks import check_stride
+from seqstride.core.checks import FINE, check_stride
 from seqstride.core.lengths import Count, Frames, double
 from seqstride.core.plan import IdentityPlan, Plan, SpectralPlan
 from seqstride.core.spectral_window import (
@@ -125,11 +125,13 @@ class LearntStride(Downsampler):
                 self._fix()
         return self._fixed_stride
 
-    def _learnt_stride(self) -> Tensor | None:
+    def learnt_stride(self) -> Tensor | None:
         return self.stride_parameter if self._fixed() is None else None
 
     def _number(self, read: float) -> float:
-        return read if self._fixed_stride is None else self._fixed_stride
+        if self._fixed_stride is not None:
+            return self._fixed_stride
+        return read / FINE if torch.compiler.is_compiling() else read
 
     @property
     def _is_identity(self) -> bool:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.layers import method
-from seqstride.layers.base import Downsampler
+from seqstride.layers.base import Downsampler, read_once
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
 
 if TYPE_CHECKING:
@@ -62,10 +62,16 @@ class Separable2d(nn.Module):
         if not isinstance(x, Tensor) or x.ndim != 4 or 0 in x.shape:
             shape = tuple(x.shape) if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"`x` (shape {shape}) must have shape (B, C, T, F) with no empty axis")
+        checked = read_once(x[..., 0], lengths, self.time.channels, [self.time, self.frequency])
+        return self.plans_checked(x, checked.lengths, checked.strides)
+
+    def plans_checked(self, x: Tensor, lengths: Tensor | None, strides: Sequence[float]) -> tuple[Plan, Plan]:
+        """`plans` as `Downsampler.plan_checked`, with the strides of both layers as `read_once` gives them."""
         # only an adaptive layer looks at values; for the others one bin stands for all
         mean = self.time.bins == "mean"
         seen = x.mean(FREQUENCY, dtype=torch.promote_types(x.dtype, torch.float32)) if mean else x[..., 0]
-        return self.time.plan(seen, lengths), self.frequency.plan(x[:, :, 0])
+        time, frequency = strides
+        return self.time.plan_checked(seen, lengths, time), self.frequency.plan_checked(x[:, :, 0], None, frequency)
 
     def pool(self, x: Tensor, plans: tuple[Plan, Plan]) -> Tensor:
         """Applies the layers with given plans: (B, C, T, F) → (B, C, T', F'), 0 behind an item's own output length."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 from helpers import build
+from torch._dynamo.utils import counters
 
 import seqstride as ss
 
@@ -17,6 +18,7 @@ pytestmark = [  # what torch's compiler says about its own code
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     torch._dynamo.reset()
+    counters.clear()
     yield
     torch._dynamo.reset()
 
@@ -33,6 +35,65 @@ def test_one_graph(key):
         results.append([y, *torch.autograd.grad(y.square().sum(), [x, *parameters])])
     for eager, graph in zip(*results, strict=True):
         torch.testing.assert_close(graph, eager, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+def test_one_graph_for_batches_of_all_sizes_with_lengths(key):
+    layer = build(key, channels=3, stride=2).float().freeze()
+    compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
+    parameters = [p for p in layer.parameters() if p.requires_grad]
+    for lengths, width in (([90, 41], 90), ([5, 101, 60], 101), ([77, 77, 3, 50], 77), ([64, 30], 70)):
+        x = torch.randn(len(lengths), 3, width, requires_grad=True)
+        results = []
+        for run in (layer, compiled):
+            y = run(x, torch.tensor(lengths))
+            results.append([y, *torch.autograd.grad(y.square().sum(), [x, *parameters])])
+        eager, graph = results
+        # L of a graph follows from the width of the batch
+        more = graph[0].shape[2] - eager[0].shape[2]
+        assert (more == 0) == (max(lengths) == width)
+        assert not graph[0][..., eager[0].shape[2] :].any()
+        graph[0] = graph[0][..., : eager[0].shape[2]]
+        for a, b in zip(graph, eager, strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-5 * float(b.abs().max()))
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+def test_one_graph_for_an_encoder(key):
+    encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)
+    for layer in encoder.downsamplers:
+        layer.freeze()
+    compiled = torch.compile(encoder, fullgraph=True, backend="aot_eager", dynamic=True)
+    for lengths in ([90, 41], [5, 101, 60]):
+        x = torch.randn(len(lengths), 4, max(lengths))
+        eager, graph = encoder(x, torch.tensor(lengths)), compiled(x, torch.tensor(lengths))
+        torch.testing.assert_close(graph.lengths, eager.lengths)
+        torch.testing.assert_close(graph.features, eager.features, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(graph.positions, eager.positions, rtol=0, atol=1e-4)
+    assert counters["stats"]["unique_graphs"] == 1
+
+
+@pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
+def test_one_graph_behind_the_reading_of_learning_strides(key):
+    encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)
+    compiled = torch.compile(encoder, backend="aot_eager", dynamic=True)
+    graphs = []
+    for step in range(4):
+        with torch.no_grad():
+            for layer in encoder.downsamplers:
+                layer.stride_parameter.fill_(2.0 + 0.07 * step)
+        lengths = torch.tensor([200, 101 + step, 60])
+        x = torch.randn(3, 4, 200)
+        eager, graph = encoder(x, lengths), compiled(x, lengths)
+        torch.testing.assert_close(graph.features, eager.features, rtol=1e-4, atol=1e-4)
+        strides = [layer.stride_parameter for layer in encoder.downsamplers]
+        for a, b in zip(
+            *[torch.autograd.grad(e.features.square().sum(), strides) for e in (graph, eager)], strict=True
+        ):
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3)
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[-1] == graphs[0]
 
 
 @pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
