@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from interpreted import DEVICE, error, interpreter  # noqa: F401
 
-from seqstride.core.spectral import pooling_ramps, pooling_windows, spectral_crop, window_table
-from seqstride.core.spectral_window import ramps, spectral_window
+from seqstride.core.spectral import pooling_windows, spectral_crop
+from seqstride.core.spectral_window import Shape, Windows, windows_of
 
 spectral = pytest.importorskip("seqstride.core.kernels.spectral")
 
@@ -54,26 +54,23 @@ class Crop:
     def reference(self):
         """The same in float64 by the operators of the CPU."""
         x, ramp = self.x.double().requires_grad_(), self.ramp.clone().requires_grad_()
-        y = spectral_crop(x, ramp, self.windows, max(self.output), self.transform, official_gain=self.official)
+        windows = Windows(self.windows, ramp)
+        y = spectral_crop(x, windows, max(self.output), self.transform, official_gain=self.official)
         y.backward(self.dy[:, :, : y.shape[2]].double().nan_to_num())
         return torch.nn.functional.pad(y.detach(), (0, self.width - y.shape[2])), x.grad, ramp.grad
 
 
 def learnt(lengths, stride, transform, *, relative=None, multiple=1, **options):
     """With the windows of DiffStride."""
-    windows = [
-        spectral_window(stride, n, relative_smoothness=relative, transform=transform, length_multiple=multiple)
-        for n in lengths
-    ]
-    ramp = ramps(torch.tensor(stride, dtype=torch.float64), windows, transform)
-    return Crop(window_table(windows), ramp, transform, **options)
+    shape = Shape(transform, relative_smoothness=relative, length_multiple=multiple)
+    windows = windows_of(torch.tensor(stride, dtype=torch.float64), torch.tensor(lengths), shape, stride, max(lengths))
+    return Crop(windows.table, windows.ramp, transform, **options)
 
 
 def pooled(lengths, rows, transform, **options):
     """With the windows of spectral pooling."""
-    windows = pooling_windows(lengths, rows, transform)
-    ramp = pooling_ramps(windows, transform, torch.zeros(1)).double()
-    return Crop(window_table(windows), ramp, transform, **options)
+    windows = pooling_windows(torch.tensor(lengths), torch.tensor(rows), transform)
+    return Crop(windows.table, windows.ramp.double(), transform, **options)
 
 
 CASES = {
