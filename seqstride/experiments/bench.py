@@ -6,14 +6,13 @@ the repeats is reported, and every cost also as a ratio to `average` and `stride
 
 from __future__ import annotations
 
-import importlib.util
 import math
 import os
 import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -21,10 +20,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.spectral_window import spectral_mask
-from seqstride.distributed import device_of_rank
 from seqstride.errors import InputError
-from seqstride.layers import DOWNSAMPLERS, make_downsampler
+from seqstride.experiments.bench_layers import Shape, make_module, takes
 
 try:
     from tqdm import tqdm
@@ -36,114 +33,7 @@ REFERENCES = ("average", "strided")
 #: the shapes of a sweep over T
 SWEEP = tuple(f"4,64,{frames}" for frames in (100, 300, 1000, 3000, 10_000, 30_000, 100_000))
 
-#: numbers in the dense reference's matrix beyond which it is left out (1 GB in float32, and several of them at a time)
-DENSE_LIMIT = 1 << 28
-
 DTYPES = {"float32": torch.float32, "float64": torch.float64, "bfloat16": torch.bfloat16, "float16": torch.float16}
-
-
-class DenseAdaStride(nn.Module):
-    """AdaStride's matrix method with a dense (B, L, T) matrix, as it is defined: the reference for the banded matrix.
-
-    (B, C, T) → (B, C, ceil(T / s)). float32 positions, no lengths. Source: AdaStride, the matrix method.
-    """
-
-    def __init__(self, channels: int, stride: int, sigma_square: float = 5.0) -> None:
-        super().__init__()
-        self.stride, self.sigma_square = stride, sigma_square
-        self.score = nn.Conv1d(channels, 1, 1, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Aligns by a softmax over all T frames for every output frame."""
-        rows = -(-x.shape[-1] // self.stride)
-        c = self.score(x)[:, 0].exp().cumsum(1)
-        p = (c - c[:, :1]) / (c[:, -1:] - c[:, :1]) * (rows - 1)
-        distance = torch.arange(rows, dtype=p.dtype, device=p.device)[:, None] - p[:, None]
-        matrix = torch.softmax(-self.sigma_square * distance.square(), dim=-1)
-        return x @ matrix.transpose(1, 2)
-
-
-class TorchDct(nn.Module):
-    """DCT-DiffStride on the public package torch-dct: full transforms and a mask. (B, C, T) → (B, C, L)."""
-
-    def __init__(self, stride: float) -> None:
-        super().__init__()
-        self.stride_parameter = nn.Parameter(torch.tensor(float(stride)))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Transforms, masks, crops and transforms back."""
-        import torch_dct
-
-        mask = spectral_mask(self.stride_parameter, x.shape[-1], transform="dct").to(x.dtype)
-        kept = torch_dct.dct(x, norm="ortho")[..., : mask.shape[0]] * mask
-        return torch_dct.idct(kept, norm="ortho") * (mask.shape[0] / x.shape[-1]) ** 0.5
-
-
-class _Pair(nn.Module):
-    """A convolution, then a method."""
-
-    def __init__(self, convolution: nn.Module, layer: nn.Module) -> None:
-        super().__init__()
-        self.convolution, self.layer = convolution, layer
-
-    def forward(self, x: Tensor, *lengths: Tensor) -> Tensor:
-        return self.layer(self.convolution(x), *lengths)
-
-
-def extras() -> dict[str, Callable[[int, int], nn.Module]]:
-    """Returns the layers that are measured for comparison only; `torch_dct` if it is installed."""
-    known: dict[str, Callable[[int, int], nn.Module]] = {"dense_adastride": DenseAdaStride}
-    if importlib.util.find_spec("torch_dct") is not None:
-        known["torch_dct"] = lambda channels, stride: TorchDct(stride)
-    return known
-
-
-def default_methods() -> list[str]:
-    """Returns all keys of `DOWNSAMPLERS`, and the layers that are measured for comparison."""
-    return [*DOWNSAMPLERS, *extras()]
-
-
-def make_layer(method: str, channels: int, stride: int, score_std: float) -> nn.Module:
-    """Makes a layer of the registry or of `extras`; AdaStride's scores vary by `score_std` on unit noise."""
-    others = extras()
-    if method not in DOWNSAMPLERS and method not in others:
-        raise InputError(f"`methods` (={method!r}) must be among {', '.join([*DOWNSAMPLERS, *others])}")
-    layer = others[method](channels, stride) if method in others else make_downsampler(method, channels, stride)
-    score = getattr(layer, "score", None)
-    if score is not None:
-        nn.init.normal_(score.weight, std=score_std / channels**0.5)
-    return layer
-
-
-@dataclass(frozen=True)
-class Shape:
-    """One measured input: (batch, channels, frames), with equal lengths or a different one for every item."""
-
-    batch: int
-    channels: int
-    frames: int
-    varied: bool = False
-
-    @classmethod
-    def parse(cls, text: str) -> Shape:
-        """ "8,256,4000" or, with different lengths, "8,256,4000v".
-
-        Raises:
-            ValueError: anything else.
-        """
-        try:
-            batch, channels, frames = (int(part) for part in text.removesuffix("v").split(","))
-        except ValueError:
-            raise InputError(f"`shapes` (={text!r}) must be like 8,256,4000 or 8,256,4000v (varied lengths)") from None
-        if min(batch, channels, frames) < 1:
-            raise InputError(f"`shapes` (={text!r}) must have sizes of at least 1")
-        return cls(batch, channels, frames, text.endswith("v"))
-
-    def lengths(self) -> Tensor | None:
-        """Returns None, or lengths (B,) that fall in equal steps from T to about 2/3 T."""
-        if not self.varied:
-            return None
-        return torch.tensor([self.frames - item * self.frames // (3 * self.batch) for item in range(self.batch)])
 
 
 @dataclass
@@ -185,7 +75,7 @@ def _quiet_stderr() -> Iterator[None]:
         os.close(kept)
 
 
-class _Runner:
+class Runner:
     """One method on one shape, ready to be timed repeatedly."""
 
     def __init__(self, layer: nn.Module, x: Tensor, lengths: Tensor | None) -> None:
@@ -200,26 +90,16 @@ class _Runner:
         """Returns the seconds of forward, and of forward and backward together."""
         self.x.grad = None
         self.layer.zero_grad()
-        self._wait()
         start = time.perf_counter()
         y = self.forward()
-        self._wait()
         middle = time.perf_counter()
         y.backward(self.gradient)
-        self._wait()
         return middle - start, time.perf_counter() - start
 
     def peak(self) -> int:
         """Returns the most bytes that the allocator held during forward and backward."""
         self.x.grad = None
         self.layer.zero_grad()
-        if self.x.device.type == "cuda":
-            torch.cuda.synchronize()
-            before = torch.cuda.memory_allocated()
-            torch.cuda.reset_peak_memory_stats()
-            self.forward().backward(self.gradient)
-            torch.cuda.synchronize()
-            return torch.cuda.max_memory_allocated() - before
         activities = [torch.profiler.ProfilerActivity.CPU]
         with _quiet_stderr(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
             self.forward().backward(self.gradient)
@@ -230,10 +110,6 @@ class _Runner:
             highest = max(highest, held)
         return highest
 
-    def _wait(self) -> None:
-        if self.x.device.type == "cuda":
-            torch.cuda.synchronize()
-
 
 def measure(
     methods: Sequence[str],
@@ -241,14 +117,14 @@ def measure(
     *,
     stride: int = 2,
     repeats: int = 9,
-    device: str = "cpu",
     dtype: str = "float32",
     compiled: bool = False,
     score_std: float = 0.1,
     convolution: bool = False,
+    encoder: str | None = None,
     progress: bool = False,
 ) -> list[Measurement]:
-    """Measures all methods on all shapes, forward and forward + backward.
+    """Measures all methods on all shapes on the CPU, forward and forward + backward; `bench_gpu.measure` is for GPUs.
 
     Args:
         methods: keys of `DOWNSAMPLERS` or of `extras`; `average` and `strided` are measured in any case.
@@ -256,27 +132,20 @@ def measure(
             its matrix would have more than `DENSE_LIMIT` numbers.
         stride: overall stride of every method.
         repeats: rounds over all methods, after two to warm up.
-        device: "cpu" or "cuda".
         dtype: of signal and parameters; "float32", "float64", "bfloat16" or "float16".
         compiled: run every layer through `torch.compile`.
         score_std: standard deviation of AdaStride's scores; 3 makes peaky positions.
         convolution: measure every method as a pair with a convolution of 3 taps and stride 1 in front.
+        encoder: one of `ENCODERS`: measure an encoder with every method inside; `extras` are refused.
         progress: show a progress bar.
 
     Returns:
         One measurement for each shape and method.
 
     Raises:
-        ValueError: an unknown method, dtype or device, a stride or number of repeats below 1.
+        ValueError: an unknown method or dtype, a stride or number of repeats below 1.
     """
-    if dtype not in DTYPES:
-        raise InputError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
-    device = device_of_rank(device)
-    for name, value in (("repeats", repeats), ("stride", stride)):
-        if value < 1:
-            raise InputError(f"`{name}` (={value}) must be at least 1")
-    if not 0 <= score_std < math.inf:
-        raise InputError(f"`score_std` (={score_std}) must be a number of at least 0")
+    check_arguments(dtype, repeats, stride, score_std)
     names = list(dict.fromkeys([*REFERENCES, *methods]))
     results = []
     bar = tqdm(list(shapes), disable=not progress, unit="shape") if tqdm else None
@@ -285,18 +154,16 @@ def measure(
             bar.set_postfix_str(f"({shape.batch}, {shape.channels}, {shape.frames})")
         torch.manual_seed(0)
         size = (shape.batch, shape.channels, shape.frames)
-        x = torch.randn(size, dtype=DTYPES[dtype], device=device, requires_grad=True)
+        x = torch.randn(size, dtype=DTYPES[dtype], requires_grad=encoder is None)
         lengths = shape.lengths()
         runners = {}
         for name in names:
-            if name in extras() and not _takes(name, shape, stride):
+            if encoder is None and not takes(name, shape, stride):
                 continue
-            layer = make_layer(name, shape.channels, stride, score_std).to(device=device, dtype=DTYPES[dtype])
-            if convolution:
-                layer = _Pair(nn.Conv1d(shape.channels, shape.channels, 3, padding=1).to(x), layer)
+            module = make_module(name, shape, stride, score_std, convolution, encoder).to(x)
             if compiled:
-                layer.compile()
-            runners[name] = _Runner(layer, x, None if lengths is None else lengths.to(device))
+                module.compile()
+            runners[name] = Runner(module, x, lengths)
         times: dict[str, list[tuple[float, float]]] = {name: [] for name in runners}
         for repeat in range(repeats + 2):
             for name, runner in runners.items():
@@ -308,10 +175,19 @@ def measure(
     return results
 
 
-def _takes(extra: str, shape: Shape, stride: int) -> bool:
-    """Whether one of `extras` can be measured on a shape."""
-    cells = shape.batch * shape.frames * (shape.frames // stride + 1)
-    return not shape.varied and (extra != "dense_adastride" or cells <= DENSE_LIMIT)
+def check_arguments(dtype: str, repeats: int, stride: int, score_std: float) -> None:
+    """Checks what the measurements on CPU and GPU take.
+
+    Raises:
+        ValueError: an unknown dtype, or a number out of range.
+    """
+    if dtype not in DTYPES:
+        raise InputError(f"`dtype` (={dtype!r}) must be one of {', '.join(DTYPES)}")
+    for name, value in (("repeats", repeats), ("stride", stride)):
+        if value < 1:
+            raise InputError(f"`{name}` (={value}) must be at least 1")
+    if not 0 <= score_std < math.inf:
+        raise InputError(f"`score_std` (={score_std}) must be a number of at least 0")
 
 
 def _summarise(shape: Shape, times: dict[str, list[tuple[float, float]]], peaks: dict[str, int]) -> list[Measurement]:
@@ -363,10 +239,8 @@ def table(results: Sequence[Measurement]) -> str:
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for r in results:
-        s = r.shape
-        shape = f"({s.batch}, {s.channels}, {s.frames})" + (" varied" if s.varied else "")
         lines.append(
-            f"| {shape} | `{r.method}` | {r.forward_ms:.2f} ± {r.forward_iqr_ms:.2f} "
+            f"| {r.shape} | `{r.method}` | {r.forward_ms:.2f} ± {r.forward_iqr_ms:.2f} "
             f"| {r.both_ms:.2f} ± {r.both_iqr_ms:.2f} | {r.peak_bytes / 1e6:.1f} "
             f"| {r.ratios['average']['both']:.2f} | {r.ratios['strided']['both']:.2f} "
             f"| {r.ratios['average']['memory']:.2f} |"
@@ -374,6 +248,6 @@ def table(results: Sequence[Measurement]) -> str:
     return "\n".join(lines)
 
 
-def to_json(results: Sequence[Measurement], device: str) -> dict[str, Any]:
-    """Returns the measurements and their machine as plain JSON values."""
+def to_json(results: Sequence[Any], device: str) -> dict[str, Any]:
+    """Returns measurements, of the CPU or of a GPU, and their machine as plain JSON values."""
     return {"machine": machine(device), "measurements": [asdict(result) for result in results]}

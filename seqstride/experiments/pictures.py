@@ -9,6 +9,7 @@ import numpy as np
 
 from seqstride.errors import InputError
 from seqstride.experiments.bench import Measurement
+from seqstride.experiments.bench_gpu import GpuMeasurement
 from seqstride.experiments.records import Summary
 from seqstride.plots.canvas import COLOURS, FONT, MARKERS, figure_of, look
 
@@ -16,11 +17,12 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-def plot_costs(measurements: Sequence[Measurement]) -> Figure:
+def plot_costs(measurements: Sequence[Measurement] | Sequence[GpuMeasurement]) -> Figure:
     """Draws time and memory of forward and backward together against T, one line per method, both axes logarithmic.
 
     Args:
-        measurements: what `seqstride.experiments.bench.measure` returns. A method has one line for all its shapes.
+        measurements: what `measure` of `seqstride.experiments.bench` or `bench_gpu` returns. A method has one line for
+            all its shapes.
 
     Raises:
         ValueError: there are none.

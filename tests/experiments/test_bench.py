@@ -11,13 +11,13 @@ import torch
 
 import seqstride as ss
 from seqstride.cli import main
-from seqstride.experiments import bench
+from seqstride.experiments import bench, bench_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*:UserWarning:torch.profiler.*")
 
 
 def test_the_dense_reference_is_the_banded_alignment():
-    dense = bench.DenseAdaStride(4, 2)
+    dense = bench_layers.DenseAdaStride(4, 2)
     banded = ss.AdaStride1d(4, 2)
     banded.score.weight.data.copy_(dense.score.weight.data)
     x = torch.randn(2, 4, 300)
@@ -25,7 +25,7 @@ def test_the_dense_reference_is_the_banded_alignment():
 
 
 def test_memory_is_what_average_pooling_allocates():
-    (average, *_) = bench.measure(["average"], [bench.Shape(2, 8, 1000)], repeats=1)
+    (average, *_) = bench.measure(["average"], [bench_layers.Shape(2, 8, 1000)], repeats=1)
     output, gradient = 2 * 8 * 500 * 4, 2 * 8 * 1000 * 4
     assert average.method == "average"
     assert output + gradient <= average.peak_bytes <= 1.1 * (output + gradient)
@@ -86,11 +86,11 @@ def test_one_peak_in_a_flat_signal_costs_no_more_than_the_dense_matrix():
     signal[0, 0, frames // 2] = 30.0
     x = (signal + 1e-3 * torch.randn(signal.shape)).requires_grad_()
     peaks = {}
-    for name, layer in (("ours", ss.AdaStride1d(channels, 2)), ("dense", bench.DenseAdaStride(channels, 2))):
+    for name, layer in (("ours", ss.AdaStride1d(channels, 2)), ("dense", bench_layers.DenseAdaStride(channels, 2))):
         with torch.no_grad():
             layer.score.weight.zero_()
             layer.score.weight[0, 0] = 1.0
-        runner = bench._Runner(layer, x, None)
+        runner = bench.Runner(layer, x, None)
         assert runner.forward().isfinite().all()
         peaks[name] = runner.peak()
     assert peaks["ours"] <= peaks["dense"]

@@ -31,7 +31,7 @@ from torch.distributed.run import get_args_parser
 
 from seqstride.cli.command import COMMANDS, main
 from seqstride.cli.parser import make_parser
-from seqstride.experiments.bench import Shape, default_methods
+from seqstride.experiments.bench_layers import Shape, default_methods
 from seqstride.experiments.building import build_recipe
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import joined, read_command_line
