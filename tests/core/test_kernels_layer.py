@@ -1,5 +1,7 @@
 """Kernels: AdaStride from end to end, as one node of autograd."""
 
+from functools import partial
+
 import pytest
 import torch
 from interpreted import DEVICE, Batch, error, interpreter  # noqa: F401
@@ -106,6 +108,29 @@ def test_only_wanted_gradients(learns):
     if any(learns):
         (z.sum() + penalty).backward()
     assert (x.grad is not None, w.grad is not None) == learns
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_without_gradients_the_same_numbers_come_out_and_nothing_is_kept(dtype, monkeypatch):
+    batch = Batch([40, 30], std=1.0, dtype=dtype)
+    x, weight = batch.x.to(DEVICE), _weight(batch).to(DEVICE).requires_grad_()
+    wanted = nodes.adastride(x, weight, batch.given, 2.0, batch.width, 5.0)
+    aligned = nodes.align(x, wanted[1].detach(), batch.given, batch.output_lengths, batch.width, 5.0)
+    kept = []
+    for name in ("adastride_forward", "align_forward"):
+
+        def watched(*arguments, forward, **options):
+            kept.append(options.get("keep_rest", False))
+            return forward(*arguments, **options)
+
+        monkeypatch.setattr(nodes, name, partial(watched, forward=getattr(nodes, name)))
+    with torch.no_grad():
+        found = nodes.adastride(x, weight, batch.given, 2.0, batch.width, 5.0)
+        assert torch.equal(nodes.align(x, found[1], batch.given, batch.output_lengths, batch.width, 5.0), aligned)
+    assert kept == [False, False]
+    for a, b in zip((*found[:4], *found[4]), (*wanted[:4], *wanted[4]), strict=True):
+        assert torch.equal(a, b)
+        assert not a.requires_grad
 
 
 def test_penalty_alone_has_a_gradient():

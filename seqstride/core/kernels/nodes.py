@@ -120,9 +120,11 @@ def adastride(
     Returns:
         z, positions, penalty, output lengths, and the rows for `align` of other signals at the same positions.
     """
-    z, positions, penalty, output_lengths, runs, anchors = _Layer.apply(
-        x, weight, lengths, stride, width, sigma_square, empty, dtype
-    )
+    arguments = lengths, stride, width, sigma_square, empty
+    if not torch.is_grad_enabled():  # a node takes longer, and in half precision writes more
+        result = adastride_forward(x.contiguous(), weight.contiguous(), *arguments, dtype=dtype)
+        return result[:5]
+    z, positions, penalty, output_lengths, runs, anchors = _Layer.apply(x, weight, *arguments, dtype)
     return z, positions, penalty, output_lengths, Rows(runs, anchors)
 
 
@@ -227,5 +229,8 @@ def align(
     rows: Rows | None = None,
 ) -> Tensor:
     """`align_forward` with gradients for the signal and the positions: (B, C, T) → (B, C, width)."""
-    z: Tensor = _Align.apply(x, positions, lengths, output_lengths, width, sigma_square, empty, dtype, rows)
+    arguments = lengths, output_lengths, width, sigma_square, empty
+    if not torch.is_grad_enabled():
+        return align_forward(x.contiguous(), positions.contiguous(), *arguments, dtype=dtype, rows=rows)[0]
+    z: Tensor = _Align.apply(x, positions, *arguments, dtype, rows)
     return z
