@@ -15,6 +15,7 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
         patch.setenv("TRITON_INTERPRET", "1")
         import seqstride.core.kernels.nodes
         import seqstride.core.kernels.norm_node
+        import seqstride.core.kernels.pool_node
         import seqstride.core.kernels.spectral  # noqa: F401
 
 from hypothesis import HealthCheck, settings

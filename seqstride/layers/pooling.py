@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import cache
 from typing import ClassVar
 
 import torch
@@ -11,8 +12,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from seqstride.core.checks import check_channels, check_stride
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Count, Frames, ceil_lengths, double, length_mask
-from seqstride.core.plan import Plan, UniformPlan
+from seqstride.core.plan import Plan, UniformPlan, autocast_dtype
 from seqstride.layers.base import Downsampler
 from seqstride.layers.stream import PoolStream, Stream
 
@@ -47,24 +49,39 @@ def every_frame(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> T
     return x[..., ::stride]
 
 
-def blur_kernel(stride: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+@cache
+def blur_kernel(stride: int) -> tuple[float, ...]:
     """Binomial kernel of 2s − 1 taps with sum 1; s = 2: [1, 2, 1] / 4. By logarithms: a long one must not overflow."""
     n = 2 * stride - 2
     scale = math.lgamma(n + 1) - n * math.log(2.0)
-    taps = [math.exp(scale - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(n + 1)]
-    return torch.tensor(taps, dtype=dtype, device=device)
+    return tuple(math.exp(scale - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(n + 1))
+
+
+def sums_by_slices(x: Tensor, kernel: tuple[float, ...], stride: int) -> Tensor:
+    """Σ_k w_k x_(l s − s + 1 + k) for 2s − 1 taps, with zeros around x: (B, C, T) → (B, C, ceil(T / s))."""
+    rows = -(-x.shape[2] // stride)
+    x = F.pad(x, (stride - 1, rows * stride - x.shape[2]))
+    first, *others = (x[..., k : k + (rows - 1) * stride + 1 : stride] * weight for k, weight in enumerate(kernel))
+    return sum(others, first)
+
+
+def sums_by_convolution(x: Tensor, kernel: tuple[float, ...], stride: int) -> Tensor:
+    """As `sums_by_slices`."""
+    taps = torch.tensor(kernel, dtype=x.dtype, device=x.device)[None, None]
+    y = F.conv1d(x.reshape(-1, 1, x.shape[2]), taps, stride=stride, padding=stride - 1)
+    return y.view(*x.shape[:2], -1)
 
 
 def blur_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor:
     """Binomial kernel centred on frames 0, s, 2s, …, renormalised over real frames; arguments as `Pool`."""
     if stride == 1:
         return x
-    batch, channels, frames = x.shape
-    kernel = blur_kernel(stride, x.dtype, x.device)[None, None]
-    y = F.conv1d(x.reshape(batch * channels, 1, frames), kernel, stride=stride, padding=stride - 1)
+    frames, kernel = x.shape[2], blur_kernel(stride)
+    # on CUDA a convolution in float32 would go through TF32, which has three digits
+    sums = sums_by_slices if x.device.type == "cuda" and x.dtype == torch.float32 else sums_by_convolution
     real = x.new_ones(1, 1, frames) if lengths is None else length_mask(lengths, frames)[:, None].to(x.dtype)
-    weight = F.conv1d(real, kernel, stride=stride, padding=stride - 1)[..., :width]
-    return y.view(batch, channels, -1)[..., :width] / weight.masked_fill(weight == 0, 1.0)
+    weight = sums(real, kernel, stride)[..., :width]
+    return sums(x, kernel, stride)[..., :width] / weight.masked_fill(weight == 0, 1.0)
 
 
 def real_frames(x: Tensor, frames: Frames, stride: int) -> Tensor:
@@ -72,6 +89,22 @@ def real_frames(x: Tensor, frames: Frames, stride: int) -> Tensor:
     x = x.masked_fill(~frames.real[:, None], 0.0)
     # in a graph L follows from T, and comparing the two would make a graph for odd T and one for even
     return x if torch.compiler.is_compiling() else x[..., : frames.output_width * stride]
+
+
+def pool_by_kernel(pool: Pool, x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Tensor | None:
+    """What `pool` computes, in one pass that never reads the padding, and 0 behind an item's rows; None: no kernel."""
+    if lengths is None and (stride == 1 or pool is every_frame):
+        return None  # a view
+    from seqstride.core.kernels import pool_node
+
+    if pool is max_pool:
+        return pool_node.pool_largest(x, stride, lengths, width) if stride <= pool_node.LONGEST else None
+    if pool is blur_pool:
+        return pool_node.pool_mean(x, blur_kernel(stride), stride - 1, stride, lengths, width, autocast_dtype(x))
+    if pool is average_pool or pool is every_frame:
+        weights = (1.0,) * (stride if pool is average_pool else 1)
+        return pool_node.pool_mean(x, weights, 0, stride, lengths, width, x.dtype)
+    return None
 
 
 class PoolPlan(UniformPlan):
@@ -91,6 +124,10 @@ class PoolPlan(UniformPlan):
 
     def resample(self, x: Tensor) -> Tensor:
         frames = self.frames
+        if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
+            y = pool_by_kernel(self.pool, x, self.stride, frames.given, frames.output_width)
+            if y is not None:
+                return y
         if not frames.padded:
             return self.pool(x, self.stride, None, frames.output_width)
         x = real_frames(x, frames, self.stride)

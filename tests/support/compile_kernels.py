@@ -41,6 +41,7 @@ from seqstride.core.kernels import (  # noqa: E402
     bins,
     layer,
     norm,
+    pool,
     positions,
     scores,
     spectral,
@@ -60,7 +61,7 @@ def compile_only(kernel, grid, arguments, constants, warps=4, stages=1):
     print(kernel.fn.__name__, dtypes[0], constants, compiled.metadata.shared, "bytes of shared memory", flush=True)
 
 
-for module in (align, align_backward, bins, norm, positions, scores, spread):
+for module in (align, align_backward, bins, norm, pool, positions, scores, spread):
     module.launch = compile_only
 
 all_variants = len(sys.argv) > 2
@@ -103,3 +104,11 @@ for dtype, transform in [
     spectral.crop_backward(y, tops, ramp, windows, 17, 64, transform, False)
     if not all_variants:
         break
+
+window = pool.Window.of(torch.tensor([0.25, 0.5, 0.25], dtype=torch.float64), 1)
+for dtype in (torch.float32, torch.bfloat16)[: 1 + all_variants]:
+    x = torch.zeros(2, 256, 64, dtype=dtype)
+    z = pool.mean_windows(x, window, 2, lengths, 32, dtype)
+    pool.mean_windows_backward(z, window, 2, lengths, 64, dtype)
+    z, offsets = pool.largest_of_windows(x, 2, lengths, 32)
+    pool.largest_of_windows_backward(z, offsets, 2, lengths, 64)

@@ -1,5 +1,5 @@
-"""Kernels in Triton: AdaStride (scores → positions → alignment), the spectral crop and batch normalisation, forward
-and backward.
+"""Kernels in Triton: AdaStride (scores → positions → alignment), the spectral crop, pooling and batch normalisation,
+forward and backward.
 
 | file | kernels |
 |---|---|
@@ -10,6 +10,7 @@ and backward.
 | `layer` | all of them in a row |
 | `nodes` | the layer, positions and alignment as nodes of autograd |
 | `norm`, `norm_node` | batch normalisation over real frames, and it as a node of autograd |
+| `pool`, `pool_node` | pooling over real frames, and it as nodes of autograd |
 | `regrid` | the grid that items of all lengths share in a spectral crop: how, its size, its tables |
 | `spread`, `bins` | frames → grid → frames; the window, and the gradient of its ramp |
 | `spectral` | the crop, forward and backward |
