@@ -43,7 +43,7 @@ class ResidualBlock(nn.Module):
         self.shortcut = None if same else nn.Conv1d(in_channels, channels, 1, groups=groups, bias=False)
 
     def forward(self, x: Tensor, lengths: Tensor | None, stride: float = math.nan) -> tuple[Tensor, Plan]:
-        """(B, C_in, T) with zeros in the padding → (B, C_out, L) likewise, and the plan.
+        """(B, C_in, T) → (B, C_out, L), and the plan. The padding is not read, and any numbers stand there afterwards.
 
         Arguments as in `Downsampler.plan_checked`.
         """
@@ -55,8 +55,7 @@ class ResidualBlock(nn.Module):
         shortcut = plan(x)
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut)
-        y = h + shortcut
-        return (y if lengths is None else y.masked_fill(~plan.frames.real_output[:, None], 0.0)), plan
+        return h + shortcut, plan
 
     @property
     def stages(self) -> list[Stage]:
@@ -160,8 +159,6 @@ class ResNet1d(nn.Module):
         if lengths is not None:
             x = zero_padding(x, lengths)
         h = self.projection(x)
-        if lengths is not None:
-            h = zero_padding(h, lengths)
         plans: list[Plan] = []
         inner = lengths
         for block, stride in zip(self.blocks, strides, strict=True):

@@ -283,7 +283,6 @@ def _blocks(count: int, channels: int, kernel_size: int) -> nn.ModuleList:
 
 
 def _run(blocks: nn.ModuleList, h: Tensor, lengths: Tensor) -> Tensor:
-    h = zero_padding(h, lengths)
     for block in blocks:
         h, _ = block(h, lengths)
-    return h
+    return zero_padding(h, lengths)

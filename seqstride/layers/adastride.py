@@ -90,7 +90,7 @@ class FrameScore(nn.Conv1d):
         dtype = torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
         with torch.autocast(x.device.type, enabled=False):
             score = _traced_scores if torch.compiler.is_compiling() else _score
-            scores, source = score(x, self.weight[0, :, 0].to(dtype), lengths)
+            scores, source = score(x, self.weight.view(-1).to(dtype), lengths)
             return scores, source
 
 
@@ -205,7 +205,7 @@ class AdaStride1d(Downsampler):
 
         empty = None if self.method == "matrix" else self.empty
         z, positions, penalty, _, rows = nodes.adastride(
-            x, self.score.weight[0, :, 0], frames.given, self.stride, frames.output_width, self.sigma_square, empty,
+            x, self.score.weight.view(-1), frames.given, self.stride, frames.output_width, self.sigma_square, empty,
             autocast_dtype(x),
         )  # fmt: skip
         plan = self.plan_at(positions, frames, penalty, (x, x))
