@@ -17,13 +17,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from seqstride.core.banded import Band, band_adjoint, band_product
-from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
+from seqstride.core.dense import dense_align, dense_scatter
+from seqstride.core.derivatives import differentiable, differentiable_adjoint, widen_batches
 from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Frames, length_mask
 from seqstride.core.positions import nearest_output
@@ -220,20 +221,11 @@ def _align_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
     return dx, dp, None, None, None, None
 
 
-def _nothing_to_keep(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
-    pass
-
-
-def _no_gradient(ctx: Any, *gradients: Tensor) -> NoReturn:
-    refuse_second_derivative("an alignment (AdaStride)")
-
-
 for operator in (_align, _align_backward):
     widen_batches(operator)
-_align_adjoint = differentiable(_align_backward, _nothing_to_keep, _no_gradient)
-
+_align_adjoint = differentiable_adjoint(_align_backward, dense_align)
 _differentiable_align: Callable[[Tensor, Tensor, Tensor, Tensor, int, float], Tensor] = differentiable(
-    _align, _align_setup, _align_gradient
+    _align, _align_setup, _align_gradient, dense_align
 )
 
 
@@ -339,8 +331,8 @@ def _scatter_gradient(ctx: Any, dz: Tensor) -> tuple[Tensor | None, ...]:
 
 for operator in (_scatter, _scatter_backward):
     widen_batches(operator)
-_differentiable_scatter = differentiable(_scatter, _scatter_setup, _scatter_gradient)
-_scatter_adjoint = differentiable(_scatter_backward, _nothing_to_keep, _no_gradient)
+_differentiable_scatter = differentiable(_scatter, _scatter_setup, _scatter_gradient, dense_scatter)
+_scatter_adjoint = differentiable_adjoint(_scatter_backward, dense_scatter)
 
 
 def scatter_weights(positions: Tensor, frames: Frames, sigma_square: float) -> Tensor:

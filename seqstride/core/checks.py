@@ -102,7 +102,12 @@ def read_lengths(
         lengths = lengths.long()
     if torch.compiler.is_compiling():
         return Checked(lengths, _read_outside(strides))
-    values, read = _read(lengths, [stride for stride in strides if stride is not None])
+    try:
+        values, read = _read(lengths, [stride for stride in strides if stride is not None])
+    except RuntimeError as error:
+        if "vmap" not in str(error) and "storage" not in str(error):
+            raise
+        raise RuntimeError(f"`{name}` and learnt strides cannot be batched by vmap: they are read") from error
     for value in values:
         if value < 1 or (frames is not None and value > frames):
             upper = "" if frames is None else f" and at most the {frames} frames of `x`"

@@ -128,12 +128,15 @@ def _mask(ramp: Tensor, flat: Tensor, kept: Tensor, k: Tensor) -> Tensor:
 def _waves(lengths: Tensor, points: int, bins: int, transform: str) -> Tensor:
     """cos(πk (2t + 1) / 2T_b), (B, points, bins); for the DFT cos and sin of 2πkt / T_b, (B, points, 2·bins).
 
-    Angles are made in double precision, without whole turns, cosines in single precision: runtimes have no others.
+    Angles are made in double precision, without whole turns. Cosines in a graph are in single precision: runtimes
+    have no others.
     """
     t, k = (torch.arange(count, dtype=torch.float64, device=lengths.device) for count in (points, bins))
     shift, period = (0.5, 2 * lengths) if transform == "dct" else (0.0, lengths)
     turns = (t + shift)[:, None] * k / period[:, None, None]
-    angle = ((turns - turns.round()) * double(2 * math.pi, turns)).float()
+    angle = (turns - turns.round()) * double(2 * math.pi, turns)
+    if torch.compiler.is_exporting():
+        angle = angle.float()
     return angle.cos() if transform == "dct" else torch.cat([angle.cos(), angle.sin()], dim=2)
 
 

@@ -11,7 +11,10 @@ from torch.library import CustomOpDef  # type: ignore[attr-defined]
 
 
 def differentiable(
-    forward: Callable[..., Any], setup_context: Callable[..., None], backward: Callable[..., Any]
+    forward: Callable[..., Any],
+    setup_context: Callable[..., None],
+    backward: Callable[..., Any],
+    formula: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """`forward` with the gradient `backward`, also under the transforms of `torch.func`.
 
@@ -24,9 +27,11 @@ def differentiable(
         setup_context: of the context, the arguments and what `forward` gave, as in `torch.autograd.Function`.
         backward: of the context and the gradients of what `forward` gives; it must not write to them, and for second
             derivatives calls what can be differentiated itself.
+        formula: the same as `forward` in operations of torch, which takes its place in forward mode (`torch.func.jvp`,
+            `jacfwd`, `hessian`); None: forward mode is refused.
 
     Returns:
-        A function of the same arguments. It has no forward-mode derivative: torch raises a NotImplementedError.
+        A function of the same arguments.
     """
 
     class Transformed(torch.autograd.Function):
@@ -48,11 +53,9 @@ def differentiable(
     if isinstance(forward, CustomOpDef):
         forward.register_autograd(backward, setup_context=setup_context)
 
-    def apply(*arguments: Any) -> Any:
-        if not torch.is_grad_enabled():
-            return forward(*arguments)
-        if torch.compiler.is_compiling():
-            return forward(*arguments) if whole else Plain.apply(*arguments)
+    in_forward_mode = formula or _refuse_forward_mode
+
+    def recorded(*arguments: Any) -> Any:
         try:
             return Plain.apply(*arguments)
         except RuntimeError as error:  # torch refuses before it calls anything
@@ -60,7 +63,64 @@ def differentiable(
                 raise
         return Transformed.apply(*arguments)
 
+    def apply(*arguments: Any) -> Any:
+        if torch.compiler.is_compiling():
+            return forward(*arguments) if whole or not torch.is_grad_enabled() else Plain.apply(*arguments)
+        if _in_forward_mode(arguments):
+            return in_forward_mode(*arguments)
+        if not torch.is_grad_enabled():
+            return forward(*arguments)
+        try:
+            return recorded(*arguments)
+        except NotImplementedError:  # by torch, in forward mode around a gradient
+            return in_forward_mode(*arguments)
+
     return apply
+
+
+def _in_forward_mode(arguments: tuple[Any, ...]) -> bool:
+    """Whether forward mode may be on for one of the arguments. An operator would drop the derivative in silence."""
+    try:
+        return any(
+            torch.autograd.forward_ad.unpack_dual(argument).tangent is not None
+            for argument in arguments
+            if isinstance(argument, Tensor)
+        )
+    except RuntimeError:  # a batch of `torch.func.vmap` within forward mode cannot be asked
+        return True
+
+
+def _refuse_forward_mode(*arguments: Any) -> NoReturn:
+    raise NotImplementedError(
+        "forward mode (torch.func.jvp, jacfwd, hessian) is not supported through a gradient written by hand; "
+        "torch.func.grad, vjp and jacrev are"
+    )
+
+
+def differentiable_adjoint(operator: Callable[..., Any], formula: Callable[..., Tensor]) -> Callable[..., Any]:
+    """The gradient of a resampler with a gradient of its own: that of a formula, so that it can be had any number of
+    times.
+
+    Args:
+        operator: (dz, a, b, …, last) → (da, db), the gradient for the first two arguments of `formula`.
+        formula: (a, b, …, L, last) → z (B, C, L), in operations of torch.
+    """
+
+    def adjoint(dz: Tensor, a: Tensor, b: Tensor, *others: Any) -> Any:
+        *tensors, last = others
+        return torch.func.vjp(lambda a, b: formula(a, b, *tensors, dz.shape[2], last), a, b)[1](dz)
+
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        *tensors, ctx.last = inputs
+        ctx.save_for_backward(*tensors)
+
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        dz, a, b, *others = ctx.saved_tensors
+        with torch.autocast(dz.device.type, enabled=False):
+            pull = torch.func.vjp(lambda dz, a, b: adjoint(dz, a, b, *others, ctx.last), dz, a, b)[1]
+            return (*pull(gradients), *[None] * (len(others) + 1))
+
+    return differentiable(operator, setup_context, backward, adjoint)
 
 
 def widen_batches(operator: Any) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqstride.core.dense import dense_crop
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
 from seqstride.core.lengths import Frames
 from seqstride.core.spectral_window import Windows
@@ -177,9 +178,16 @@ def _adjoint_gradient(ctx: Any, ddx: Tensor, _: Tensor) -> tuple[Tensor | None, 
     return ddy, None, None, None, None, None, None
 
 
+def _crop_formula(
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
+) -> tuple[Tensor, Tensor]:
+    bins = width if transform == "dct" else width // 2 + 1
+    return dense_crop(x, ramp, windows, bins, width, transform, official), x.new_empty(0)
+
+
 for operator in (_crop, _crop_backward):
     widen_batches(operator)
-_differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient)
+_differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient, _crop_formula)
 _adjoint = differentiable(_crop_backward, _adjoint_setup, _adjoint_gradient)
 
 

@@ -54,7 +54,7 @@ def _clamp_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
     return gradient.masked_fill(blocked, 0.0).sum_to_size(value.shape), None, None
 
 
-_inward = differentiable(_clamp, _clamp_setup, _clamp_gradient)
+_inward = differentiable(_clamp, _clamp_setup, _clamp_gradient, _clamp)
 
 
 def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:

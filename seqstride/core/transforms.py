@@ -97,8 +97,17 @@ def _nothing_to_keep(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 
 
 # The transform is orthogonal, so its gradient is its inverse.
-_dct: Callable[[Tensor], Tensor] = differentiable(_forth, _nothing_to_keep, lambda ctx, gradient: _idct(gradient))
-_idct: Callable[[Tensor], Tensor] = differentiable(_back, _nothing_to_keep, lambda ctx, gradient: _dct(gradient))
+_dct: Callable[[Tensor], Tensor] = differentiable(
+    _forth, _nothing_to_keep, lambda ctx, gradient: _idct(gradient), lambda x: x @ _orthonormal(x)
+)
+_idct: Callable[[Tensor], Tensor] = differentiable(
+    _back, _nothing_to_keep, lambda ctx, gradient: _dct(gradient), lambda x: x @ _orthonormal(x).t()
+)
+
+
+def _orthonormal(x: Tensor) -> Tensor:
+    """(T, T), the matrix of the transform of (…, T)."""
+    return analysis_basis(x.shape[-1], "dct", x.dtype, x.device) * math.sqrt(x.shape[-1])
 
 
 def _check(name: str, x: Tensor) -> None:

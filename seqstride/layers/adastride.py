@@ -94,7 +94,7 @@ def _traced_scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[T
     return (signal.to(precision) * weight.to(precision)[:, None]).sum(1), x
 
 
-_score = differentiable(_scores, _scores_setup, _scores_gradient)
+_score = differentiable(_scores, _scores_setup, _scores_gradient, _traced_scores)
 
 
 class FrameScore(nn.Conv1d):

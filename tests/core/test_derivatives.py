@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+import torch.autograd.forward_ad as forward_ad
 from helpers import ADAPTIVE, KEYS, LEARNT, build
 from torch.testing import assert_close
 
@@ -17,8 +19,14 @@ from seqstride.lobes import _penalised
 # torch.func loads parts of torch that still use this themselves
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:FutureWarning")
 
-TWICE = [key for key in KEYS if key not in (*ADAPTIVE, *LEARNT)]
 LENGTHS = [None, torch.tensor([30, 17])]
+
+
+def every_batch(test: Callable[..., None]) -> Callable[..., None]:
+    """Every method with a batch of 12 frames, whole and padded."""
+    of_lengths = pytest.mark.parametrize("lengths", [None, torch.tensor([12, 7])], ids=["equal", "padded"])
+    marked: Callable[..., None] = of_lengths(pytest.mark.parametrize("key", KEYS)(test))
+    return marked
 
 
 def batch(seed: int = 0, frames: int = 30) -> torch.Tensor:
@@ -93,55 +101,110 @@ def test_torch_func_gives_the_same_gradients(key: str, lengths: torch.Tensor | N
         assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("key", KEYS)
-def test_vmap_and_jacobians_are_those_item_by_item(key: str) -> None:
+@every_batch
+def test_vmap_and_jacobians_are_those_item_by_item(key: str, lengths: torch.Tensor | None) -> None:
     layer, x = build(key).requires_grad_(False), torch.stack([batch(0, 12), batch(1, 12), batch(2, 12)])
-    assert_close(torch.func.vmap(layer)(x), torch.stack([layer(item) for item in x]), rtol=1e-12, atol=1e-12)
 
-    def loss(item: torch.Tensor) -> torch.Tensor:
-        return layer(item).square().sum()
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return layer(x, lengths)
 
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return run(x).square().sum()
+
+    assert_close(torch.func.vmap(run)(x), torch.stack([run(item) for item in x]), rtol=1e-12, atol=1e-12)
     per_item = torch.func.vmap(torch.func.grad(loss))(x)
     assert_close(per_item, torch.stack([torch.func.grad(loss)(item) for item in x]), rtol=1e-10, atol=1e-12)
-    jacobian = torch.func.jacrev(layer)(x[0])
-    expected = torch.autograd.functional.jacobian(layer, x[0])
-    assert_close(jacobian, expected, rtol=1e-10, atol=1e-12)
+    expected = torch.autograd.functional.jacobian(run, x[0])
+    assert_close(torch.func.jacrev(run)(x[0]), expected, rtol=1e-10, atol=1e-12)
+    assert_close(torch.func.jacfwd(run)(x[0]), expected, rtol=1e-10, atol=1e-12)
 
 
-@pytest.mark.parametrize("key", TWICE)
-def test_second_derivatives_are_right(key: str) -> None:
-    layer, x = build(key).requires_grad_(False), batch(frames=9).requires_grad_()
-    assert torch.autograd.gradgradcheck(lambda x: layer(x, torch.tensor([9, 6])).square(), (x,))
+@pytest.mark.parametrize("key", KEYS)
+def test_lengths_that_vmap_batches_are_refused(key: str) -> None:
+    layer, x, lengths = build(key), torch.stack([batch(0, 12), batch(1, 12)]), torch.tensor([[12, 7], [5, 12]])
+    with pytest.raises(RuntimeError, match="`lengths` and learnt strides cannot be batched by vmap"):
+        torch.func.vmap(layer)(x, lengths)
 
 
-@pytest.mark.parametrize("key", LEARNT)
-def test_second_derivatives_for_the_signal_are_there_once_a_stride_is_frozen(key: str) -> None:
-    layer, x = build(key, stride=2.3), batch(frames=20).requires_grad_()
-    (gradient,) = torch.autograd.grad(layer(x).square().sum(), x, create_graph=True)
-    with pytest.raises(RuntimeError, match=r"not supported through a stride that learns.*freeze"):
-        gradient.square().sum().backward()
-    layer.freeze()
-    assert torch.autograd.gradgradcheck(lambda x: layer(x).square(), (x,))
+@every_batch
+def test_first_and_second_derivatives_are_those_of_finite_differences(key: str, lengths: torch.Tensor | None) -> None:
+    """For the signal and the parameters: scores, weights of a convolution, a stride."""
+    layer, x = build(key, stride=2.3 if key in LEARNT else 2).double(), batch(frames=8).requires_grad_()
+    lengths = None if lengths is None else torch.tensor([8, 5])
+    names = [name for name, _ in layer.named_parameters()]
+    parameters = [parameter.detach().clone().requires_grad_() for parameter in layer.parameters()]
+
+    def run(x: torch.Tensor, *values: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(layer, dict(zip(names, values, strict=True)), (x, lengths)).square()
+
+    assert torch.autograd.gradcheck(run, (x, *parameters), check_forward_ad=True)
+    if key in LEARNT:
+        with pytest.raises(RuntimeError, match=r"not supported through a stride that learns.*freeze"):
+            torch.autograd.gradgradcheck(run, (x, *parameters))
+        layer.freeze()
+        assert torch.autograd.gradgradcheck(lambda x: layer(x, lengths).square(), (x,))
+    else:
+        assert torch.autograd.gradgradcheck(run, (x, *parameters))
+
+
+@every_batch
+def test_hessians_are_right(key: str, lengths: torch.Tensor | None) -> None:
+    """Forward mode over a gradient; for a stride that learns, too."""
+    layer, x = build(key, stride=2.3 if key in LEARNT else 2), batch(frames=12)
+
+    def loss(x: torch.Tensor) -> torch.Tensor:
+        return layer(x, lengths).pow(3).sum()
+
+    hessian = torch.func.hessian(loss)(x)
+    gradient, step = torch.func.grad(loss), 1e-5
+    for place in ((0, 0, 0), (1, 1, 4), (0, 1, 11)):
+        move = torch.zeros_like(x)
+        move[place] = step
+        expected = (gradient(x + move) - gradient(x - move)) / (2 * step)
+        assert_close(hessian[(..., *place)], expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("key", ADAPTIVE)
-@pytest.mark.parametrize("wanted", ["signal", "scores"])
-def test_second_derivatives_of_an_alignment_are_refused(key: str, wanted: str) -> None:
-    """They were 0 in silence: a gradient was taken for independent of the signal."""
-    layer, x = build(key), batch().requires_grad_()
-    target = x if wanted == "signal" else layer.score.weight
-    for loss in (layer(x).sum(), layer(x).square().sum()):
-        (gradient,) = torch.autograd.grad(loss, target, create_graph=True)
-        with pytest.raises(RuntimeError, match="second derivatives are not supported through an alignment"):
-            gradient.square().sum().backward()
+def test_alignments_can_be_differentiated_any_number_of_times(key: str) -> None:
+    layer, x = build(key), batch(frames=10)
+
+    def slope(x: torch.Tensor, order: int) -> torch.Tensor:
+        value = layer(x, torch.tensor([10, 7])).pow(2).sum()
+        for _ in range(order):
+            (gradient,) = torch.autograd.grad(value, x, create_graph=True)
+            value = (gradient * direction).sum()
+        return value
+
+    direction, step = torch.randn_like(x), 1e-4
+    for order in (2, 3):
+        ends = [slope((x + way * step * direction).requires_grad_(), order - 1) for way in (1, -1)]
+        found = slope(x.clone().requires_grad_(), order)
+        assert_close(found, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("key", ["dct", "spectral", *LEARNT, *ADAPTIVE])
-def test_forward_mode_is_refused(key: str) -> None:
-    """It was 0 in silence."""
-    x = batch()
-    with pytest.raises(NotImplementedError, match="forward mode"):
-        torch.func.jvp(build(key), (x,), (x,))
+@every_batch
+@pytest.mark.parametrize("gradients", [True, False], ids=["recorded", "no_grad"])
+def test_forward_mode_is_right_in_every_nesting(key: str, lengths: torch.Tensor | None, gradients: bool) -> None:
+    """Without gradients it was 0 in silence."""
+    layer, x = build(key), torch.stack([batch(0, 12), batch(1, 12)])
+    ways = torch.stack([batch(2, 12), batch(3, 12)])
+
+    def run(x: torch.Tensor) -> torch.Tensor:
+        return layer(x, lengths)
+
+    def pushed(x: torch.Tensor, way: torch.Tensor) -> torch.Tensor:
+        slope: torch.Tensor = torch.func.jvp(run, (x,), (way,))[1]
+        return slope
+
+    jacobians = [torch.autograd.functional.jacobian(run, item) for item in x]
+    expected = torch.stack([torch.einsum("abcijk,ijk->abc", *pair) for pair in zip(jacobians, ways, strict=True)])
+    with torch.set_grad_enabled(gradients):
+        assert_close(pushed(x[0], ways[0]), expected[0])
+        assert_close(torch.func.vmap(pushed)(x, ways), expected)
+        assert_close(torch.func.jvp(torch.func.vmap(run), (x,), (ways,))[1], expected)
+        with forward_ad.dual_level():
+            dual = run(forward_ad.make_dual(x[0], ways[0]))
+            assert_close(forward_ad.unpack_dual(dual).tangent, expected[0])
 
 
 def test_the_transforms_themselves() -> None:
@@ -150,9 +213,12 @@ def test_the_transforms_themselves() -> None:
         assert_close(torch.func.vmap(function)(x), function(x))
         expected = torch.autograd.functional.jacobian(function, x[0, 0])
         assert_close(torch.func.jacrev(function)(x[0, 0]), expected)
+        assert_close(torch.func.jacfwd(function)(x[0, 0]), expected)
         assert torch.autograd.gradgradcheck(lambda x: function(x).square(), (x[:, :, :7].clone().requires_grad_(),))  # noqa: B023
     gradient = torch.func.grad(lambda penalty: _penalised(x, 3 * penalty).sum())(torch.tensor(1.0))
     assert gradient == 3
+    with pytest.raises(NotImplementedError, match=r"forward mode .* not supported through a gradient"):
+        torch.func.jvp(lambda penalty: _penalised(x, penalty), (torch.tensor(1.0),), (torch.tensor(1.0),))
 
 
 def test_the_package_uses_public_names_of_torch_only() -> None:
