@@ -263,7 +263,7 @@ class TracedAdaStride(Traced, AdaStride1d):
     def _traced(
         self, x: Tensor, lengths: Tensor, outputs: Tensor, frames: Frames
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        scores = F.conv1d(zero_padding(x, frames.input_lengths), self.score.weight)[:, 0]
+        scores, _ = self.score(x, frames.input_lengths)
         positions = positions_from_scores(scores, frames)
         if self.method == "matrix":
             return positions, _alignment(positions, frames, self.sigma_square)
