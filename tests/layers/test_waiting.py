@@ -1,0 +1,54 @@
+"""Nothing on the way reads the device: a meta tensor has no values, so every attempt to read one raises."""
+
+import contextlib
+
+import pytest
+import torch
+from helpers import build
+
+import seqstride as ss
+
+STRIDE = 2.3  # of those that learn: what an encoder has read
+
+
+def step(layer, lengths):
+    """Forward and backward of a layer as in a residual block: two signals at one plan."""
+    x = torch.randn(3, 4, 50, device="meta", requires_grad=True)
+    plan = layer.plan_checked(x, lengths, STRIDE)
+    y = layer.pool(x, plan)
+    shortcut = plan(torch.randn(3, 7, 50, device="meta"))
+    assert y.shape[2] == shortcut.shape[2] == plan.frames.output_width
+    (y.square().sum() + shortcut.sum() + plan.penalty).backward()
+    return plan
+
+
+@pytest.fixture(autouse=True)
+def no_autocast(monkeypatch):
+    """torch has no autocast for meta tensors."""
+    monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+
+
+@pytest.mark.parametrize("padded", [False, True])
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+def test_a_layer_waits_for_nothing(key, padded):
+    layer = build(key, channels=4, stride=2).to("meta", torch.float32)
+    lengths = torch.full((3,), 40, device="meta") if padded else None
+    plan = step(layer, lengths)
+    for values in (plan.positions, plan.strides(), plan.times(), plan.durations(), plan.lengths):
+        assert len(values) == 3
+    assert plan.expand(torch.randn(3, 2, plan.frames.output_width, device="meta")).shape == (3, 2, 50)
+
+
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+def test_an_encoder_reads_once(key, monkeypatch):
+    reads = []
+    tolist, item = torch.Tensor.tolist, torch.Tensor.item
+
+    class Watched(torch.Tensor):
+        pass
+
+    encoder = ss.ResNet1d(4, channels=(6, 6, 6), strides=(2, 2, 2), downsampler=key)
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: reads.append(tensor.shape) or tolist(tensor))
+    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: reads.append(tensor.shape) or item(tensor))
+    ss.layers.base.read_once(torch.randn(2, 4, 60), torch.tensor([60, 31]), 4, encoder.downsamplers)
+    assert len(reads) <= 1
