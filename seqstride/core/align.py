@@ -16,24 +16,22 @@ torch.compile keeps a custom operator whole where it would otherwise break its g
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqstride.core.banded import Band, band_adjoint, band_product
 from seqstride.core.dense import dense_align, dense_scatter
 from seqstride.core.derivatives import differentiable, differentiable_adjoint, widen_batches
+from seqstride.core.full import NEGLIGIBLE, full_align, full_align_backward
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import Frames, length_mask
+from seqstride.core.lengths import Frames, length_mask, reading_waits
 from seqstride.core.positions import nearest_output
 
 if TYPE_CHECKING:
     from seqstride.core.kernels.align import Rows
-
-# −log of the weight, relative to the nearest position's, that is left out
-NEGLIGIBLE = {torch.float64: 45.0, torch.float32: 22.0}
 
 # A band of more entries than this share of the full matrix, and than this number, costs more than it saves: an entry
 # takes 40 bytes, and about 6 times as long as one of a full product.
@@ -42,8 +40,8 @@ FULL, FEW = 1 / 8, 1 << 16
 # Items of equal lengths up to this many frames are full matrices, too: one batched product beats making indices.
 FULL_UP_TO = 256
 
-# Cells of full matrices that are computed at a time; a step takes about 40 bytes per cell.
-CELLS = 1 << 21
+# On other devices than a CPU, full matrices up to this many cells an item: making a band waits for the device.
+FULL_UP_TO_ELSEWHERE = 1 << 26
 
 
 def _working_dtype(x: Tensor) -> torch.dtype:
@@ -76,6 +74,8 @@ def _align_band(
     None where full matrices are the faster way: for runs so long that they are also smaller, and short equal items.
     """
     width = p.shape[1]
+    if reading_waits(p.device) and width * output_width <= FULL_UP_TO_ELSEWHERE:
+        return None
     if width <= FULL_UP_TO and bool((lengths == lengths[0]).all()):
         return None
     lengths, output_lengths = lengths[:, None], output_lengths[:, None]
@@ -104,30 +104,6 @@ def _align_band(
     return band, e / _row_sums(band, e)[band.row]
 
 
-def _full_weights(p: Tensor, rows: int, sigma_square: float, dtype: torch.dtype) -> Tensor:
-    """softmax_t(−σ² (l − p_t)²) of items of one length as full matrices: (N, T_b) → (N, L_b, T_b).
-
-    Negligible weights are 0, as in a band. In float32 many of them would be smaller than 1e-38, and products with such
-    numbers take ten times as long on a CPU.
-    """
-    square = (torch.arange(rows, device=p.device, dtype=p.dtype)[:, None] - p[:, None]).square_()
-    logits = square.sub_(square.amin(2, keepdim=True)).mul_(-sigma_square).to(dtype)
-    return torch.softmax(nn.functional.threshold(logits, -NEGLIGIBLE[dtype], -torch.inf, inplace=True), dim=2)
-
-
-def _full_parts(lengths: Tensor, output_lengths: Tensor) -> Iterator[tuple[slice | list[int], int, int]]:
-    """Items of the same lengths, as many at a time as have `CELLS` cells together (at least one): index, T_b, L_b."""
-    members: dict[tuple[int, int], list[int]] = {}
-    for item, size in enumerate(zip(lengths.tolist(), output_lengths.tolist(), strict=True)):
-        members.setdefault(size, []).append(item)
-    for (length, rows), items in members.items():
-        most = max(1, CELLS // (length * rows))
-        if len(members) == 1 and len(items) <= most:
-            yield slice(None), length, rows
-        else:
-            yield from ((items[i : i + most], length, rows) for i in range(0, len(items), most))
-
-
 @torch.library.custom_op("seqstride::align", mutates_args=())
 def _align(
     x: Tensor, positions: Tensor, lengths: Tensor, output_lengths: Tensor, width: int, sigma_square: float
@@ -141,16 +117,7 @@ def _align(
     found = _align_band(p, lengths, output_lengths, width, sigma_square, dtype)
     if found is not None:
         return band_product(x, *found)
-    z = x.new_empty(*x.shape[:2], width)
-    if bool((output_lengths < width).any()):
-        z.zero_()
-    for items, length, rows in _full_parts(lengths, output_lengths):
-        weights = _full_weights(p[items, :length], rows, sigma_square, dtype).to(x.dtype)
-        part = x[items, :, :length] @ weights.transpose(1, 2)
-        if part.shape == z.shape:
-            return part
-        z[items, :, :rows] = part
-    return z
+    return full_align(x, p, lengths, output_lengths, width, sigma_square, dtype)
 
 
 @torch.library.custom_op("seqstride::align_backward", mutates_args=())
@@ -176,26 +143,7 @@ def _align_backward(
         dlogits = pulled - weights * _row_sums(band, pulled)[band.row]
         distance = band.row % dz.shape[2] - p.view(-1)[band.place]
         return dx, _column_sums(band, dlogits * distance, x.shape[2]).mul_(2 * sigma_square)
-    dx, dp = torch.empty_like(x), torch.zeros_like(p)
-    if bool((lengths < x.shape[2]).any()):
-        dx.zero_()
-    for items, length, rows in _full_parts(lengths, output_lengths):
-        weights = _full_weights(p[items, :length], rows, sigma_square, dtype)
-        dz_part, x_part = dz[items, :, :rows], x[items, :, :length]
-        dx_part = dz_part @ weights.to(x.dtype)
-        if dx_part.shape == x.shape:
-            dx = dx_part
-        else:
-            dx[items, :, :length] = dx_part
-        dlogits = (dz_part.transpose(1, 2) @ x_part).to(dtype).mul_(weights)  # of softmax: A ⊙ dA − A Σ_t A ⊙ dA
-        dlogits.addcmul_(weights, dlogits.sum(2, keepdim=True), value=-1)
-        # Σ_l dO (l − p) with l counted from the middle: the two sums stay small against each other
-        middle = rows // 2
-        moments = torch.ones(2, rows, dtype=dtype, device=x.device)
-        moments[0] = torch.arange(rows, device=x.device) - middle
-        first, zeroth = (moments @ dlogits).unbind(1)
-        dp[items, :length] = first - (p[items, :length] - middle) * zeroth
-    return dx, dp.mul_(2 * sigma_square)
+    return full_align_backward(dz, x, p, lengths, output_lengths, sigma_square, dtype)
 
 
 @_align.register_fake
@@ -357,8 +305,8 @@ def scatter_frames(
     if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
         return _by_kernels(x, positions, frames, sigma_square, empty, rows)
     weights = scatter_weights(positions, frames, sigma_square).to(_working_dtype(x))
-    nearest = empty == "nearest"
-    z: Tensor = _differentiable_scatter(
-        x, weights, positions.detach(), frames.input_lengths, frames.lengths, frames.output_width, nearest
-    )
+    # the operator makes a band, for which it reads the device
+    scatter = dense_scatter if reading_waits(x.device) else _differentiable_scatter
+    lengths = frames.input_lengths, frames.lengths
+    z: Tensor = scatter(x, weights, positions.detach(), *lengths, frames.output_width, empty == "nearest")
     return z

@@ -18,6 +18,11 @@ def float64_on(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
+def reading_waits(device: torch.device) -> bool:
+    """Whether the program waits for the work on `device` when it reads a number from there: all but a CPU."""
+    return device.type != "cpu"
+
+
 class Frames:
     """The time axis of a batch before and after a layer. Nothing in it has to be read from the device.
 

@@ -8,11 +8,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from seqstride.core.align import NEGLIGIBLE
 from seqstride.core.checks import check_channels, check_stride
 from seqstride.core.derivatives import differentiable
+from seqstride.core.full import NEGLIGIBLE
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import Count, Frames, ceil_lengths, float64_on, length_mask, zero_padding
+from seqstride.core.lengths import Count, Frames, ceil_lengths, float64_on, length_mask, reading_waits, zero_padding
 from seqstride.core.plan import AlignPlan, Plan, PositionPlan, ScatterPlan, autocast_dtype
 from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
@@ -76,7 +76,10 @@ def _scores_gradient(ctx: Any, dscores: Tensor | None, dx: Tensor | None) -> tup
     if dscores is None:
         return dx, None, None
     dscores, dweight = dscores.to(weight.dtype), None
-    if ctx.needs_input_grad[1]:
+    if ctx.needs_input_grad[1] and reading_waits(x.device):
+        signal = x if lengths is None else zero_padding(x, lengths)
+        dweight = torch.bmm(signal.to(weight.dtype), dscores[:, :, None]).sum(0).squeeze(1)
+    elif ctx.needs_input_grad[1]:
         dweight = torch.zeros_like(weight)
         for item, length in enumerate([x.shape[2]] * len(x) if lengths is None else lengths.tolist()):
             dweight = dweight + x[item, :, :length].to(weight.dtype) @ dscores[item, :length]

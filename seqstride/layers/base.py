@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.core.checks import Checked, check_lengths, read_batch, read_lengths
-from seqstride.core.lengths import Count, Frames
+from seqstride.core.lengths import Count, Frames, reading_waits
 from seqstride.core.plan import Plan
 from seqstride.layers.stream import Stream
 
@@ -101,7 +101,7 @@ class Downsampler(nn.Module):
         else:
             output = self._output_lengths(lengths, stride)
             # lengths on the CPU are read at no cost; elsewhere the width has to follow from T
-            known = x.device.type == "cpu" and not torch.compiler.is_compiling()
+            known = not reading_waits(x.device) and not torch.compiler.is_compiling()
             widest = int(output.max()) if known else self._output_width(width, stride)
             frames = Frames(x.shape[0], width, widest, x.device, lengths, output)
         return self._plan(x, frames, stride)

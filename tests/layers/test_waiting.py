@@ -26,6 +26,7 @@ def step(layer, lengths):
 def no_autocast(monkeypatch):
     """torch has no autocast for meta tensors."""
     monkeypatch.setattr(torch, "autocast", lambda *_, **__: contextlib.nullcontext())
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda *_: False)
 
 
 @pytest.mark.parametrize("padded", [False, True])
@@ -37,6 +38,26 @@ def test_a_layer_waits_for_nothing(key, padded):
     for values in (plan.positions, plan.strides(), plan.times(), plan.durations(), plan.lengths):
         assert len(values) == 3
     assert plan.expand(torch.randn(3, 2, plan.frames.output_width, device="meta")).shape == (3, 2, 50)
+
+
+@pytest.mark.parametrize("key", [key for key, method in ss.DOWNSAMPLERS.items() if method.layer.adaptive])
+def test_the_way_without_reading_computes_the_same(key, monkeypatch):
+    layer = build(key, channels=4, stride=2).double()
+    lengths = torch.tensor([50, 1, 37])
+    x = torch.randn(3, 4, 50, dtype=torch.float64)
+    x[1, :, 1:] = x[2, :, 37:] = torch.nan
+    results = []
+    for waits in (False, True):
+        monkeypatch.setattr("seqstride.core.align.reading_waits", lambda _, waits=waits: waits)
+        monkeypatch.setattr("seqstride.core.full.reading_waits", lambda _, waits=waits: waits)
+        monkeypatch.setattr("seqstride.layers.adastride.reading_waits", lambda _, waits=waits: waits)
+        given = x.clone().requires_grad_()
+        plan = layer.plan(given, lengths)
+        y = plan(given)
+        (gradient, weight) = torch.autograd.grad(y.square().sum() + plan.penalty, [given, layer.score.weight])
+        results.append((y, gradient, weight))
+    for there, here in zip(*results, strict=True):
+        torch.testing.assert_close(here, there)
 
 
 @pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
