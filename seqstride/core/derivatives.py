@@ -53,7 +53,7 @@ def differentiable(
     if isinstance(forward, CustomOpDef):
         forward.register_autograd(backward, setup_context=setup_context)
 
-    in_forward_mode = formula or _refuse_forward_mode
+    forwards = formula or _refuse_forward_mode
 
     def recorded(*arguments: Any) -> Any:
         try:
@@ -66,19 +66,19 @@ def differentiable(
     def apply(*arguments: Any) -> Any:
         if torch.compiler.is_compiling():
             return forward(*arguments) if whole or not torch.is_grad_enabled() else Plain.apply(*arguments)
-        if _in_forward_mode(arguments):
-            return in_forward_mode(*arguments)
+        if in_forward_mode(arguments):
+            return forwards(*arguments)
         if not torch.is_grad_enabled():
             return forward(*arguments)
         try:
             return recorded(*arguments)
         except NotImplementedError:  # by torch, in forward mode around a gradient
-            return in_forward_mode(*arguments)
+            return forwards(*arguments)
 
     return apply
 
 
-def _in_forward_mode(arguments: tuple[Any, ...]) -> bool:
+def in_forward_mode(arguments: tuple[Any, ...]) -> bool:
     """Whether forward mode may be on for one of the arguments. An operator would drop the derivative in silence."""
     try:
         return any(

@@ -13,6 +13,9 @@ from torch.testing import assert_close
 import seqstride as ss
 from seqstride.core.kernels import dispatch
 
+# torch.func loads parts of torch that still use this themselves
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:FutureWarning")
+
 every_key = pytest.mark.parametrize("key", ADAPTIVE)
 on_a_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
 
@@ -25,7 +28,7 @@ def _kernels(monkeypatch):
         monkeypatch.setattr(
             dispatch,
             "has_kernels",
-            lambda x: x.dtype in dispatch.DTYPES and not dispatch.in_transform(),
+            lambda x: x.dtype in dispatch.DTYPES and not dispatch.in_transform(x),
         )
 
 
@@ -222,3 +225,14 @@ def test_compiled_code_takes_the_plain_path(key):
     x = torch.randn(2, 5, 200, device=DEVICE)
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
     assert error(compiled(x), layer(x)) < 1e-5
+
+
+@every_key
+def test_forward_mode_takes_the_plain_path(key):
+    """Kernels would drop the derivative in silence where no gradients are recorded."""
+    _, layer = _layers(key)
+    x, way = (torch.randn(2, 5, 30, device=DEVICE) for _ in range(2))
+    wanted = torch.func.jvp(layer, (x,), (way,))[1]
+    with torch.no_grad(), torch.autograd.forward_ad.dual_level():
+        dual = layer(torch.autograd.forward_ad.make_dual(x, way))
+        assert_close(torch.autograd.forward_ad.unpack_dual(dual).tangent, wanted)

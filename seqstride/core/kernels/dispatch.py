@@ -9,6 +9,8 @@ from typing import Any, NoReturn
 import torch
 from torch import Tensor
 
+from seqstride.core.derivatives import in_forward_mode
+
 #: types of devices that have kernels; callers look here first, as the rest of the question takes microseconds
 DEVICES = ("cuda",)
 
@@ -32,21 +34,24 @@ class _Probe(torch.autograd.Function):
         raise AssertionError
 
 
-def in_transform() -> bool:
-    """Whether a transform of `torch.func` is at work. torch tells nobody, but refuses a node without its rules then."""
+def in_transform(x: Tensor) -> bool:
+    """Whether a transform of `torch.func` is at work, or forward mode on `x`.
+
+    torch tells nobody of the former, but refuses a node without its rules then.
+    """
     try:
         _Probe.apply()
     except RuntimeError:
         return True
-    return False
+    return in_forward_mode((x,))
 
 
 def has_kernels(x: Tensor) -> bool:
     """Whether the kernels of this package can resample `x` (B, C, T) and give its gradients.
 
     They need CUDA, Triton, and a signal in single or half precision whose items have less than 2³¹ numbers. They cannot
-    be batched or differentiated twice, so the transforms of `torch.func` (vmap, jacrev, …) take the plain path; so do
-    `torch.compile` and `torch.export`, which need operators that they can keep whole.
+    be batched or differentiated twice, so the transforms of `torch.func` (vmap, jacrev, …) and forward mode take the
+    plain path; so do `torch.compile` and `torch.export`, which need operators that they can keep whole.
     """
     return (
         not torch.compiler.is_compiling()
@@ -55,5 +60,5 @@ def has_kernels(x: Tensor) -> bool:
         and 0 < x.shape[1] * x.shape[2] < 1 << 31
         and torch.version.hip is None
         and has_triton()
-        and not in_transform()
+        and not in_transform(x)
     )
