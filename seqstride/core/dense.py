@@ -1,4 +1,4 @@
-"""The resamplers as formulas of dense tensors: what an exported graph computes, and forward mode and second derivatives.
+"""The resamplers as formulas of dense tensors: for exported graphs, forward mode and second derivatives.
 
 The operators of `seqstride.core.align` and `seqstride.core.spectral` read lengths and positions, and compute only what
 counts. A graph for any lengths cannot do that. Here lengths are tensors, widths may be symbols, and every item has full
