@@ -62,7 +62,7 @@ def _spread(values: list[float]) -> float:
 
 
 @contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """A context that hides the log lines which native code of the profiler writes to stderr."""
     sys.stderr.flush()
     kept = os.dup(2)
@@ -101,7 +101,7 @@ class Runner:
         self.x.grad = None
         self.layer.zero_grad()
         activities = [torch.profiler.ProfilerActivity.CPU]
-        with _quiet_stderr(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
+        with quiet_stderr(), torch.profiler.profile(activities=activities, profile_memory=True) as profile:
             self.forward().backward(self.gradient)
         events = [event for event in profile.profiler.kineto_results.events() if event.name() == "[memory]"]
         held = highest = 0

@@ -26,7 +26,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from seqstride.experiments.bench import DTYPES, check_arguments
+from seqstride.experiments.bench import DTYPES, check_arguments, quiet_stderr
 from seqstride.experiments.bench_layers import AvgPool, Shape, extras, make_module, takes
 from seqstride.layers.base import Downsampler, read_once
 
@@ -163,7 +163,7 @@ def profiled(call: Callable[[], Any], repeats: int = 3) -> tuple[float, float, f
     """Ms of a call's kernels, their number, and how often it waits for the stream."""
     torch.cuda.synchronize()
     activities = [torch.profiler.ProfilerActivity.CUDA, torch.profiler.ProfilerActivity.CPU]
-    with torch.profiler.profile(activities=activities) as profile:
+    with quiet_stderr(), torch.profiler.profile(activities=activities) as profile:
         for _ in range(repeats):
             call()
     events = profile.key_averages()

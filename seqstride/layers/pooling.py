@@ -49,12 +49,15 @@ def every_frame(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> T
     return x[..., ::stride]
 
 
-@cache
 def blur_kernel(stride: int) -> tuple[float, ...]:
     """Binomial kernel of 2s − 1 taps with sum 1; s = 2: [1, 2, 1] / 4. By logarithms: a long one must not overflow."""
     n = 2 * stride - 2
     scale = math.lgamma(n + 1) - n * math.log(2.0)
     return tuple(math.exp(scale - math.lgamma(k + 1) - math.lgamma(n - k + 1)) for k in range(n + 1))
+
+
+#: for eager code: torch.compile does not look behind a cache
+_kept_blur_kernel = cache(blur_kernel)
 
 
 def sums_by_slices(x: Tensor, kernel: tuple[float, ...], stride: int) -> Tensor:
@@ -100,7 +103,7 @@ def pool_by_kernel(pool: Pool, x: Tensor, stride: int, lengths: Tensor | None, w
     if pool is max_pool:
         return pool_node.pool_largest(x, stride, lengths, width) if stride <= pool_node.LONGEST else None
     if pool is blur_pool:
-        return pool_node.pool_mean(x, blur_kernel(stride), stride - 1, stride, lengths, width, autocast_dtype(x))
+        return pool_node.pool_mean(x, _kept_blur_kernel(stride), stride - 1, stride, lengths, width, autocast_dtype(x))
     if pool is average_pool or pool is every_frame:
         weights = (1.0,) * (stride if pool is average_pool else 1)
         return pool_node.pool_mean(x, weights, 0, stride, lengths, width, x.dtype)
