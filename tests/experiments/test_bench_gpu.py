@@ -53,6 +53,12 @@ def test_a_step_as_in_an_encoder_computes_the_step_of_a_user(method, varied):
         assert a is b is None or torch.equal(a, b)
 
 
+def test_compiled_layers_are_called_as_modules():
+    layer = make_module("average", Shape(2, 3, 20), 2, 0.1)
+    _, steps = bench_gpu.make_steps(layer, [torch.randn(2, 3, 20, requires_grad=True)], None, compiled=True)
+    assert [type(step) for step in steps] == [bench_gpu.Step]
+
+
 @pytest.mark.parametrize("encoder", ENCODERS)
 @pytest.mark.parametrize("method", ["average", "adastride", "dct_diffstride"])
 def test_a_step_of_an_encoder_gives_all_its_weights_a_gradient(encoder, method):
