@@ -16,7 +16,8 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
         import seqstride.core.kernels.nodes
         import seqstride.core.kernels.norm_node
         import seqstride.core.kernels.pool_node
-        import seqstride.core.kernels.spectral  # noqa: F401
+        import seqstride.core.kernels.spectral
+        import seqstride.core.kernels.windows  # noqa: F401
 
 from hypothesis import HealthCheck, settings
 from speechbrain.utils.importutils import LazyModule

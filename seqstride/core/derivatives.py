@@ -15,6 +15,7 @@ def differentiable(
     setup_context: Callable[..., None],
     backward: Callable[..., Any],
     formula: Callable[..., Any] | None = None,
+    eager: Callable[..., Any] | None = None,
 ) -> Callable[..., Any]:
     """`forward` with the gradient `backward`, also under the transforms of `torch.func`.
 
@@ -29,10 +30,13 @@ def differentiable(
             derivatives calls what can be differentiated itself.
         formula: the same as `forward` in operations of torch, which takes its place in forward mode (`torch.func.jvp`,
             `jacfwd`, `hessian`); None: forward mode is refused.
+        eager: a faster way to what `forward` gives, for code that is neither compiled nor transformed.
 
     Returns:
         A function of the same arguments.
     """
+
+    now = forward if eager is None else eager
 
     class Transformed(torch.autograd.Function):
         generate_vmap_rule = True
@@ -40,7 +44,7 @@ def differentiable(
     class Plain(torch.autograd.Function):
         @staticmethod
         def forward(ctx: Any, *arguments: Any) -> Any:
-            output = forward(*arguments)
+            output = now(*arguments)
             setup_context(ctx, arguments, output)
             return output
 
@@ -69,7 +73,7 @@ def differentiable(
         if in_forward_mode(arguments):
             return forwards(*arguments)
         if not torch.is_grad_enabled():
-            return forward(*arguments)
+            return now(*arguments)
         try:
             return recorded(*arguments)
         except NotImplementedError:  # by torch, in forward mode around a gradient

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from seqstride.core.dense import dense_crop
 from seqstride.core.derivatives import differentiable, refuse_second_derivative, widen_batches
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import Frames
 from seqstride.core.spectral_window import Windows
 from seqstride.core.transforms import (
@@ -62,6 +63,18 @@ def _items_by_window(windows: Tensor) -> list[tuple[slice | list[int], list[int]
 # The crop is a custom operator with its adjoint written by hand. torch's gradient of rfft is a complex transform of
 # full length; this one takes two real transforms and keeps only the ramp of the spectrum. torch.compile keeps the
 # operator whole. It has to: windows depend on a learnt stride, and torch does not compile complex numbers.
+#
+# On a GPU both are kernels, for items of all lengths at once (`seqstride.core.kernels.spectral`).
+
+
+def _has_kernels(x: Tensor) -> bool:
+    return x.device.type in dispatch.DEVICES and dispatch.has_kernels(x)
+
+
+def _kernels() -> Any:
+    from seqstride.core.kernels import spectral
+
+    return spectral
 
 
 @torch.library.custom_op("seqstride::spectral_crop", mutates_args=())
@@ -69,6 +82,8 @@ def _crop(
     x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """(B, C, width) and, where it is to be kept for the gradient, the spectrum in the ramp (B, C, W)."""
+    if _has_kernels(x):
+        return _kernels().crop_forward(x, ramp, windows, width, transform, official, keep)
     groups = _items_by_window(windows)
     whole = len(groups) == 1 and groups[0][1][3] == width
     weights = ramp.to(x.dtype)
@@ -91,7 +106,11 @@ def _crop(
 
 def _top_spectra(x: Tensor, ramp: Tensor, transform: str) -> Tensor:
     """Zeros (B, C, W) for the spectra in the ramps."""
-    dtype = x.dtype if transform == "dct" else torch.complex128 if x.dtype == torch.float64 else torch.complex64
+    double = x.dtype == torch.float64
+    if transform == "dct":
+        dtype = torch.float64 if double else torch.float32
+    else:
+        dtype = torch.complex128 if double else torch.complex64
     return x.new_zeros(*x.shape[:2], ramp.shape[1], dtype=dtype)
 
 
@@ -107,6 +126,8 @@ def _crop_backward(
         dx = synthesis(m · Z) at T,    Z = (L/T)·G, halved at a bin that is Nyquist for L but not for T,
         dm_n = T v_n Σ_C Re(X_n conj Z_n),    v_n as w_n but for T.
     """
+    if _has_kernels(dy):
+        return _kernels().crop_backward(dy, tops, ramp, windows, width, transform, official)
     groups = _items_by_window(windows)
     weights = ramp.to(dy.dtype)
     whole = len(groups) == 1 and groups[0][1][0] == width
@@ -185,17 +206,32 @@ def _crop_formula(
     return dense_crop(x, ramp, windows, bins, width, transform, official), x.new_empty(0)
 
 
+# To call an operator takes longer than to start its kernels, so eager code calls these as they are.
+
+
+def _crop_now(x: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    crop = _kernels().crop_forward if _has_kernels(x) else _crop
+    y, tops = crop(x, *arguments)
+    return y, tops
+
+
+def _crop_backward_now(dy: Tensor, *arguments: Any) -> tuple[Tensor, Tensor]:
+    crop = _kernels().crop_backward if _has_kernels(dy) else _crop_backward
+    dx, dramp = crop(dy, *arguments)
+    return dx, dramp
+
+
 for operator in (_crop, _crop_backward):
     widen_batches(operator)
-_differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient, _crop_formula)
-_adjoint = differentiable(_crop_backward, _adjoint_setup, _adjoint_gradient)
+_differentiable_crop = differentiable(_crop, _crop_setup, _crop_gradient, _crop_formula, _crop_now)
+_adjoint = differentiable(_crop_backward, _adjoint_setup, _adjoint_gradient, None, _crop_backward_now)
 
 
 def spectral_crop(x: Tensor, windows: Windows, width: int, transform: str, *, official_gain: bool = False) -> Tensor:
     """(B, C, T) → (B, C, width): keeps window b of the spectrum of item b and weighs its ramp.
 
     Args:
-        x: (B, C, T) float32 or float64; half precision is computed in float32 and cast back.
+        x: (B, C, T); half precision is computed in float32 and cast back.
         windows: their frames are read, whatever stands behind.
         width: at least the largest output length.
         transform: "dft" or "dct".
@@ -204,7 +240,7 @@ def spectral_crop(x: Tensor, windows: Windows, width: int, transform: str, *, of
     Returns:
         (B, C, width), 0 behind an item's own output length.
     """
-    half = x.dtype in (torch.float16, torch.bfloat16)
+    half = x.dtype in (torch.float16, torch.bfloat16) and not _has_kernels(x)
     keep = windows.ramp.requires_grad and torch.is_grad_enabled()
     y: Tensor = _differentiable_crop(
         x.float() if half else x, windows.ramp, windows.table, width, transform, official_gain, keep

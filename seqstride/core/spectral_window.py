@@ -24,6 +24,7 @@ from torch import Tensor
 
 from seqstride.core.checks import check_stride
 from seqstride.core.derivatives import differentiable
+from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import TIE, double, float64_on
 
 Transform = Literal["dft", "dct"]
@@ -183,14 +184,41 @@ def windows_of(stride: Tensor, lengths: Tensor, shape: Shape, read: float, frame
         read: S as a number, from which the sizes follow.
         frames: T, the width of the batch.
     """
-    sizes = window_sizes(stride, lengths, shape)
     # R grows with T, so a ramp of R bins for T frames holds that of every item
     width = math.ceil(window_sizes(read, frames, shape).smoothness)
+    if lengths.device.type in dispatch.DEVICES and dispatch.can_launch(stride):
+        return _windows_by_kernels(stride, lengths, shape, width)
+    return _windows(stride, lengths, shape, width)
+
+
+def _windows_by_kernels(stride: Tensor, lengths: Tensor, shape: Shape, width: int) -> Windows:
+    from seqstride.core.kernels import windows
+
+    def plain(stride: Tensor) -> Tensor:
+        return _windows(stride, lengths, shape, width).ramp
+
+    settings = windows.Settings(shape.transform == "dct", *shape[1:])
+    return Windows(*windows.make_windows(stride, lengths, settings, width, plain))
+
+
+def _windows(stride: Tensor, lengths: Tensor, shape: Shape, width: int) -> Windows:
+    sizes = window_sizes(stride, lengths, shape)
     flat = torch.minimum(sizes.kept, (sizes.threshold.detach() + TIE).floor().long() + 1)
     n = flat[:, None] + torch.arange(width, device=lengths.device)
     value = ((sizes.smoothness + sizes.threshold)[:, None] - n) / sizes.smoothness[:, None]
     ramp = value.clamp(0.0, 1.0).masked_fill(n >= sizes.kept[:, None], 0.0)
     return Windows(torch.stack([lengths, flat, sizes.kept, sizes.output], 1), ramp)
+
+
+def output_lengths(stride: float, lengths: Tensor, shape: Shape) -> Tensor:
+    """L of every item: (B,) int64 → (B,) int64."""
+    value = double(stride, lengths.device)
+    if lengths.device.type in dispatch.DEVICES and dispatch.can_launch(lengths):
+        from seqstride.core.kernels import windows
+
+        return windows.output_lengths(value, lengths, windows.Settings(shape.transform == "dct", *shape[1:]))
+    output: Tensor = window_sizes(value, lengths, shape).output
+    return output
 
 
 def output_width(stride: float, frames: int, shape: Shape) -> int:

@@ -18,9 +18,9 @@ from seqstride.core.spectral_window import (
     check_smoothness,
     clamp_inward,
     fixed_windows,
+    output_lengths,
     output_width,
     widest_output,
-    window_sizes,
     windows_of,
 )
 from seqstride.layers.base import Downsampler
@@ -146,8 +146,7 @@ class LearntStride(Downsampler):
             return lengths
         number = self._number(stride)
         if isinstance(lengths, Tensor):
-            output: Tensor = window_sizes(double(number, lengths.device), lengths, self._shape).output
-            return output
+            return output_lengths(number, lengths, self._shape)
         return output_width(number, lengths, self._shape)
 
     def _output_width(self, width: int, stride: float) -> int:

@@ -33,7 +33,7 @@ def test_kernels_compile_for_a_gpu_that_is_not_there(tmp_path):
         "_score_kernel", "_moments_kernel", "_positions_kernel", "_sums_kernel", "_align_kernel",
         "_align_backward_kernel", "_scores_backward_kernel", "_batch_moments_kernel", "_statistics_kernel",
         "_normalise_kernel", "_gradient_sums_kernel", "_gradient_totals_kernel", "_signal_gradient_kernel",
-        "_spread_kernel", "_read_kernel", "_window_kernel",
-        "_tops_kernel", "_ramp_kernel",
+        "_spread_kernel", "_read_kernel", "_filter_kernel",
+        "_tops_kernel", "_ramp_kernel", "_windows_kernel", "_stride_kernel",
         "_mean_kernel", "_mean_backward_kernel", "_largest_kernel", "_largest_backward_kernel",
     }  # fmt: skip

@@ -20,14 +20,12 @@ class Crop:
     Attributes:
         x, dy: (B, C, T) and (B, C, width) in `dtype`; NaN behind an item's own frames.
         windows, ramp: (B, 4) int64, and (B, W) float64.
-        bins: at least the largest number of kept bins.
     """
 
     def __init__(self, windows, ramp, transform, channels=3, extra=1, official=False, dtype=torch.float32, seed=0):
         generator = torch.Generator().manual_seed(seed)
         self.windows, self.ramp, self.transform, self.official = windows, ramp, transform, official
         self.frames, self.output = windows[:, 0].tolist(), windows[:, 3].tolist()
-        self.bins = int(windows[:, 2].max()) + extra
         sizes = [(len(windows), channels, max(n) + extra) for n in (self.frames, self.output)]
         self.x, self.dy = (torch.randn(size, generator=generator, dtype=torch.float64).to(dtype) for size in sizes)
         for item, (n, rows) in enumerate(zip(self.frames, self.output, strict=True)):
@@ -47,8 +45,8 @@ class Crop:
         """y and the gradients for x and the ramp, by the kernels."""
         x, ramp, windows, dy = (tensor.to(DEVICE) for tensor in (self.x, self.ramp, self.windows, self.dy))
         rest = self.transform, self.official
-        y, tops = spectral.crop_forward(x, ramp, windows, self.bins, self.width, *rest, True)
-        gradients = spectral.crop_backward(dy, tops, ramp, windows, self.bins, x.shape[2], *rest)
+        y, tops = spectral.crop_forward(x, ramp, windows, self.width, *rest, True)
+        gradients = spectral.crop_backward(dy, tops, ramp, windows, x.shape[2], *rest)
         return y.cpu(), *(gradient.cpu() for gradient in gradients)
 
     def reference(self):
@@ -189,10 +187,10 @@ def test_a_constant_stays_the_same_constant(transform):
 def test_a_ramp_that_does_not_learn_costs_nothing():
     crop = learnt([30], 2.0, "dft")
     x, ramp, windows = crop.x.to(DEVICE), crop.ramp.to(DEVICE), crop.windows.to(DEVICE)
-    y, tops = spectral.crop_forward(x, ramp, windows, crop.bins, crop.width, "dft", False, False)
+    y, tops = spectral.crop_forward(x, ramp, windows, crop.width, "dft", False, False)
     assert tops.numel() == 0
     assert torch.equal(y.cpu(), crop.run()[0])
-    _, dramp = spectral.crop_backward(crop.dy.to(DEVICE), tops, ramp, windows, crop.bins, 31, "dft", False)
+    _, dramp = spectral.crop_backward(crop.dy.to(DEVICE), tops, ramp, windows, 31, "dft", False)
     assert torch.equal(dramp.cpu(), torch.zeros_like(crop.ramp))
 
 

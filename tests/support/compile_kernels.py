@@ -46,6 +46,7 @@ from seqstride.core.kernels import (  # noqa: E402
     scores,
     spectral,
     spread,
+    windows,
 )
 
 seen = set()
@@ -61,7 +62,7 @@ def compile_only(kernel, grid, arguments, constants, warps=4, stages=1):
     print(kernel.fn.__name__, dtypes[0], constants, compiled.metadata.shared, "bytes of shared memory", flush=True)
 
 
-for module in (align, align_backward, bins, norm, pool, positions, scores, spread):
+for module in (align, align_backward, bins, norm, pool, positions, scores, spread, windows):
     module.launch = compile_only
 
 all_variants = len(sys.argv) > 2
@@ -99,9 +100,12 @@ for dtype, transform in [
     (torch.bfloat16, "dft"),
 ]:
     x, ramp = torch.zeros(2, 256, 64, dtype=dtype), torch.ones(2, 5, dtype=torch.float64)
-    windows = torch.tensor([[64, 12, 17, 32], [32, 6, 11, 16]])
-    y, tops = spectral.crop_forward(x, ramp, windows, 17, 32, transform, False, True)
-    spectral.crop_backward(y, tops, ramp, windows, 17, 64, transform, False)
+    table = torch.tensor([[64, 12, 17, 32], [32, 6, 11, 16]])
+    y, tops = spectral.crop_forward(x, ramp, table, 32, transform, False, True)
+    spectral.crop_backward(y, tops, ramp, table, 64, transform, False)
+    settings = windows.Settings(transform == "dct", 4.0, None if dtype == torch.float32 else 0.1, 1)
+    stride = torch.tensor(2.0, dtype=torch.float64, requires_grad=True)
+    windows.make_windows(stride, lengths, settings, 4, lambda stride: stride)[1].sum().backward()
     if not all_variants:
         break
 

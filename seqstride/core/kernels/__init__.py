@@ -14,6 +14,7 @@ forward and backward.
 | `regrid` | the grid that items of all lengths share in a spectral crop: how, its size, its tables |
 | `spread`, `bins` | frames → grid → frames; the window, and the gradient of its ramp |
 | `spectral` | the crop, forward and backward |
+| `windows` | stride and lengths → the windows of a crop, and the gradient for the stride |
 | `launch` | how a kernel is started, and what a later start of the same kernel need not do again |
 | `dispatch` | whether kernels can be used at all; the only file that can be imported without Triton |
 

@@ -94,7 +94,7 @@ def _scaled(r, i, real, imaginary, cosine, sine):
 
 
 @triton.jit(do_not_specialize=["C", "N", "W"])
-def _window_kernel(
+def _filter_kernel(
     windows, spectrum, ramp, turns, inverse, C, N, W,
     OFFICIAL: tl.constexpr, DCT: tl.constexpr, BINS: tl.constexpr, CHANNELS: tl.constexpr,
 ):  # fmt: skip
@@ -211,7 +211,7 @@ def apply_window(
     B, C, half = spectrum.shape
     channels = min(CHANNELS, 1 << (C - 1).bit_length())
     launch(
-        _window_kernel, (blocks(half // 2 + 1, BINS), blocks(C, channels), B),
+        _filter_kernel, (blocks(half // 2 + 1, BINS), blocks(C, channels), B),
         (windows, spectrum.view(torch.int64), ramp, *tables, C, 2 * half, ramp.shape[1]),
         (official, dct, BINS, channels),
     )  # fmt: skip
@@ -224,6 +224,8 @@ def top_spectra(
     B, C, half = spectrum.shape
     tops = torch.empty(B, C, width, dtype=torch.float32 if dct else torch.complex64, device=spectrum.device)
     numbers = tops if dct else tops.view(torch.int64)
+    if width == 0:
+        return tops
     launch(
         _tops_kernel, (blocks(width, RAMP_BINS), blocks(C, RAMP_CHANNELS), B),
         (windows, spectrum.view(torch.int64), *tables, numbers, C, 2 * half, width), (dct, RAMP_BINS, RAMP_CHANNELS),

@@ -46,19 +46,25 @@ def in_transform(x: Tensor) -> bool:
     return in_forward_mode((x,))
 
 
-def has_kernels(x: Tensor) -> bool:
-    """Whether the kernels of this package can resample `x` (B, C, T) and give its gradients.
+def can_launch(x: Tensor) -> bool:
+    """Whether the kernels of this package can take tensors like `x`, of any shape and dtype, here and now.
 
-    They need CUDA, Triton, and a signal in single or half precision whose items have less than 2³¹ numbers. They cannot
-    be batched or differentiated twice, so the transforms of `torch.func` (vmap, jacrev, …) and forward mode take the
-    plain path; so do `torch.compile` and `torch.export`, which need operators that they can keep whole.
+    They need CUDA and Triton. They cannot be batched or differentiated twice, so the transforms of `torch.func` (vmap,
+    jacrev, …) and forward mode take the plain path; so do `torch.compile` and `torch.export`, which need operators that
+    they can keep whole.
     """
     return (
         not torch.compiler.is_compiling()
         and x.device.type in DEVICES
-        and x.dtype in DTYPES
-        and 0 < x.shape[1] * x.shape[2] < 1 << 31
         and torch.version.hip is None
         and has_triton()
         and not in_transform(x)
     )
+
+
+def has_kernels(x: Tensor) -> bool:
+    """Whether the kernels of this package can resample `x` (B, C, T) and give its gradients.
+
+    It has to be in single or half precision, and its items to have less than 2³¹ numbers; see also `can_launch`.
+    """
+    return x.dtype in DTYPES and 0 < x.shape[1] * x.shape[2] < 1 << 31 and can_launch(x)

@@ -1,7 +1,7 @@
 """The spectral crop of a batch whose items may all have different lengths, and its gradients.
 
 Five launches forward, seven with a ramp that learns, and as many backward: spread, FFT, window, inverse FFT, read. All
-sizes follow from the shapes and from `bins`: nothing waits for the device.
+sizes follow from the shapes: nothing waits for the device.
 
 Items of equal lengths go the same way: an FFT of their own length would take the same time, and a product with the
 matrix of the crop moves less but computes more.
@@ -26,16 +26,20 @@ def _transform_back(spectrum: Tensor) -> Tensor:
     return torch.view_as_real(torch.fft.ifft(spectrum, norm="forward")).view(*spectrum.shape[:2], -1)
 
 
+def _grid(width: int, transform: str) -> int:
+    """Points of the grid of outputs of up to `width` frames."""
+    return grid_size(width if transform == "dct" else width // 2 + 1, transform)
+
+
 def crop_forward(
-    x: Tensor, ramp: Tensor, windows: Tensor, bins: int, width: int, transform: str, official: bool, keep: bool
+    x: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool, keep: bool
 ) -> tuple[Tensor, Tensor]:
     """As `seqstride::spectral_crop`, in single precision whatever the dtype of x.
 
     Args:
         x: (B, C, T) of a dtype in `DTYPES`; frames behind an item's own are not read.
-        ramp: (B, W) float64, contiguous, on the device.
-        windows: (B, 4) int64, contiguous, on the device: frames, flat bins, kept bins, output frames.
-        bins: at least the largest number of kept bins.
+        ramp: (B, W), on the device.
+        windows: (B, 4) int64, on the device: frames, flat bins, kept bins, and output frames, enough for the bins.
         width: of the output, at least the largest number of output frames.
         keep: whether the ramp will need a gradient.
 
@@ -44,23 +48,25 @@ def crop_forward(
         for the DFT and float32 for the DCT, or an empty tensor.
     """
     dct = transform == "dct"
-    size = grid_size(bins, transform)
+    ramp, windows = ramp.contiguous(), windows.contiguous()
+    size = _grid(width, transform)
     tables = grid_tables(size, transform, x.device)
     spectrum = _transform(spread(x.contiguous(), windows, size, FRAMES, dct))
-    tops = top_spectra(spectrum, windows, ramp.shape[1], tables, dct) if keep and ramp.shape[1] else x.new_empty(0)
+    tops = top_spectra(spectrum, windows, ramp.shape[1], tables, dct) if keep else x.new_empty(0)
     apply_window(spectrum, ramp, windows, tables, official, dct)
     return read(_transform_back(spectrum), windows, width, OUTPUT, dct, x.dtype), tops
 
 
 def crop_backward(
-    dy: Tensor, tops: Tensor, ramp: Tensor, windows: Tensor, bins: int, width: int, transform: str, official: bool
+    dy: Tensor, tops: Tensor, ramp: Tensor, windows: Tensor, width: int, transform: str, official: bool
 ) -> tuple[Tensor, Tensor]:
     """Gradients for x (B, C, width), in the dtype of dy, and for the ramp, in its dtype (0 where `tops` is empty).
 
     What stands in dy behind an item's own output is not read.
     """
     dct = transform == "dct"
-    size = grid_size(bins, transform)
+    ramp, windows = ramp.contiguous(), windows.contiguous()
+    size = _grid(dy.shape[2], transform)
     tables = grid_tables(size, transform, dy.device)
     spectrum = _transform(spread(dy.contiguous(), windows, size, OUTPUT, dct))
     if tops.numel():
