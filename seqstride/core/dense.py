@@ -4,7 +4,8 @@ The operators of `seqstride.core.align` and `seqstride.core.spectral` read lengt
 counts. A graph for any lengths cannot do that. Here lengths are tensors, widths may be symbols, and every item has full
 matrices: time and memory grow with T·L. The operations are real ones that ONNX knows.
 
-Exporters store numbers of Python in single precision. Where double precision matters, they are tensors (`double`).
+Exporters store numbers of Python in single precision. Where double precision matters, they are tensors (`double` of
+`seqstride.core.lengths`).
 """
 
 from __future__ import annotations
@@ -14,13 +15,8 @@ import math
 import torch
 from torch import Tensor
 
-from seqstride.core.lengths import length_mask, zero_padding
+from seqstride.core.lengths import double, length_mask, zero_padding
 from seqstride.core.positions import nearest_output
-
-
-def double(value: float, like: Tensor) -> Tensor:
-    """Returns a number as a 0-d tensor in double precision on the device of `like`."""
-    return torch.tensor(value, dtype=torch.float64, device=like.device)
 
 
 def dense_align(
@@ -41,7 +37,7 @@ def dense_align(
     square = (rows - positions[:, :, None]).square()
     square = square.masked_fill(~length_mask(lengths, x.shape[2])[:, :, None], math.inf)
     # the smallest square is taken off in double precision: in a long gap all squares are large and nearly equal
-    logits = (square - square.amin(1, keepdim=True)) * double(-sigma_square, square)
+    logits = (square - square.amin(1, keepdim=True)) * double(-sigma_square, square.device)
     weights = logits.to(_working_dtype(x)).softmax(1)
     z = torch.bmm(zero_padding(x, lengths).to(weights.dtype), weights)
     return zero_padding(z, output_lengths).to(x.dtype)
@@ -134,7 +130,7 @@ def _waves(lengths: Tensor, points: int, bins: int, transform: str) -> Tensor:
     t, k = (torch.arange(count, dtype=torch.float64, device=lengths.device) for count in (points, bins))
     shift, period = (0.5, 2 * lengths) if transform == "dct" else (0.0, lengths)
     turns = (t + shift)[:, None] * k / period[:, None, None]
-    angle = (turns - turns.round()) * double(2 * math.pi, turns)
+    angle = (turns - turns.round()) * double(2 * math.pi, turns.device)
     if torch.compiler.is_exporting():
         angle = angle.float()
     return angle.cos() if transform == "dct" else torch.cat([angle.cos(), angle.sin()], dim=2)

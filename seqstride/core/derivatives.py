@@ -28,8 +28,8 @@ def differentiable(
         setup_context: of the context, the arguments and what `forward` gave, as in `torch.autograd.Function`.
         backward: of the context and the gradients of what `forward` gives; it must not write to them, and for second
             derivatives calls what can be differentiated itself.
-        formula: the same as `forward` in operations of torch, which takes its place in forward mode (`torch.func.jvp`,
-            `jacfwd`, `hessian`); None: forward mode is refused.
+        formula: the same as `forward` in operations of torch, which takes its place in graphs that are exported, and in
+            forward mode (`torch.func.jvp`, `jacfwd`, `hessian`); None: forward mode is refused.
         eager: a faster way to what `forward` gives, for code that is neither compiled nor transformed.
 
     Returns:
@@ -68,6 +68,8 @@ def differentiable(
         return Transformed.apply(*arguments)
 
     def apply(*arguments: Any) -> Any:
+        if torch.compiler.is_exporting() and formula is not None:
+            return formula(*arguments)
         if torch.compiler.is_compiling():
             return forward(*arguments) if whole or not torch.is_grad_enabled() else Plain.apply(*arguments)
         if in_forward_mode(arguments):

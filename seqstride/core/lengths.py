@@ -94,7 +94,8 @@ TIE = 5e-10
 def ceil_lengths(lengths: Count, stride: float) -> Count:
     """ceil(length / stride), in double precision, for a number or a tensor of lengths."""
     if stride == int(stride):
-        return -(-lengths // int(stride))
+        # not −(−T // s): quotients of negative numbers are truncated in ONNX
+        return (lengths + int(stride) - 1) // int(stride)
     if isinstance(lengths, Tensor):
         return (lengths / double(stride, lengths.device) - TIE).ceil().long()
     return math.ceil(lengths / stride - TIE)
@@ -119,6 +120,13 @@ def double(value: float, device: torch.device) -> Tensor:
     if torch.compiler.is_exporting():
         return torch.tensor(value, dtype=float64_on(device), device=device)
     return torch.full((), value, dtype=float64_on(device), device=device)
+
+
+def largest(values: Tensor) -> int:
+    """The largest of positive integers, as a number that is read; in a graph that is exported, as a symbol."""
+    number: int = values.max().item()  # type: ignore[assignment]
+    torch._check(number >= 1)
+    return number
 
 
 def length_mask(lengths: Tensor, frames: int) -> Tensor:

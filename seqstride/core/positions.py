@@ -44,8 +44,6 @@ def positions_from_scores(scores: Tensor, frames: Frames) -> Tensor:
 
 def gap_penalty_from_positions(positions: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
     """(B, T) positions, (B,) lengths and their (B, T) mask → 0-d penalty; `gap_penalty` without its checks."""
-    if positions.shape[1] == 1:
-        return positions.sum() * 0.0
     excess = (positions[:, 1:] - positions[:, :-1] - 1).relu()
     per_item = excess.masked_fill(~real[:, 1:], 0.0).sum(1) / (lengths - 1).clamp(min=1)
     return per_item.mean()

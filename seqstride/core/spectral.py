@@ -260,7 +260,7 @@ def pooling_windows(lengths: Tensor, output_lengths: Tensor, transform: str) -> 
     n = output_lengths
     if transform == "dct":
         table = torch.stack([lengths, n, n, n], 1)
-        return Windows(table, torch.empty(len(n), 0, dtype=torch.float32, device=n.device))
+        return Windows(table, torch.empty(n.shape[0], 0, dtype=torch.float32, device=n.device))
     doubled = (n % 2 == 0) & (n < lengths)
     return Windows(torch.stack([lengths, n // 2, n // 2 + 1, n], 1), 1.0 + doubled.float()[:, None])
 

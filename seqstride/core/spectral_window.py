@@ -25,7 +25,7 @@ from torch import Tensor
 from seqstride.core.checks import check_stride
 from seqstride.core.derivatives import differentiable
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import TIE, double, float64_on
+from seqstride.core.lengths import TIE, double, float64_on, largest
 
 Transform = Literal["dft", "dct"]
 
@@ -117,7 +117,7 @@ def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
     # where no bin is cropped L is T: 2 · (bins − 1) and, at odd T, one more
     output = kept if shape.transform == "dct" else 2 * (kept - 1) + kind.positive(kept - bins + 1)
     multiple = shape.length_multiple
-    return Sizes(smoothness, threshold, kept, kind.least(-(-output // multiple) * multiple, frames))
+    return Sizes(smoothness, threshold, kept, kind.least((output + multiple - 1) // multiple * multiple, frames))
 
 
 def _clamped(kind: Any, stride: Any, frames: Any, smoothness: Any) -> Any:
@@ -184,6 +184,9 @@ def windows_of(stride: Tensor, lengths: Tensor, shape: Shape, read: float, frame
         read: S as a number, from which the sizes follow.
         frames: T, the width of the batch.
     """
+    if torch.compiler.is_exporting():  # as in `Downsampler.plan_checked`
+        smoothness = window_sizes(stride, lengths, shape).smoothness
+        return _windows(stride, lengths, shape, largest(smoothness.ceil().long()))
     # R grows with T, so a ramp of R bins for T frames holds that of every item
     width = math.ceil(window_sizes(read, frames, shape).smoothness)
     if lengths.device.type in dispatch.DEVICES and dispatch.can_launch(stride):

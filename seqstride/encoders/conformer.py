@@ -22,7 +22,7 @@ from seqstride.layers.complexity import Stage
 require_torchaudio()
 
 from speechbrain.lobes.models.transformer import Conformer  # noqa: E402
-from speechbrain.nnet.attention import RelPosEncXL  # noqa: E402
+from speechbrain.nnet.attention import RelPosEncXL, RelPosMHAXL  # noqa: E402
 
 
 class MaskedConvolutionModule(Conformer.ConvolutionModule):
@@ -39,6 +39,21 @@ class MaskedConvolutionModule(Conformer.ConvolutionModule):
             h = h.masked_fill(mask.transpose(1, 2), 0.0)
         y: Tensor = self.after_conv(self.conv(h).transpose(1, 2))
         return y if mask is None else y.masked_fill(mask, 0.0)
+
+
+class RelativeAttention(RelPosMHAXL):
+    """SpeechBrain's attention with relative positions, with a shift that exporters take."""
+
+    def rel_shift(self, x: Tensor) -> Tensor:
+        """Scores of query i for the relative positions n − 1 … 1 − n → for key j: (B, H, n, 2 n − 1) → (B, H, n, n)."""
+        if not torch.compiler.is_exporting():
+            shifted: Tensor = super().rel_shift(x)
+            return shifted
+        # SpeechBrain changes the axes of a tensor, but a graph that reads n from tensors cannot tell its size
+        batch, heads, frames, _ = x.shape
+        i = torch.arange(frames, device=x.device)
+        column = i - i[:, None] + (frames - 1)
+        return x.gather(3, column.expand(batch, heads, frames, frames))
 
 
 class ConformerEncoder(nn.Module):
@@ -105,6 +120,7 @@ class ConformerEncoder(nn.Module):
             output_hidden_states=True,
         )
         for layer in self.conformer.layers:
+            layer.mha_layer = _relative_attention(layer.mha_layer)
             layer.convolution_module = MaskedConvolutionModule(channels, kernel_size, dropout=dropout)
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Encoded:
@@ -152,3 +168,11 @@ class ConformerEncoder(nn.Module):
     def downsamplers(self) -> list[Downsampler]:
         """The downsampling layers in order of depth."""
         return self.front.downsamplers
+
+
+def _relative_attention(of: RelPosMHAXL) -> RelativeAttention:
+    """The same attention, with the same parameters; it draws no random numbers."""
+    with torch.random.fork_rng(devices=[]):
+        attention = RelativeAttention(of.embed_dim, of.num_heads, of.dropout)
+    attention.load_state_dict(of.state_dict())
+    return attention

@@ -1,6 +1,5 @@
 """Trained models, encoders and layers for other runtimes."""
 
-from seqstride.export.exportable import exportable
 from seqstride.export.write import export_model, load_trained
 
-__all__ = ["export_model", "exportable", "load_trained"]
+__all__ = ["export_model", "load_trained"]

@@ -15,7 +15,6 @@ from seqstride.core.lengths import length_mask
 from seqstride.core.positions import nearest_output
 from seqstride.encoders.encoded import Encoded
 from seqstride.errors import InputError
-from seqstride.export.exportable import exportable
 from seqstride.layers.base import Downsampler
 from seqstride.models.classifier import SequenceClassifier
 
@@ -23,7 +22,7 @@ CHANNELS = 3  # of the check signals for a layer that accepts any number of chan
 
 
 class Graph(nn.Module):
-    """A model as a function from (signal, lengths) to outputs by name.
+    """A copy of a model as a function from (signal, lengths) to outputs by name, in evaluation mode, strides fixed.
 
     Attributes:
         longest: the largest length in the check.
@@ -34,10 +33,9 @@ class Graph(nn.Module):
     def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model: Any = copy.deepcopy(model).eval()
-
-    def exportable(self) -> Graph:
-        """Returns the graph of the exportable copy of the model."""
-        return type(self)(exportable(self.model))
+        for part in self.model.modules():
+            if isinstance(part, Downsampler):
+                part.freeze()
 
     def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
         """Returns a random signal (B, C, T)."""
@@ -209,7 +207,8 @@ def graph_of(model: nn.Module) -> Graph:
         return EncoderGraph(model)
     raise InputError(
         f"`model` (a {type(model).__name__}) must be a trained model, an encoder or a layer of this package; "
-        "`seqstride.export.exportable.exportable` prepares any other module for an exporter"
+        "`torch.export.export` and `torch.onnx.export` take any other module with layers of this package inside, once "
+        "`freeze()` has fixed those strides that learn"
     )
 
 

@@ -1,7 +1,7 @@
 """Trained models, encoders and layers as files for other runtimes: ONNX, and torch's exported programs.
 
-The graph is that of `seqstride.export.exportable`: real, with a dynamic batch and a dynamic time axis. Every file is
-run against the model before it is written.
+The graph is real, with a dynamic batch and a dynamic time axis. Every file is run against the model before it is
+written.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ def export_model(
     step = "its model has no graph for every batch and duration"
     try:
         with torch.no_grad(), _quiet():
-            program = _program(graph.exportable())
+            program = _program(graph)
             step = "its graph cannot be converted"
             content = chosen.write(program, graph)
             step = "it does not run"

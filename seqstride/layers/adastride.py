@@ -178,7 +178,6 @@ class AdaStride1d(Downsampler):
     no_stream = None
     bins = "mean"
     along_frequency = AvgPool1d
-    twin = "TracedAdaStride"
 
     def __init__(
         self,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.core.checks import Checked, check_lengths, read_batch, read_lengths
-from seqstride.core.lengths import Count, Frames, reading_waits
+from seqstride.core.lengths import Count, Frames, largest, reading_waits
 from seqstride.core.plan import Plan
 from seqstride.layers.stream import Stream
 
@@ -66,8 +66,6 @@ class Downsampler(nn.Module):
     mean over it."""
     along_frequency: ClassVar[type[Downsampler] | None] = None
     """The layer along frequency when this one stands along time, made with a stride alone; None: a layer like it."""
-    twin: ClassVar[str | None] = None
-    """Export: the class in `seqstride.export.traced_layers` that replaces the plan; None: exported as it is."""
 
     def plan(self, x: Tensor, lengths: Tensor | None = None) -> Plan:
         """Decides where every frame of `x` goes.
@@ -96,13 +94,17 @@ class Downsampler(nn.Module):
             stride: the learnt stride just read; nan where it is fixed.
         """
         width = x.shape[2]
+        # ONNX has numbers in single precision, which a real stride is not, but tensors in double precision
+        tensors = torch.compiler.is_exporting() and not (self.whole_stride or isinstance(width, int))
         if lengths is None:
-            frames = Frames(x.shape[0], width, self._output_lengths(width, stride), x.device)
+            own = torch.full((1,), width, device=x.device) if tensors else None
+            widest = self._output_lengths(width, stride) if own is None else largest(self._output_lengths(own, stride))
+            frames = Frames(x.shape[0], width, widest, x.device)
         else:
             output = self._output_lengths(lengths, stride)
             # lengths on the CPU are read at no cost; elsewhere the width has to follow from T
-            known = not reading_waits(x.device) and not torch.compiler.is_compiling()
-            widest = int(output.max()) if known else self._output_width(width, stride)
+            known = tensors or not (reading_waits(x.device) or torch.compiler.is_compiling())
+            widest = largest(output) if known else self._output_width(width, stride)
             frames = Frames(x.shape[0], width, widest, x.device, lengths, output)
         return self._plan(x, frames, stride)
 

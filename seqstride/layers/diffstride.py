@@ -36,7 +36,6 @@ class LearntStride(Downsampler):
     official_gain = False
     learns_stride = True
     no_stream = "it transforms the signal as a whole"
-    twin = "TracedLearntStride"
 
     def __init__(
         self,
@@ -126,7 +125,11 @@ class LearntStride(Downsampler):
         return self._fixed_stride
 
     def learnt_stride(self) -> Tensor | None:
-        return self.stride_parameter if self._fixed() is None else None
+        if self._fixed() is not None:
+            return None
+        if torch.compiler.is_exporting():
+            raise ValueError("`stride` (it learns) must be fixed for an export: call `freeze()` on the layer first")
+        return self.stride_parameter
 
     def _number(self, read: float) -> float:
         if self._fixed_stride is not None:

@@ -26,7 +26,8 @@ def average_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> 
     """Mean over windows of `stride` frames, the last one over its real frames; arguments as `Pool`."""
     if stride == 1:
         return x
-    if lengths is None and x.shape[-1] % stride == 0:
+    # an exported graph is for any T
+    if lengths is None and not torch.compiler.is_exporting() and x.shape[-1] % stride == 0:
         return F.avg_pool1d(x, stride)
     y = F.avg_pool1d(F.pad(x, (0, width * stride - x.shape[-1])), stride)
     ends = x.new_full((1,), x.shape[-1], dtype=torch.int64) if lengths is None else lengths
@@ -155,7 +156,6 @@ class WholeStride(Downsampler):
     """Whether output frames stand on the middle of their windows, and not on frames 0, s, 2s, …."""
     whole_stride = True
     no_stream = None
-    twin = "TracedPooling"
     stride: int
 
     def __init__(self, stride: float) -> None:
@@ -214,7 +214,6 @@ class MaxPool1d(WholeStride):
 
     pool_frames = staticmethod(max_pool)
     linear = False
-    twin = "TracedMaxPooling"
 
     def _reach(self) -> tuple[int, int]:
         return 0, self.stride - 1
@@ -255,7 +254,6 @@ class StridedConv1d(WholeStride):
     convolves = True
     half_under_autocast = True
     bins = "items"
-    twin = "TracedConvolution"
     channels: int
 
     def __init__(self, channels: int, stride: float) -> None:

@@ -17,7 +17,6 @@ class _RealStride(Downsampler):
 
     transform: Transform
     no_stream = "it transforms the signal as a whole"
-    twin = "TracedSpectralPooling"
     stride: float
 
     def __init__(self, stride: float) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 import sys
@@ -20,12 +21,10 @@ from tiny_models import description, randomised, resnet, saved, spectrogram
 from torch import Tensor, nn
 
 import seqstride as ss
-import seqstride.export.graphs
 import seqstride.export.write
 from seqstride.cli import main
 from seqstride.core.lengths import zero_padding
 from seqstride.encoders.frontend import LogMel
-from seqstride.export.exportable import exportable, layer_twin
 from seqstride.export.graphs import graph_of
 from seqstride.export.write import FORMATS, export_model, load_trained
 from seqstride.models.recogniser import Transcriber, save_transcriber
@@ -82,35 +81,32 @@ def assert_same(found: Tensor, expected: Tensor, tolerance: float = 5e-6) -> Non
     assert not rest.any()
 
 
-# The twins
-
-
-def test_a_twin_is_a_class_of_what_it_stands_for() -> None:
-    assert all(issubclass(layer_twin(method.layer), method.layer) for method in ss.DOWNSAMPLERS.values())
+# The formulas of graphs
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("key", KEYS)
-def test_a_twin_computes_the_same(key: str) -> None:
+def test_a_graph_of_a_layer_computes_the_same(key: str) -> None:
     generator = random.Random(0)
     # scores are in single precision: machines sum them in different orders, and the last bits move every frame
     bounds, moved = ((1e-6, 1e-6), 2e-5) if key in ADAPTIVE else ((0, 1e-9), 5e-6)
     for options in [{}, {}, {}, *OPTIONS.get(key, [])]:
         for stride in strides(key):
-            original = layer(key, stride, **options)
-            twin = exportable(original)
+            made = layer(key, stride, **options)
             x, lengths = batch(generator)
             for given in (lengths, None):
                 signal = x if given is not None else x.nan_to_num(0.5)
-                plan, traced = original.plan(signal, given), twin.plan(signal, given)
-                assert torch.equal(traced.lengths, plan.lengths)
-                torch.testing.assert_close(traced.positions, plan.positions, rtol=bounds[0], atol=bounds[1])
-                expected, found = original.pool(signal, plan), twin.pool(signal, traced)
+                plan = made.plan(signal, given)
+                expected = made.pool(signal, plan)
+                with exporting():
+                    graph = made.plan(signal, given)
+                    found = made.pool(signal, graph)
+                    resampled, positions = graph(signal), graph.positions
+                assert torch.equal(graph.lengths, plan.lengths)
+                torch.testing.assert_close(positions, plan.positions, rtol=bounds[0], atol=bounds[1])
                 assert_same(found, expected, moved)
-                assert_same(traced(signal), plan(signal), moved)
-                # whole strides go by the width of the batch
-                whole = key in INTEGER or not options.get("learnable", True)
-                assert found.shape == expected.shape or (whole and given is not None)
+                assert_same(resampled, plan(signal), moved)
+                torch.testing.assert_close(graph.penalty, plan.penalty, rtol=bounds[0], atol=bounds[1])
 
 
 @torch.no_grad()
@@ -123,7 +119,7 @@ def test_a_graph_of_a_classifier_computes_the_same(key: str, rate: int | None, w
         resnet(key, sample_rate=rate, window=window),
         spectrogram(key, axes, sample_rate=rate, window=window),
     ):
-        twin, generator = exportable(model), random.Random(1)
+        graph, generator = graph_of(model), random.Random(1)
         for _ in range(3):
             if rate is None:
                 x, lengths = batch(generator, 12)
@@ -132,8 +128,9 @@ def test_a_graph_of_a_classifier_computes_the_same(key: str, rate: int | None, w
                 x, lengths = batch(generator, 1)
                 signal, lengths = x[:, 0].repeat_interleave(30, dim=1), lengths * 30
             with exporting():
-                found = twin(signal, lengths)["digit"]
-            torch.testing.assert_close(found, model(signal, lengths)["digit"], rtol=0, atol=5e-6)
+                found = graph(signal, lengths)["log_probs_digit"]
+            expected = model(signal, lengths)["digit"].log_softmax(1)
+            torch.testing.assert_close(found, expected, rtol=0, atol=5e-6)
 
 
 @pytest.mark.parametrize("size", [1, 8, 13])
@@ -181,12 +178,11 @@ def test_a_graph_of_the_quantiser_computes_the_same() -> None:
 def test_a_graph_of_a_coder_computes_the_same(key: str) -> None:
     model = coder(key)
     graph = graph_of(model)
-    twin = graph.exportable()
     lengths = torch.tensor([4000, 2113, 1])
     signal = 0.1 * torch.randn(3, 4100)
     signal[1, 2113:] = torch.nan
     with exporting():
-        found = twin(signal, lengths)
+        found = graph(signal, lengths)
     for item, length in enumerate(lengths.tolist()):
         alone = model.encode(signal[item, :length])
         count = int(found["output_lengths"][item])
@@ -196,22 +192,13 @@ def test_a_graph_of_a_coder_computes_the_same(key: str) -> None:
         assert (found["durations"][item, count:] == 0).all()
 
 
-def test_a_copy_leaves_the_original_alone() -> None:
+def test_a_graph_leaves_the_model_alone() -> None:
     model = ss.ResNet1d(3, (4,), (2,), "diffstride").train()
-    twin = exportable(model)
+    graph = graph_of(model)
     assert model.training
     assert model.downsamplers[0].stride_parameter.requires_grad
-    assert not twin.training
-    assert type(model.downsamplers[0]) is ss.DiffStride1d
-
-
-def test_layers_with_plans_of_their_own_are_refused() -> None:
-    class Mine(ss.AvgPool1d):
-        def plan(self, x: Tensor, lengths: Tensor | None = None) -> ss.Plan:
-            return super().plan(x, None)
-
-    with pytest.raises(ValueError, match=r"`module` \(with a Mine\) must have layers with the `plan` of WholeStride"):
-        exportable(nn.Sequential(Mine(2)))
+    assert not graph.model.training
+    assert not graph.model.downsamplers[0].stride_parameter.requires_grad
 
 
 # The files
@@ -595,7 +582,8 @@ def test_other_models_are_refused() -> None:
 
 @pytest.mark.parametrize("error", [3e-4, float("nan")])
 def test_a_file_that_differs_is_not_written(error: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(seqstride.export.graphs, "exportable", lambda model: _shifted(exportable(model), error))
+    program = seqstride.export.write._program
+    monkeypatch.setattr(seqstride.export.write, "_program", lambda graph: program(_shifted(graph, error)))
     with pytest.raises(
         ValueError, match=r"x\.pt2' was not written: its outputs differ from the model's by (3\.0e-04|nan)"
     ):
@@ -603,18 +591,70 @@ def test_a_file_that_differs_is_not_written(error: float, tmp_path: Path, monkey
     assert not list(tmp_path.iterdir())
 
 
-def _shifted(module: Any, error: float) -> Any:
+def _shifted(graph: Any, error: float) -> Any:
+    graph = copy.deepcopy(graph)
     with torch.no_grad():
-        module.conv.bias.add_(error)
-    return module
+        graph.model.conv.bias.add_(error)
+    return graph
+
+
+# Exporters alone
+
+
+def _long_but_for(key: str, given: bool) -> Any:
+    short = (key, given) in [("average", False), ("diffstride", True), ("adastride", True)]
+    return pytest.param(key, given, marks=[] if short else pytest.mark.long)
+
+
+class Mixed(nn.Module):
+    """Layers of this package and others."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(3, 3, 3, padding=1)
+        self.layers = nn.ModuleList([ss.AdaStride1d(3, 1.5), ss.DiffStride1d(2.3).freeze(), ss.AvgPool1d(2)])
+        nn.init.normal_(self.layers[0].score.weight)
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
+        x = self.conv(x)
+        for made in self.layers:
+            plan = made.plan(x, lengths)
+            x, lengths = made.pool(x, plan), None if lengths is None else plan.lengths
+        return x
 
 
 @torch.no_grad()
-def test_any_module_can_be_made_exportable() -> None:
-    original = nn.Sequential(
-        nn.Conv1d(3, 3, 3, padding=1), ss.AdaStride1d(3, 1.5), ss.DiffStride1d(2.3), ss.AvgPool1d(2)
-    )
-    nn.init.normal_(original[1].score.weight)
-    program = torch.export.export(exportable(original), (torch.randn(2, 3, 40),))
-    x = torch.randn(2, 3, 40)
-    torch.testing.assert_close(program.module()(x), original(x), rtol=0, atol=5e-6)
+def test_torch_export_takes_any_module() -> None:
+    module, x = Mixed(), torch.randn(2, 3, 40)
+    program = torch.export.export(module, (x,))
+    torch.testing.assert_close(program.module()(x), module(x), rtol=0, atol=5e-6)
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(("key", "given"), [_long_but_for(key, given) for key in KEYS for given in (True, False)])
+def test_exporters_take_every_layer(key: str, given: bool, tmp_path: Path) -> None:
+    """torch's own exporters, without anything of this package, for batches of any length of at least 8."""
+    made, (x, lengths) = layer(key, 2 if key in INTEGER else 2.3), (torch.randn(2, 3, 40), torch.tensor([40, 23]))
+    time = torch.export.Dim("time", min=8)
+    shapes = ({0: torch.export.Dim.DYNAMIC, 2: time}, {0: torch.export.Dim.DYNAMIC})
+    arguments, shapes = ((x, lengths), shapes) if given else ((x,), shapes[:1])
+    program = torch.export.export(made, arguments, dynamic_shapes=shapes)
+    for node in program.graph.nodes:
+        assert "seqstride" not in str(node.target)
+    torch.onnx.export(made, arguments, tmp_path / "x.onnx", dynamo=True, dynamic_shapes=shapes, verbose=False)
+    session = onnxruntime.InferenceSession(tmp_path / "x.onnx", providers=["CPUExecutionProvider"])
+    for frames in (40, 17, 9):
+        x = torch.randn(3, 3, frames)
+        arguments = (x, torch.tensor([frames, 8, 5])) if given else (x,)
+        expected = made(*arguments)
+        names = [value.name for value in session.get_inputs()]
+        feed = {name: value.numpy() for name, value in zip(names, arguments, strict=True)}
+        for found in (program.module()(*arguments), torch.from_numpy(session.run(None, feed)[0])):
+            assert_same(found, expected, 2e-5)
+
+
+@pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
+def test_a_stride_that_learns_is_refused(key: str) -> None:
+    with pytest.raises(ValueError, match=r"must be fixed for an export: call `freeze\(\)` on the layer first"):
+        torch.export.export(ss.make_downsampler(key, channels=3, stride=2), (torch.randn(2, 3, 40),))

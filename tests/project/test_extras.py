@@ -133,8 +133,7 @@ def test_every_module_loads_or_names_its_extra(tmp_path: Path) -> None:
     for name, message in told.items():
         assert re.search(r"pip install 'seqstride\[(speech|series)\]'", message), (name, message)
     for room in ("core", "layers", "plots.strides", "plots.runs", "export", "cli.command", "experiments.recipe"):
-        allowed = ["seqstride.export.traced_attention"]
-        assert not [name for name in told if name.startswith(f"seqstride.{room}") and name not in allowed]
+        assert not [name for name in told if name.startswith(f"seqstride.{room}")]
 
 
 def test_commands_name_the_extra_that_they_need(tmp_path: Path) -> None:
