@@ -5,9 +5,16 @@ code):
 
     mask_n = clamp((R + threshold − n) / R, 0, 1),    threshold = T / (2S) + 1  (DFT),    T / S  (DCT, ours).
 
-Only bins with mask > 0 are kept. Only the bins above the threshold (the ramp) have values other than 1 and depend on S.
-So a window has two parts. The number of flat bins, the number of kept bins and the output length are whole numbers,
-computed in double precision. The ramp is a short tensor that carries the gradient to S.
+Only bins with mask > 0 are kept. Only the bins from the threshold on (the ramp) depend on S. So a window has two parts.
+The number of flat bins, the number of kept bins and the output length are whole numbers, computed in double precision.
+The ramp is a short tensor that carries the gradient to S. A bin on the threshold itself is 1 and belongs to the ramp,
+and R is at least 1: then every stride has a bin on its ramp, and learns, for items of at least 4 frames. Shorter items
+have none at most strides.
+
+An item changes with S only in a range of its own (`window_sizes`). Outside, it has the window and the gradient of the
+bound. If every item stopped its gradients that point outwards, their sum would be biased: with losses of either sign S
+would move inwards. So the gradients of items pass straight through, and their sum stops once, where S has left 1 …
+T / 2 of the longest item and would go further. This one gradient depends on the batch as a whole.
 
 The same formulas serve the items of a batch, as tensors that need not be read, and the width of the batch, as numbers:
 shapes of tensors follow from T and a stride that was read.
@@ -55,11 +62,16 @@ def _clamp_gradient(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:
     return gradient.masked_fill(blocked, 0.0).sum_to_size(value.shape), None, None
 
 
-_inward = differentiable(_clamp, _clamp_setup, _clamp_gradient, _clamp)
+def _clamp_formula(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
+    clamped = _clamp(value, low, high)
+    return torch.where(clamped == value, value, clamped)  # at a bound itself minimum and maximum have half a slope
+
+
+_inward = differentiable(_clamp, _clamp_setup, _clamp_gradient, _clamp_formula)
 
 
 def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
-    """Returns clamp(value, low, high). At a bound, the gradient passes if it moves the value inwards.
+    """Returns clamp(value, low, high). Beyond a bound, the gradient passes if it moves the value inwards.
 
     If `low` > `high`, the result is `low`. `value` broadcasts against `low` and `high`. The official DiffStride
     overwrites its parameter in forward, so that it does not stick at a bound. This function has the same effect on
@@ -90,9 +102,9 @@ class Sizes(NamedTuple):
 def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
     """The window of a stride for items of T frames.
 
-    With ρ, R = max(½, ρ·T / S), without gradient; in any case at most T / 4 is used. S is clamped to T / (T − R) …
-    T / 2, the range in which the mask has a slope. L is rounded up to a multiple of `length_multiple`, but to T at
-    most.
+    With ρ, R = ρ·T / S, without gradient; in any case at least 1 and at most T / 4 is used. S is clamped to T / (T − R)
+    … T / 2, the range in which the mask has a slope. L is rounded up to a multiple of `length_multiple`, but to T at
+    most. The gradient of a clamped stride passes straight through.
 
     Args:
         stride: S, a number or a 0-d tensor in double precision.
@@ -106,9 +118,9 @@ def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
     smoothness = kind.number(shape.smoothness)
     if shape.relative_smoothness is not None:
         fixed = stride.detach() if isinstance(stride, Tensor) else stride
-        smoothness = kind.most(kind.number(shape.relative_smoothness) * total / fixed, kind.number(0.5))
-    smoothness = kind.least(smoothness, total / 4)
-    effective = _clamped(kind, stride, total, smoothness)
+        smoothness = kind.number(shape.relative_smoothness) * total / fixed
+    smoothness = kind.least(kind.most(smoothness, kind.number(1.0)), total / 4)
+    effective = _clamped(kind, stride, total, smoothness, shape.transform)
     if shape.transform == "dft":
         bins, threshold = frames // 2 + 1, total / (2 * effective) + 1
     else:
@@ -120,11 +132,19 @@ def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
     return Sizes(smoothness, threshold, kept, kind.least((output + multiple - 1) // multiple * multiple, frames))
 
 
-def _clamped(kind: Any, stride: Any, frames: Any, smoothness: Any) -> Any:
+def _clamped(kind: Any, stride: Any, frames: Any, smoothness: Any, transform: Transform) -> Any:
     low, high = frames / (frames - smoothness), frames / 2
-    if isinstance(stride, Tensor):
-        return clamp_inward(stride, low, high)
-    return kind.most(kind.least(stride, high), low)
+    if not isinstance(stride, Tensor):
+        return kind.most(kind.least(stride, high), low)
+    if transform == "dft":
+        # R < 3 may end above the last bin, ⌊T/2⌋. From this S on that bin is on the ramp; below it the mask is 1, too
+        low = torch.maximum(low, frames / (2 * (frames / 2).floor() - 2).clamp(min=2.0))
+    return _straight(torch.maximum(torch.minimum(stride, high), low), stride)
+
+
+def _straight(value: Tensor, source: Tensor) -> Tensor:
+    """The value, with the gradient of the source in place of its own."""
+    return value.detach() + (source - source.detach())
 
 
 class _Numbers:
@@ -176,7 +196,7 @@ class _Tensors:
 def windows_of(stride: Tensor, lengths: Tensor, shape: Shape, read: float, frames: int) -> Windows:
     """The windows of a batch, differentiable in the stride.
 
-    Inside a ramp, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT).
+    On a ramp, d mask / dS = −T / (2 S² R) (DFT) or −T / (S² R) (DCT), with S and its bounds as in `window_sizes`.
 
     Args:
         stride: S, 0-d in double precision where the device has it.
@@ -205,11 +225,14 @@ def _windows_by_kernels(stride: Tensor, lengths: Tensor, shape: Shape, width: in
 
 
 def _windows(stride: Tensor, lengths: Tensor, shape: Shape, width: int) -> Windows:
-    sizes = window_sizes(stride, lengths, shape)
-    flat = torch.minimum(sizes.kept, (sizes.threshold.detach() + TIE).floor().long() + 1)
+    one = torch.ones_like(stride)
+    inward = clamp_inward(stride, one, lengths.amax() / 2 * one)
+    sizes = window_sizes(_straight(stride, inward), lengths, shape)
+    flat = torch.minimum(sizes.kept, (sizes.threshold.detach() - TIE).ceil().long())
     n = flat[:, None] + torch.arange(width, device=lengths.device)
     value = ((sizes.smoothness + sizes.threshold)[:, None] - n) / sizes.smoothness[:, None]
-    ramp = value.clamp(0.0, 1.0).masked_fill(n >= sizes.kept[:, None], 0.0)
+    # a bin on the threshold may exceed 1 by rounding; it keeps its slope
+    ramp = _straight(value.clamp(0.0, 1.0), value).masked_fill(n >= sizes.kept[:, None], 0.0)
     return Windows(torch.stack([lengths, flat, sizes.kept, sizes.output], 1), ramp)
 
 
@@ -245,16 +268,17 @@ def output_width(stride: float, frames: int, shape: Shape) -> int:
 def _smoothness_line(stride: float, shape: Shape) -> tuple[float, float]:
     """R of long items: a + b·T."""
     if shape.relative_smoothness is None:
-        return shape.smoothness, 0.0
+        return max(shape.smoothness, 1.0), 0.0
     return 0.0, shape.relative_smoothness / stride
 
 
 def _regular_from(stride: float, shape: Shape) -> float:
     """From this T on nothing is clamped, bins are cropped, and no shorter item has more frames.
 
-    R = a + bT is then between ½ and T / 4, S between T / (T − R) and T / 2, and with g the share of bins that is
+    R = a + bT is then between 1 and T / 4, S between T / (T − R) and T / 2, and with g the share of bins that is
     cropped, gT > a + 3. An item whose bins are all kept is short (see `widest_output`): it has T < (a + 1.5) / g, or
-    S > T / 2 and about R + 2 bins. A longer one that keeps one bin more has as many frames.
+    with R raised to 1 gT < 2.5 + bT, or S > T / 2 and about R + 2 bins. A longer one that keeps one bin more has as
+    many frames.
     """
     a, b = _smoothness_line(stride, shape)
     kept = 0.5 / stride + b if shape.transform == "dft" else 1 / stride + b
@@ -263,7 +287,7 @@ def _regular_from(stride: float, shape: Shape) -> float:
         return math.inf
     bounds = [4 * a, 2 * stride, a / (1 - 1 / stride - b), (a + 3) / cropped, 3 / kept]
     bounds.append(((a + 1.5) / (2 * cropped) - a) / kept)
-    return max(bounds) if b == 0 else max(*bounds, 0.5 / b)
+    return max(bounds) if b == 0 else max(*bounds, 1 / b, 1.25 / ((cropped + b) * kept))
 
 
 def widest_output(stride: float, frames: int, shape: Shape) -> int:
@@ -307,11 +331,11 @@ def spectral_mask(
     """Returns the soft low-pass mask over the bins that a stride keeps.
 
     Args:
-        stride: S, a 0-d tensor (the mask is differentiable in it) or a number; clamped to the range in
-            which the mask has a slope.
+        stride: S, a 0-d tensor (the mask is differentiable in it, straight through where it is clamped) or a number;
+            clamped to the range in which the mask has a slope.
         length: T, number of frames of the signal.
-        smoothness: R, number of bins over which the mask falls from 1 to 0.
-        relative_smoothness: ρ; R = max(½, ρ·T / S), without gradient through R.
+        smoothness: R, number of bins over which the mask falls from 1 to 0; at least 1 is used, at most T / 4.
+        relative_smoothness: ρ; R = ρ·T / S, without gradient through R.
         transform: "dft" (mask over the bins of `torch.fft.rfft`) or "dct" (over the DCT coefficients).
 
     Returns:

@@ -93,8 +93,8 @@ class LearntStride(Downsampler):
         kept = frames / self.stride
         smoothness = torch.full_like(kept, self.smoothness)
         if self.relative_smoothness is not None:
-            smoothness = (self.relative_smoothness * kept.detach()).clamp(min=0.5)
-        smoothness = torch.minimum(smoothness, frames / 4)
+            smoothness = self.relative_smoothness * kept.detach()
+        smoothness = torch.minimum(smoothness.clamp(min=1.0), frames / 4)
         return torch.minimum(frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * smoothness)
 
     def extra_repr(self) -> str:
@@ -180,10 +180,15 @@ class DiffStride1d(LearntStride):
     An item of T frames keeps the Fourier bins n with mask_n = clamp((R + T/2S + 1 − n) / R, 0, 1) > 0, K of them, and
     comes out with L = 2(K − 1) frames (L = T where nothing is cropped). Unit gain at DC.
 
+    The stride has a gradient from items of at least 4 frames; shorter ones have no bin on the ramp. For each item S is
+    clamped to a range that its bins allow, 1.33 … 8 for 16 frames, with the gradient straight through. The gradient
+    of the batch is blocked where it would move S further out of 1 … half the longest item. So it is a property of the
+    batch, not the sum of those that the items have alone; the outputs are the same alone and in a batch.
+
     Args:
         stride: S at the start, real, ≥ 1; input frames per output frame. One for all channels.
-        smoothness: R, bins over which the mask falls from 1 to 0; at most T / 4 is used.
-        relative_smoothness: ρ; R = max(½, ρ·T / S) instead, so that short items are shortened as much as long ones.
+        smoothness: R, bins over which the mask falls from 1 to 0; at least 1 is used, at most T / 4.
+        relative_smoothness: ρ; R = ρ·T / S instead, so that short items are shortened as much as long ones.
         learnable: False keeps S; with S = 1 the layer is then the identity.
         length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
         gain: "unit" (a constant comes out as that constant), or "official", which multiplies by T / L as the official
@@ -193,7 +198,7 @@ class DiffStride1d(LearntStride):
         ValueError: naming argument, value and rule.
 
     Source: Riad et al., ICLR 2022, "Learning strides in convolutional neural networks", §3 and the authors' code.
-    Ours: the bounds R ≤ T/4 and S ≤ T/2, clamping without a write to the parameter, L of odd T, unit gain, ρ, exact
+    Ours: the bounds 1 ≤ R ≤ T/4 and S ≤ T/2, clamping without a write to the parameter, L of odd T, unit gain, ρ, exact
     lengths.
 
     Example:
@@ -233,12 +238,12 @@ class DCTDiffStride1d(LearntStride):
 
     An item of T frames keeps the coefficients k with mask_k = clamp((R + T/S − k) / R, 0, 1) > 0 and comes out with as
     many frames, times √(L / T): unit gain at DC. The soft edge costs R frames, half of DiffStride's 2R; a mirrored
-    (not periodic) continuation leaves no jump between the last and the first frame.
+    (not periodic) continuation leaves no jump between the last and the first frame. Its gradient as in `DiffStride1d`.
 
     Args:
         stride: S at the start, real, ≥ 1; input frames per output frame. One for all channels.
-        smoothness: R, coefficients over which the mask falls from 1 to 0; at most T / 4 is used.
-        relative_smoothness: ρ; R = max(½, ρ·T / S) instead.
+        smoothness: R, coefficients over which the mask falls from 1 to 0; at least 1 is used, at most T / 4.
+        relative_smoothness: ρ; R = ρ·T / S instead.
         learnable: False keeps S; with S = 1 the layer is then the identity.
         length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
 

@@ -130,7 +130,7 @@ def test_lengths_that_vmap_batches_are_refused(key: str) -> None:
 def test_first_and_second_derivatives_are_those_of_finite_differences(key: str, lengths: torch.Tensor | None) -> None:
     """For the signal and the parameters: scores, weights of a convolution, a stride."""
     layer, x = build(key, stride=2.3 if key in LEARNT else 2).double(), batch(frames=8).requires_grad_()
-    lengths = None if lengths is None else torch.tensor([8, 5])
+    lengths = None if lengths is None else torch.tensor([8, 6])  # at a bound, the gradient of S passes straight through
     names = [name for name, _ in layer.named_parameters()]
     parameters = [parameter.detach().clone().requires_grad_() for parameter in layer.parameters()]
 

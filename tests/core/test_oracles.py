@@ -69,7 +69,7 @@ def test_mask_by_hand():
     np.testing.assert_allclose(oracles.spectral_mask(16, 4), [1, 1, 1, 1, 0.75, 0.5, 0.25])
     # The cosine ramp goes from T / S = 4 to 8.
     np.testing.assert_allclose(oracles.spectral_mask(16, 4, transform="dct"), [1, 1, 1, 1, 1, 0.75, 0.5, 0.25])
-    # relative_smoothness: R = max(0.5, 0.5 * 16 / 4) = 2.
+    # relative_smoothness: R = 0.5 * 16 / 4 = 2.
     np.testing.assert_allclose(oracles.spectral_mask(16, 4, relative_smoothness=0.5), [1, 1, 1, 1, 0.5])
 
 

@@ -188,11 +188,12 @@ def dct_pool(x, stride):
 
 
 def effective_smoothness(frames, stride, smoothness, relative_smoothness):
-    """R_eff: the width of the ramp, a quarter of the item at most."""
-    wanted = smoothness
-    if relative_smoothness is not None:
-        wanted = max(0.5, relative_smoothness * frames / stride)
-    return min(wanted, frames / 4)
+    """R_eff: the width of the ramp, a whole bin at least, but never more than a quarter of the item."""
+    wanted = smoothness if relative_smoothness is None else relative_smoothness * frames / stride
+    quarter = frames / 4
+    if wanted >= quarter or quarter < 1:
+        return quarter
+    return wanted if wanted > 1 else 1.0
 
 
 def stride_bounds(frames, width):

@@ -43,17 +43,18 @@ def _double(bits):
 
 @triton.jit
 def _shape(stride, n, smoothness, relative, RELATIVE: tl.constexpr, DCT: tl.constexpr):
-    """R, the bounds of S, S within them, and the threshold, of an item of n frames."""
+    """R, S within its bounds, and the threshold, of an item of n frames."""
     total = n.to(tl.float64)
     soft = _double(smoothness)
     if RELATIVE:
-        soft = tl.maximum(_double(relative) * total / stride, 0.5)
-    soft = tl.minimum(soft, total / 4)
+        soft = _double(relative) * total / stride
+    soft = tl.minimum(tl.maximum(soft, 1.0), total / 4)
     low = total / (total - soft)
-    high = total / 2
-    effective = tl.maximum(tl.minimum(stride, high), low)
+    if not DCT:
+        low = tl.maximum(low, total / tl.maximum(2 * (n // 2) - 2, 2).to(tl.float64))
+    effective = tl.maximum(tl.minimum(stride, total / 2), low)
     threshold = total / effective if DCT else total / (2 * effective) + 1
-    return soft, low, high, effective, threshold
+    return soft, effective, threshold
 
 
 @triton.jit(do_not_specialize=["smoothness", "relative", "tie", "multiple", "W"])
@@ -64,13 +65,13 @@ def _windows_kernel(
     b = tl.program_id(0)
     n = tl.load(lengths + b)
     s = tl.load(stride).to(tl.float64)
-    soft, _, _, _, threshold = _shape(s, n, smoothness, relative, RELATIVE, DCT)
+    soft, _, threshold = _shape(s, n, smoothness, relative, RELATIVE, DCT)
     tie = _double(tie)
     bins = n if DCT else n // 2 + 1
     kept = tl.minimum(bins, tl.ceil(threshold + soft - tie).to(tl.int64))
     output = kept if DCT else 2 * (kept - 1) + tl.maximum(kept - bins + 1, 0)
     output = tl.minimum((output + multiple - 1) // multiple * multiple, n)
-    flat = tl.minimum(kept, tl.floor(threshold + tie).to(tl.int64) + 1)
+    flat = tl.minimum(kept, tl.ceil(threshold - tie).to(tl.int64))
     tl.store(table + 4 * b, n)
     tl.store(table + 4 * b + 1, flat)
     tl.store(table + 4 * b + 2, kept)
@@ -90,28 +91,29 @@ def _stride_kernel(
     """One program goes through all items, so that they are always summed in the same order."""
     s = tl.load(stride).to(tl.float64)
     total = tl.zeros([ITEMS], tl.float64)
+    longest = tl.zeros([ITEMS], tl.int64)
     for b0 in range(0, B, ITEMS):
         b = b0 + tl.arange(0, ITEMS)
         real = b < B
         n = tl.load(lengths + b, mask=real, other=1)
         flat = tl.load(table + 4 * b + 1, mask=real, other=0)
         kept = tl.load(table + 4 * b + 2, mask=real, other=0)
-        soft, low, high, effective, threshold = _shape(s, n, smoothness, relative, RELATIVE, DCT)
+        soft, effective, _ = _shape(s, n, smoothness, relative, RELATIVE, DCT)
         sums = tl.zeros([ITEMS, BINS], tl.float64)
         for j0 in range(0, W, BINS):
             j = (j0 + tl.arange(0, BINS))[None, :]
-            bins = flat[:, None] + j
-            value = ((soft + threshold)[:, None] - bins.to(tl.float64)) / soft[:, None]
-            inside = (j < W) & (bins < kept[:, None]) & (value >= 0.0) & (value <= 1.0)
-            sums += tl.load(dramp + (b * W)[:, None] + j, mask=inside, other=0.0)
+            ramp = (j < W) & (flat[:, None] + j < kept[:, None])
+            sums += tl.load(dramp + (b * W)[:, None] + j, mask=ramp, other=0.0)
         slope = n.to(tl.float64) / (effective * effective)
         if not DCT:
             slope = slope / 2
-        gradient = -tl.sum(sums, 1) / soft * slope
-        # as `clamp_inward`: at a bound, only what moves S inwards
-        blocked = ((s < low) & (gradient > 0.0)) | ((s > high) & (gradient < 0.0))
-        total += tl.where(blocked, 0.0, gradient)
-    tl.store(dstride, tl.sum(total, 0))
+        total -= tl.sum(sums, 1) / soft * slope
+        longest = tl.maximum(longest, n)
+    gradient = tl.sum(total, 0)
+    # as `clamp_inward`: beyond the bounds of the batch, only what moves S inwards
+    high = tl.max(longest, 0).to(tl.float64) / 2
+    blocked = ((s < 1.0) & (gradient > 0.0)) | ((s > high) & (gradient < 0.0))
+    tl.store(dstride, tl.where(blocked, 0.0, gradient))
 
 
 def _numbers(settings: Settings) -> tuple[int, int]:
