@@ -46,9 +46,9 @@ EXTRAS = re.findall(r"^(\w+) = ", PYPROJECT.split("[project.optional-dependencie
 JAPANESE_VOWELS = "recipes/JapaneseVowels/speaker_id"
 STANDS_FOR = {"RECIPE_FOLDER": JAPANESE_VOWELS, "my_recipe": JAPANESE_VOWELS}
 """Folders that its reader makes, or puts into a command."""
-NEVER_RUN = r"pip |python3 |\. |python -m pytest|torchrun --nnodes|.* --beam_search |pdoc "
-"""Commands that are checked only: they change the environment, run these tests, need two machines or kenlm, or have a
-test of their own (`test_reference`)."""
+NEVER_RUN = r"pip |python3 |\. |python -m pytest|python \.assets|torchrun --nnodes|.* --beam_search |pdoc "
+"""Commands that are checked only: they change the environment, run these tests, need a GPU, two machines or kenlm, or
+have a test of their own (`test_reference`)."""
 SLOW = r"seqstride compare |torchrun |.* --model compare_"
 """Commands that start processes of their own, or need what these leave."""
 SHORTER = {
@@ -120,6 +120,9 @@ def check(command: Command) -> None:
         assert argv in (("python3", "-m", "venv", ".venv"), (".", ".venv/bin/activate")), command
     elif argv[:3] == ("python", "-m", "pytest"):
         assert argv[3:] in ((), ("-m", "long")) or argv[3] == "-k" or (ROOT / argv[3]).is_dir(), command
+    elif argv[0] == "python" and argv[1].startswith(".assets/"):
+        text = (ROOT / argv[1]).read_text(encoding="utf-8")
+        assert all(f'"{word}"' in text for word in argv[2:]), command
     else:
         arguments = of_seqstride(command)
         assert arguments is not None, command
@@ -365,7 +368,7 @@ def smaller(command: Command) -> list[str]:
     """Options with a value each that make a command quick; they replace its own."""
     arguments, _ = make_parser(COMMANDS).parse_known_args(of_seqstride(command))
     if arguments.command == "bench":
-        return ["--shapes", "1,8,50", "--repeats", "1"]
+        return ["--shapes", "1,8,50", "--repeats", "1", "--device", "cpu", "--dtype", "float32"]
     if arguments.command == "fit-series":
         return ["--epochs", "2"]
     if arguments.command not in ("train", "compare"):
