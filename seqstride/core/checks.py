@@ -64,7 +64,13 @@ def read_batch(
 
     Raises:
         ValueError: names argument, value and rule.
+        RuntimeError: under `torch.jit.trace`, which would keep the numbers of its example for every signal.
     """
+    if torch.jit.is_tracing():  # type: ignore[attr-defined]
+        raise RuntimeError(
+            "a downsampling layer cannot be traced by torch.jit.trace, which would keep the number of frames of its "
+            "example: use torch.export, torch.onnx.export with dynamo=True, or `seqstride export`"
+        )
     check_signal(x, channels)
     checked = read_lengths(lengths, x.shape[0], x.shape[2], strides)
     if checked.lengths is None or checked.lengths.device == x.device:

@@ -290,6 +290,16 @@ def test_copies_and_checkpoints_give_the_same_output(key):
         assert_close(other.plan(x, lengths).positions, plan.positions, rtol=0, atol=0)
 
 
+@pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:FutureWarning")
+@every_key
+@pytest.mark.parametrize("run", ["layer", "encoder"])
+def test_tracing_is_refused(key, run):
+    """A trace kept the number of frames of its example; `blur` and `average` were wrong in silence."""
+    module = build(key, dtype=torch.float32) if run == "layer" else ss.ResNet1d(2, (4,), (2,), key)
+    with pytest.raises(RuntimeError, match=r"cannot be traced by torch\.jit\.trace"):
+        torch.jit.trace(module, torch.randn(2, 2, 20))
+
+
 @pytest.mark.parametrize("key", PLANNED)
 def test_no_length_is_too_long(key):
     # A prime: transforms have no factor to lean on. The short item brings padding.
