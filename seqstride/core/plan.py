@@ -6,7 +6,8 @@ and the shortcut of a residual block, and says where frames went. It holds tenso
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 class Plan:
     """A layer's decision about time for one batch; call it to resample a tensor.
+
+    `copy.deepcopy` gives a plan with the same numbers and without their gradients, which stay with the original.
 
     Attributes:
         input_lengths: (B,) int64, real input frames of each item.
@@ -71,6 +74,13 @@ class Plan:
     @property
     def positions(self) -> Tensor:
         raise NotImplementedError
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        # torch copies no tensor that stands in a graph of gradients
+        plan = object.__new__(type(self))
+        memo[id(self)] = plan
+        vars(plan).update((name, _detached(value, memo)) for name, value in vars(self).items())
+        return plan
 
     def __call__(self, x: Tensor) -> Tensor:
         """Resamples `x` along time: (B, C, T) → (B, C, L), any C; 0 behind an item's own output length.
@@ -130,6 +140,16 @@ class Plan:
         dtype = self.positions.dtype
         deltas = torch.eye(width, dtype=dtype, device=self.lengths.device).expand(self.frames.batch, -1, -1)
         return self.resample(deltas).transpose(1, 2)
+
+
+def _detached(value: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy, with tensors detached, also those in tuples."""
+    if isinstance(value, Tensor):
+        return value.detach().clone()
+    if isinstance(value, tuple):
+        parts = [_detached(part, memo) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return copy.deepcopy(value, memo)
 
 
 class UniformPlan(Plan):
@@ -214,6 +234,12 @@ class PositionPlan(Plan):
         self._source = source if torch.is_grad_enabled() else None
         self._rows: Rows | None = None
         self._first: Resampled | None = None
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        # what was kept for the signal itself, by which it is known again, is no use to a copy
+        light = copy.copy(self)
+        light._source = light._first = None
+        return Plan.__deepcopy__(light, memo)
 
     def keep(self, x: Tensor, z: Tensor, rows: Rows) -> None:
         """Keeps what the kernels computed along with the positions: `x` resampled, and the rows for other signals."""

@@ -290,6 +290,23 @@ def test_copies_and_checkpoints_give_the_same_output(key):
         assert_close(other.plan(x, lengths).positions, plan.positions, rtol=0, atol=0)
 
 
+@every_key
+@pytest.mark.parametrize("lengths", [None, torch.tensor([40, 31])], ids=["equal", "padded"])
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda plan: pickle.loads(pickle.dumps(plan))])
+def test_a_plan_with_a_graph_can_be_copied(key, lengths, duplicate):
+    layer, x = build(key), torch.randn(2, 2, 40, dtype=torch.float64)
+    plan = layer.plan(x.requires_grad_(), lengths)
+    twin = duplicate(plan)
+    assert type(twin) is type(plan)
+    assert_close(twin(x), plan(x), rtol=0, atol=0)
+    assert_close(twin.times(), plan.times(), rtol=0, atol=0)
+    if duplicate is copy.deepcopy:  # the gradients of the decision stay with the original
+        assert not twin.positions.requires_grad
+        assert not twin(x.detach()).requires_grad
+    (plan(x).square().sum() + plan.penalty).backward()
+    assert x.grad.isfinite().all()
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:FutureWarning")
 @every_key
 @pytest.mark.parametrize("run", ["layer", "encoder"])
