@@ -59,7 +59,7 @@ def test_one_graph_for_batches_of_all_sizes_with_lengths(key):
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+@pytest.mark.parametrize("key", ["strided", "dct_diffstride", "adastride"])  # one of each kind of plan
 def test_one_graph_for_an_encoder(key):
     encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)
     for layer in encoder.downsamplers:
@@ -74,12 +74,12 @@ def test_one_graph_for_an_encoder(key):
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
+@pytest.mark.parametrize("key", ["dct_diffstride"])
 def test_one_graph_behind_the_reading_of_learning_strides(key):
     encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)
     compiled = torch.compile(encoder, backend="aot_eager", dynamic=True)
     graphs = []
-    for step in range(4):
+    for step in range(3):
         with torch.no_grad():
             for layer in encoder.downsamplers:
                 layer.stride_parameter.fill_(2.0 + 0.07 * step)
