@@ -10,6 +10,7 @@ A 1D layer works along one axis of an image (B, C, T, F). Its attribute `bins` s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +117,10 @@ def _pool(layer: Downsampler, x: Tensor, plan: Plan, axis: int) -> Tensor:
     if layer.bins == "items":
         items = x.movedim(other, 1)
         lengths = plan.input_lengths.repeat_interleave(items.shape[1]) if plan.frames.padded else None
-        return layer(items.flatten(0, 1), lengths).unflatten(0, items.shape[:2]).movedim(1, other)
+        signals = items.flatten(0, 1)
+        # lengths were checked with the plan, and these layers learn no stride
+        y = layer.pool(signals, layer.plan_checked(signals, lengths, math.nan))
+        return y.unflatten(0, items.shape[:2]).movedim(1, other)
     rows = x.movedim(axis, 3)
     return layer.pool(rows.flatten(1, 2), plan).unflatten(1, rows.shape[1:3]).movedim(3, axis)
 

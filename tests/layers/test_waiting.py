@@ -73,3 +73,21 @@ def test_an_encoder_reads_once(key, monkeypatch):
     monkeypatch.setattr(torch.Tensor, "item", lambda tensor: reads.append(tensor.shape) or item(tensor))
     ss.layers.base.read_once(torch.randn(2, 4, 60), torch.tensor([60, 31]), 4, encoder.downsamplers)
     assert len(reads) <= 1
+
+
+@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+@pytest.mark.parametrize("name", ["ResNet1d", "Spectrogram2d"])
+def test_an_encoder_waits_for_nothing_behind_its_check(name, key, monkeypatch):
+    """The check of lengths on the device and the reading of strides are replaced by their results, and counted."""
+    reads = []
+
+    def read(lengths, strides):
+        reads.append(len(strides))
+        return [50, 40, 31], [STRIDE] * len(strides)
+
+    monkeypatch.setattr("seqstride.core.checks._read", read)
+    strides = {"ResNet1d": (2, 2), "Spectrogram2d": ((2, 2), (2, 2))}[name]
+    encoder = getattr(ss, name)(8, (6, 6), strides, key).to("meta")
+    encoded = encoder(torch.randn(3, 8, 50, device="meta"), torch.tensor([50, 40, 31], device="meta"))
+    (encoded.features.square().sum() + encoded.penalty).backward()
+    assert len(reads) == 1
