@@ -15,8 +15,8 @@ from seqstride.core.plan import Plan
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.initial_strides import initial_strides
 from seqstride.encoders.masked import MaskedBatchNorm1d
-from seqstride.layers import make_downsampler
 from seqstride.layers.base import Downsampler, read_once
+from seqstride.layers.blocks import block_downsampler
 from seqstride.layers.complexity import Stage
 
 
@@ -95,7 +95,8 @@ class ResNet1d(nn.Module):
         channels: channels of each block.
         strides: stride of each block's downsampling layer, its start where it is learnt; or "random".
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
-        downsampler_options: further arguments of the downsampling layers.
+        downsampler_options: further arguments of the downsampling layers. A block of stride 1 has the identity for its
+            layer, unless the stride is learnt, or 'live_at_one' is True.
         kernel_size: odd, taps of the blocks' convolutions.
         input_kernel_size: odd, taps of the projection. A signal of few channels, such as a single sensor, needs many:
             with one tap, all features are scaled copies of the same signal.
@@ -143,7 +144,7 @@ class ResNet1d(nn.Module):
         options = downsampler_options or {}
         self.blocks = nn.ModuleList(
             ResidualBlock(
-                before, after, make_downsampler(downsampler, after, stride, **options), kernel_size, len(groups)
+                before, after, block_downsampler(downsampler, after, stride, **options), kernel_size, len(groups)
             )
             for before, after, stride in zip([widths[0], *widths], widths, starts, strict=False)
         )

@@ -15,8 +15,9 @@ from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.initial_strides import initial_strides
 from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.layers.base import Downsampler, read_once
+from seqstride.layers.blocks import block_downsampler2d
 from seqstride.layers.complexity import Stage
-from seqstride.layers.separable2d import Separable2d, make_downsampler2d
+from seqstride.layers.separable2d import Separable2d
 
 STRIDES = ((2, 2), (2, 2), (1, 1), (2, 2), (1, 1), (2, 2))
 """Initial strides along time and frequency of the audio experiment of Riad et al."""
@@ -69,7 +70,8 @@ class Spectrogram2d(nn.Module):
             for time and frequency; or "random".
         downsampler: a key of `seqstride.DOWNSAMPLERS`; "adastride" and "adastride_f" work along time, and frequency is
             averaged (`make_downsampler2d`).
-        downsampler_options: further arguments of the downsampling layers.
+        downsampler_options: further arguments of the downsampling layers. A block of stride 1 has the identity for its
+            layer, unless the stride is learnt, or 'live_at_one' is True.
         shared: one stride for both axes in every block, one parameter where it is learnt.
 
     Raises:
@@ -97,7 +99,7 @@ class Spectrogram2d(nn.Module):
         self.bands, self.out_channels = bands, widths[-1]
         options = downsampler_options or {}
         self.blocks = nn.ModuleList(
-            SpectrogramBlock(before, after, make_downsampler2d(downsampler, after, pair, shared=shared, **options))
+            SpectrogramBlock(before, after, block_downsampler2d(downsampler, after, pair, shared=shared, **options))
             for before, after, pair in zip([1, *widths], widths, pairs, strict=False)
         )
 

@@ -12,8 +12,8 @@ from seqstride.core.checks import check_channels
 from seqstride.core.lengths import zero_padding
 from seqstride.core.plan import Plan
 from seqstride.encoders.masked import MaskedBatchNorm1d
-from seqstride.layers import make_downsampler
 from seqstride.layers.base import Downsampler, read_once
+from seqstride.layers.blocks import block_downsampler
 from seqstride.layers.complexity import Stage
 
 
@@ -52,7 +52,8 @@ class Subsampling(nn.Module):
         channels: C.
         strides: stride of each block, its start where it is learnt: (2, 2), (3, 2), (8,), …
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
-        downsampler_options: further arguments of the downsampling layers.
+        downsampler_options: further arguments of the downsampling layers. A block of stride 1 has the identity for its
+            layer, unless the stride is learnt, or 'live_at_one' is True.
         kernel_size: odd, taps of the convolutions.
 
     Raises:
@@ -76,7 +77,7 @@ class Subsampling(nn.Module):
             raise ValueError(f"`kernel_size` (={kernel_size}) must be odd and at least 1")
         options = downsampler_options or {}
         self.blocks = nn.ModuleList(
-            SubsamplingBlock(before, channels, make_downsampler(downsampler, channels, stride, **options), kernel_size)
+            SubsamplingBlock(before, channels, block_downsampler(downsampler, channels, stride, **options), kernel_size)
             for before, stride in zip([in_channels, *[channels] * len(strides)], strides, strict=False)
         )
 
