@@ -105,7 +105,8 @@ class ResNet1d(nn.Module):
         ValueError: naming argument, value and rule.
 
     Source: the classifier of the AdaStride experiments in outline (1×1 projection, residual blocks, three
-    downsamplings); sizes are ours.
+    downsamplings); sizes are ours. It differs from the official model: a shortcut has a 1×1 convolution only where
+    widths change, a norm and a ReLU follow the last block, and statistics of norms are those of real frames alone.
 
     Example:
         >>> import torch

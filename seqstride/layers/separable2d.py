@@ -174,7 +174,10 @@ class DiffStride2d(Separable2d):
     Raises:
         ValueError: naming argument, value and rule.
 
-    Source: Riad et al., ICLR 2022, §3; exact lengths along time are ours.
+    Source: Riad et al., ICLR 2022, §3; exact lengths along time are ours. It differs from the official 2D layer: that
+    one has a vertical mask whose negative frequencies are not the mirror image of the positive ones, takes odd heights
+    otherwise, and raises both strides to one minimum, the larger of those of the two axes. Here each axis is a
+    `DiffStride1d` with a symmetric mask, any length, and bounds of its own.
     """
 
     def __init__(self, strides: Sequence[float], *, shared: bool = False, **options: Any) -> None:
