@@ -73,9 +73,11 @@ def read_batch(
         )
     check_signal(x, channels)
     checked = read_lengths(lengths, x.shape[0], x.shape[2], strides)
-    if checked.lengths is None or checked.lengths.device == x.device:
+    if checked.lengths is None:
         return checked
-    return checked._replace(lengths=checked.lengths.to(x.device, non_blocking=True))
+    own = checked.lengths.to(x.device, non_blocking=True)
+    # plans and gradients read lengths later, when the caller may have filled the tensor for the next batch
+    return checked._replace(lengths=own.clone() if own is lengths else own)
 
 
 def read_lengths(

@@ -91,11 +91,16 @@ TIE = 5e-10
 """Quotients this close to a whole number are that number, so that every device rounds 39 / 1.3 to 30."""
 
 
+LONGEST = 1 << 62
+"""A stride beyond all lengths: whole strides up to this one can be added to a length in int64."""
+
+
 def ceil_lengths(lengths: Count, stride: float) -> Count:
     """ceil(length / stride), in double precision, for a number or a tensor of lengths."""
     if stride == int(stride):
+        whole = min(int(stride), LONGEST)
         # not −(−T // s): quotients of negative numbers are truncated in ONNX
-        return (lengths + int(stride) - 1) // int(stride)
+        return (lengths + whole - 1) // whole
     if isinstance(lengths, Tensor):
         return (lengths / double(stride, lengths.device) - TIE).ceil().long()
     return math.ceil(lengths / stride - TIE)
@@ -103,11 +108,11 @@ def ceil_lengths(lengths: Count, stride: float) -> Count:
 
 def floor_lengths(lengths: Count, stride: float) -> Count:
     """max(1, floor(length / stride)), rounded as in `ceil_lengths`."""
-    whole = stride == int(stride)
+    whole = min(int(stride), LONGEST) if stride == int(stride) else None
     if isinstance(lengths, Tensor):
-        count = lengths // int(stride) if whole else (lengths / double(stride, lengths.device) + TIE).floor().long()
+        count = lengths // whole if whole else (lengths / double(stride, lengths.device) + TIE).floor().long()
         return count.clamp(min=1)
-    number: int = torch.sym_max(1, lengths // int(stride) if whole else math.floor(lengths / stride + TIE))  # type: ignore[assignment]
+    number: int = torch.sym_max(1, lengths // whole if whole else math.floor(lengths / stride + TIE))  # type: ignore[assignment]
     return number
 
 

@@ -18,7 +18,8 @@ def cached_by_size(megabytes: int) -> Callable[[Callable[..., Tensors]], Callabl
     """Caches the results of a function, at most `megabytes` in all; the least recently used are dropped first.
 
     A limit on the number of entries would be too low for short tables and too high for long ones: batches of varied
-    lengths use hundreds of tables in turn. Compiled code does not use the cache.
+    lengths use hundreds of tables in turn. Compiled code does not use the cache, and tensors of a trace, which are of a
+    class of their own (`FakeTensor`), are not kept.
     """
 
     def cached(function: Callable[..., Tensors]) -> Callable[..., Tensors]:
@@ -37,7 +38,7 @@ def cached_by_size(megabytes: int) -> Callable[[Callable[..., Tensors]], Callabl
                     return kept[key]
             made = function(*key)
             with lock:
-                if key not in kept:
+                if key not in kept and all(type(tensor) is Tensor for tensor in _tensors(made)):
                     kept[key] = made
                     size += _bytes(made)
                 while size > megabytes << 20:
@@ -49,5 +50,9 @@ def cached_by_size(megabytes: int) -> Callable[[Callable[..., Tensors]], Callabl
     return cached
 
 
-def _bytes(tensors: Tensor | tuple[Tensor, ...]) -> int:
-    return sum(tensor.nbytes for tensor in ((tensors,) if isinstance(tensors, Tensor) else tensors))
+def _tensors(made: Tensor | tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    return (made,) if isinstance(made, Tensor) else made
+
+
+def _bytes(made: Tensor | tuple[Tensor, ...]) -> int:
+    return sum(tensor.nbytes for tensor in _tensors(made))

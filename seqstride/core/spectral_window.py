@@ -23,7 +23,6 @@ shapes of tensors follow from T and a stride that was read.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -33,6 +32,7 @@ from seqstride.core.checks import check_stride
 from seqstride.core.derivatives import differentiable
 from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import TIE, double, float64_on, largest
+from seqstride.core.memory_cache import cached_by_size
 
 Transform = Literal["dft", "dct"]
 
@@ -304,7 +304,7 @@ def widest_output(stride: float, frames: int, shape: Shape) -> int:
     return widest
 
 
-@lru_cache(maxsize=256)
+@cached_by_size(4)
 def fixed_windows(stride: float, frames: int, shape: Shape, device: torch.device) -> Windows:
     """The window of a fixed stride for items of T frames: one row, cached."""
     with torch.inference_mode(False), torch.no_grad():

@@ -1,5 +1,6 @@
 """The contract: what every method of the registry promises, whatever it does inside."""
 
+import contextlib
 import copy
 import math
 import pickle
@@ -23,6 +24,7 @@ from helpers import (
 )
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.fx.experimental.proxy_tensor import make_fx
 from torch.testing import assert_close
 
 import seqstride as ss
@@ -248,6 +250,15 @@ def test_single_frames_and_strides_of_any_size(key, stride):
         assert_close(layer(x[:1, :, :1]), x[:1, :, :1], **TIGHT)
 
 
+@pytest.mark.parametrize("key", ["max", "spectral", "dct", "adastride", "adastride_f"])
+@pytest.mark.parametrize("stride", [2**63 - 1, 2**63, 10**30])
+def test_a_stride_beyond_all_integers_keeps_one_frame(key, stride):
+    layer = build(key, stride=stride)
+    x, lengths = torch.randn(2, 2, 9, dtype=torch.float64), torch.tensor([9, 4])
+    assert layer(x, lengths).shape == layer(x).shape == (2, 2, 1)
+    assert layer.output_lengths(lengths).tolist() == [1, 1]
+
+
 @pytest.mark.parametrize("key", [key for key in PLANNED if key not in (*LEARNT, *ADAPTIVE)])
 def test_a_fixed_stride_of_one_changes_nothing(key):
     x, lengths = Batch(2, [11, 6], 0, 1, 1.0, 2).tensors(padding=0.0)
@@ -316,6 +327,30 @@ def test_tracing_is_refused(key, run):
     module = build(key, dtype=torch.float32) if run == "layer" else ss.ResNet1d(2, (4,), (2,), key)
     with pytest.raises(RuntimeError, match=r"cannot be traced by torch\.jit\.trace"):
         torch.jit.trace(module, torch.randn(2, 2, 20))
+
+
+@every_key
+def test_lengths_may_be_filled_anew_before_the_gradient(key):
+    layer = build(key)
+    x, lengths = Batch(2, [40, 31], 1, 2, 1.0, 2).tensors()
+    given = lengths.clone()
+    plan = layer.plan(x.requires_grad_(), given)
+    y = layer.pool(x, plan)
+    given.fill_(1)
+    gradients = []
+    for output in (y, layer(x, lengths)):
+        gradients.append(torch.autograd.grad(output.square().sum(), x)[0])
+    assert_close(*gradients)
+    assert plan.input_lengths.tolist() == [40, 31]
+
+
+@pytest.mark.parametrize("key", LEARNT)
+def test_a_trace_leaves_nothing_behind(key):
+    layer = build(key, stride=2.3).freeze()
+    x = torch.randn(2, 2, 47, dtype=torch.float64)
+    with contextlib.suppress(AssertionError):  # this kind of trace does not take the parameters along
+        make_fx(layer, tracing_mode="fake")(x)
+    assert_close(layer(x)[:1], layer(x[:1]))
 
 
 @pytest.mark.parametrize("key", PLANNED)
