@@ -226,7 +226,7 @@ def _windows_by_kernels(stride: Tensor, lengths: Tensor, shape: Shape, width: in
 
 def _windows(stride: Tensor, lengths: Tensor, shape: Shape, width: int) -> Windows:
     one = torch.ones_like(stride)
-    inward = clamp_inward(stride, one, lengths.amax() / 2 * one)
+    inward = clamp_inward(stride, one, lengths.amax(0) / 2 * one)
     sizes = window_sizes(_straight(stride, inward), lengths, shape)
     flat = torch.minimum(sizes.kept, (sizes.threshold.detach() - TIE).ceil().long())
     n = flat[:, None] + torch.arange(width, device=lengths.device)

@@ -654,7 +654,18 @@ def test_exporters_take_every_layer(key: str, given: bool, tmp_path: Path) -> No
             assert_same(found, expected, 2e-5)
 
 
+@pytest.mark.filterwarnings("ignore:# The axis name")
 @pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
 def test_a_stride_that_learns_is_refused(key: str) -> None:
     with pytest.raises(ValueError, match=r"must be fixed for an export: call `freeze\(\)` on the layer first"):
         torch.export.export(ss.make_downsampler(key, channels=3, stride=2), (torch.randn(2, 3, 40),))
+
+
+@pytest.mark.filterwarnings("ignore:# The axis name")
+@pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
+def test_onnx_of_a_layer_with_lengths(key: str) -> None:
+    """By torch's own exporter, and nothing of ours."""
+    layer = ss.make_downsampler(key, channels=2, stride=2.3).freeze().eval()
+    sizes = {0: "items", 2: "frames"}, {0: "items"}
+    given = torch.randn(2, 2, 40), torch.tensor([40, 17])
+    assert torch.onnx.export(layer, given, dynamic_shapes=sizes, dynamo=True, verbose=False) is not None
