@@ -83,7 +83,7 @@ def blur_pool(x: Tensor, stride: int, lengths: Tensor | None, width: int) -> Ten
     frames, kernel = x.shape[2], blur_kernel(stride)
     # on CUDA a convolution in float32 would go through TF32, which has three digits; a graph of slices is made once,
     # and torch compiles a convolution anew for another T
-    slices = x.device.type == "cuda" and x.dtype == torch.float32 or torch.compiler.is_dynamo_compiling()
+    slices = (x.device.type == "cuda" and x.dtype == torch.float32) or torch.compiler.is_dynamo_compiling()
     sums = sums_by_slices if slices else sums_by_convolution
     real = x.new_ones(1, 1, frames) if lengths is None else length_mask(lengths, frames)[:, None].to(x.dtype)
     weight = sums(real, kernel, stride)[..., :width]
