@@ -462,7 +462,6 @@ def test_of_equally_near_codes_either_is_right() -> None:
     ("kind", "format"),
     [
         ("layer", "onnx"),
-        ("layer", "exported-program"),
         ("encoder", "exported-program"),
         ("classifier", "onnx"),
         ("recogniser", "onnx"),

@@ -59,7 +59,9 @@ def test_one_graph_for_batches_of_all_sizes_with_lengths(key):
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("key", ["strided", "dct_diffstride", "adastride"])  # one of each kind of plan
+@pytest.mark.parametrize(
+    "key", ["adastride", *(pytest.param(key, marks=pytest.mark.long) for key in ss.DOWNSAMPLERS if key != "adastride")]
+)
 def test_one_graph_for_an_encoder(key):
     encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)
     for layer in encoder.downsamplers:
@@ -74,7 +76,7 @@ def test_one_graph_for_an_encoder(key):
     assert counters["stats"]["unique_graphs"] == 1
 
 
-@pytest.mark.parametrize("key", ["dct_diffstride"])
+@pytest.mark.parametrize("key", ["dct_diffstride", pytest.param("diffstride", marks=pytest.mark.long)])
 def test_one_graph_behind_the_reading_of_learning_strides(key):
     encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)
     compiled = torch.compile(encoder, backend="aot_eager", dynamic=True)

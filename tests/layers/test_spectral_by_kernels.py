@@ -104,7 +104,7 @@ def test_a_learning_layer_refuses_second_derivatives(key):
         first.sum().backward()
 
 
-@every_key
+@pytest.mark.parametrize("key", ["spectral", "dct_diffstride"])
 def test_transforms_of_functions_take_the_plain_path(key):
     _, layer = _layers(key)
     for parameter in layer.parameters():
