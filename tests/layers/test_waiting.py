@@ -61,21 +61,6 @@ def test_the_way_without_reading_computes_the_same(key, monkeypatch):
 
 
 @pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
-def test_an_encoder_reads_once(key, monkeypatch):
-    reads = []
-    tolist, item = torch.Tensor.tolist, torch.Tensor.item
-
-    class Watched(torch.Tensor):
-        pass
-
-    encoder = ss.ResNet1d(4, channels=(6, 6, 6), strides=(2, 2, 2), downsampler=key)
-    monkeypatch.setattr(torch.Tensor, "tolist", lambda tensor: reads.append(tensor.shape) or tolist(tensor))
-    monkeypatch.setattr(torch.Tensor, "item", lambda tensor: reads.append(tensor.shape) or item(tensor))
-    ss.layers.base.read_once(torch.randn(2, 4, 60), torch.tensor([60, 31]), 4, encoder.downsamplers)
-    assert len(reads) <= 1
-
-
-@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
 @pytest.mark.parametrize("name", ["ResNet1d", "Spectrogram2d"])
 def test_an_encoder_waits_for_nothing_behind_its_check(name, key, monkeypatch):
     """The check of lengths on the device and the reading of strides are replaced by their results, and counted."""
