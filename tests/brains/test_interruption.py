@@ -113,6 +113,7 @@ def test_a_run_resumed_inside_epochs_equals_one_that_never_stopped(
     assert log[-1].startswith("best_epoch: ")
 
 
+@pytest.mark.long
 def test_a_checkpoint_waits_for_the_step_that_gradients_are_gathered_for(
     noisy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

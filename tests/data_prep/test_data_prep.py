@@ -72,6 +72,7 @@ def test_a_data_folder_gives_the_same(prepared: Path, ts_folder: Path, tmp_path:
     np.testing.assert_array_equal(np.load(tmp_path / "features" / name), np.load(prepared / "features" / name))
 
 
+@pytest.mark.long
 def test_it_works_once_and_again_when_something_changed(tmp_path: Path) -> None:
     prepare_japanese_vowels(tmp_path, valid_per_speaker=3)
     before = (tmp_path / "train.json").stat().st_mtime_ns

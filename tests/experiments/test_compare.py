@@ -263,6 +263,7 @@ def test_folds_failures_and_variants(fake: Path, tmp_path: Path, capsys: pytest.
     assert "other arguments: the settings of a_better have changed" in capsys.readouterr().err
 
 
+@pytest.mark.long
 def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
     hold = fake / "hold-a_better-x-0"
     hold.touch()

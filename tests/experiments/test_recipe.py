@@ -171,6 +171,7 @@ def test_every_method_trains(method: str, tmp_path: Path) -> None:
     assert "stride_1: " in log
 
 
+@pytest.mark.long
 def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = train("diffstride", tmp_path / "whole", number_of_epochs=3)
 
@@ -198,6 +199,7 @@ def test_a_resumed_run_equals_one_that_never_stopped(tmp_path: Path, monkeypatch
     assert again["seconds"] == resumed["seconds"]
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_run_and_another_does_not(tmp_path: Path) -> None:
     first, second = (train("adastride", tmp_path / name, number_of_epochs=1) for name in ("first", "second"))
     other = train("adastride", tmp_path / "other", number_of_epochs=1, seed=7)
@@ -237,6 +239,7 @@ def test_train_py_works_in_its_folder(tmp_path: Path) -> None:
     assert (tmp_path / "results.json").is_file()
 
 
+@pytest.mark.long
 def test_torchrun_trains_on_two_processes(tmp_path: Path) -> None:
     torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2"]
     options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--noprogressbar"]

@@ -465,8 +465,8 @@ def test_of_equally_near_codes_either_is_right() -> None:
         ("encoder", "exported-program"),
         ("classifier", "onnx"),
         ("recogniser", "onnx"),
-        ("recogniser", "exported-program"),
-        ("coder", "onnx"),
+        pytest.param("recogniser", "exported-program", marks=pytest.mark.long),
+        pytest.param("coder", "onnx", marks=pytest.mark.long),
         ("coder", "exported-program"),
     ],
 )

@@ -91,6 +91,7 @@ def wheel(clone: Path) -> Path:
     return next(folder.glob("*.whl"))
 
 
+@pytest.mark.long
 def test_an_editable_install_wins_over_the_folder_above_the_clone(clone: Path) -> None:
     """There, `seqstride` is the name of the clone, too, which is a namespace package without any files."""
     above = clone.parent
