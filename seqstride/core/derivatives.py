@@ -138,8 +138,6 @@ def widen_batches(operator: Any) -> None:
 
     def widened(info: Any, in_dims: Any, *arguments: Any) -> tuple[Any, Any]:
         def wide(argument: Any, dim: int | None) -> Any:
-            if isinstance(argument, list):
-                return argument * info.batch_size
             if not isinstance(argument, Tensor):
                 return argument
             batches = argument.expand(info.batch_size, *argument.shape) if dim is None else argument.movedim(dim, 0)

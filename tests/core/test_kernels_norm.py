@@ -4,22 +4,12 @@ import copy
 
 import pytest
 import torch
-from interpreted import DEVICE, error, interpreter  # noqa: F401
+from interpreted import DEVICE, error, interpreter, layers_use_kernels  # noqa: F401
 
 from seqstride.core.kernels import dispatch
 from seqstride.encoders.masked import MaskedBatchNorm1d
 
 norm = pytest.importorskip("seqstride.core.kernels.norm")
-
-
-@pytest.fixture(autouse=True)
-def _kernels(monkeypatch):
-    """In the interpreter the kernels take tensors of the CPU in single and half precision."""
-    if DEVICE == "cpu":
-        monkeypatch.setattr(dispatch, "DEVICES", ("cpu",))
-        monkeypatch.setattr(
-            dispatch, "has_kernels", lambda x: x.dtype in dispatch.DTYPES and not dispatch.in_transform(x)
-        )
 
 
 class Case:

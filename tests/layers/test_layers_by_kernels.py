@@ -7,29 +7,16 @@ import torch
 from helpers import ADAPTIVE, batches, build, oracle
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from interpreted import DEVICE, Batch, error, interpreter  # noqa: F401
+from interpreted import DEVICE, Batch, error, interpreter, layers_use_kernels  # noqa: F401
 from torch.testing import assert_close
 
 import seqstride as ss
-from seqstride.core.kernels import dispatch
 
 # torch.func loads parts of torch that still use this themselves
 pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:FutureWarning")
 
 every_key = pytest.mark.parametrize("key", ADAPTIVE)
 on_a_gpu = pytest.mark.skipif(DEVICE == "cpu", reason="needs a GPU")
-
-
-@pytest.fixture(autouse=True)
-def _kernels(monkeypatch):
-    """In the interpreter the kernels take tensors of the CPU."""
-    if DEVICE == "cpu":
-        monkeypatch.setattr(dispatch, "DEVICES", ("cpu",))
-        monkeypatch.setattr(
-            dispatch,
-            "has_kernels",
-            lambda x: x.dtype in dispatch.DTYPES and not dispatch.in_transform(x),
-        )
 
 
 def _layers(key, channels=5, stride=2.3, dtype=torch.float32):

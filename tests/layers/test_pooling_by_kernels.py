@@ -20,11 +20,7 @@ TF32 = 2e-3
 def kernels(monkeypatch):
     """In the interpreter the kernels take tensors of the CPU; the calls of them."""
     nodes = pytest.importorskip("seqstride.core.kernels.pool_node")
-    if DEVICE == "cpu":
-        monkeypatch.setattr(dispatch, "DEVICES", ("cpu",))
-        monkeypatch.setattr(
-            dispatch, "has_kernels", lambda x: x.dtype in dispatch.DTYPES and not dispatch.in_transform(x)
-        )
+    monkeypatch.setattr(dispatch, "DEVICES", (DEVICE,))
     calls = []
     for name in ("pool_mean", "pool_largest"):
         pool = getattr(nodes, name)

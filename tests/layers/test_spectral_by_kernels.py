@@ -5,17 +5,9 @@ import copy
 import pytest
 import torch
 from helpers import build
-from interpreted import DEVICE, error, interpreter  # noqa: F401
-
-from seqstride.core.kernels import dispatch
+from interpreted import DEVICE, error, interpreter, layers_use_kernels  # noqa: F401
 
 every_key = pytest.mark.parametrize("key", ["spectral", "dct", "diffstride", "dct_diffstride"])
-
-
-@pytest.fixture(autouse=True)
-def _kernels(monkeypatch):
-    """In the interpreter the kernels take tensors of the CPU."""
-    monkeypatch.setattr(dispatch, "DEVICES", (DEVICE,))
 
 
 def _layers(key, stride=2.3):

@@ -10,6 +10,8 @@ import oracles
 import pytest
 import torch
 
+from seqstride.core.kernels import dispatch
+
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 
 if find_spec("triton") is None:
@@ -21,6 +23,12 @@ def interpreter(monkeypatch):
     """Tests of kernels import this: without a GPU they run in the interpreter."""
     if DEVICE == "cpu":
         monkeypatch.setenv("TRITON_INTERPRET", "1")
+
+
+@pytest.fixture(autouse=True)
+def layers_use_kernels(monkeypatch):
+    """Tests of layers import this: without a GPU the package takes its kernels for tensors of the CPU."""
+    monkeypatch.setattr(dispatch, "DEVICES", (DEVICE,))
 
 
 class Batch:
