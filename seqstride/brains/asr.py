@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.errors import InputError, made_as_asked, require
+from seqstride.experiments.records import PARTS
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.lobes import absolute_lengths
 from seqstride.models.tokens import BLANK, SPACE, Units, frames_needed, greedy_decode
@@ -288,9 +289,10 @@ class CTCBrain(DownsamplingBrain):
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns error rates of the scored part, frame rates, and the cost of decoding."""
         seconds = self.scored_seconds(datasets)
+        part = PARTS[self.hparams.score]
         return {
             "metric": {"name": "WER", "value": self.test["WER"], "unit": "%", "lower_is_better": True},
-            "figures": {"test CER, %": self.test["CER"], "output frames per s": self.output_frames / seconds},
+            "figures": {f"{part} CER, %": self.test["CER"], "output frames per s": self.output_frames / seconds},
             **{f"test_{name}": value for name, value in self.test.items()},
             "units": self.units.kind,
             "unit_count": len(self.units),

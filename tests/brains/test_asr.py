@@ -580,6 +580,7 @@ def test_units_too_fine_for_the_strides_stop_before_training(
     assert not list((tmp_path / "chars" / "save").glob("**/encoder.ckpt"))
     assert run("average", toy, tmp_path / "words", strides="[8, 4]", units="words", score="valid") == 0
     result = record(tmp_path / "words")
+    assert "validation CER, %" in result["figures"]  # the part that was scored
     assert result["units"] == "words"
     assert result["output_frames_per_second"] == pytest.approx(100 / 32, rel=0.3)
 
