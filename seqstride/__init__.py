@@ -18,6 +18,7 @@ from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
+from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.phc import PHConv1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
 from seqstride.layers.separable2d import DCTDiffStride2d, DiffStride2d, Separable2d, make_downsampler2d
@@ -42,6 +43,7 @@ __all__ = [
     "Encoded",
     "MaxPool1d",
     "PHConv1d",
+    "PhasePool1d",
     "Plan",
     "ResNet1d",
     "Separable2d",

@@ -31,8 +31,8 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
 
     Args:
         downsampler: a key of `seqstride.DOWNSAMPLERS`.
-        strides: the stride of each block; the initial one where strides are learnt. "strided", "average", "max" and
-            "blur" need whole numbers.
+        strides: the stride of each block; the initial one where strides are learnt. "strided", "average", "max",
+            "blur" and "phase" need whole numbers.
         channels: output channels of the blocks: one number for all, or one per block. They must be even if `harmonics`
             is not 0.
         kernel_size: taps of the convolutions in the blocks, odd.

@@ -15,6 +15,7 @@ from typing import Any
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
+from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
 from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
 
@@ -51,6 +52,7 @@ DOWNSAMPLERS: dict[str, Method] = {
     "average": Method(AvgPool1d, "average"),
     "max": Method(MaxPool1d, "maximum"),
     "blur": Method(BlurPool1d, "blur"),
+    "phase": Method(PhasePool1d, "phase"),
     "spectral": Method(SpectralPool1d, "spectral"),
     "dct": Method(DCTPool1d, "dct_pool"),
     "diffstride": Method(DiffStride1d, "diffstride"),
@@ -77,7 +79,8 @@ def make_downsampler(key: str, channels: int, stride: float, **options: Any) -> 
     Args:
         key: one of `DOWNSAMPLERS`.
         channels: C.
-        stride: the stride, or its initial value where it is learnt; an integer for strided, average, max and blur.
+        stride: the stride, or its initial value where it is learnt; an integer for strided, average, max, blur
+            and phase.
         **options: further arguments of the layer.
 
     Raises:

@@ -134,8 +134,8 @@ def make_downsampler2d(
         key: one of `seqstride.DOWNSAMPLERS`. Along frequency "adastride" and "adastride_f" are "average", without
             `options`: a stride of each item's own would move its bins away from those of the others.
         channels: C.
-        strides: along time and frequency, initial values where they are learnt; integers for strided, average, max and
-            blur, and along frequency for adastride and adastride_f.
+        strides: along time and frequency, initial values where they are learnt; integers for strided, average, max,
+            blur and phase, and along frequency for adastride and adastride_f.
         shared: one stride for both axes: one parameter where it is learnt.
         **options: further arguments of the layers.
 

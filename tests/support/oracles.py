@@ -94,6 +94,19 @@ def blur(x, stride):
     return Item(output, np.array([t / stride for t in range(frames)]), 0.0)
 
 
+def phase(x, stride, logits=(0.0,)):
+    """A mean of each window with one weight per phase; the last frame stands for those that are missing."""
+    frames = x.shape[1]
+    weights = [math.exp(b) for b in logits]
+    weights = [weight / sum(weights) for weight in weights]
+    output = np.zeros((x.shape[0], ceil_length(frames, stride)))
+    for index in range(output.shape[1]):
+        for j, weight in enumerate(weights):
+            output[:, index] += weight * x[:, min(index * stride + j, frames - 1)]
+    centre = sum(j * weight for j, weight in enumerate(weights))
+    return Item(output, np.array([(t - centre) / stride for t in range(frames)]), 0.0)
+
+
 # --- transforms
 
 
