@@ -118,13 +118,22 @@ class FrontEnd(nn.Module):
 
     Args:
         subsampling: a `seqstride.encoders.subsampling.Subsampling`.
-        penalty_weight: weight of the penalty (AdaStride's gap penalty; other methods have none).
+        penalty_weight: weight of the penalty (AdaStride's gap penalty; most other methods have none).
+
+    Raises:
+        ValueError: a method whose output lengths follow from the content: the recipe takes the relative lengths of its
+            input for those of the output.
 
     Shapes: x (B, T, C), wav_lens (B,) floats in (0, 1] or None → y (B, L, C').
     """
 
     def __init__(self, subsampling: nn.Module, penalty_weight: float = 1.0) -> None:
         super().__init__()
+        if any(isinstance(part, Downsampler) and part.content_lengths for part in subsampling.modules()):
+            raise ValueError(
+                "`subsampling` must have layers whose output lengths follow from those of their input: a recipe that "
+                "expects a single tensor cannot know the others"
+            )
         self.subsampling, self.penalty_weight = subsampling, penalty_weight
 
     def forward(self, x: Tensor, wav_lens: Tensor | None = None) -> Tensor:

@@ -148,10 +148,13 @@ class CTCBrain(DownsamplingBrain):
     def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
         """Checks that the training items are long enough for their units, and runs SpeechBrain's method.
 
+        Where the content decides on the number of frames, it is not known before, and every epoch counts those items.
+
         Raises:
             ValueError: more than 1 % of them are too short.
         """
-        short = [] if self.test_only else self.unalignable(train_set)
+        unknown = any(layer.content_lengths for layer in self.encoder.downsamplers)
+        short = [] if self.test_only or unknown else self.unalignable(train_set)
         if short:
             logger.warning("%d of %d training items are too short for CTC", len(short), len(train_set))
         if len(short) > UNALIGNABLE_SHARE * len(train_set):

@@ -14,7 +14,7 @@ from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.brains.probe import code_shares, probe_accuracy
 from seqstride.encoders.encoded import Encoded
-from seqstride.encoders.vqvae import Quantized, decode_vectors, duration_plan
+from seqstride.encoders.vqvae import Quantized, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.errors import InputError
 from seqstride.files.whole_files import save_figure
 from seqstride.models.reconstruction import undo_norm
@@ -74,6 +74,12 @@ class VQVAEBrain(DownsamplingBrain):
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
         """Reads the manifests, which must list recordings; labels with a probe must be keys of every item."""
+        layers = hparams["modules"]["encoder"].downsamplers
+        if isinstance(hparams["modules"]["decoder"], TransposedDecoder) and any(x.content_lengths for x in layers):
+            raise InputError(
+                "`decoder` (a TransposedDecoder) must be an ExpandDecoder: fixed strides do not lead back from output "
+                "lengths that follow from the content"
+            )
         datasets = open_manifests(hparams["manifests"], hparams["sample_rate"], hparams["data_root"])
         for split, dataset in datasets.items():
             for key in ("wav", *hparams["probes"]):

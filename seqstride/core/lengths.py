@@ -36,6 +36,7 @@ class Frames:
 
     Attributes, besides the arguments:
         padded: whether `given` is there: items may be shorter than the batch.
+        output: (B,) int64 or None, as it was given: the `given` of what comes behind.
         dtype: of positions: double precision where the device has it.
     """
 
@@ -49,11 +50,21 @@ class Frames:
         output: Tensor | None = None,
     ) -> None:
         self.batch, self.width, self.output_width, self.device = batch, width, output_width, device
-        self.given, self.padded = given, given is not None
+        self.given, self.padded, self.output = given, given is not None, output
         self._input, self._output = given, output
         self._real: Tensor | None = None
         self._real_output: Tensor | None = None
         self.dtype = float64_on(device)
+
+    def ending(self, output: Tensor) -> Frames:
+        """The same with output lengths (B,) int64 that follow from the signal. The largest, L, is read from the device.
+
+        Nothing else says how wide the output is. torch.compile reads the number between two graphs.
+
+        Raises:
+            RuntimeError: under vmap.
+        """
+        return Frames(self.batch, self.width, _read_width(output), self.device, self.given, output)
 
     @property
     def input_lengths(self) -> Tensor:
@@ -82,6 +93,19 @@ class Frames:
         if self._real_output is None:
             self._real_output = length_mask(self.lengths, self.output_width)
         return self._real_output
+
+
+def _read_width(output: Tensor) -> int:
+    if torch.compiler.is_dynamo_compiling() and not torch.compiler.is_exporting():
+        return torch.compiler.disable(largest)(output)
+    try:
+        return largest(output)
+    except RuntimeError as error:
+        if "vmap" not in str(error):
+            raise
+        raise RuntimeError(
+            "output lengths that follow from the signal cannot be batched by vmap: they are read"
+        ) from error
 
 
 Count = TypeVar("Count", int, Tensor)

@@ -49,9 +49,8 @@ class ResidualBlock(nn.Module):
         """
         h = self.conv1(self.norm1(x, lengths, relu=True))
         plan = self.downsample.plan_checked(h, lengths, stride)
-        output_lengths = None if lengths is None else plan.lengths
         h = self.downsample.pool(h, plan)
-        h = self.conv2(self.norm2(h, output_lengths, relu=True))
+        h = self.conv2(self.norm2(h, plan.frames.output, relu=True))
         shortcut = plan(x)
         if self.shortcut is not None:
             shortcut = self.shortcut(shortcut)
@@ -166,7 +165,7 @@ class ResNet1d(nn.Module):
         for block, stride in zip(self.blocks, strides, strict=True):
             h, plan = block(h, inner, stride)
             plans.append(plan)
-            inner = None if lengths is None else plan.lengths
+            inner = plan.frames.output
         features = self.norm(h, inner, relu=True)
         penalty = torch.stack([plan.penalty for plan in plans]).sum()
         return Encoded(features, plans[-1].lengths, penalty, plans)

@@ -121,7 +121,7 @@ class Spectrogram2d(nn.Module):
             h, plan, frequency_plan = block(h, inner, pair)
             plans.append(plan)
             frequency_plans.append(frequency_plan)
-            inner = None if lengths is None else plan.lengths
+            inner = plan.frames.output
         penalty = torch.stack([plan.penalty for plan in plans]).sum()
         return Encoded(h.amax(3), plans[-1].lengths, penalty, plans, frequency_plans)
 

@@ -84,6 +84,8 @@ class Subsampling(nn.Module):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor | None, list[Plan]]:
         """(B, C_in, T), (B,) integers or None → (B, C, L) with 0 in the padding, its lengths or None, and the plans.
 
+        None: all L frames of every item are real.
+
         Raises:
             ValueError: naming argument, value and rule.
         """
@@ -94,8 +96,8 @@ class Subsampling(nn.Module):
         for block, stride in zip(self.blocks, strides, strict=True):
             x, plan = block(x, inner, stride)
             plans.append(plan)
-            inner = None if inner is None else plan.lengths
-        return x, None if lengths is None else plans[-1].lengths, plans
+            inner = plan.frames.output
+        return x, inner, plans
 
     def output_lengths(self, lengths: Tensor) -> Tensor:
         """Output frames of items with these input lengths, with the present strides: (B,) integers → (B,) int64."""

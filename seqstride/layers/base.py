@@ -33,9 +33,9 @@ def read_once(x: Tensor, lengths: Tensor | None, channels: int | None, layers: I
 class Downsampler(nn.Module):
     """Base of all downsampling layers: (B, C, T) → (B, C, L).
 
-    A subclass defines `_output_lengths` and `_plan`; with stride 1 the layer must be the identity. A layer decides in
-    `plan` and resamples in `pool`; calling it does both. `stride` is its overall stride in input
-    frames per output frame: a number where it is fixed, a 0-d tensor where it is learnt.
+    A subclass defines `_output_lengths` (unless the content decides, `content_lengths`) and `_plan`; with stride 1 the
+    layer must be the identity. A layer decides in `plan` and resamples in `pool`; calling it does both. `stride` is its
+    overall stride in input frames per output frame: a number where it is fixed, a 0-d tensor where it is learnt.
     """
 
     stride: float | Tensor
@@ -53,6 +53,9 @@ class Downsampler(nn.Module):
     """Whether the stride is learnt; the layer then has a `stride_parameter`."""
     adaptive: ClassVar[bool] = False
     """Whether the plan depends on the values of the signal."""
+    content_lengths: bool = False
+    """Whether the output length of an item follows from its signal, so that only a plan knows it. `stride` is then the
+    ratio that the layer aims at."""
     convolves: ClassVar[bool] = False
     """Whether `pool` does more than its plan, such as a convolution with a bias. Only the plan has a matrix."""
     linear: ClassVar[bool] = True
@@ -87,6 +90,9 @@ class Downsampler(nn.Module):
     def plan_checked(self, x: Tensor, lengths: Tensor | None, stride: float) -> Plan:
         """`plan` for a signal and lengths that were checked, and a stride that was read: nothing waits for the device.
 
+        With one exception: where the content decides on the output length (`content_lengths`), the largest of the batch
+        is read once.
+
         Encoders check their input and read all their strides at once, with `read_once`.
 
         Args:
@@ -94,6 +100,8 @@ class Downsampler(nn.Module):
             stride: the learnt stride just read; nan where it is fixed.
         """
         width = x.shape[2]
+        if self.content_lengths:
+            return self._plan(x, Frames(x.shape[0], width, width, x.device, lengths), stride)
         # ONNX has numbers in single precision, which a real stride is not, but tensors in double precision
         tensors = torch.compiler.is_exporting() and not (self.whole_stride or isinstance(width, int))
         if lengths is None:
@@ -122,9 +130,14 @@ class Downsampler(nn.Module):
         """Output frames of items with these input lengths, without running the layer: (B,) integers → (B,) int64.
 
         Raises:
-            ValueError: lengths that are not integers of at least 1.
+            ValueError: lengths that are not integers of at least 1; the content decides (`content_lengths`).
         """
         check_lengths(lengths)
+        if self.content_lengths:
+            raise ValueError(
+                f"the output lengths of `layer` (={self}) need the signal, not only its `lengths`: they are "
+                "`layer.plan(x, lengths).lengths`"
+            )
         checked = read_lengths(lengths, lengths.shape[0], None, [self.learnt_stride()])
         assert checked.lengths is not None  # only together with a width
         return self._output_lengths(checked.lengths, checked.strides[0])
@@ -175,5 +188,8 @@ class Downsampler(nn.Module):
         return self._output_lengths(width, stride)
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        """The plan of a checked signal; `stride` is the learnt stride just read."""
+        """The plan of a checked signal; `stride` is the learnt stride just read.
+
+        Where the content decides on the output lengths, `frames` does not have them yet: `frames.ending(lengths)` does.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define `_plan`: the `Plan` of a checked signal")
