@@ -16,6 +16,7 @@ from seqstride.encoders import Encoded, ResNet1d, Spectrogram2d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
+from seqstride.layers.cif import CIF1d
 from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
 from seqstride.layers.phases import PhasePool1d
@@ -34,6 +35,7 @@ __all__ = [
     "AdaStride1d",
     "AvgPool1d",
     "BlurPool1d",
+    "CIF1d",
     "DCTDiffStride1d",
     "DCTDiffStride2d",
     "DCTPool1d",

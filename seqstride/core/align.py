@@ -310,3 +310,18 @@ def scatter_frames(
     lengths = frames.input_lengths, frames.lengths
     z: Tensor = scatter(x, weights, positions.detach(), *lengths, frames.output_width, empty == "nearest")
     return z
+
+
+def sum_frames(x: Tensor, weights: Tensor, rows: Tensor, frames: Frames) -> Tensor:
+    """z_l = Σ_{t: r_t = l} w_t x_t: (B, C, T) → (B, C, L) in the dtype of `x`.
+
+    Args:
+        weights: (B, T); 0 for frames that belong nowhere.
+        rows: r, (B, T) whole numbers that never fall over the real frames of an item; those behind its last output
+            frame count as that one.
+    """
+    scatter = dense_scatter if reading_waits(x.device) else _differentiable_scatter
+    lengths = frames.input_lengths, frames.lengths
+    weights, rows = weights.to(_working_dtype(x)), rows.to(frames.dtype)
+    z: Tensor = scatter(x, weights, rows, *lengths, frames.output_width, False)
+    return z

@@ -14,6 +14,7 @@ from typing import Any
 
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
+from seqstride.layers.cif import CIF1d
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
 from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
@@ -59,6 +60,7 @@ DOWNSAMPLERS: dict[str, Method] = {
     "dct_diffstride": Method(DCTDiffStride1d, "dct_diffstride"),
     "adastride": Method(AdaStride1d, "adastride"),
     "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
+    "cif": Method(CIF1d, "cif"),
 }
 
 

@@ -133,12 +133,12 @@ class Downsampler(nn.Module):
             ValueError: lengths that are not integers of at least 1; the content decides (`content_lengths`).
         """
         check_lengths(lengths)
+        checked = read_lengths(lengths, lengths.shape[0], None, [self.learnt_stride()])
         if self.content_lengths:
             raise ValueError(
                 f"the output lengths of `layer` (={self}) need the signal, not only its `lengths`: they are "
                 "`layer.plan(x, lengths).lengths`"
             )
-        checked = read_lengths(lengths, lengths.shape[0], None, [self.learnt_stride()])
         assert checked.lengths is not None  # only together with a width
         return self._output_lengths(checked.lengths, checked.strides[0])
 

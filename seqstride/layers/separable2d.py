@@ -131,11 +131,11 @@ def make_downsampler2d(
     """A downsampling layer for both axes by name: (B, channels, T, F) → (B, channels, T', F').
 
     Args:
-        key: one of `seqstride.DOWNSAMPLERS`. Along frequency "adastride" and "adastride_f" are "average", without
-            `options`: a stride of each item's own would move its bins away from those of the others.
+        key: one of `seqstride.DOWNSAMPLERS`. Along frequency "adastride", "adastride_f" and "cif" are "average",
+            without `options`: a stride of each item's own would move its bins away from those of the others.
         channels: C.
         strides: along time and frequency, initial values where they are learnt; integers for strided, average, max,
-            blur and phase, and along frequency for adastride and adastride_f.
+            blur and phase, and along frequency where that is an average.
         shared: one stride for both axes: one parameter where it is learnt.
         **options: further arguments of the layers.
 

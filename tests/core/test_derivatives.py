@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 import torch
 import torch.autograd.forward_ad as forward_ad
-from helpers import ADAPTIVE, KEYS, LEARNT, build
+from helpers import ADAPTIVE, CONTENT, COUNTED, KEYS, LEARNT, build
 from torch.testing import assert_close
 
 import seqstride as ss
@@ -22,11 +22,16 @@ pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:FutureWar
 LENGTHS = [None, torch.tensor([30, 17])]
 
 
-def every_batch(test: Callable[..., None]) -> Callable[..., None]:
+def every_batch(test: Callable[..., None], keys: Sequence[str] = KEYS) -> Callable[..., None]:
     """Every method with a batch of 12 frames, whole and padded."""
     of_lengths = pytest.mark.parametrize("lengths", [None, torch.tensor([12, 7])], ids=["equal", "padded"])
-    marked: Callable[..., None] = of_lengths(pytest.mark.parametrize("key", KEYS)(test))
+    marked: Callable[..., None] = of_lengths(pytest.mark.parametrize("key", keys)(test))
     return marked
+
+
+def every_counted_batch(test: Callable[..., None]) -> Callable[..., None]:
+    """The same without the methods whose output lengths are read, which vmap cannot batch."""
+    return every_batch(test, COUNTED)
 
 
 def batch(seed: int = 0, frames: int = 30) -> torch.Tensor:
@@ -101,7 +106,7 @@ def test_torch_func_gives_the_same_gradients(key: str, lengths: torch.Tensor | N
         assert_close(gradient, wanted, rtol=1e-12, atol=1e-12)
 
 
-@every_batch
+@every_counted_batch
 def test_vmap_and_jacobians_are_those_item_by_item(key: str, lengths: torch.Tensor | None) -> None:
     layer, x = build(key).requires_grad_(False), torch.stack([batch(0, 12), batch(1, 12), batch(2, 12)])
 
@@ -124,6 +129,15 @@ def test_lengths_that_vmap_batches_are_refused(key: str) -> None:
     layer, x, lengths = build(key), torch.stack([batch(0, 12), batch(1, 12)]), torch.tensor([[12, 7], [5, 12]])
     with pytest.raises(RuntimeError, match="`lengths` and learnt strides cannot be batched by vmap"):
         torch.func.vmap(layer)(x, lengths)
+
+
+@pytest.mark.parametrize("key", CONTENT)
+def test_output_lengths_that_are_read_are_not_batched(key: str) -> None:
+    layer, x = build(key).requires_grad_(False), batch(0, 12)
+    with pytest.raises(RuntimeError, match="lengths that follow from the signal cannot be batched by vmap"):
+        torch.func.vmap(layer)(torch.stack([x, x]))
+    expected = torch.autograd.functional.jacobian(layer, x)
+    assert_close(torch.func.jacrev(layer)(x), expected, rtol=1e-10, atol=1e-12)
 
 
 @every_batch
@@ -182,7 +196,7 @@ def test_alignments_can_be_differentiated_any_number_of_times(key: str) -> None:
         assert_close(found, (ends[0] - ends[1]) / (2 * step), rtol=1e-5, atol=1e-5)
 
 
-@every_batch
+@every_counted_batch
 @pytest.mark.parametrize("gradients", [True, False], ids=["recorded", "no_grad"])
 def test_forward_mode_is_right_in_every_nesting(key: str, lengths: torch.Tensor | None, gradients: bool) -> None:
     """Without gradients it was 0 in silence."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from helpers import build
+from helpers import CONTENT, COUNTED, build
 from torch._dynamo.utils import counters
 
 import seqstride as ss
@@ -23,7 +23,7 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+@pytest.mark.parametrize("key", COUNTED)
 def test_one_graph(key):
     layer = build(key, channels=3, stride=2).float().freeze()
     x = torch.randn(2, 3, 90, requires_grad=True)
@@ -37,7 +37,7 @@ def test_one_graph(key):
         torch.testing.assert_close(graph, eager, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+@pytest.mark.parametrize("key", COUNTED)
 def test_one_graph_for_batches_of_all_sizes_with_lengths(key):
     layer = build(key, channels=3, stride=2).float().freeze()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)
@@ -59,8 +59,25 @@ def test_one_graph_for_batches_of_all_sizes_with_lengths(key):
     assert counters["stats"]["unique_graphs"] == 1
 
 
+@pytest.mark.parametrize("key", CONTENT)
+def test_graphs_around_the_reading_of_lengths(key):
+    layer = build(key, channels=3, stride=2).float()
+    compiled = torch.compile(layer, backend="aot_eager", dynamic=True)
+    graphs = []
+    for lengths in ([90, 41], [101, 60, 5], [77, 50], [64, 30, 29]):
+        x = torch.randn(len(lengths), 3, max(lengths), requires_grad=True)
+        results = []
+        for run in (layer, compiled):
+            y = run(x, torch.tensor(lengths))
+            results.append([y, *torch.autograd.grad(y.square().sum(), [x, *layer.parameters()])])
+        for eager, graph in zip(*results, strict=True):
+            torch.testing.assert_close(graph, eager, rtol=1e-5, atol=1e-5 * float(eager.detach().abs().max()))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[-1] == graphs[1]
+
+
 @pytest.mark.parametrize(
-    "key", ["adastride", *(pytest.param(key, marks=pytest.mark.long) for key in ss.DOWNSAMPLERS if key != "adastride")]
+    "key", ["adastride", *(pytest.param(key, marks=pytest.mark.long) for key in COUNTED if key != "adastride")]
 )
 def test_one_graph_for_an_encoder(key):
     encoder = ss.ResNet1d(4, channels=(6, 6), strides=(2, 2), downsampler=key)

@@ -4,7 +4,7 @@ import contextlib
 
 import pytest
 import torch
-from helpers import build
+from helpers import ADAPTIVE, CONTENT, COUNTED, build
 
 import seqstride as ss
 
@@ -30,7 +30,7 @@ def no_autocast(monkeypatch):
 
 
 @pytest.mark.parametrize("padded", [False, True])
-@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+@pytest.mark.parametrize("key", COUNTED)
 def test_a_layer_waits_for_nothing(key, padded):
     layer = build(key, channels=4, stride=2).to("meta", torch.float32)
     lengths = torch.full((3,), 40, device="meta") if padded else None
@@ -40,7 +40,17 @@ def test_a_layer_waits_for_nothing(key, padded):
     assert plan.expand(torch.randn(3, 2, plan.frames.output_width, device="meta")).shape == (3, 2, 50)
 
 
-@pytest.mark.parametrize("key", [key for key, method in ss.DOWNSAMPLERS.items() if method.layer.adaptive])
+@pytest.mark.parametrize("key", CONTENT)
+def test_a_layer_whose_content_decides_reads_one_number(key, monkeypatch):
+    reads = []
+    monkeypatch.setattr("seqstride.core.lengths.largest", lambda values: reads.append(values) or 17)
+    monkeypatch.setattr("seqstride.core.align.reading_waits", lambda _: True)
+    plan = step(build(key, channels=4, stride=2).to("meta", torch.float32), torch.full((3,), 40, device="meta"))
+    assert plan.frames.output_width == 17
+    assert len(reads) == 1
+
+
+@pytest.mark.parametrize("key", ADAPTIVE)
 def test_the_way_without_reading_computes_the_same(key, monkeypatch):
     layer = build(key, channels=4, stride=2).double()
     lengths = torch.tensor([50, 1, 37])
@@ -60,7 +70,7 @@ def test_the_way_without_reading_computes_the_same(key, monkeypatch):
         torch.testing.assert_close(here, there)
 
 
-@pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
+@pytest.mark.parametrize("key", COUNTED)
 @pytest.mark.parametrize("name", ["ResNet1d", "Spectrogram2d"])
 def test_an_encoder_waits_for_nothing_behind_its_check(name, key, monkeypatch):
     """The check of lengths on the device and the reading of strides are replaced by their results, and counted."""

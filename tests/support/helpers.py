@@ -20,7 +20,10 @@ def keys_where(fact):
 INTEGER = keys_where(lambda layer: layer.whole_stride)
 REAL = keys_where(lambda layer: not layer.whole_stride)
 LEARNT = keys_where(lambda layer: layer.learns_stride)
-ADAPTIVE = keys_where(lambda layer: layer.adaptive)
+ADAPTIVE = keys_where(lambda layer: issubclass(layer, ss.AdaStride1d))
+SEEING = keys_where(lambda layer: layer.adaptive)  # plans depend on the values of the signal
+CONTENT = keys_where(lambda layer: layer.content_lengths)  # output lengths follow from the content
+COUNTED = keys_where(lambda layer: not layer.content_lengths)  # they follow from the input lengths
 LINEAR = keys_where(lambda layer: layer.linear)
 STREAMING = keys_where(lambda layer: layer.no_stream is None)
 PLANNED = keys_where(lambda layer: not layer.convolves)  # the plan does all that the layer does
@@ -34,7 +37,7 @@ def build(key, channels=2, stride=2, peak=0.5, seed=0, dtype=torch.float64):
     with torch.no_grad():
         if key in LEARNT:
             layer.stride_parameter.fill_(stride)  # 2.3 in the wanted dtype, not the float32 one made longer
-        if key in ADAPTIVE:
+        if hasattr(layer, "score"):
             layer.score.weight.normal_(0, peak)
     return layer
 
@@ -43,19 +46,27 @@ def oracle(key, layer, x):
     """The oracle's answer for one item x (C, T) of a float64 layer."""
     x = x.detach().numpy()
     function = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)
-    if layer.adaptive:
+    if hasattr(layer, "score"):
         return function(x, layer.stride, layer.score.weight.detach().numpy()[0, :, 0] @ x)
     if layer.learns_stride:
         return function(x, layer.stride_parameter.item())
     return function(x, layer.stride, *(parameter.detach().numpy() for parameter in layer.parameters()))
 
 
+def oracle_penalty(key, layer, items):
+    """The penalty of a batch of the oracle's items."""
+    of_batch = getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_penalty", None)
+    return np.mean([item.penalty for item in items]) if of_batch is None else of_batch(items, layer.stride)
+
+
 def oracle_matrix(key, layer, positions, length):
     """The oracle's (L, T) matrix of one item's plan; adaptive methods take the positions as they are."""
     frames = len(positions)
-    if layer.adaptive:
+    if key in ADAPTIVE:
         resample = oracles.align if layer.method == "matrix" else oracles.scatter_align
         return resample(np.eye(frames), positions, length).T
+    if layer.adaptive:
+        return getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_at")(np.eye(frames), positions, length).T
     if layer.convolves:
         return oracles.matrix(oracles.subsample, frames, layer.stride)
     return oracle(key, layer, torch.eye(frames, dtype=torch.float64)).output.T

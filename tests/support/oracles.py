@@ -16,6 +16,8 @@ class Item(NamedTuple):
     output: np.ndarray
     positions: np.ndarray
     penalty: float
+    rates: np.ndarray | None = None
+    """(T,) or (2, T): of what the penalty is a mean over all frames of a batch; see `<method>_penalty`."""
 
 
 # --- output lengths
@@ -334,6 +336,52 @@ def adastride_f(x, stride, scores, sigma_square=5.0, empty="nearest"):
     positions = adaptive_positions(scores, length)
     output = scatter_align(x, positions, length, sigma_square, empty)
     return Item(output, positions, gap_penalty(positions))
+
+
+# --- output lengths that follow from the content
+
+
+def cif(x, stride, scores):
+    """Continuous integrate-and-fire, a bucket of one unit that is filled frame by frame."""
+    weights = [1.0] * len(scores)
+    if stride > 1:
+        logits = np.maximum(np.asarray(scores) - math.log(stride - 1), -30.0)
+        weights = [1 / (1 + math.exp(-logit)) if logit > -700 else 0.0 for logit in logits]
+    output, positions = fire(x, weights)
+    return Item(output, positions, 0.0, np.array(weights))
+
+
+def fire(x, weights):
+    """Output and positions for given weights of the frames."""
+    fired, bucket, level, total, positions = [], np.zeros(x.shape[0]), 0.0, 0.0, []
+    for t, weight in enumerate(weights):
+        positions.append(total + weight / 2 - 0.5)
+        total += weight
+        room = 1.0 - level
+        if weight >= room:
+            fired.append(bucket + room * x[:, t])
+            level = weight - room
+            bucket = level * x[:, t]
+        else:
+            bucket, level = bucket + weight * x[:, t], level + weight
+    if level >= 0.5 - 1e-9 or not fired:
+        fired.append(bucket / level)
+    return np.array(fired).T, np.array(positions)
+
+
+def cif_penalty(items, stride):
+    """How far the mean weight of all frames is from 1 / s, in units of 1 / s."""
+    rates = np.concatenate([item.rates for item in items])
+    return abs(rates.mean() * stride - 1)
+
+
+def cif_at(x, positions, length):
+    """CIF at given positions, which stand in the middle of what each frame covers."""
+    weights, total = [], 0.0
+    for position in positions:
+        weights.append(2 * (position + 0.5 - total))
+        total += weights[-1]
+    return fire(x, weights)[0][:, :length]
 
 
 # --- what a plan tells of time
