@@ -40,8 +40,8 @@ class Plan:
         lengths: (B,) int64, output frames of each item.
         positions: (B, T), double precision where the device has it: the output coordinate of every input frame; 0 in
             the padding.
-        penalty: 0-d tensor, to be added to the loss: AdaStride's gap penalty, the mean over the items; where the content
-            decides on the output lengths, what holds the mean ratio of the batch; 0 for the other methods.
+        penalty: 0-d tensor, to be added to the loss: AdaStride's gap penalty, the mean over the items; where the
+            content decides on the output lengths, what holds the mean ratio of the batch; 0 for the other methods.
 
     Source: ours; the positions of AdaStride are the paper's vector positioning.
 
