@@ -19,6 +19,7 @@ from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
+from seqstride.layers.narrowing import narrow_edges
 from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.phc import PHConv1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
@@ -59,6 +60,7 @@ __all__ = [
     "macs",
     "make_downsampler",
     "make_downsampler2d",
+    "narrow_edges",
     "parameter_groups",
 ]
 

@@ -20,6 +20,7 @@ from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_
 from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.screen import in_percent
 from seqstride.layers.complexity import complexity
+from seqstride.layers.narrowing import epoch_progress, narrow_edges
 
 require_torchaudio()
 
@@ -248,6 +249,7 @@ class DownsamplingBrain(OptimisingBrain):
             # the ranks share weights and the order of the items, but neither dropout nor augmentation
             seed_generators(self.hparams.seed * 100_003 + epoch + rank() * 10**12)
             self._resume_epoch()
+            narrow_edges(self.encoder, epoch_progress(epoch, self.hparams.number_of_epochs))
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.learning_rate_share(epoch)
 

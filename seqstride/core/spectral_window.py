@@ -16,6 +16,12 @@ bound. If every item stopped its gradients that point outwards, their sum would 
 would move inwards. So the gradients of items pass straight through, and their sum stops once, where S has left 1 …
 T / 2 of the longest item and would go further. This one gradient depends on the batch as a whole.
 
+From a narrow ramp S learns only what stands on it: a bin that is cut takes no part in the loss, and S cannot learn that
+it is needed. A mask that only pretends to be wide, in the gradient, does not help: to the first order, a bin with the
+mask 0 changes the loss by Re(X_n conj(G_n)), and where nothing of X_n comes through, G_n does not depend on its phase,
+so that the mean over signals of any phase is 0. Something has to come through. So the ramp can be made wider for a time
+(ours): with the edge e in 0 … 1, R grows by e times the bins behind the ramp. At e = 1 the ramp ends with the spectrum.
+
 The same formulas serve the items of a batch, as tensors that need not be read, and the width of the batch, as numbers:
 shapes of tensors follow from T and a stride that was read.
 """
@@ -82,12 +88,16 @@ def clamp_inward(value: Tensor, low: Tensor, high: Tensor) -> Tensor:
 
 
 class Shape(NamedTuple):
-    """What makes the window of a stride; arguments as in `spectral_mask`, `length_multiple` as in `DiffStride1d`."""
+    """What makes the window of a stride; arguments as in `spectral_mask`, `length_multiple` as in `DiffStride1d`.
+
+    `edge` is in 0 … 1: how far the ramp is stretched towards the end of the spectrum.
+    """
 
     transform: Transform
     smoothness: float = 4.0
     relative_smoothness: float | None = None
     length_multiple: int = 1
+    edge: float = 0.0
 
 
 class Sizes(NamedTuple):
@@ -104,7 +114,7 @@ def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
 
     With ρ, R = ρ·T / S, without gradient; in any case at least 1 and at most T / 4 is used. S is clamped to T / (T − R)
     … T / 2, the range in which the mask has a slope. L is rounded up to a multiple of `length_multiple`, but to T at
-    most. The gradient of a clamped stride passes straight through.
+    most. The gradient of a clamped stride passes straight through. An edge makes R larger last, with its gradient.
 
     Args:
         stride: S, a number or a 0-d tensor in double precision.
@@ -125,6 +135,8 @@ def window_sizes(stride: Any, frames: Any, shape: Shape) -> Sizes:
         bins, threshold = frames // 2 + 1, total / (2 * effective) + 1
     else:
         bins, threshold = frames, total / effective
+    if shape.edge > 0:
+        smoothness = smoothness + kind.positive(bins - threshold - smoothness) * shape.edge
     kept = kind.least(bins, kind.ceil(threshold + smoothness - TIE))
     # where no bin is cropped L is T: 2 · (bins − 1) and, at odd T, one more
     output = kept if shape.transform == "dct" else 2 * (kept - 1) + kind.positive(kept - bins + 1)
@@ -207,9 +219,9 @@ def windows_of(stride: Tensor, lengths: Tensor, shape: Shape, read: float, frame
     if torch.compiler.is_exporting():  # as in `Downsampler.plan_checked`
         smoothness = window_sizes(stride, lengths, shape).smoothness
         return _windows(stride, lengths, shape, largest(smoothness.ceil().long()))
-    # R grows with T, so a ramp of R bins for T frames holds that of every item
-    width = math.ceil(window_sizes(read, frames, shape).smoothness)
-    if lengths.device.type in dispatch.DEVICES and dispatch.can_launch(stride):
+    # R grows with T, so a ramp of R bins for T frames holds that of every item; with an edge but for odd T, by 1 bin
+    width = math.ceil(window_sizes(read, frames, shape).smoothness) + (shape.edge > 0)
+    if shape.edge == 0 and lengths.device.type in dispatch.DEVICES and dispatch.can_launch(stride):
         return _windows_by_kernels(stride, lengths, shape, width)
     return _windows(stride, lengths, shape, width)
 
@@ -220,7 +232,7 @@ def _windows_by_kernels(stride: Tensor, lengths: Tensor, shape: Shape, width: in
     def plain(stride: Tensor) -> Tensor:
         return _windows(stride, lengths, shape, width).ramp
 
-    settings = windows.Settings(shape.transform == "dct", *shape[1:])
+    settings = windows.Settings(shape.transform == "dct", *shape[1:4])
     return Windows(*windows.make_windows(stride, lengths, settings, width, plain))
 
 
@@ -239,10 +251,10 @@ def _windows(stride: Tensor, lengths: Tensor, shape: Shape, width: int) -> Windo
 def output_lengths(stride: float, lengths: Tensor, shape: Shape) -> Tensor:
     """L of every item: (B,) int64 → (B,) int64."""
     value = double(stride, lengths.device)
-    if lengths.device.type in dispatch.DEVICES and dispatch.can_launch(lengths):
+    if shape.edge == 0 and lengths.device.type in dispatch.DEVICES and dispatch.can_launch(lengths):
         from seqstride.core.kernels import windows
 
-        return windows.output_lengths(value, lengths, windows.Settings(shape.transform == "dct", *shape[1:]))
+        return windows.output_lengths(value, lengths, windows.Settings(shape.transform == "dct", *shape[1:4]))
     output: Tensor = window_sizes(value, lengths, shape).output
     return output
 
@@ -253,7 +265,7 @@ def output_width(stride: float, frames: int, shape: Shape) -> int:
     torch.compile takes most of a minute for the symbols of `window_sizes`, so in a graph long items have a formula of
     their own, and the graph is for such items.
     """
-    if not torch.compiler.is_compiling() or not frames >= _regular_from(stride, shape):
+    if shape.edge > 0 or not torch.compiler.is_compiling() or not frames >= _regular_from(stride, shape):
         width: int = window_sizes(stride, frames, shape).output
         return width
     fixed, slope = _smoothness_line(stride, shape)
@@ -296,7 +308,7 @@ def widest_output(stride: float, frames: int, shape: Shape) -> int:
     L grows with T but for one case: an item of odd T whose bins are all kept has 2·kept − 1 frames, one more than a
     longer item of as many bins. So it is the length of T, or of 2·kept − 1.
     """
-    if torch.compiler.is_compiling() and frames >= _regular_from(stride, shape):
+    if shape.edge == 0 and torch.compiler.is_compiling() and frames >= _regular_from(stride, shape):
         return output_width(stride, frames, shape)
     longest = window_sizes(stride, frames, shape)
     other = torch.sym_min(2 * longest.kept - 1, frames) if shape.transform == "dft" else frames

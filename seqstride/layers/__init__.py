@@ -58,6 +58,8 @@ DOWNSAMPLERS: dict[str, Method] = {
     "dct": Method(DCTPool1d, "dct_pool"),
     "diffstride": Method(DiffStride1d, "diffstride"),
     "dct_diffstride": Method(DCTDiffStride1d, "dct_diffstride"),
+    "diffstride_narrowing": Method(DiffStride1d, "diffstride", {"narrowing": True}),
+    "dct_diffstride_narrowing": Method(DCTDiffStride1d, "dct_diffstride", {"narrowing": True}),
     "adastride": Method(AdaStride1d, "adastride"),
     "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
     "cif": Method(CIF1d, "cif"),

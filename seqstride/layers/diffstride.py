@@ -34,6 +34,8 @@ class LearntStride(Downsampler):
 
     transform: Transform
     official_gain = False
+    edge = 0.0
+    """How far the soft edge is stretched towards the end of the spectrum in training; `narrow_edges` sets it."""
     learns_stride = True
     no_stream = "it transforms the signal as a whole"
 
@@ -45,6 +47,7 @@ class LearntStride(Downsampler):
         relative_smoothness: float | None = None,
         learnable: bool = True,
         length_multiple: int = 1,
+        narrowing: bool = False,
     ) -> None:
         super().__init__()
         stride = check_stride(stride)
@@ -56,6 +59,7 @@ class LearntStride(Downsampler):
             raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
         self.length_multiple = length_multiple
         self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
+        self.narrowing = narrowing
         # the parameter as a number, where it does not learn, so that a plan does not have to read it from a GPU
         self._fixed_stride: float | None = None
         self._fixed_version = (0, 0)
@@ -78,6 +82,7 @@ class LearntStride(Downsampler):
         changes.
         """
         self.stride_parameter.requires_grad_(False)
+        self.edge = 0.0
         self._fix()
         return self
 
@@ -89,13 +94,16 @@ class LearntStride(Downsampler):
         return self
 
     def expected_length(self, frames: Tensor) -> Tensor:
-        """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames."""
+        """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames, and more while it is wide."""
         kept = frames / self.stride
         smoothness = torch.full_like(kept, self.smoothness)
         if self.relative_smoothness is not None:
             smoothness = self.relative_smoothness * kept.detach()
         smoothness = torch.minimum(smoothness.clamp(min=1.0), frames / 4)
-        return torch.minimum(frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * smoothness)
+        narrow = torch.minimum(
+            frames * torch.ones_like(kept), kept + (2 if self.transform == "dft" else 1) * smoothness
+        )
+        return narrow + self._shape.edge * (frames - narrow)
 
     def extra_repr(self) -> str:
         smoothness = (
@@ -103,7 +111,8 @@ class LearntStride(Downsampler):
             if self.relative_smoothness is None
             else f"relative_smoothness={self.relative_smoothness:g}"
         )
-        return f"{super().extra_repr()}, {smoothness}, learnable={self.learnable}"
+        narrowing = ", narrowing=True" if self.narrowing else ""
+        return f"{super().extra_repr()}, {smoothness}, learnable={self.learnable}{narrowing}"
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         super()._load_from_state_dict(*args, **kwargs)
@@ -142,7 +151,8 @@ class LearntStride(Downsampler):
 
     @property
     def _shape(self) -> Shape:
-        return Shape(self.transform, self.smoothness, self.relative_smoothness, self.length_multiple)
+        edge = self.edge if self.training else 0.0
+        return Shape(self.transform, self.smoothness, self.relative_smoothness, self.length_multiple, edge)
 
     def _output_lengths(self, lengths: Count, stride: float) -> Count:
         if self._is_identity:
@@ -191,6 +201,8 @@ class DiffStride1d(LearntStride):
         relative_smoothness: ρ; R = ρ·T / S instead, so that short items are shortened as much as long ones.
         learnable: False keeps S; with S = 1 the layer is then the identity.
         length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
+        narrowing: `seqstride.narrow_edges`, called in training, has an effect: the soft edge starts as wide as the
+            spectrum and narrows to R, so that a stride that starts too large sees what it cuts.
         gain: "unit" (a constant comes out as that constant), or "official", which multiplies by T / L as the official
             code does.
 
@@ -219,6 +231,7 @@ class DiffStride1d(LearntStride):
         relative_smoothness: float | None = None,
         learnable: bool = True,
         length_multiple: int = 1,
+        narrowing: bool = False,
         gain: str = "unit",
     ) -> None:
         super().__init__(
@@ -227,6 +240,7 @@ class DiffStride1d(LearntStride):
             relative_smoothness=relative_smoothness,
             learnable=learnable,
             length_multiple=length_multiple,
+            narrowing=narrowing,
         )
         if gain not in ("unit", "official"):
             raise ValueError(f"`gain` (={gain!r}) must be 'unit' or 'official'")
@@ -246,6 +260,7 @@ class DCTDiffStride1d(LearntStride):
         relative_smoothness: ρ; R = ρ·T / S instead.
         learnable: False keeps S; with S = 1 the layer is then the identity.
         length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
+        narrowing: as in `DiffStride1d`.
 
     Raises:
         ValueError: naming argument, value and rule.

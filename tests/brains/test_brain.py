@@ -186,6 +186,16 @@ def test_strides_have_their_own_group_and_all_groups_are_clipped_together() -> N
     assert brain.optimizer_step == 1
 
 
+def test_it_narrows_the_edges_from_epoch_to_epoch() -> None:
+    brain = make_brain(downsampler="diffstride_narrowing", number_of_epochs=4)
+    edges = []
+    layer = brain.encoder.downsamplers[0]
+    brain.encoder.register_forward_hook(lambda *_: edges.append((layer.training, layer.edge)))
+    loader = torch.utils.data.DataLoader([batch()], batch_size=None)
+    brain.fit(range(1, 5), loader, loader)
+    assert [edge for training, edge in edges if training] == [1, 0.5, 0, 0]
+
+
 def test_it_learns_and_records_every_epoch() -> None:
     brain = make_brain(downsampler="diffstride", complexity={"kind": "frames", "length": 16, "weight": 0.1})
     data = batch()

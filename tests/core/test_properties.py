@@ -73,7 +73,7 @@ def test_lengths_do_not_suffer_from_binary_fractions(key, frames, stride, expect
     lengths = torch.tensor([frames, frames])
     if key in LEARNT:  # their lengths follow the mask
         parameter = layer.stride_parameter.item()
-        expected = getattr(oracles, key)(np.zeros((1, frames)), parameter).output.shape[1]
+        expected = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)(np.zeros((1, frames)), parameter).output.shape[1]
     assert layer.output_lengths(lengths).tolist() == [expected] * 2
     assert layer(x, lengths).shape[2] == expected
 
@@ -141,7 +141,7 @@ def test_one_extreme_score_anywhere_is_right(key, score):
         plan = layer.plan(x)
         y = plan(x)
         (y.square().sum() + plan.penalty).backward()
-        expected = getattr(oracles, key)(x[0].detach().numpy(), 4, x[0, 0].detach().numpy())
+        expected = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)(x[0].detach().numpy(), 4, x[0, 0].detach().numpy())
         np.testing.assert_allclose(plan.positions[0].detach(), expected.positions, **TIGHT)
         np.testing.assert_allclose(y[0].detach(), expected.output, **TIGHT)
         np.testing.assert_allclose(plan.penalty.item(), expected.penalty, **TIGHT)
@@ -185,12 +185,12 @@ def test_an_encoder_adds_the_penalties_up():
 def test_stride_gradients_are_finite_differences(key, frames, stride):
     layer = build(key, channels=2, stride=stride)
     x = torch.randn(1, 2, frames, dtype=torch.float64)
-    length = getattr(oracles, key)(x[0].numpy(), stride).output.shape[1]
+    length = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)(x[0].numpy(), stride).output.shape[1]
     weights = np.random.default_rng(0).normal(size=(2, length))
     (layer(x)[0] * torch.from_numpy(weights)).sum().backward()
     values = []
     for moved in (stride + 1e-5, stride - 1e-5):
-        output = getattr(oracles, key)(x[0].numpy(), moved).output
+        output = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)(x[0].numpy(), moved).output
         assert output.shape[1] == length  # no step of the length in between
         values.append((output * weights).sum())
     slope = (values[0] - values[1]) / 2e-5

@@ -359,7 +359,7 @@ def priced(kind, key, strides, length, bands, channels):
     if kind == "frames":
         return oracles.frames_complexity([time * frequency for time, frequency in strides])
     n, m = (
-        oracles.continuous_lengths(start, [(pair[axis], SIDES[key], 4.0) for pair in strides])
+        oracles.continuous_lengths(start, [(pair[axis], SIDES[ss.DOWNSAMPLERS[key].oracle], 4.0) for pair in strides])
         for axis, start in enumerate((length, bands))
     )
     cells = [a * b for a, b in zip(n, m, strict=True)]

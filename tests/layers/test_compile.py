@@ -15,6 +15,10 @@ pytestmark = [  # what torch's compiler says about its own code
 ]
 
 
+# a layer whose edge can narrow has the graph of one that cannot, while it is narrow
+COMPILED = [key for key in COUNTED if "narrowing" not in ss.DOWNSAMPLERS[key].options]
+
+
 @pytest.fixture(autouse=True)
 def fresh_compiler():
     torch._dynamo.reset()
@@ -23,7 +27,7 @@ def fresh_compiler():
     torch._dynamo.reset()
 
 
-@pytest.mark.parametrize("key", COUNTED)
+@pytest.mark.parametrize("key", COMPILED)
 def test_one_graph(key):
     layer = build(key, channels=3, stride=2).float().freeze()
     x = torch.randn(2, 3, 90, requires_grad=True)
@@ -37,7 +41,7 @@ def test_one_graph(key):
         torch.testing.assert_close(graph, eager, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("key", COUNTED)
+@pytest.mark.parametrize("key", COMPILED)
 def test_one_graph_for_batches_of_all_sizes_with_lengths(key):
     layer = build(key, channels=3, stride=2).float().freeze()
     compiled = torch.compile(layer, fullgraph=True, backend="aot_eager", dynamic=True)

@@ -15,7 +15,6 @@ from torch.testing import assert_close
 import seqstride as ss
 from seqstride.layers.diffstride import LearntStride
 
-KINDS = {"diffstride": ss.DiffStride1d, "dct_diffstride": ss.DCTDiffStride1d}
 FRAMES = 400
 
 
@@ -100,7 +99,7 @@ def assert_one_stride(layer: LearntStride, stride: float) -> None:
 def test_a_write_to_the_parameter_counts_everywhere(
     key: str, write: Callable[[LearntStride], LearntStride], learnable: bool
 ) -> None:
-    layer = KINDS[key](2.0, learnable=learnable).freeze()
+    layer = ss.make_downsampler(key, 1, 2.0, learnable=learnable).freeze()
     assert_one_stride(layer, 2.0)
     layer = write(layer)
     assert_one_stride(layer, 4.0)
@@ -113,7 +112,7 @@ def test_a_write_to_the_parameter_counts_everywhere(
 
 @pytest.mark.parametrize("key", LEARNT)
 def test_another_dtype_rounds_plan_and_stride_alike(key: str) -> None:
-    layer = KINDS[key](2.3).freeze().bfloat16()
+    layer = ss.make_downsampler(key, 1, 2.3).freeze().bfloat16()
     rounded = torch.tensor(2.3).bfloat16().item()
     assert layer.stride.item() == rounded
     assert_one_stride(layer.float(), rounded)
