@@ -234,7 +234,7 @@ def set_scores(module: nn.Module, score_std: float) -> None:
     for layer in module.modules():
         score = getattr(layer, "score", None)
         if isinstance(layer, Downsampler | DenseAdaStride) and score is not None:
-            nn.init.normal_(score.weight, std=score_std / score.weight.shape[1] ** 0.5)
+            nn.init.normal_(score.weight, std=score_std / score.weight.numel() ** 0.5)
 
 
 def make_module(

@@ -62,6 +62,7 @@ DOWNSAMPLERS: dict[str, Method] = {
     "dct_diffstride_narrowing": Method(DCTDiffStride1d, "dct_diffstride", {"narrowing": True}),
     "adastride": Method(AdaStride1d, "adastride"),
     "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
+    "adastride_context": Method(AdaStride1d, "adastride", {"scorer": "context"}),
     "cif": Method(CIF1d, "cif"),
 }
 

@@ -3,132 +3,28 @@
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqstride.core.checks import check_channels, check_stride
-from seqstride.core.derivatives import differentiable
 from seqstride.core.full import NEGLIGIBLE
 from seqstride.core.kernels import dispatch
-from seqstride.core.lengths import Count, Frames, ceil_lengths, float64_on, length_mask, reading_waits, zero_padding
+from seqstride.core.lengths import Count, Frames, ceil_lengths, float64_on
 from seqstride.core.plan import AlignPlan, Plan, PositionPlan, ScatterPlan, autocast_dtype
 from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
 from seqstride.layers.pace import Pace
 from seqstride.layers.pooling import AvgPool1d
+from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, soft_clamp
 from seqstride.layers.stream import Stream
 
-# The score of a frame: a 1×1 convolution to one channel that never reads the padding, summed in double precision.
-#
-# An error of 3e-6 in a score, as sums of 256 numbers in float32 have it, moves frames by 3e-6 · L. Products of float32
-# numbers are exact in double precision, and sums of them to 1e-15: the same frames come out on every device, alone
-# and in a batch.
-#
-# The gradient is written by hand, because 0 · NaN from the padding would reach the weight's gradient. The plan
-# resamples the second output, so this node gets its gradient and adds w ⊗ ds to it in one pass.
+#: the scores there are
+SCORERS = {"linear": FrameScore, "context": ContextScore, "change": ChangeScore}
 
-# Numbers of a signal that a CPU converts to double precision at a time: 1 MB, which stays in the cache.
-CHUNK = 1 << 17
-
-
-def _sums(x: Tensor, weight: Tensor) -> Tensor:
-    """wᵀx_t in double precision where the device has it: (B, C, T), (C,) → (B, T)."""
-    weight = weight.to(float64_on(x.device))
-    if x.device.type != "cpu" or x.dtype == weight.dtype:
-        return _products(x, weight)
-    _, channels, frames = x.shape
-    items = CHUNK // (channels * frames)
-    if items > 0:
-        return torch.cat([_products(part, weight) for part in x.split(items)])
-    rows = max(1, CHUNK // frames)
-    return torch.cat([_sum_of_parts(item, weight, rows) for item in x.split(1)])
-
-
-def _sum_of_parts(x: Tensor, weight: Tensor, rows: int) -> Tensor:
-    """wᵀx_t, some channels after the others."""
-    first, *others = (_products(*part) for part in zip(x.split(rows, 1), weight.split(rows), strict=True))
-    return sum(others, start=first)
-
-
-def _products(x: Tensor, weight: Tensor) -> Tensor:
-    """wᵀx_t in the precision of the weight."""
-    # matmul(weight, x) would transpose all of x first
-    return torch.bmm(weight.expand(x.shape[0], 1, -1), x.to(weight.dtype)).squeeze(1)
-
-
-def _scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """s_t = wᵀx_t over the real frames, and x itself once more."""
-    scores = _sums(x, weight)
-    if lengths is not None:
-        scores = scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)
-    return scores, x.view_as(x)
-
-
-def _scores_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*inputs)
-
-
-def _scores_gradient(ctx: Any, dscores: Tensor | None, dx: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
-    x, weight, lengths = ctx.saved_tensors
-    if dscores is None:
-        return dx, None, None
-    dscores, dweight = dscores.to(weight.dtype), None
-    if ctx.needs_input_grad[1] and reading_waits(x.device):
-        signal = x if lengths is None else zero_padding(x, lengths)
-        dweight = torch.bmm(signal.to(weight.dtype), dscores[:, :, None]).sum(0).squeeze(1)
-    elif ctx.needs_input_grad[1]:
-        dweight = torch.zeros_like(weight)
-        for item, length in enumerate([x.shape[2]] * len(x) if lengths is None else lengths.tolist()):
-            dweight = dweight + x[item, :, :length].to(weight.dtype) @ dscores[item, :length]
-    # the gradient of a score in the padding is 0: the positions there are constants
-    if ctx.needs_input_grad[0]:
-        outer = weight.to(x.dtype)[:, None], dscores.to(x.dtype)[:, None]
-        dx = outer[0] * outer[1] if dx is None else torch.addcmul(dx, *outer)
-    return dx, dweight, None
-
-
-def _traced_scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The same in a graph, which cannot depend on the values of lengths: the padding is read as 0."""
-    signal = x if lengths is None else zero_padding(x, lengths)
-    precision = float64_on(x.device)
-    return (signal.to(precision) * weight.to(precision)[:, None]).sum(1), x
-
-
-_score = differentiable(_scores, _scores_setup, _scores_gradient, _traced_scores)
-
-
-class FrameScore(nn.Conv1d):
-    """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding, and the
-    signal.
-
-    The returned signal equals the argument; resampling it instead of the argument saves a pass in training (`_scores`).
-
-    In double precision where the device has it, also under autocast: scores pass through exp and a running sum over T,
-    where any rounding moves frames. The gradient is computed in the precision of the weight or of `x`, whichever is
-    higher, and at least float32.
-    """
-
-    def __init__(self, channels: int) -> None:
-        super().__init__(channels, 1, 1, bias=False)
-
-    def reset_parameters(self) -> None:
-        """Zeros: training starts at the uniform stride (official code)."""
-        nn.init.zeros_(self.weight)
-
-    def forward(  # type: ignore[override]
-        self, x: Tensor, lengths: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
-        with torch.autocast(x.device.type, enabled=False):
-            score = _traced_scores if torch.compiler.is_compiling() else _score
-            scores, source = score(x, self.weight.view(-1).to(self.precision(x)), lengths)
-            return scores, source
-
-    def precision(self, x: Tensor) -> torch.dtype:
-        """That of the weight or of `x`, whichever is higher, and at least float32."""
-        return torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
+#: of scores that are ours, unless another is asked for
+BOUND = 16.0
 
 
 class AdaStride1d(Downsampler):
@@ -187,14 +83,22 @@ class AdaStride1d(Downsampler):
         method: Literal["matrix", "scatter"] = "matrix",
         sigma_square: float = 5.0,
         empty: Literal["nearest", "zero"] = "nearest",
+        scorer: Literal["linear", "context", "change"] = "linear",
+        bound: float | None = None,
     ) -> None:
         super().__init__()
         self.channels = check_channels(channels)
         self.stride = check_stride(stride)
         check_alignment(method, sigma_square, empty)
+        if scorer not in SCORERS:
+            raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
+        if bound is not None and not bound > 1:
+            raise ValueError(f"`bound` (={bound}) must be above 1, math.inf for none, or None")
         self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
-        self.score = FrameScore(channels)
-        self.input_macs = self.score.weight.numel()
+        self.scorer = scorer
+        self.bound = float(bound) if bound is not None else math.inf if scorer == "linear" else BOUND
+        self.score = SCORERS[scorer](channels)
+        self.input_macs = self.score.macs
 
     def stream(self, *, drift: float = 60.0) -> Stream:
         """As `Downsampler.stream`, with positions that do not need the end of the signal.
@@ -223,16 +127,29 @@ class AdaStride1d(Downsampler):
 
     def extra_repr(self) -> str:
         detail = f"method={self.method!r}, sigma_square={self.sigma_square:g}"
+        if (self.scorer, self.bound) != ("linear", math.inf):
+            detail += f", scorer={self.scorer!r}, bound={self.bound:g}"
         return f"{self.channels}, {super().extra_repr()}, {detail}"
 
     def _output_lengths(self, lengths: Count, stride: float) -> Count:
         return ceil_lengths(lengths, self.stride)
 
+    def scores(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, C, T) → the scores that frames are placed by (B, T), 0 in the padding, and the signal as it left them."""
+        scores, source = self.score(x, lengths)
+        return (soft_clamp(scores, self.bound) if self.bound < math.inf else scores), source
+
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        if x.device.type in dispatch.DEVICES and dispatch.has_kernels(x):
+        kernels = x.device.type in dispatch.DEVICES and dispatch.has_kernels(x)
+        if kernels and self.scorer == "linear" and self.bound == math.inf:
             return self._plan_by_kernels(x, frames)
-        scores, source = self.score(x, frames.given)
-        positions, penalty = place_frames(scores, frames)
+        scores, source = self.scores(x, frames.given)
+        if kernels:
+            from seqstride.core.kernels import nodes
+
+            positions, penalty = nodes.positions_from_scores(scores, frames.given, frames.lengths)
+        else:
+            positions, penalty = place_frames(scores, frames)
         return self.plan_at(positions, frames, penalty.to(self.score.precision(x)), (x, source))
 
     def _plan_by_kernels(self, x: Tensor, frames: Frames) -> Plan:
@@ -290,19 +207,39 @@ class AdaStrideStream(Stream):
         self._line = torch.empty(0)  # (B, n) float64 on the CPU: positions of the frames that are kept
 
     def _place(self, x: Tensor) -> Tensor:
-        # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
-        scores = self.layer.score(x.to(float64_on(x.device)))[0].cpu()
-        broken = (~scores.isfinite()).any(0)
-        if broken.any():
-            frame = self.input_frames + int(broken.nonzero()[0])
+        context = self.layer.score.context
+        before = self._before()
+        signal = torch.cat([self._kept[..., self._kept.shape[2] - before - self._waiting :], x], 2)
+        scores = self._scores(signal)
+        if not scores.isfinite().all():
+            wrong = ~signal.isfinite().all(1)
+            wrong = wrong if wrong.any() else ~scores.isfinite()
+            frame = self.input_frames - before - self._waiting + int(wrong.any(0).nonzero()[0])
             raise ValueError(f"`x` must have finite scores: a value of frame {frame} of the stream is NaN or infinite")
+        return self._line_up(scores[:, before : max(before, scores.shape[1] - context)])
+
+    def _place_rest(self) -> Tensor:
+        before = self._before()
+        signal = self._kept[..., self._kept.shape[2] - before - self._waiting :]
+        return self._line_up(self._scores(signal)[:, before:]) if self._waiting else self.positions[:, :0]
+
+    def _before(self) -> int:
+        """How many of the placed frames the scores of the next ones read."""
+        return min(self.layer.score.context, self.input_frames - self._waiting)
+
+    def _scores(self, signal: Tensor) -> Tensor:
+        # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
+        return self.layer.scores(signal.to(float64_on(signal.device)))[0].cpu()
+
+    def _line_up(self, scores: Tensor) -> Tensor:
+        """Positions of the frames with these scores, the next ones: (B, t) → (B, t)."""
         if not self._paces:
-            self._paces = [Pace(self.layer.stride, self._drift) for _ in x]
-            self._line = torch.empty(len(x), 0, dtype=torch.float64)
+            self._paces = [Pace(self.layer.stride, self._drift) for _ in scores]
+            self._line = torch.empty(len(scores), 0, dtype=torch.float64)
         placed = [pace.place(item) for pace, item in zip(self._paces, scores.tolist(), strict=True)]
         positions = torch.tensor(placed, dtype=torch.float64)
         self._line = torch.cat([self._line, positions], 1)
-        return positions.to(x.device, float64_on(x.device))
+        return positions.to(self._kept.device, float64_on(self._kept.device))
 
     def _rows(self) -> list[int]:
         """floor(p_T) + 1 of each item, rounded as in `seqstride.core.lengths.ceil_lengths`."""
@@ -311,12 +248,13 @@ class AdaStrideStream(Stream):
     def _plan(self) -> tuple[Plan, int]:
         # nothing may round to a frame before the first: the scatter method would move it there
         row = min(self._ready, math.floor(float(self._line[:, 0].min())))
-        batch, _, width = self._kept.shape
-        device = self._kept.device
+        placed = self._placed()
+        batch, _, width = placed.shape
+        device = placed.device
         rows = torch.tensor(self._rows(), device=device) - row
         frames = Frames(batch, width, int(rows.max()), device, output=rows)
         p = (self._line - row).to(device, float64_on(device))
-        return self.layer.plan_at(p, frames, p.new_zeros(()), (self._kept, self._kept)), row
+        return self.layer.plan_at(p, frames, p.new_zeros(()), (placed, placed)), row
 
     def _reach(self) -> float:
         if self.layer.method == "scatter":
@@ -331,6 +269,8 @@ class AdaStrideStream(Stream):
         return torch.minimum((rows - p.gather(1, left)).abs(), (p.gather(1, right) - rows).abs())
 
     def _settled(self) -> int:
+        if self._line.shape[1] == 0:
+            return self._ready
         reach, newest = self._reach(), self._line[:, -1:]
         rows = torch.arange(self._ready, max(self._ready, math.ceil(float(newest.min()) - reach)))
         if len(rows) == 0:
@@ -342,8 +282,12 @@ class AdaStrideStream(Stream):
     def _forget(self) -> int:
         # l − d never falls either: what the next output frame does not reach, no later one does. The frame before that
         # stays: it may turn out to be the nearest, and `times` reads it.
+        if self._line.shape[1] == 0:
+            return 0
         lowest = self._ready - self._nearest(torch.tensor([self._ready])) - self._reach()
-        frames = max(0, int(torch.searchsorted(self._line, lowest).min()) - 1)
+        read = int(torch.searchsorted(self._line, lowest).min()) - 1
+        # and the scores of the next frames read some
+        frames = max(0, min(read, self._line.shape[1] - self.layer.score.context))
         self._line = self._line[:, frames:].clone()
         return frames
 

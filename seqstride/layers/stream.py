@@ -42,8 +42,9 @@ class Stream:
         layer: the layer.
         input_frames: number of frames pushed so far.
         lengths: (B,) int64, number of output frames of each item returned so far.
-        positions: (B, t), double precision where the device has it: the output coordinate of every frame of the last
-            chunk, counted from the start of the stream.
+        positions: (B, t), double precision where the device has it: the output coordinates, counted from the start of
+            the stream, of the frames that the last call placed: those of its chunk, or, of a layer that looks ahead,
+            those whose surroundings are known with it. Joined along time they are those of all frames.
     """
 
     positions: Tensor
@@ -59,6 +60,8 @@ class Stream:
         self.input_frames = 0
         self._finished = False
         self._ready = 0  # output frames returned so far; equal for all items until the end
+        self._waiting = 0  # the newest frames, which a layer that looks ahead has not placed yet
+        self._last = torch.empty(0, 0)
 
     @torch.no_grad()
     def push(self, x: Tensor) -> Tensor:
@@ -71,7 +74,9 @@ class Stream:
         """
         check_signal(x, self.layer.channels)
         self._check_open("push")
-        kept = x[..., :0] if self.input_frames == 0 else self._kept
+        if self.input_frames == 0:
+            self._kept = x[..., :0]
+        kept = self._kept
         if (x.shape[:2], x.dtype, x.device) != (kept.shape[:2], kept.dtype, kept.device):
             raise ValueError(
                 f"`x` (shape {tuple(x.shape)}, {x.dtype}, {x.device}) must match the earlier chunks: "
@@ -80,6 +85,7 @@ class Stream:
         positions = self._place(x)
         self._measure_steps(positions)
         self._kept = torch.cat([kept, x], 2)
+        self._waiting += x.shape[2] - positions.shape[1]
         self.input_frames += x.shape[2]
         self.positions = positions
         y = self._hand_out(self._settled())
@@ -98,11 +104,14 @@ class Stream:
         self._check_open("finish")
         if self.input_frames == 0:
             raise ValueError("`finish` must come after at least one `push`")
+        self.positions = self._place_rest()
+        self._measure_steps(self.positions)
+        self._waiting = 0
         self.lengths = self._last_lengths()
         y = self._hand_out(int(self.lengths.max()))
         self._finished = True
-        self.positions = self.positions[:, :0]
-        self._strides = torch.ones_like(self._last) if self.input_frames == 1 else self._last_stride
+        last = torch.ones_like(self._last) if self.input_frames == 1 else self._last_stride
+        self._strides = torch.cat([self._strides, last], 1)
         self._kept = self._kept[..., :0].clone()
         return y
 
@@ -114,7 +123,7 @@ class Stream:
         """Returns the local strides (B, n), in input frames per output frame, that became known in the last call.
 
         The stride 1 / (p_{t+1} − p_t) of a frame is known when the next frame arrives. So the first push gives one
-        stride fewer than it has frames. `finish` gives the last stride, which repeats its neighbour. Joined along
+        stride fewer than it has frames. `finish` gives the rest; the last stride repeats its neighbour. Joined along
         time, they equal `Plan.strides`, except that they are infinite where positions do not change.
         """
         return self._strides
@@ -124,7 +133,10 @@ class Stream:
             raise ValueError(f"`{what}` must come before `finish`: make a new stream with `layer.stream()`")
 
     def _measure_steps(self, positions: Tensor) -> None:
-        before = positions[:, :0] if self.input_frames == 0 else self._last
+        if positions.shape[1] == 0:
+            self._strides = torch.empty_like(positions)
+            return
+        before = self._last if self._last.numel() else positions[:, :0]
         steps = torch.cat([before, positions], 1).diff()
         self._strides = 1.0 / steps
         self._last = positions[:, -1:]
@@ -134,21 +146,29 @@ class Stream:
     def _hand_out(self, until: int) -> Tensor:
         """Returns the new output frames up to `until`, and sets the result of `times`."""
         if until <= self._ready:
-            self._times = self._last.new_empty(len(self._kept), 0)
+            self._times = self.positions.new_empty(len(self._kept), 0)
             return self._kept[..., :0].clone()
         plan, row = self._plan()
         rows = slice(self._ready - row, until - row)
         start = self.input_frames - self._kept.shape[2]
         self._times = (plan.times() + start).masked_fill(~plan.frames.real_output, 0.0)[:, rows]
         self._ready = until
-        return self.layer.pool(self._kept, plan)[..., rows].contiguous()
+        return self.layer.pool(self._placed(), plan)[..., rows].contiguous()
+
+    def _placed(self) -> Tensor:
+        """Returns the kept frames that have positions."""
+        return self._kept[..., : self._kept.shape[2] - self._waiting]
 
     def _place(self, x: Tensor) -> Tensor:
-        """Returns the positions (B, t) of a new chunk."""
+        """Returns the positions (B, t) of a new chunk; of a layer that looks ahead, of the frames that wait no more."""
         raise NotImplementedError
 
+    def _place_rest(self) -> Tensor:
+        """Returns the positions (B, t) of the frames that wait, as the signal ends."""
+        return self.positions[:, :0]
+
     def _plan(self) -> tuple[Plan, int]:
-        """Returns the plan of the kept frames as if the signal ended now, and the index of its first output frame."""
+        """Returns the plan of the placed frames as if the signal ended now, and the index of its first output frame."""
         raise NotImplementedError
 
     def _settled(self) -> int:

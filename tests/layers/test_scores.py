@@ -7,7 +7,7 @@ import torch
 from torch.testing import assert_close
 
 import seqstride as ss
-from seqstride.layers.adastride import CHUNK, FrameScore
+from seqstride.layers.scores import CHUNK, FrameScore
 
 # several items at a time, one item at a time, some channels at a time, one channel at a time
 SHAPES = [(5, 3, 40), (2, 64, 1500), (2, 64, 5000), (1, 2, CHUNK + 3)]

@@ -38,7 +38,7 @@ def build(key, channels=2, stride=2, peak=0.5, seed=0, dtype=torch.float64):
         if key in LEARNT:
             layer.stride_parameter.fill_(stride)  # 2.3 in the wanted dtype, not the float32 one made longer
         if hasattr(layer, "score"):
-            layer.score.weight.normal_(0, peak)
+            layer.score.weight.normal_(0, peak)  # a layer starts with zeros there
     return layer
 
 
@@ -47,7 +47,7 @@ def oracle(key, layer, x):
     x = x.detach().numpy()
     function = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)
     if hasattr(layer, "score"):
-        return function(x, layer.stride, layer.score.weight.detach().numpy()[0, :, 0] @ x)
+        return function(x, layer.stride, oracle_scores(layer, x))
     if layer.learns_stride:
         return function(x, layer.stride_parameter.item())
     return function(x, layer.stride, *(parameter.detach().numpy() for parameter in layer.parameters()))
@@ -57,6 +57,14 @@ def oracle_penalty(key, layer, items):
     """The penalty of a batch of the oracle's items."""
     of_batch = getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_penalty", None)
     return np.mean([item.penalty for item in items]) if of_batch is None else of_batch(items, layer.stride)
+
+
+def oracle_scores(layer, x):
+    """The oracle's scores (T,) of one item of an adaptive layer, as frames are placed by them."""
+    parameters = [parameter.detach().numpy() for parameter in layer.score.parameters()]
+    if not isinstance(layer, ss.AdaStride1d):
+        return oracles.linear_scores(x, *parameters)
+    return oracles.bounded(getattr(oracles, f"{layer.scorer}_scores")(x, *parameters), layer.bound)
 
 
 def oracle_matrix(key, layer, positions, length):

@@ -260,6 +260,44 @@ def dct_diffstride(x, stride, smoothness=4.0, relative_smoothness=None):
 # --- adaptive positions
 
 
+def linear_scores(x, weight):
+    """One number per frame: (C, T), (1, C, 1) -> (T,)."""
+    return weight[0, :, 0] @ x
+
+
+def context_scores(x, weight, inner, bias):
+    """Hidden numbers of every frame, summed over the frames around that there are: (C, T), (K, H) -> (T,)."""
+    frames, taps = x.shape[1], len(weight)
+    scores = np.zeros(frames)
+    for t in range(frames):
+        inside = 0
+        for tap in range(taps):
+            u = t + tap - taps // 2
+            if 0 <= u < frames:
+                hidden = inner @ x[:, u] + bias
+                scores[t] += weight[tap] @ np.maximum(hidden, 0.0)
+                inside += 1
+        scores[t] *= taps / inside
+    return scores
+
+
+def change_scores(x, weight, query, key):
+    """How far a frame points away from the one before: (C, T), (1,) -> (T,)."""
+    scores = np.zeros(x.shape[1])
+    for t in range(1, x.shape[1]):
+        q, k = query @ x[:, t], key @ x[:, t - 1]
+        scores[t] = 5.0 * weight[0] * (1.0 - q @ k / math.sqrt((q @ q + 1e-12) * (k @ k + 1e-12)))
+    return scores
+
+
+def bounded(scores, bound):
+    """Scores within plus and minus half the logarithm of the bound."""
+    if bound == math.inf:
+        return scores
+    limit = math.log(bound) / 2
+    return np.array([score / math.hypot(1.0, score / limit) for score in scores])
+
+
 def adaptive_positions(scores, length):
     """Scores (T,) to positions (T,): the first at 0, the last at length - 1, never falling."""
     frames = len(scores)

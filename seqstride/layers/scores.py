@@ -1,0 +1,249 @@
+"""Scores of frames: what AdaStride's steps are made of, (B, C, T) → (B, T).
+
+A score never reads the padding, and is computed in double precision where the device has it: an error of 3e-6, as sums
+of 256 numbers in float32 have it, moves frames by 3e-6 · L. Products of float32 numbers are exact in double precision,
+and sums of them to 1e-15: the same frames come out on every device, alone and in a batch.
+
+All of them start at zero, the uniform stride, as their `weight` does.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.core.derivatives import differentiable
+from seqstride.core.lengths import double, float64_on, length_mask, reading_waits, zero_padding
+
+# The linear score. Its gradient is written by hand, because 0 · NaN from the padding would reach the weight's gradient.
+# The plan resamples the second output, so this node gets its gradient and adds w ⊗ ds to it in one pass.
+
+# Numbers of a signal that a CPU converts to double precision at a time: 1 MB, which stays in the cache.
+CHUNK = 1 << 17
+
+
+def _sums(x: Tensor, weight: Tensor) -> Tensor:
+    """wᵀx_t in double precision where the device has it: (B, C, T), (C,) → (B, T)."""
+    weight = weight.to(float64_on(x.device))
+    if x.device.type != "cpu" or x.dtype == weight.dtype:
+        return _products(x, weight)
+    _, channels, frames = x.shape
+    items = CHUNK // (channels * frames)
+    if items > 0:
+        return torch.cat([_products(part, weight) for part in x.split(items)])
+    rows = max(1, CHUNK // frames)
+    return torch.cat([_sum_of_parts(item, weight, rows) for item in x.split(1)])
+
+
+def _sum_of_parts(x: Tensor, weight: Tensor, rows: int) -> Tensor:
+    """wᵀx_t, some channels after the others."""
+    first, *others = (_products(*part) for part in zip(x.split(rows, 1), weight.split(rows), strict=True))
+    return sum(others, start=first)
+
+
+def _products(x: Tensor, weight: Tensor) -> Tensor:
+    """wᵀx_t in the precision of the weight."""
+    # matmul(weight, x) would transpose all of x first
+    return torch.bmm(weight.expand(x.shape[0], 1, -1), x.to(weight.dtype)).squeeze(1)
+
+
+def _scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """s_t = wᵀx_t over the real frames, and x itself once more."""
+    scores = _sums(x, weight)
+    if lengths is not None:
+        scores = scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)
+    return scores, x.view_as(x)
+
+
+def _scores_setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    ctx.save_for_backward(*inputs)
+
+
+def _scores_gradient(ctx: Any, dscores: Tensor | None, dx: Tensor | None) -> tuple[Tensor | None, Tensor | None, None]:
+    x, weight, lengths = ctx.saved_tensors
+    if dscores is None:
+        return dx, None, None
+    dscores, dweight = dscores.to(weight.dtype), None
+    if ctx.needs_input_grad[1] and reading_waits(x.device):
+        signal = x if lengths is None else zero_padding(x, lengths)
+        dweight = torch.bmm(signal.to(weight.dtype), dscores[:, :, None]).sum(0).squeeze(1)
+    elif ctx.needs_input_grad[1]:
+        dweight = torch.zeros_like(weight)
+        for item, length in enumerate([x.shape[2]] * len(x) if lengths is None else lengths.tolist()):
+            dweight = dweight + x[item, :, :length].to(weight.dtype) @ dscores[item, :length]
+    # the gradient of a score in the padding is 0: the positions there are constants
+    if ctx.needs_input_grad[0]:
+        outer = weight.to(x.dtype)[:, None], dscores.to(x.dtype)[:, None]
+        dx = outer[0] * outer[1] if dx is None else torch.addcmul(dx, *outer)
+    return dx, dweight, None
+
+
+def _traced_scores(x: Tensor, weight: Tensor, lengths: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The same in a graph, which cannot depend on the values of lengths: the padding is read as 0."""
+    signal = x if lengths is None else zero_padding(x, lengths)
+    precision = float64_on(x.device)
+    return (signal.to(precision) * weight.to(precision)[:, None]).sum(1), x
+
+
+_score = differentiable(_scores, _scores_setup, _scores_gradient, _traced_scores)
+
+
+class Score(nn.Module):
+    """Base of scores: (B, C, T), lengths (B,) or None → scores (B, T), 0 in the padding, and the signal."""
+
+    weight: Tensor
+    """Zeros at the start: then so are all scores."""
+    context: int = 0
+    """Frames on either side of a frame that its score reads."""
+    macs: int
+    """Multiply-accumulates per frame."""
+
+    def precision(self, x: Tensor) -> torch.dtype:
+        """That of the weight or of `x`, whichever is higher, and at least float32."""
+        return torch.promote_types(torch.promote_types(x.dtype, self.weight.dtype), torch.float32)
+
+
+class FrameScore(Score, nn.Conv1d):
+    """A bias-free 1×1 convolution to one channel, zero-initialised: (B, C, T) → (B, T), 0 in the padding, and the
+    signal.
+
+    The returned signal equals the argument; resampling it instead of the argument saves a pass in training (`_scores`).
+
+    In double precision where the device has it, also under autocast: scores pass through exp and a running sum over T,
+    where any rounding moves frames. The gradient is computed in the precision of the weight or of `x`, whichever is
+    higher, and at least float32.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, 1, 1, bias=False)
+        self.macs = channels
+
+    def reset_parameters(self) -> None:
+        """Zeros: training starts at the uniform stride (official code)."""
+        nn.init.zeros_(self.weight)
+
+    def forward(  # type: ignore[override]
+        self, x: Tensor, lengths: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            score = _traced_scores if torch.compiler.is_compiling() else _score
+            scores, source = score(x, self.weight.view(-1).to(self.precision(x)), lengths)
+            return scores, source
+
+
+class ContextScore(Score):
+    """A score that sees the frames around: (B, C, T) → (B, T), 0 in the padding, and the signal.
+
+    s_t = (K / n_t) Σ_k v_kᵀ ReLU(W x_{t+k} + b), k = −R … R, over the n_t of the K = 2R + 1 frames that the item has
+    there: a sum that reaches beyond an end of the item is scaled up, so that an even signal has even scores.
+
+    The nonlinearity comes before the sum over time: what a linear score cannot tell, such as the energy of a tone whose
+    sign changes from frame to frame, is a number per frame behind it, and the sum over K frames takes the noise off.
+
+    Args:
+        channels: C.
+        context: R, frames on either side.
+        hidden: H, rows of W.
+
+    Source: ours.
+    """
+
+    def __init__(self, channels: int, context: int = 12, hidden: int = 16) -> None:
+        super().__init__()
+        self.context = context
+        self.inner = nn.Linear(channels, hidden)
+        self.weight = nn.Parameter(torch.zeros(2 * context + 1, hidden))
+        self.macs = channels * hidden + self.weight.numel()
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            hidden = (_rows(x, self.inner.weight, lengths) + _double(self.inner.bias, x)[:, None]).relu()
+            frames = x.shape[2]
+            if lengths is not None:  # the bias stands in the padding
+                hidden = zero_padding(hidden, lengths)
+            sums = _sum_diagonals(torch.matmul(_double(self.weight, x), hidden), self.context)
+            end = torch.full((1,), frames, device=x.device) if lengths is None else lengths
+            scores = sums * self._scale(end, frames, sums.dtype)
+            return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, frames), 0.0)), x
+
+    def _scale(self, lengths: Tensor, frames: int, dtype: torch.dtype) -> Tensor:
+        """K / n_t: (B,) → (B, T)."""
+        t = torch.arange(frames, device=lengths.device)
+        before, behind = t.clamp(max=self.context), (lengths[:, None] - 1 - t).clamp(min=0, max=self.context)
+        return double(2 * self.context + 1, lengths.device).to(dtype) / (before + 1 + behind)
+
+    def extra_repr(self) -> str:
+        return f"context={self.context}"
+
+
+class ChangeScore(Score):
+    """A score from change: s_t = 5 g (1 − cos(q_t, k_{t−1})), q = Q x, k = K x; (B, C, T) → (B, T), and the signal.
+
+    The gain g starts at zero. s_0 is 0; no step leads to the first frame, so it is not looked at.
+
+    Args:
+        channels: C.
+        hidden: rows of Q and K.
+
+    Source: the boundary rule of H-Net (Hwang et al. 2025, dynamic chunking) as a score; the gain is ours.
+    """
+
+    context = 1
+
+    def __init__(self, channels: int, hidden: int = 16) -> None:
+        super().__init__()
+        self.query, self.key = (nn.Linear(channels, hidden, bias=False) for _ in range(2))
+        self.weight = nn.Parameter(torch.zeros(1))
+        self.macs = 2 * channels * hidden + 3 * hidden
+
+    def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        with torch.autocast(x.device.type, enabled=False):
+            q, k = (_units(_rows(x, layer.weight, lengths)) for layer in (self.query, self.key))
+            change = 1 - (q[..., 1:] * k[..., :-1]).sum(1)
+            scores = nn.functional.pad(5 * _double(self.weight, x) * change, (1, 0))
+            return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)), x
+
+
+def _double(weight: Tensor, x: Tensor) -> Tensor:
+    return weight.to(float64_on(x.device))
+
+
+def _rows(x: Tensor, weight: Tensor, lengths: Tensor | None) -> Tensor:
+    """W x_t in double precision, 0 in the padding: (B, C, T), (H, C) → (B, H, T)."""
+    signal = x if lengths is None else zero_padding(x, lengths)
+    return torch.matmul(_double(weight, x), _double(signal, x))
+
+
+def _units(rows: Tensor) -> Tensor:
+    """Rows (B, H, T) to unit length; 1e-12 keeps the gradient of zeros finite."""
+    return rows * (rows.square().sum(1, keepdim=True) + 1e-12).rsqrt()
+
+
+def _sum_diagonals(products: Tensor, context: int) -> Tensor:
+    """Σ_k products[:, R + k, t + k], k = −R … R, zeros beyond the ends: (B, 2R + 1, T) → (B, T).
+
+    With R zeros on either side the sum runs over [:, j, t + j]. In rows of T + K numbers instead of T + K − 1 these
+    stand below each other.
+    """
+    taps, frames = products.shape[1:]
+    wide = nn.functional.pad(products, (context, context)).flatten(1)
+    return nn.functional.pad(wide, (0, taps)).unflatten(1, (taps, frames + taps))[..., :frames].sum(1)
+
+
+def soft_clamp(scores: Tensor, bound: float) -> Tensor:
+    """Scores that let every local stride lie within s / `bound` … `bound` · s: s / √(1 + (s / β)²), β = ln(bound) / 2.
+
+    A step is the exponential of its score, here between e^−β and e^β. So is the mean of all, and the ratio of a step to
+    the mean lies between e^−2β = 1 / bound and bound. The mean step is that of the uniform stride, (L − 1) / (T − 1)
+    output frames: s input frames per output frame but for rounding to whole frames. A stretch of a share q of all
+    frames gets at most 1 / (q + (1 − q) / bound) times the frames that the uniform stride would give it.
+
+    The slope, (1 + (s / β)²)^(−3/2), falls as a power of a score, where that of tanh falls exponentially: scores that
+    ran far beyond the bound still have a gradient to come back by.
+    """
+    limit = math.log(bound) / 2
+    return scores * ((scores / limit).square() + 1).rsqrt()
