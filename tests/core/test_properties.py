@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from helpers import ADAPTIVE, COUNTED, LEARNT, REAL, TIGHT, build
+from helpers import COUNTED, FRAMEWISE, LEARNT, REAL, TIGHT, build
 from torch.testing import assert_close
 
 import seqstride as ss
@@ -109,7 +109,7 @@ def test_training_starts_at_the_uniform_stride(method):
     assert layer.score.weight.grad.abs().min() > 1e-6
 
 
-@pytest.mark.parametrize("key", ADAPTIVE)
+@pytest.mark.parametrize("key", FRAMEWISE)
 def test_larger_scores_get_smaller_strides(key):
     layer = build(key, channels=1, stride=4)
     with torch.no_grad():
@@ -126,7 +126,7 @@ def test_larger_scores_get_smaller_strides(key):
     assert inside > 2 * 20 / 4  # a uniform stride has 5 output frames there
 
 
-@pytest.mark.parametrize("key", ADAPTIVE)
+@pytest.mark.parametrize("key", FRAMEWISE)
 @pytest.mark.parametrize("score", [-40.0, 40.0])
 def test_one_extreme_score_anywhere_is_right(key, score):
     # T = 20 and S = 4: with or without one frame, none of the even positions falls between two bins.

@@ -60,7 +60,7 @@ def test_the_way_without_reading_computes_the_same(key, monkeypatch):
     for waits in (False, True):
         monkeypatch.setattr("seqstride.core.align.reading_waits", lambda _, waits=waits: waits)
         monkeypatch.setattr("seqstride.core.full.reading_waits", lambda _, waits=waits: waits)
-        monkeypatch.setattr("seqstride.layers.adastride.reading_waits", lambda _, waits=waits: waits)
+        monkeypatch.setattr("seqstride.layers.scores.reading_waits", lambda _, waits=waits: waits)
         given = x.clone().requires_grad_()
         plan = layer.plan(given, lengths)
         y = plan(given)

@@ -27,6 +27,7 @@ COUNTED = keys_where(lambda layer: not layer.content_lengths)  # they follow fro
 LINEAR = keys_where(lambda layer: layer.linear)
 STREAMING = keys_where(lambda layer: layer.no_stream is None)
 PLANNED = keys_where(lambda layer: not layer.convolves)  # the plan does all that the layer does
+FRAMEWISE = tuple(key for key in ADAPTIVE if ss.DOWNSAMPLERS[key].options.get("scorer", "linear") == "linear")
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 
 
