@@ -42,6 +42,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "dct_diffstride": [{"relative_smoothness": 0.3}, {"length_multiple": 8}, {"learnable": False}],
     "adastride": [{"sigma_square": 0.7}],
     "adastride_f": [{"empty": "zero"}],
+    "adastride_context": [{"scorer": "change"}, {"bound": 4.0}],
 }
 
 
