@@ -11,9 +11,9 @@ from seqstride.core.checks import check_channels, check_stride
 from seqstride.core.integrate import FirePlan, fired_lengths, quantity_penalty, running_sums
 from seqstride.core.lengths import Frames, double, float64_on
 from seqstride.core.plan import Plan
-from seqstride.layers.adastride import FrameScore
 from seqstride.layers.base import Downsampler
 from seqstride.layers.pooling import AvgPool1d
+from seqstride.layers.scores import FrameScore
 from seqstride.layers.stream import Stream
 
 LEAST = -30.0
