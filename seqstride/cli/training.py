@@ -53,7 +53,11 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
     command.add_argument("--folds", help="all, or comma-separated folds of the recipe; default: its key fold")
     command.add_argument("--jobs", type=int, default=1, help="number of runs at the same time (default 1)")
-    command.add_argument("--resume", action="store_true", help="resume a comparison; finished runs are kept")
+    command.add_argument(
+        "--resume",
+        action="store_true",
+        help="resume a comparison, or add methods, seeds or folds to it; finished runs are kept",
+    )
     command.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
 
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from datetime import datetime, timezone
 from pathlib import Path
@@ -63,7 +63,8 @@ def compare(
         seeds: seeds of the runs; every method has one run per seed.
         folds: values of the recipe's list `folds`, or `["all"]`; None: the value of its key `fold`, if it has one.
         jobs: the number of runs at a time.
-        resume: continue in a folder with runs of the same arguments; finished runs stay as they are.
+        resume: continue in a folder that holds a comparison of this recipe with the same settings. It has then all
+            its former methods, seeds and folds and those given now; finished runs stay as they are.
         output: the comparison's folder; None: `results/compare_<set>_<task>`.
         overrides: further words of each run's command line, pairs `--key value`.
 
@@ -75,8 +76,12 @@ def compare(
     if jobs < 1:
         raise InputError(f"`jobs` (={jobs}) must be at least 1")
     folder = Path(output or f"results/compare_{plan.name.replace('/', '_')}")
+    content = _open(folder, resume)
+    if content is not None:
+        plan = _grown(recipe, plan, content["arguments"], folder)
     arguments = plan.arguments()
-    runs = _Runs(plan, arguments, folder, jobs, known=_open(folder, arguments, resume))
+    folder.mkdir(parents=True, exist_ok=True)
+    runs = _Runs(plan, arguments, folder, jobs, known=content["runs"] if content else [])
     runs.write_summary()
     runs.run_all()
     text = write_report(folder, runs.summary()) if runs.finished else ""
@@ -191,27 +196,41 @@ def _cores() -> int:
 # The folder
 
 
-def _open(output: Path, arguments: dict[str, Any], resume: bool) -> list[Record]:
-    """Makes the comparison's folder, or checks that it can be continued; returns the entries of its finished runs."""
+def _open(output: Path, resume: bool) -> dict[str, Any] | None:
+    """Returns the summary of the comparison in the folder; None if it holds none and one may be started there."""
     content = read_comparison(output)
     if content is None:
         if (output / "runs").exists():
             raise InputError(f"`output` (={str(output)!r}) holds runs, but no {SUMMARY} with their arguments")
-        output.mkdir(parents=True, exist_ok=True)
-        return []
-    if not resume:
+    elif not resume:
         raise InputError(f"`output` (={str(output)!r}) holds runs; add --resume to continue, or choose another -o")
-    differences = _differences(content["arguments"], arguments)
-    if differences:
-        raise InputError(f"`output` (={str(output)!r}) holds runs of other arguments: {'; '.join(differences)}")
-    return content["runs"]
+    return content
 
 
-def _differences(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
-    changed = [key for key in now if key != "settings" and before[key] != now[key]]
+def _grown(recipe: str, plan: Plan, before: dict[str, Any], output: Path) -> Plan:
+    """Returns the plan with the methods, seeds and folds that a comparison in the folder has and those of `plan`.
+
+    Raises:
+        InputError: the comparison is another one: its recipe, its overrides or the settings of its methods differ.
+    """
+    now: dict[str, Any] = {"recipe": plan.name, "overrides": plan.overrides}
+    if before["folds"] is None or plan.folds is None:
+        now["folds"] = plan.folds
+    changed = [f"{key} {json.dumps(before[key])}, now {json.dumps(now[key])}" for key in now if before[key] != now[key]]
+    if not changed:
+        methods, seeds = _joined(before["methods"], plan.methods), _joined(before["seeds"], plan.seeds)
+        folds = None if plan.folds is None else _joined(before["folds"], plan.folds)
+        plan = plan_comparison(recipe, methods, seeds, folds, plan.overrides)
+        # comparisons of older versions have no digests of settings; every run compares its own
+        digests, settings = before.get("settings", {}), plan.arguments()["settings"]
+        changed = [
+            f"the settings of {method} have changed" for method in digests if digests[method] != settings[method]
+        ]
     if changed:
-        return [f"{key} {json.dumps(before[key])}, now {json.dumps(now[key])}" for key in changed]
-    # comparisons of older versions have no digests of settings; every run compares its own
-    digests = before.get("settings", {})
-    methods = [method for method in digests if digests[method] != now["settings"][method]]
-    return [f"the settings of {method} have changed" for method in methods]
+        raise InputError(f"`output` (={str(output)!r}) holds runs of other arguments: {'; '.join(changed)}")
+    return plan
+
+
+def _joined(before: Iterable[Any], now: Iterable[Any]) -> list[Any]:
+    """Returns the former values and behind them those that are new."""
+    return list(dict.fromkeys([*before, *now]))
