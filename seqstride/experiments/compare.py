@@ -5,6 +5,7 @@ The folder of a comparison has
     runs/<method>/[<fold>/]<seed>/   the files of `seqstride train`, and output.log
     runs.json                        the arguments, and the records of the finished runs
     table.md, comparison.png         the results of all runs
+    against_stride.png               the same against the overall stride, where folds are overall strides
 
 A run is finished if `runs.json` has its record, or if its `results.json` exists. A comparison can be resumed from
 `runs.json` alone, which is a small file. Every run gets digests of the finished runs' data and refuses other data. The

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
-from seqstride.experiments.records import Record, metric_of, spread_over, summarise
-from seqstride.experiments.tables import comparison_table
+from seqstride.experiments.records import Record, by_method, metric_of, spread_over, summarise
+from seqstride.experiments.tables import STRIDES_ARE_FOLDS, comparison_table, kind_of_folds
 from seqstride.files.whole_files import save_figure, whole_file
 
 SUMMARY = "runs.json"
@@ -72,17 +72,22 @@ def _circumstances(runs: Sequence[Record]) -> str:
 
 
 def write_report(folder: Path, content: dict[str, Any]) -> str:
-    """Writes `table.md` and `comparison.png` into the folder of a comparison, and returns the table."""
+    """Writes `table.md` and `comparison.png` into the folder of a comparison, and returns the table.
+
+    If its folds are overall strides, `against_stride.png` shows the metric against the stride.
+    """
     text = report(content)
     with whole_file(folder / "table.md") as part:
         part.write_text(text + "\n", encoding="utf-8")
-    _draw(content, folder / "comparison.png")
+    _draw(content, folder)
     return text
 
 
-def _draw(content: dict[str, Any], path: Path) -> None:
-    from seqstride.experiments.pictures import plot_comparison
+def _draw(content: dict[str, Any], folder: Path) -> None:
+    from seqstride.experiments.pictures import plot_against_stride, plot_comparison
 
-    runs = content["runs"]
-    summaries = summarise(runs, content["arguments"]["methods"])
-    save_figure(plot_comparison(summaries, title=metric_of(runs).title, over=spread_over(runs)), path)
+    runs, methods = content["runs"], content["arguments"]["methods"]
+    picture = plot_comparison(summarise(runs, methods), title=metric_of(runs).title, over=spread_over(runs))
+    save_figure(picture, folder / "comparison.png")
+    if kind_of_folds(runs) == STRIDES_ARE_FOLDS:
+        save_figure(plot_against_stride(by_method(runs, methods)), folder / "against_stride.png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from seqstride.errors import InputError
 from seqstride.experiments.bench import Measurement
 from seqstride.experiments.bench_gpu import GpuMeasurement
-from seqstride.experiments.records import Summary
+from seqstride.experiments.records import Record, Summary, metric_of, value_of
 from seqstride.plots.canvas import COLOURS, FONT, MARKERS, figure_of, look
 
 if TYPE_CHECKING:
@@ -48,6 +48,51 @@ def plot_costs(measurements: Sequence[Measurement] | Sequence[GpuMeasurement]) -
         axis.grid(True, which="both", alpha=0.25)
     figure.legend(loc="outside lower center", ncols=6, fontsize=FONT)
     return figure
+
+
+def plot_against_stride(groups: Mapping[str, Sequence[Record]]) -> Figure:
+    """Draws the metric against the overall stride: a line for each method, and a band of one standard deviation.
+
+    Runs of one fold are a point. A learnt stride stands where training left it, so the point lies where the frames of
+    the output are counted, not where the stride began.
+
+    Args:
+        groups: method → its records, what `by_method` of `seqstride.experiments.records` returns.
+
+    Raises:
+        ValueError: there are none.
+    """
+    if not groups:
+        raise InputError("`groups` (empty) must hold at least one method")
+    figure = figure_of(width=9.5, height=5.6)
+    axis = figure.subplots()
+    for index, (method, runs) in enumerate(groups.items()):
+        points = sorted(_points(runs))
+        strides, means, spreads = (np.array(values) for values in zip(*points, strict=True))
+        style = {**look(index), "markersize": 6, "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
+        axis.plot(strides, means, label=method, **style)
+        axis.fill_between(strides, means - spreads, means + spreads, color=style["color"], alpha=0.15, linewidth=0)
+    drawn = [stride for runs in groups.values() for stride, _, _ in _points(runs)]
+    ticks = [2.0**n for n in range(12) if min(drawn) / 1.5 <= 2.0**n <= max(drawn) * 1.5]
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.set_xlabel("overall stride at the end of training (input frames per output frame)", fontsize=FONT)
+    axis.set_ylabel(metric_of(run for runs in groups.values() for run in runs).title, fontsize=FONT)
+    axis.set_title("line: mean over seeds; band: ± their standard deviation", fontsize=FONT)
+    axis.grid(True, alpha=0.3)
+    figure.legend(loc="outside right upper", fontsize=FONT)
+    return figure
+
+
+def _points(runs: Sequence[Record]) -> list[tuple[float, float, float]]:
+    """Returns for every fold the mean overall stride, and mean and standard deviation of the metric."""
+    points = []
+    for fold in dict.fromkeys(str(run.get("fold")) for run in runs):
+        mine = [run for run in runs if str(run.get("fold")) == fold]
+        values = [value_of(run) for run in mine]
+        stride = float(np.mean([np.prod(run["strides"]) for run in mine]))
+        points.append((stride, float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0))
+    return points
 
 
 def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> Figure:

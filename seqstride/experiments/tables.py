@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
@@ -9,13 +10,18 @@ from seqstride.experiments.records import (
     ENOUGH_PAIRS,
     Record,
     by_method,
+    half_interval,
     known_mean,
     label_of,
     mean_and_spread,
     metric_of,
     paired_difference,
     spread_over,
+    value_of,
 )
+
+STRIDES_ARE_FOLDS = "overall strides"
+"""The kind of folds (`folds_are` of a record) that are overall strides of one task."""
 
 Column = tuple[str, Callable[[Sequence[Record]], str]]
 """A column's title, and its cell for the runs of one method."""
@@ -35,7 +41,7 @@ def results_table(records: Iterable[Record], order: Iterable[str] = ()) -> str:
     columns = [METHOD, _metric_column(records), *_figure_columns(records)]
     columns += [SEEDS, STRIDES, MACS, PARAMETERS, TRAINING]
     groups = by_method(records, order)
-    return "\n\n".join([_markdown(columns, groups), *_data_sets_table(records, groups)])
+    return "\n\n".join([_markdown(columns, groups), *_folds_table(records, groups)])
 
 
 def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
@@ -54,24 +60,46 @@ def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
         columns += _difference_columns(records, groups.get(methods[0], []), methods[0])
     columns += [*_figure_columns(records), RUNS, PARAMETERS, MACS, EPOCH, STRIDES]
     caption = _caption(records, methods, most=max(map(len, groups.values())))
-    return "\n\n".join([_markdown(columns, groups), caption, *_data_sets_table(records, groups)])
+    return "\n\n".join([_markdown(columns, groups), caption, *_folds_table(records, groups)])
 
 
-def _data_sets_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> list[str]:
-    """Returns a title and a table of the methods on each data set, if folds are data sets and there are several."""
-    names = sorted({record["fold"] for record in records}) if _kind_of_folds(records) == "data sets" else []
+def _folds_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> list[str]:
+    """Returns a title and a table with a column for each fold, if there are several and they are no random parts.
+
+    Folds that are data sets show the standard deviation over seeds; overall strides, which share their items, show how
+    well the mean is known.
+    """
+    kind = kind_of_folds(records)
+    names = sorted({str(record["fold"]) for record in records}, key=_natural) if kind != "folds" else []
     if len(names) < 2:
         return []
+    known = kind == STRIDES_ARE_FOLDS
 
     def column(name: str) -> Column:
         def cell(runs: Sequence[Record]) -> str:
-            mine = [run for run in runs if run["fold"] == name]
-            return _metric_column(mine)[1](mine) if mine else "–"
+            mine = [run for run in runs if str(run["fold"]) == name]
+            return "–" if not mine else _interval_cell(mine) if known else _metric_column(mine)[1](mine)
 
         return name, cell
 
-    title = f"{metric_of(records).title[0].upper()}{metric_of(records).title[1:]}, on every data set:"
+    title = metric_of(records).title
+    title = f"{title[0].upper()}{title[1:]}, {'at' if known else 'on'} every {kind.removesuffix('s')}"
+    title += ", mean ± half of its 95 % confidence interval over seeds (Student's t):" if known else ":"
     return [title, _markdown([METHOD, *map(column, names)], groups)]
+
+
+def _natural(name: str) -> tuple[float, str]:
+    """Orders numbers by their size, before words."""
+    try:
+        return float(name), name
+    except ValueError:
+        return math.inf, name
+
+
+def _interval_cell(runs: Sequence[Record]) -> str:
+    metric, values = metric_of(runs), [value_of(run) for run in runs]
+    half = half_interval(values)
+    return metric.number(statistics.mean(values)) + ("" if half is None else f" ± {metric.number(half)}")
 
 
 def _markdown(columns: Sequence[Column], groups: dict[str, list[Record]]) -> str:
@@ -120,7 +148,7 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     """Returns the sentences below a comparison's table; `most` is the largest number of runs of a method."""
     metric = metric_of(records)
     seeds, folds = (len({record.get(key) for record in records}) for key in ("seed", "fold"))
-    kind = _kind_of_folds(records)
+    kind = kind_of_folds(records)
     over = {
         "seeds": f"{seeds} seeds",
         "folds": f"{folds} {kind}",
@@ -132,7 +160,8 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     if metric.scored == "valid":
         text += " The test part was not touched."
     if len(methods) > 1:
-        shared = "folds share training data" if kind == "folds" else "the runs of a data set share its items"
+        shares = {"folds": "folds share training data", "data sets": "the runs of a data set share its items"}
+        shared = shares.get(kind, "all runs share their items")
         small = "" if folds == 1 else f", and small because {shared}"
         unit = "percentage points" if metric.unit == "%" else metric.unit or "the metric itself"
         text += (
@@ -143,8 +172,8 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     return text
 
 
-def _kind_of_folds(records: Sequence[Record]) -> str:
-    """Returns the kind of the folds, a record's `folds_are`: "folds" of one data set, or "data sets"."""
+def kind_of_folds(records: Sequence[Record]) -> str:
+    """Returns a record's `folds_are`: "folds" of one data set, "data sets", or `STRIDES_ARE_FOLDS`."""
     return str(records[0].get("folds_are", "folds"))
 
 
@@ -161,7 +190,7 @@ def _seeds_cell(runs: Sequence[Record]) -> str:
     folds = {run.get("fold") for run in runs}
     if len(folds) == 1:
         return str(len(runs))
-    return f"{len({run['seed'] for run in runs})} × {len(folds)} {_kind_of_folds(runs)}"
+    return f"{len({run['seed'] for run in runs})} × {len(folds)} {kind_of_folds(runs)}"
 
 
 def _epoch_cell(runs: Sequence[Record]) -> str:

@@ -21,10 +21,10 @@ from scipy.stats import ttest_rel
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
 from seqstride.experiments.comparison_plan import choose_methods
-from seqstride.experiments.pictures import plot_comparison
+from seqstride.experiments.pictures import plot_against_stride, plot_comparison
 from seqstride.experiments.processes import sigterm_as_interrupt
 from seqstride.experiments.recipe import recipes_folder
-from seqstride.experiments.records import metric_of, paired_difference, read_record, spread_over, summarise
+from seqstride.experiments.records import by_method, metric_of, paired_difference, read_record, spread_over, summarise
 from seqstride.experiments.tables import comparison_table, results_table
 
 RECIPE = "recipes/JapaneseVowels/speaker_id"
@@ -531,6 +531,35 @@ def test_the_picture_has_every_run_and_the_means() -> None:
     assert single.get_title() == "one run of each"
     with pytest.raises(ValueError, match="`summaries`"):
         plot_comparison([], title="", over="")
+
+
+STRIDES = {(seed, fold): float(value + seed) for fold, value in (("16", 40), ("8", 60)) for seed in (1, 2, 3)}
+
+
+def test_folds_that_are_strides_have_intervals() -> None:
+    learnt = [run | {"strides": [float(run["fold"]) / 2, 1.0]} for run in runs("b", {**STRIDES, (1, "4"): 70.0})]
+    records = [record | {"folds_are": "overall strides"} for record in [*runs("a", STRIDES), *learnt]]
+    title, table = comparison_table(records, ["a", "b"]).split("\n\n")[-2:]
+    assert title.startswith("Test accuracy, %, at every overall stride, mean ± half of its 95 % confidence interval")
+    half = 4.303 / 3**0.5  # the quantile of two degrees of freedom, and a deviation of 1
+    assert table.splitlines()[0] == "| method | 4 | 8 | 16 |"
+    assert table.splitlines()[2:] == [
+        f"| `a` | – | 62.0 ± {half:.1f} | 42.0 ± {half:.1f} |",
+        f"| `b` | 70.0 | 62.0 ± {half:.1f} | 42.0 ± {half:.1f} |",
+    ]
+
+
+def test_the_picture_against_the_stride_shows_learnt_strides_where_they_end() -> None:
+    learnt = [run | {"strides": [float(run["fold"]) / 2, 1.0]} for run in runs("b", STRIDES)]
+    fixed = [run | {"strides": [float(run["fold"]), 1.0]} for run in runs("a", STRIDES)]
+    (axis,) = plot_against_stride(by_method([*fixed, *learnt])).axes
+    found = {line.get_label(): [line.get_xdata().tolist(), line.get_ydata().tolist()] for line in axis.lines}
+    assert found == {"a": [[8.0, 16.0], [62.0, 42.0]], "b": [[4.0, 8.0], [62.0, 42.0]]}
+    edges = axis.collections[0].get_paths()[0].vertices[:, 1]
+    assert (edges.min(), edges.max()) == (41.0, 63.0)  # a deviation of 1 around the means
+    assert axis.get_ylabel() == "test accuracy, %"
+    with pytest.raises(ValueError, match="`groups`"):
+        plot_against_stride({})
 
 
 def test_many_methods_can_be_told_apart() -> None:
