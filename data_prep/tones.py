@@ -11,12 +11,19 @@ Source: ours.
 from __future__ import annotations
 
 import math
+import os
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
+from seqstride.errors import InputError
+
+from .generated import Part, write_generated
+
 #: cycles per frame of the first and the last class: whole numbers of periods in 128 frames
 LOWEST, HIGHEST = 26 / 128, 41 / 128
+_LAYOUT = 1  # part of the fingerprint: raise it when what is made below changes
 
 
 def tones(
@@ -50,3 +57,36 @@ def tones(
     frequencies = LOWEST + (HIGHEST - LOWEST) / (classes - 1) * labels[:, None]
     tone = amplitude * torch.sin(2 * math.pi * (frequencies * torch.arange(frames) + phases))
     return (tone + torch.randn(items, frames, generator=generator))[:, None], labels
+
+
+def prepare_tones(
+    save_folder: str | os.PathLike[str],
+    *,
+    data_folder: str | os.PathLike[str],
+    items: Mapping[str, int],
+    amplitude: float = 1.0,
+    seed: int = 0,
+) -> None:
+    """Writes the manifests of a run, and the arrays of the set where they are missing; see `write_generated`.
+
+    An item has `tone`, its class as a text. Its signal is (128, 1).
+
+    Args:
+        save_folder: the folder of the manifests; made if missing.
+        data_folder: the folder of the arrays; made if missing.
+        items: number of items of `train`, `valid` and `test`.
+        amplitude: of the sinusoids.
+        seed: of the set.
+
+    Raises:
+        InputError: `amplitude` is negative or not a number, or `items` lacks a split.
+    """
+    if not 0 <= amplitude < math.inf:
+        raise InputError(f"`amplitude` (={amplitude}) must be a number of at least 0")
+
+    def make(count: int, own_seed: int) -> Part:
+        x, labels = tones(count, torch.Generator().manual_seed(own_seed), amplitude=amplitude)
+        return Part(x.transpose(1, 2).numpy(), [{"tone": str(label)} for label in labels.tolist()])
+
+    fingerprint = {"set": "tones", "layout": _LAYOUT, "amplitude": amplitude}
+    write_generated(save_folder, data_folder, make, items=items, seed=seed, fingerprint=fingerprint)

@@ -20,6 +20,7 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
         import seqstride.core.kernels.windows  # noqa: F401
 
 from hypothesis import HealthCheck, settings
+from quick import forget_pip_and_disk
 from speechbrain.utils.importutils import LazyModule
 
 # derandomize: the same examples on every machine; too_slow speaks of the machine, not of the code.
@@ -39,6 +40,13 @@ LazyModule.__file__ = None
 # The tensors are small: threads would only wait for one another.
 torch.set_num_threads(1)
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # of commands that tests start
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quick_runs() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        forget_pip_and_disk(patch)
+        yield
 
 
 @pytest.fixture(autouse=True)

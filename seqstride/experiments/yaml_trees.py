@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -74,6 +75,7 @@ def read_tree(text: str, origin: str) -> dict[str, Any]:
     return tree
 
 
+@lru_cache(maxsize=64)  # a command reads the same few files several times, and reading YAML is slow
 def _check_size(text: str, origin: str) -> None:
     """Refuses a small text whose aliases expand to very much, before it is loaded.
 
@@ -110,8 +112,12 @@ def _check_size(text: str, origin: str) -> None:
             add(sizes.get(event.anchor, 1))
 
 
+@lru_cache(maxsize=64)
 def scalar_texts(text: str) -> Any:
-    """Returns every scalar in the mappings of a YAML text as it is written: YAML would make numbers and dates of it."""
+    """Returns every scalar in the mappings of a YAML text as it is written: YAML would make numbers and dates of it.
+
+    The result must not be changed: it is kept for the next call.
+    """
 
     def letters(node: Any) -> Any:
         if isinstance(node.value, list):

@@ -34,6 +34,7 @@ ALLOWED: dict[str, tuple[str, ...]] = {
     CLASSIFICATION: (
         "seqstride.ResNet1d",
         "seqstride.Spectrogram2d",
+        "seqstride.encoders.leading.LeadingResNet1d",
         "seqstride.encoders.frontend.LogMel",
         "seqstride.encoders.heads.FeatureNorm",
         "seqstride.encoders.heads.PooledClassifier",

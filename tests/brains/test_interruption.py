@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from runs import RECIPE, assert_same, checkpoints, command, final, forget_pip
+from quick import forget_pip_and_disk
+from runs import RECIPE, assert_same, checkpoints, command, final
 
 from seqstride.brains import ClassificationBrain
 from seqstride.cli import main
@@ -53,13 +54,6 @@ def noisy(tmp_path_factory: pytest.TempPathFactory) -> str:
     shutil.copy(RECIPE / "train.py", folder.parent)
     (folder / "noisy.yaml").write_text(NOISY)
     return str(folder / "noisy.yaml")
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _no_pip() -> Iterator[None]:
-    with pytest.MonkeyPatch.context() as patch:
-        forget_pip(patch)
-        yield
 
 
 def argv(file: str, output: Path, *flags: str, **overrides: object) -> list[str]:
@@ -135,7 +129,7 @@ def test_a_checkpoint_waits_for_the_step_that_gradients_are_gathered_for(
 def start(line: list[str]) -> None:
     """A run in a process of its own."""
     torch.set_num_threads(1)
-    forget_pip(pytest.MonkeyPatch())
+    forget_pip_and_disk(pytest.MonkeyPatch())
     main(line)
 
 

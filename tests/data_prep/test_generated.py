@@ -7,9 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from seqstride.data_prep.bursts import BURST, FRAMES, make_bursts, prepare_bursts, templates
+from seqstride.data_prep.tones import prepare_tones, tones
 
+from seqstride.cli import main
 from seqstride.errors import InputError
+from seqstride.models.classifier import load_model
 
 FEW = {"train": 5, "valid": 3, "test": 4}
 
@@ -70,3 +74,28 @@ def test_items_must_be_given_for_each_split(items: dict, tmp_path: Path) -> None
         prepare_bursts(tmp_path, data_folder=tmp_path, items=items)
     with pytest.raises(InputError, match="`amplitude`"):
         prepare_bursts(tmp_path, data_folder=tmp_path, items=FEW, amplitude=float("nan"))
+
+
+def test_tones_are_those_of_the_generator(tmp_path: Path) -> None:
+    prepare_tones(tmp_path / "run", data_folder=tmp_path / "set", items=FEW, seed=2)
+    signals, labels = tones(FEW["test"], torch.Generator().manual_seed(3 * 2 + 2))
+    items = manifest(tmp_path / "run", "test").values()
+    assert [item["tone"] for item in items] == [str(label) for label in labels.tolist()]
+    for item, signal in zip(items, signals, strict=True):
+        stored = np.load(item["features"])[item["start"] : item["stop"]]
+        assert np.allclose(stored, signal.T, atol=2e-3)
+    with pytest.raises(InputError, match="`amplitude`"):
+        prepare_tones(tmp_path, data_folder=tmp_path, items=FEW, amplitude=-1)
+
+
+@pytest.mark.parametrize("recipe", ["bursts", "tones"])
+def test_a_recipe_trains_at_a_stride(recipe: str, tmp_path: Path) -> None:
+    keys = {"items": "{train: 32, valid: 16, test: 16}", "number_of_epochs": 1, "width": 4, "device": "cpu"}
+    keys |= {"fold": 4, "data_folder": tmp_path / "set", "output_folder": tmp_path / "run"}
+    options = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
+    recipe = f"recipes/Synthetic/{recipe}"
+    assert main(["train", recipe, "--downsampler", "adastride", *options, "--noprogressbar"]) == 0
+    record = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert record["strides"][0] == record["fold"] == 4
+    assert record["folds_are"] == "overall strides"
+    assert load_model(tmp_path / "run").encoder.downsamplers[0].stride == 4

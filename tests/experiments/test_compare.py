@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from quick import few_vowels
 from scipy.stats import ttest_rel
 
 from seqstride import DOWNSAMPLERS
@@ -108,7 +109,9 @@ def vowels(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[str], Path]:
     """The command line of a comparison that has been run, and its folder."""
     output = tmp_path_factory.mktemp("compare") / "out"
     options = ["--methods", "average,diffstride", "--seeds", "3,4", "--jobs", "2", "-o", str(output)]
-    argv = ["compare", RECIPE, *options, "--device", "cpu", "--number_of_epochs", "1", "--width", "8"]
+    data = few_vowels(output.parent / "data")
+    options += ["--data_folder", str(data), "--device", "cpu", "--number_of_epochs", "1", "--width", "8"]
+    argv = ["compare", RECIPE, *options]
     assert main(argv) == 0
     return argv, output
 
@@ -189,7 +192,7 @@ def test_a_finished_comparison_is_left_alone(
     some = ["4" if part == "3,4" else part for part in argv]
     assert main([*some, "--resume"]) == 0
     assert main([*argv, "--resume", "--lr", "0.1"]) == 2
-    assert '"8"], now ["--device", "cpu", ' in capsys.readouterr().err
+    assert '"8"], now ["--data_folder", ' in capsys.readouterr().err
 
     assert [path.stat().st_mtime_ns for path in records + logs] == before
     assert (output / "table.md").read_text() == table

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 from hyperpyyaml import load_hyperpyyaml
+from quick import few_vowels
 from runs import RECIPE, command, train
 
 import seqstride as ss
@@ -235,6 +236,7 @@ def launch(command: list[str], folder: Path) -> None:
 
 def test_train_py_works_in_its_folder(tmp_path: Path) -> None:
     options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--noprogressbar"]
+    options.append(f"--data_folder={few_vowels(tmp_path / 'data')}")
     launch([sys.executable, "train.py", "hparams/train.yaml", "--downsampler", "adastride", *options], RECIPE)
     assert (tmp_path / "results.json").is_file()
 

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import ranks
 from layouts import write
-from runs import assert_same, final, forget_pip
+from runs import assert_same, final
 
 from recipes import words_for
 from seqstride.brains import ClassificationBrain
@@ -74,18 +74,11 @@ def recordings(folder: Path, labels: tuple[str, ...] = ("high", "low")) -> Path:
     return folder
 
 
-@pytest.fixture(autouse=True)
-def _no_pip(monkeypatch: pytest.MonkeyPatch) -> None:
-    forget_pip(monkeypatch)
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with recordings, `data`, and a run that was trained on them, `run`."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        forget_pip(patch)
-        assert main(argv(recordings(folder / "data"), folder / "run")) == 0
+    assert main(argv(recordings(folder / "data"), folder / "run")) == 0
     return folder
 
 

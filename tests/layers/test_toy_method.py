@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from runs import RECIPE, forget_pip
+from runs import RECIPE
 from toy import METHOD
 
 import seqstride as ss
@@ -73,8 +73,7 @@ def test_it_is_timed(toy, capsys):
     assert "toy" in capsys.readouterr().out
 
 
-def test_a_recipe_trains_with_it(toy, tmp_path, monkeypatch):
-    forget_pip(monkeypatch)
+def test_a_recipe_trains_with_it(toy, tmp_path):
     options = ["--downsampler", "toy", "--number_of_epochs", "1", "--output_folder", str(tmp_path), "--device", "cpu"]
     assert main(["train", str(RECIPE / "hparams" / "train.yaml"), *options, "--noprogressbar"]) == 0
     assert json.loads((tmp_path / "results.json").read_text())["method"] == "toy"

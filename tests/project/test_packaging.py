@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from quick import few_vowels
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -156,7 +157,8 @@ def test_the_installed_command_trains_the_readmes_recipe(installed: Path, tmp_pa
     """The first command of the README, an epoch of it, from a folder without a checkout."""
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     [words] = re.findall(r"pip install -e \S+ && seqstride (train .+)", readme)
-    options = ["--number_of_epochs", "1", "--device", "cpu", "--noprogressbar"]
+    data = few_vowels(tmp_path.parent / "data")
+    options = ["--number_of_epochs", "1", "--device", "cpu", "--noprogressbar", "--data_folder", str(data)]
     done = subprocess.run(
         [sys.executable, str(installed / "bin" / "seqstride"), *words.split(), *options],
         cwd=tmp_path,

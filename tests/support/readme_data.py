@@ -117,5 +117,7 @@ SMALL: dict[str, dict[str, str]] = {
     "SpeechCommands/classification": {"width": "4"},
     "SpokenDigits/classification": {"width": "4"},
     "UCR/classification": {"channels": "8"},
+    "Synthetic/bursts": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
+    "Synthetic/tones": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
 }
 """Recipe → what makes its network small, besides a single epoch."""

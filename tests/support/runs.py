@@ -6,8 +6,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-import speechbrain.utils.logger
 import torch
 import yaml
 
@@ -29,11 +27,6 @@ def train(method: str, output: Path, **overrides: object) -> dict:
     """Runs the recipe, and gives its record."""
     assert main(command(method, output, **overrides)) == 0
     return json.loads((output / "results.json").read_text())
-
-
-def forget_pip(patch: pytest.MonkeyPatch) -> None:
-    """A run asks pip for the version of every package, which takes longer than all the rest of these runs."""
-    patch.setattr(speechbrain.utils.logger, "get_environment_description", str)
 
 
 def checkpoints(output: Path) -> tuple[dict[Path, dict[str, Any]], list[Path]]:
