@@ -19,6 +19,8 @@ from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
+from seqstride.layers.hnet import HNet1d
+from seqstride.layers.merge import MergePool1d
 from seqstride.layers.narrowing import narrow_edges
 from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.phc import PHConv1d
@@ -44,7 +46,9 @@ __all__ = [
     "DiffStride2d",
     "Downsampler",
     "Encoded",
+    "HNet1d",
     "MaxPool1d",
+    "MergePool1d",
     "PHConv1d",
     "PhasePool1d",
     "Plan",

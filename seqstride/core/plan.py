@@ -121,13 +121,17 @@ class Plan:
         Raises:
             ValueError: `z` is not a floating-point (B, C, L) tensor with the plan's B and L.
         """
+        self.check_output(z)
+        return interpolate(z, self.positions, self.frames)
+
+    def check_output(self, z: Tensor) -> None:
+        """Raises a ValueError, naming argument, value and rule, if `z` is not (B, C, L) with the plan's B and L."""
         check_signal(z)
         batch, width = self.frames.batch, self.frames.output_width
         if z.shape[0] != batch or z.shape[2] != width:
             raise ValueError(
                 f"`z` (shape {tuple(z.shape)}) must have the plan's batch size {batch} and {width} output frames"
             )
-        return interpolate(z, self.positions, self.frames)
 
     def matrix(self) -> Tensor:
         """The plan as a matrix (B, L, T): plan(x) = matrix @ x over time. It takes O(T·L) memory.

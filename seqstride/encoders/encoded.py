@@ -10,6 +10,7 @@ from torch import Tensor
 from seqstride.core.lengths import Frames, length_mask
 from seqstride.core.plan import Plan
 from seqstride.core.positions import frame_counts, local_strides, read_at
+from seqstride.core.spectral import interpolate
 
 
 @dataclass
@@ -63,7 +64,7 @@ class Encoded:
         for block, plan in enumerate(self.plans):
             curve = plan.strides()[:, None]
             for before in reversed(self.plans[:block]):
-                curve = before.expand(curve)
+                curve = interpolate(curve, before.positions, before.frames)
             curves.append(curve[:, 0])
         return curves
 

@@ -50,7 +50,7 @@ class SpectrogramBlock(nn.Module):
 
     @property
     def stage(self) -> Stage:
-        """Cost of the block; AdaStride's score, C a frame and not a cell, is too little to count."""
+        """Cost of the block; scores, C a frame and not a cell, and H-Net's projections, 2 C² a frame, do not count."""
         time, frequency = self.downsample.time, self.downsample.frequency
         convolutions = self.time_conv.weight.numel() + self.frequency_conv.weight.numel()
         channels = self.time_conv.out_channels

@@ -16,6 +16,8 @@ from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
+from seqstride.layers.hnet import HNet1d
+from seqstride.layers.merge import MergePool1d
 from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
 from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
@@ -64,6 +66,8 @@ DOWNSAMPLERS: dict[str, Method] = {
     "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
     "adastride_context": Method(AdaStride1d, "adastride", {"scorer": "context"}),
     "cif": Method(CIF1d, "cif"),
+    "hnet": Method(HNet1d, "hnet"),
+    "merge": Method(MergePool1d, "merge"),
 }
 
 

@@ -131,7 +131,7 @@ def make_downsampler2d(
     """A downsampling layer for both axes by name: (B, channels, T, F) → (B, channels, T', F').
 
     Args:
-        key: one of `seqstride.DOWNSAMPLERS`. Along frequency "adastride", "adastride_f" and "cif" are "average",
+        key: one of `seqstride.DOWNSAMPLERS`. Along frequency those whose plans depend on the signal are "average",
             without `options`: a stride of each item's own would move its bins away from those of the others.
         channels: C.
         strides: along time and frequency, initial values where they are learnt; integers for strided, average, max,

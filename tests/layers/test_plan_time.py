@@ -6,7 +6,7 @@ import numpy as np
 import oracles
 import pytest
 import torch
-from helpers import INTEGER, KEYS, LINEAR, TIGHT, Batch, batches, build, oracle_matrix
+from helpers import INTEGER, KEYS, LINEAR, TIGHT, Batch, batches, build, oracle_expand, oracle_matrix
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -40,7 +40,8 @@ def test_every_reading_of_a_plan_is_the_oracles(key, data):
         np.testing.assert_array_equal(durations[b, :out], oracles.durations(p, out))
         assert durations[b].sum() == length
         np.testing.assert_allclose(times[b, :out], oracles.times(p, out), **TIGHT)
-        np.testing.assert_allclose(expanded[b, :, :length], oracles.expand(z[b, :, :out].numpy(), p), **TIGHT)
+        expected = oracle_expand(key, layer, x[b, :, :length], z[b, :, :out].numpy(), p)
+        np.testing.assert_allclose(expanded[b, :, :length], expected, **TIGHT)
         for padding in (strides[b, length:], durations[b, out:], times[b, out:], expanded[b, :, length:]):
             assert not padding.any()
 

@@ -24,3 +24,28 @@ def test_cif_is_that_of_torch_cif(stride, spread):
         expected = cif_function(x.transpose(1, 2), weights, padding_mask=~length_mask(lengths, 60))
         assert plan.lengths.tolist() == expected["cif_lengths"][0].tolist()
         assert_close(plan(x), expected["cif_out"][0].transpose(1, 2), **CLOSE)
+
+
+@pytest.mark.parametrize("stride", [2.0, 6.0])
+def test_hnet_is_that_of_h_net_dynamic_chunking(stride):
+    package = pytest.importorskip("h_net_dynamic_chunking")
+    layer = ss.HNet1d(8, stride)
+    with torch.no_grad():
+        for parameter in layer.parameters():
+            parameter.normal_()
+    x = torch.randn(1, 8, 60, requires_grad=True)
+    chunker = package.DynamicSequenceChunker(8, target_avg_token_length=stride, learning_rate_difference=1.0)
+    with torch.no_grad():
+        chunker.to_queries_keys.weight.copy_(torch.cat([layer.queries, layer.keys]))
+        # its first probability is one of a key that is learnt, ours is 1
+        chunker.start_key_token.copy_(-(layer.queries @ x[0, :, 0]))
+    (kept, expand, _), inner = chunker(x.transpose(1, 2), return_intermediates=True)
+    plan = layer.plan(x)
+    assert plan.durations().tolist() == inner.chunk_lens.tolist()
+    p = plan.probabilities.float()
+    assert_close(p, inner.probs, **CLOSE)
+    y = plan(x)
+    # the package multiplies the smoothing's P into what it keeps
+    assert_close(y * p.gather(1, plan.starts)[:, None], kept.transpose(1, 2), **CLOSE)
+    assert_close(plan.expand(y), expand(kept).transpose(1, 2), **CLOSE)
+    assert_close(plan.penalty.float(), inner.aux_ratio_loss, **CLOSE)

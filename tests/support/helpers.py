@@ -26,6 +26,7 @@ CONTENT = keys_where(lambda layer: layer.content_lengths)  # output lengths foll
 COUNTED = keys_where(lambda layer: not layer.content_lengths)  # they follow from the input lengths
 LINEAR = keys_where(lambda layer: layer.linear)
 STREAMING = keys_where(lambda layer: layer.no_stream is None)
+STRAIGHT = ("hnet",)  # decisions with gradients straight through, which are not those of finite differences
 PLANNED = keys_where(lambda layer: not layer.convolves)  # the plan does all that the layer does
 FRAMEWISE = tuple(key for key in ADAPTIVE if ss.DOWNSAMPLERS[key].options.get("scorer", "linear") == "linear")
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
@@ -52,6 +53,12 @@ def oracle(key, layer, x):
     if layer.learns_stride:
         return function(x, layer.stride_parameter.item())
     return function(x, layer.stride, *(parameter.detach().numpy() for parameter in layer.parameters()))
+
+
+def oracle_expand(key, layer, x, z, positions):
+    """The oracle's way back: z (C, L) of the plan of one item x (C, T), which has these positions."""
+    way = getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_expand", None)
+    return oracles.expand(z, positions) if way is None else way(z, oracle(key, layer, x))
 
 
 def oracle_penalty(key, layer, items):

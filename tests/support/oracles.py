@@ -4,6 +4,7 @@ Nothing here is shared with the package: a mistake has to be made twice, in two 
 Every method takes an item ``x`` (C, T) and gives an ``Item``: output (C, L), positions (T,), penalty.
 """
 
+import itertools
 import math
 from typing import NamedTuple
 
@@ -420,6 +421,85 @@ def cif_at(x, positions, length):
         weights.append(2 * (position + 0.5 - total))
         total += weights[-1]
     return fire(x, weights)[0][:, :length]
+
+
+def segment_positions(starts):
+    """The frames of a segment, evenly over one output frame."""
+    edges = [t for t, start in enumerate(starts) if start] + [len(starts)]
+    positions = []
+    for index, (first, behind) in enumerate(itertools.pairwise(edges)):
+        positions += [index - 0.5 + (t - first + 0.5) / (behind - first) for t in range(first, behind)]
+    return np.array(positions)
+
+
+def starts_at(positions):
+    """Which frames start a segment, from their positions."""
+    rows = [math.floor(position + 0.5) for position in positions]
+    return [t == 0 or rows[t] != rows[t - 1] for t in range(len(rows))]
+
+
+def cosine(a, b):
+    """Cosine of the angle between two vectors; two of zeros are alike."""
+    if not a.any() or not b.any():
+        return float(not a.any() and not b.any())
+    return a @ b / math.sqrt(a @ a) / math.sqrt(b @ b)
+
+
+def hnet(x, stride, queries=None, keys=None):
+    """Dynamic chunking: the frames that differ from the frame before."""
+    frames = x.shape[1]
+    if stride == 1:
+        return Item(x, np.arange(frames, dtype=float), 0.0, np.ones((2, frames)))
+    p = np.ones(frames)
+    for t in range(1, frames):
+        p[t] = (1 - cosine(queries @ x[:, t], keys @ x[:, t - 1])) / 2
+    starts = [probability >= 0.5 - 1e-9 for probability in p]
+    return Item(x[:, starts], segment_positions(starts), 0.0, np.array([starts, p], dtype=float))
+
+
+def hnet_penalty(items, n):
+    """The ratio loss over all frames of a batch."""
+    if n == 1:
+        return 0.0
+    f, g = np.concatenate([item.rates for item in items], axis=1).mean(1)
+    return n / (n - 1) * ((n - 1) * f * g + (1 - f) * (1 - g))
+
+
+def hnet_at(x, positions, length):
+    """The first frame of every segment."""
+    return x[:, starts_at(positions)]
+
+
+def hnet_expand(z, item):
+    """Smoothed output frames (C, L), each repeated over its segment."""
+    starts, p = item.rates
+    result, smooth, index = np.zeros((z.shape[0], len(starts))), np.zeros(z.shape[0]), 0
+    for t, start in enumerate(starts):
+        if start:
+            smooth = p[t] * z[:, index] + (1 - p[t]) * smooth
+            index += 1
+        result[:, t] = smooth
+    return result
+
+
+def merge(x, stride):
+    """The least similar neighbours are taken apart; on a tie at the edges of even windows, then from the start on."""
+    frames = x.shape[1]
+
+    def inside(t):
+        return math.floor(round(t / stride, 9)) == math.floor(round((t - 1) / stride, 9))
+
+    similar = {t: round(cosine(x[:, t], x[:, t - 1]), 9) for t in range(1, frames)}
+    apart = sorted(similar, key=lambda t: (similar[t], inside(t), t))[: ceil_length(frames, stride) - 1]
+    starts = [t == 0 or t in apart for t in range(frames)]
+    positions = segment_positions(starts)
+    return Item(merge_at(x, positions, 0), positions, 0.0)
+
+
+def merge_at(x, positions, length):
+    """Means of the segments."""
+    rows = np.cumsum(starts_at(positions)) - 1
+    return np.array([x[:, rows == row].mean(axis=1) for row in range(rows[-1] + 1)]).T
 
 
 # --- what a plan tells of time
