@@ -148,13 +148,10 @@ class CTCBrain(DownsamplingBrain):
     def fit(self, epoch_counter: Any, train_set: Any, *args: Any, **kwargs: Any) -> None:
         """Checks that the training items are long enough for their units, and runs SpeechBrain's method.
 
-        Where the content decides on the number of frames, it is not known before, and every epoch counts those items.
-
         Raises:
             ValueError: more than 1 % of them are too short.
         """
-        unknown = any(layer.content_lengths for layer in self.encoder.downsamplers)
-        short = [] if self.test_only or unknown else self.unalignable(train_set)
+        short = [] if self.test_only else self.unalignable(train_set)
         if short:
             logger.warning("%d of %d training items are too short for CTC", len(short), len(train_set))
         if len(short) > UNALIGNABLE_SHARE * len(train_set):
@@ -168,7 +165,12 @@ class CTCBrain(DownsamplingBrain):
         super().fit(epoch_counter, train_set, *args, **kwargs)
 
     def unalignable(self, dataset: Any) -> list[tuple[str, int, int]]:
-        """Returns id, frames and frames needed of the items that are too short with the present strides."""
+        """Returns id, frames and frames needed of the items that are too short with the present strides.
+
+        None where the content decides on the number of frames; those items are counted in every epoch.
+        """
+        if any(layer.content_lengths for layer in self.encoder.downsamplers):
+            return []
         items = list(dataset.data.items())
         lengths = torch.tensor([self.input_length(item) for _, item in items])
         key = self.hparams.text

@@ -136,8 +136,8 @@ class Downsampler(nn.Module):
         checked = read_lengths(lengths, lengths.shape[0], None, [self.learnt_stride()])
         if self.content_lengths:
             raise ValueError(
-                f"the output lengths of `layer` (={self}) need the signal, not only its `lengths`: they are "
-                "`layer.plan(x, lengths).lengths`"
+                f"the output lengths of `layer` (a {type(self).__name__}) need the signal, not only its `lengths`: "
+                "they are `layer.plan(x, lengths).lengths`, or `encoder(x, lengths).lengths`"
             )
         assert checked.lengths is not None  # only together with a width
         return self._output_lengths(checked.lengths, checked.strides[0])

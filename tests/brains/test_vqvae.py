@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from helpers import ADAPTIVE, KEYS
+from helpers import ADAPTIVE, CONTENT, KEYS
 from layouts import write
 from tiny_models import tones
 from torch.testing import assert_close
@@ -30,6 +30,7 @@ from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
+from seqstride.errors import InputError
 from seqstride.experiments.recipe import list_recipes
 from seqstride.models.griffin_lim import waveform_of
 from seqstride.models.reconstruction import undo_norm
@@ -387,6 +388,13 @@ def test_sentences_at_a_learnt_rate(tmp_path: Path) -> None:
 @pytest.mark.parametrize("recipe", ["SpokenDigits", "LJSpeechFormat"])
 def test_every_method_and_variant_is_there(recipe: str) -> None:
     assert {*KEYS, "transposed", "waveform"} == set(list_recipes()[f"{recipe}/VQVAE"])
+
+
+@pytest.mark.parametrize("key", CONTENT)
+def test_fixed_strides_do_not_lead_back_from_lengths_of_the_content(key: str) -> None:
+    modules = {"encoder": encoder(key), "decoder": TransposedDecoder(8, 5, (2, 2), 8)}
+    with pytest.raises(InputError, match=r"`decoder` \(a TransposedDecoder\) must be an ExpandDecoder"):
+        VQVAEBrain.load_data({"modules": modules})
 
 
 def test_units_are_what_the_decoder_needs(
