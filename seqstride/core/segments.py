@@ -22,12 +22,15 @@ def cosines(a: Tensor, b: Tensor) -> Tensor:
     Two frames of zeros are alike, with a cosine of 1; one beside another frame has 0 with it.
     """
     dtype = float64_on(a.device)
-    a, b = a[..., 1:].to(dtype), b[..., :-1].to(dtype)
-    squares = a.square().sum(1), b.square().sum(1)
-    one, both = [(square == 0) for square in squares], (squares[0] == 0) & (squares[1] == 0)
-    # the square root of 0 has no gradient
-    norm = [torch.where(zero, 1.0, square).sqrt() for zero, square in zip(one, squares, strict=True)]
-    return F.pad(torch.where(both, 1.0, (a * b).sum(1) / (norm[0] * norm[1])), (1, 0))
+    alike = a is b
+    a = a.to(dtype)
+    b = a if alike else b.to(dtype)
+    norms = torch.linalg.vector_norm(a, dim=1)
+    others = norms if alike else torch.linalg.vector_norm(b, dim=1)
+    norms, others = norms[:, 1:], others[:, :-1]
+    product = norms * others
+    cosine = (a[..., 1:] * b[..., :-1]).sum(1) / torch.where(product == 0, 1.0, product)
+    return F.pad(torch.where((norms == 0) & (others == 0), 1.0, cosine), (1, 0))
 
 
 class SegmentPlan(Plan):
