@@ -15,6 +15,7 @@ from seqstride.core.plan import Plan
 from seqstride.encoders import Encoded, ResNet1d, Spectrogram2d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.layers.adastride import AdaStride1d
+from seqstride.layers.adastride_ratio import AdaStrideContent1d, AdaStrideRatio1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
@@ -36,6 +37,8 @@ alias_moved_modules()
 __all__ = [
     "DOWNSAMPLERS",
     "AdaStride1d",
+    "AdaStrideContent1d",
+    "AdaStrideRatio1d",
     "AvgPool1d",
     "BlurPool1d",
     "CIF1d",

@@ -154,6 +154,11 @@ def widen_batches(operator: Any) -> None:
     operator.register_vmap(widened)
 
 
+def straight_through(value: Tensor, source: Tensor) -> Tensor:
+    """The value, with the gradient of the source in place of its own."""
+    return value.detach() + (source - source.detach())
+
+
 def refuse_second_derivative(of: str) -> NoReturn:
     """Raises a RuntimeError, as torch does, for a second derivative that is not implemented.
 

@@ -42,6 +42,12 @@ def positions_from_scores(scores: Tensor, frames: Frames) -> Tensor:
     return p.masked_fill(~frames.real, 0.0)
 
 
+def shares_from_scores(scores: Tensor, frames: Frames) -> Tensor:
+    """(B, T) scores → (B, T) shares of the way, c_t / c_T with c_1 = 0: the positions of an output of two frames."""
+    two = Frames(frames.batch, frames.width, 2, frames.device, frames.given)
+    return positions_from_scores(scores, two)
+
+
 def gap_penalty_from_positions(positions: Tensor, lengths: Tensor, real: Tensor) -> Tensor:
     """(B, T) positions, (B,) lengths and their (B, T) mask → 0-d penalty; `gap_penalty` without its checks."""
     excess = (positions[:, 1:] - positions[:, :-1] - 1).relu()

@@ -35,7 +35,7 @@ import torch
 from torch import Tensor
 
 from seqstride.core.checks import check_stride
-from seqstride.core.derivatives import differentiable
+from seqstride.core.derivatives import differentiable, straight_through
 from seqstride.core.kernels import dispatch
 from seqstride.core.lengths import TIE, double, float64_on, largest
 from seqstride.core.memory_cache import cached_by_size
@@ -151,12 +151,7 @@ def _clamped(kind: Any, stride: Any, frames: Any, smoothness: Any, transform: Tr
     if transform == "dft":
         # R < 3 may end above the last bin, ⌊T/2⌋. From this S on that bin is on the ramp; below it the mask is 1, too
         low = torch.maximum(low, frames / (2 * (frames / 2).floor() - 2).clamp(min=2.0))
-    return _straight(torch.maximum(torch.minimum(stride, high), low), stride)
-
-
-def _straight(value: Tensor, source: Tensor) -> Tensor:
-    """The value, with the gradient of the source in place of its own."""
-    return value.detach() + (source - source.detach())
+    return straight_through(torch.maximum(torch.minimum(stride, high), low), stride)
 
 
 class _Numbers:
@@ -239,12 +234,12 @@ def _windows_by_kernels(stride: Tensor, lengths: Tensor, shape: Shape, width: in
 def _windows(stride: Tensor, lengths: Tensor, shape: Shape, width: int) -> Windows:
     one = torch.ones_like(stride)
     inward = clamp_inward(stride, one, lengths.amax(0) / 2 * one)
-    sizes = window_sizes(_straight(stride, inward), lengths, shape)
+    sizes = window_sizes(straight_through(stride, inward), lengths, shape)
     flat = torch.minimum(sizes.kept, (sizes.threshold.detach() - TIE).ceil().long())
     n = flat[:, None] + torch.arange(width, device=lengths.device)
     value = ((sizes.smoothness + sizes.threshold)[:, None] - n) / sizes.smoothness[:, None]
     # a bin on the threshold may exceed 1 by rounding; it keeps its slope
-    ramp = _straight(value.clamp(0.0, 1.0), value).masked_fill(n >= sizes.kept[:, None], 0.0)
+    ramp = straight_through(value.clamp(0.0, 1.0), value).masked_fill(n >= sizes.kept[:, None], 0.0)
     return Windows(torch.stack([lengths, flat, sizes.kept, sizes.output], 1), ramp)
 
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqstride.layers.adastride import AdaStride1d
+from seqstride.layers.adastride_ratio import AdaStrideContent1d, AdaStrideRatio1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
@@ -65,6 +66,8 @@ DOWNSAMPLERS: dict[str, Method] = {
     "adastride": Method(AdaStride1d, "adastride"),
     "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
     "adastride_context": Method(AdaStride1d, "adastride", {"scorer": "context"}),
+    "adastride_ratio": Method(AdaStrideRatio1d, "adastride_ratio"),
+    "adastride_content": Method(AdaStrideContent1d, "adastride_content"),
     "cif": Method(CIF1d, "cif"),
     "hnet": Method(HNet1d, "hnet"),
     "merge": Method(MergePool1d, "merge"),

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from seqstride.core.checks import FINE, check_stride
 from seqstride.core.lengths import Count, Frames, double
 from seqstride.core.plan import IdentityPlan, Plan, SpectralPlan
 from seqstride.core.spectral_window import (
@@ -16,27 +14,25 @@ from seqstride.core.spectral_window import (
     Transform,
     Windows,
     check_smoothness,
-    clamp_inward,
     fixed_windows,
     output_lengths,
     output_width,
     widest_output,
     windows_of,
 )
-from seqstride.layers.base import Downsampler
+from seqstride.layers.learnt import Learnt
 
 if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-class LearntStride(Downsampler):
+class LearntStride(Learnt):
     """One learnt stride for all channels; see `DiffStride1d` and `DCTDiffStride1d`."""
 
     transform: Transform
     official_gain = False
     edge = 0.0
     """How far the soft edge is stretched towards the end of the spectrum in training; `narrow_edges` sets it."""
-    learns_stride = True
     no_stream = "it transforms the signal as a whole"
 
     def __init__(
@@ -49,49 +45,19 @@ class LearntStride(Downsampler):
         length_multiple: int = 1,
         narrowing: bool = False,
     ) -> None:
-        super().__init__()
-        stride = check_stride(stride)
+        super().__init__(stride, learnable=learnable)
         check_smoothness(smoothness, relative_smoothness)
         self.smoothness = float(smoothness)
         self.relative_smoothness = None if relative_smoothness is None else float(relative_smoothness)
-        self.learnable = learnable
         if length_multiple < 1:
             raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
         self.length_multiple = length_multiple
-        self.stride_parameter = nn.Parameter(torch.tensor(stride), requires_grad=learnable)
         self.narrowing = narrowing
-        # the parameter as a number, where it does not learn, so that a plan does not have to read it from a GPU
-        self._fixed_stride: float | None = None
-        self._fixed_version = (0, 0)
-        if not learnable:
-            self._fix()
-
-    @property
-    def stride(self) -> Tensor:  # type: ignore[override]
-        """The current stride, a 0-d tensor, at least 1; differentiable (the parameter is `stride_parameter`)."""
-        self._fixed()  # compiled code follows, too
-        one = torch.ones_like(self.stride_parameter)
-        return clamp_inward(self.stride_parameter, one, one * torch.inf)
 
     def freeze(self) -> Self:
-        """Fixes the stride, and so the output length: no gradient, and nothing is read from a GPU for a plan.
-
-        The parameter stays the stride: a state dict that is loaded and an update in place (weights averaged over
-        training, an optimiser) change plans and `stride` together. Two kinds of writes go unnoticed: through `.data` on
-        a GPU, and by code that `torch.compile` has made. Call `freeze` again after them. An exported graph never
-        changes.
-        """
-        self.stride_parameter.requires_grad_(False)
+        """Fixes the stride, as `Learnt.freeze`, and the narrow edge."""
         self.edge = 0.0
-        self._fix()
-        return self
-
-    def unfreeze(self) -> Self:
-        """Undoes `freeze`: the stride learns again, unless the layer was made with `learnable=False`."""
-        if self.learnable:
-            self.stride_parameter.requires_grad_(True)
-            self._fixed_stride = None
-        return self
+        return super().freeze()
 
     def expected_length(self, frames: Tensor) -> Tensor:
         """min(n, n / S + 2R), for the DCT + R: the soft edge of the window costs frames, and more while it is wide."""
@@ -113,37 +79,6 @@ class LearntStride(Downsampler):
         )
         narrowing = ", narrowing=True" if self.narrowing else ""
         return f"{super().extra_repr()}, {smoothness}, learnable={self.learnable}{narrowing}"
-
-    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        super()._load_from_state_dict(*args, **kwargs)
-        self._fixed()  # compiled code follows, too
-
-    def _fix(self) -> None:
-        number = float(self.stride_parameter)
-        if not math.isfinite(number):
-            raise ValueError(f"`stride` (={number}) must be finite")
-        self._fixed_stride, self._fixed_version = number, _version(self.stride_parameter)
-
-    def _fixed(self) -> float | None:
-        """The stride as a number where it is fixed, None where it learns."""
-        # a graph keeps the number that it was made with
-        if self._fixed_stride is not None and not torch.compiler.is_compiling():
-            read = self.stride_parameter.device.type == "cpu" or self.stride_parameter.is_inference()
-            if read or self._fixed_version != _version(self.stride_parameter):
-                self._fix()
-        return self._fixed_stride
-
-    def learnt_stride(self) -> Tensor | None:
-        if self._fixed() is not None:
-            return None
-        if torch.compiler.is_exporting():
-            raise ValueError("`stride` (it learns) must be fixed for an export: call `freeze()` on the layer first")
-        return self.stride_parameter
-
-    def _number(self, read: float) -> float:
-        if self._fixed_stride is not None:
-            return self._fixed_stride
-        return read / FINE if torch.compiler.is_compiling() else read
 
     @property
     def _is_identity(self) -> bool:
@@ -270,8 +205,3 @@ class DCTDiffStride1d(LearntStride):
     """
 
     transform: Transform = "dct"
-
-
-def _version(parameter: Tensor) -> tuple[int, int]:
-    """The address and version of a tensor: they change with every update, and need no read from its device."""
-    return parameter.data_ptr(), 0 if parameter.is_inference() else parameter._version

@@ -14,6 +14,7 @@ import seqstride as ss
 from seqstride.encoders.heads import PooledClassifier
 from seqstride.encoders.masked import MaskedBatchNorm1d
 
+BOTH = [key for key in LEARNT if ss.DOWNSAMPLERS[key].layer.along_frequency is None]  # learnt along both axes
 every_key = pytest.mark.parametrize("key", KEYS)
 CLOSE = {"rtol": 1e-8, "atol": 1e-8}
 LENGTHS = torch.tensor([40, 23, 31])
@@ -80,7 +81,7 @@ def test_adastride_averages_frequency(key):
     assert_close(layer(x), torch.stack([plan(band) for band in averaged.unbind(3)], 3), **TIGHT)
 
 
-@pytest.mark.parametrize("key", LEARNT)
+@pytest.mark.parametrize("key", BOTH)
 def test_freezing_fixes_both_strides(key):
     layer = ss.make_downsampler2d(key, 1, (2.5, 1.5))
     assert layer.strides.tolist() == [2.5, 1.5]
@@ -237,7 +238,7 @@ def test_frames_and_bins_have_convolutions_of_their_own():
 # --- strides that learn
 
 
-@pytest.mark.parametrize("key", LEARNT)
+@pytest.mark.parametrize("key", BOTH)
 def test_the_strides_of_both_axes_learn_apart(key):
     encoder = encoder_of(key, strides=((2, 2), (2, 2), (2, 2)))
     optimiser = torch.optim.SGD(ss.parameter_groups(encoder, lr=0.0, weight_decay=0.1, stride_lr=0.1))
@@ -254,7 +255,7 @@ def learnt_layers(encoder):
     return encoder.downsamplers, encoder.frequency_downsamplers
 
 
-@pytest.mark.parametrize("key", LEARNT)
+@pytest.mark.parametrize("key", BOTH)
 def test_a_shared_stride_is_one_parameter_in_each_block(key):
     shared = encoder_of(key, strides=(2, 1.5, 2), shared=True)
     apart = encoder_of(key, strides=(2, 1.5, 2))
@@ -284,7 +285,7 @@ def test_a_shared_stride_that_is_not_learnt_is_a_stride():
     assert_close(shared(padded(), LENGTHS).features, apart(padded(), LENGTHS).features, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("key", LEARNT)
+@pytest.mark.parametrize("key", BOTH)
 def test_a_frozen_encoder_keeps_its_strides_and_its_answer(key):
     encoder = encoder_of(key).eval()
     learning = encoder(padded(), LENGTHS)
@@ -298,7 +299,7 @@ def test_a_frozen_encoder_keeps_its_strides_and_its_answer(key):
 
 @every_key
 def test_copies_and_checkpoints_give_the_same_answer(key):
-    shared = key in LEARNT
+    shared = key in BOTH
     strides = (2, 1, 2)
     encoder = encoder_of(key, strides=strides, shared=shared)
     if shared:
@@ -372,7 +373,7 @@ def priced(kind, key, strides, length, bands, channels):
     return sum(w * c for w, c in zip(weights, used, strict=True)) / (sum(weights) * length * bands)
 
 
-@pytest.mark.parametrize("key", LEARNT)
+@pytest.mark.parametrize("key", BOTH)
 @pytest.mark.parametrize("kind", ["frames", "memory", "macs"])
 def test_complexity_and_its_gradients_in_both_axes(key, kind):
     channels, bands, length = (3, 5, 4), 200, 300
@@ -426,7 +427,7 @@ def test_macs_are_those_of_a_real_forward_pass(key):
             module.register_forward_hook(count)
     encoder(x)
     assert len(counts) == (10 if key == "strided" else 6)  # a stride of 1 has none
-    tolerance = 0.05 if key in LEARNT else 1e-12  # lengths of learnt strides are rounded
+    tolerance = 0.05 if key in (*LEARNT, *CONTENT) else 1e-12  # lengths of learnt strides are rounded
     assert ss.macs(encoder, 400) == pytest.approx(sum(counts), rel=tolerance)
 
 

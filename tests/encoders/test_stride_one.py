@@ -33,7 +33,7 @@ def test_a_block_of_stride_one_leaves_frames_as_they_are(key, name):
     x, lengths = torch.randn(2, 4, 20), torch.tensor([20, 13])
     x[1, :, 13:] = 0.0
     for layer in layers(encoder):
-        if key in LEARNT:  # a start
+        if key in LEARNT and not isinstance(layer, ss.AvgPool1d):  # a start; some are averages along frequency
             assert layer.learns_stride
             continue
         assert_close(layer(x, lengths), x)

@@ -49,7 +49,7 @@ def oracle(key, layer, x):
     x = x.detach().numpy()
     function = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)
     if hasattr(layer, "score"):
-        return function(x, layer.stride, oracle_scores(layer, x))
+        return function(x, stride_of(layer), oracle_scores(layer, x))
     if layer.learns_stride:
         return function(x, layer.stride_parameter.item())
     return function(x, layer.stride, *(parameter.detach().numpy() for parameter in layer.parameters()))
@@ -59,6 +59,11 @@ def oracle_expand(key, layer, x, z, positions):
     """The oracle's way back: z (C, L) of the plan of one item x (C, T), which has these positions."""
     way = getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_expand", None)
     return oracles.expand(z, positions) if way is None else way(z, oracle(key, layer, x))
+
+
+def stride_of(layer):
+    """The overall stride as a number, in full precision."""
+    return layer.stride.item() if isinstance(layer.stride, torch.Tensor) else layer.stride
 
 
 def oracle_penalty(key, layer, items):

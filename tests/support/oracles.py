@@ -377,7 +377,40 @@ def adastride_f(x, stride, scores, sigma_square=5.0, empty="nearest"):
     return Item(output, positions, gap_penalty(positions))
 
 
+def adastride_ratio(x, stride, scores):
+    """AdaStride on a way of T / S - 1 output frames, whose end need not be one of them."""
+    frames, stride = x.shape[1], max(stride, 1.0)
+    length = ceil_length(frames, stride)
+    positions = adaptive_positions(scores, 2) * max(frames / stride - 1, 0.0)
+    return Item(align(x, positions, length), positions, gap_penalty(positions))
+
+
+def adastride_ratio_at(x, positions, length):
+    """The same at given positions."""
+    return align(x, positions, length)
+
+
 # --- output lengths that follow from the content
+
+
+def adastride_content(x, stride, scores):
+    """AdaStride with steps of at most one output frame, each by the score of its own frame."""
+    steps = [1.0 if stride == 1 else 1 / (1 + (stride - 1) * math.exp(-max(score, -700.0))) for score in scores[1:]]
+    positions = np.array([sum(steps[:t]) for t in range(len(scores))])
+    length = math.floor(round(positions[-1], 9)) + 1
+    return Item(align(x, positions, length), positions, 0.0, np.array(steps))
+
+
+def adastride_content_penalty(items, stride):
+    """How far the mean of all steps is from 1 / s, in units of 1 / s; near the target a parabola."""
+    rates = np.concatenate([item.rates for item in items])
+    excess = rates.mean() * stride - 1 if len(rates) else 0.0
+    return math.sqrt(excess**2 + 0.2**2) - 0.2
+
+
+def adastride_content_at(x, positions, length):
+    """The same at given positions."""
+    return align(x, positions, length)
 
 
 def cif(x, stride, scores):

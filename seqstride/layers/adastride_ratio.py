@@ -1,0 +1,229 @@
+"""AdaStride whose overall ratio is learnt: one for a layer, or one for each item that follows from its content."""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from seqstride.core.checks import check_channels, check_stride
+from seqstride.core.derivatives import straight_through
+from seqstride.core.lengths import TIE, Count, Frames, double, float64_on
+from seqstride.core.plan import AlignPlan, Plan, PositionPlan
+from seqstride.core.positions import gap_penalty_from_positions, shares_from_scores
+from seqstride.core.spectral_window import clamp_inward
+from seqstride.layers.adastride import BOUND, SCORERS, AdaStrideStream, check_alignment
+from seqstride.layers.base import Downsampler
+from seqstride.layers.learnt import Learnt
+from seqstride.layers.pooling import AvgPool1d
+from seqstride.layers.scores import soft_clamp
+from seqstride.layers.stream import Stream
+
+Scorer = Literal["linear", "context", "change"]
+
+#: δ of the penalty: near the target it is a parabola, and its gradient does not jump with every batch
+SOFT = 0.2
+
+
+class _Scored(Downsampler):
+    """What both layers share: scores as those of `AdaStride1d`, and the matrix method."""
+
+    channels: int
+    adaptive = True
+    half_under_autocast = True
+    bins = "mean"
+    along_frequency = AvgPool1d
+    method = "matrix"
+
+    def _score_by(self, channels: int, scorer: Scorer, sigma_square: float) -> None:
+        if scorer not in SCORERS:
+            raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
+        check_alignment("matrix", sigma_square, "nearest")
+        self.channels, self.scorer, self.sigma_square = check_channels(channels), scorer, float(sigma_square)
+        self.bound = math.inf if scorer == "linear" else BOUND
+        self.score = SCORERS[scorer](channels)
+        self.input_macs = self.score.macs
+
+    def scores(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """(B, C, T) → the scores that frames are placed by (B, T), 0 in the padding, and the signal as it left them."""
+        scores, source = self.score(x, lengths)
+        return (soft_clamp(scores, self.bound) if self.bound < math.inf else scores), source
+
+    def plan_at(
+        self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]
+    ) -> PositionPlan:
+        """The plan with these positions (B, T); arguments as in `seqstride.core.plan.PositionPlan`."""
+        return AlignPlan(frames, positions, penalty, source, self.sigma_square)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {super().extra_repr()}, scorer={self.scorer!r}, sigma_square={self.sigma_square:g}"
+
+
+class AdaStrideRatio1d(_Scored, Learnt):
+    """AdaStride with a learnt overall ratio: (B, C, T) → (B, C, ceil(T / S)), S learnt by gradient descent.
+
+    Scores give every frame its share of the way, as in `AdaStride1d`: p_t = c_t / c_T · (T / S − 1). The length of the
+    way is a real number, so that S has a gradient, dp_t / dS = −c_t / c_T · T / S²: through the positions it sees what
+    the loss gains where frames stand further apart. Only the number of output frames, L = ceil(T / S), is rounded; the
+    last of them stands at most one behind the last position. `seqstride.complexity` is what makes S larger.
+
+    For an item of T ≤ S frames the way is 0, with the gradient straight through. The gradient of the batch is blocked
+    where it would move S further out of 1 … the longest item; so it is a property of the batch.
+
+    The plan's `penalty` is that of `AdaStride1d`.
+
+    Args:
+        channels: C of the input.
+        stride: S at the start, real, ≥ 1; input frames per output frame.
+        scorer, sigma_square: as in `AdaStride1d`.
+        learnable: False keeps S.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: ours, after AdaStride (ICLR 2023 submission) and DiffStride (Riad et al. 2022).
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> layer = ss.AdaStrideRatio1d(64, stride=2.5)
+        >>> layer(torch.randn(2, 64, 100)).shape
+        torch.Size([2, 64, 40])
+        >>> price = ss.complexity([layer])  # 1 / S
+    """
+
+    no_stream = "it learns its ratio on whole signals (an `AdaStride1d` of the learnt stride and scores streams)"
+
+    def __init__(
+        self,
+        channels: int,
+        stride: float,
+        *,
+        scorer: Scorer = "linear",
+        sigma_square: float = 5.0,
+        learnable: bool = True,
+    ) -> None:
+        super().__init__(stride, learnable=learnable)
+        self._score_by(channels, scorer, sigma_square)
+
+    def _output_lengths(self, lengths: Count, stride: float) -> Count:
+        number: float = torch.sym_max(self._number(stride), 1.0)  # type: ignore[assignment]
+        if isinstance(lengths, Tensor):
+            return (lengths / double(number, lengths.device) - TIE).ceil().long().clamp(min=1)
+        return torch.sym_max(1, math.ceil(lengths / number - TIE))  # type: ignore[return-value]
+
+    def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        scores, source = self.scores(x, frames.given)
+        positions = shares_from_scores(scores, frames) * self._way(frames)[:, None]
+        penalty = gap_penalty_from_positions(positions, frames.input_lengths, frames.real)
+        return self.plan_at(positions, frames, penalty.to(self.score.precision(x)), (x, source))
+
+    def _way(self, frames: Frames) -> Tensor:
+        """T / S − 1 of each item, at least 0: (B,)."""
+        value = self.stride_parameter.to(frames.dtype)
+        one = torch.ones_like(value)
+        inward = clamp_inward(value, one, frames.input_lengths.amax() * one)
+        way = frames.input_lengths / straight_through(value.clamp(min=1.0), inward) - 1
+        return straight_through(way.clamp(min=0.0), way)
+
+
+class AdaStrideContent1d(_Scored):
+    """AdaStride with a ratio that follows from the content: (B, C, T) → (B, C, L), L from the signal of each item.
+
+    Every frame has a step a_t = sigmoid(score_t + b + logit(1 / s)) in (0, 1], and positions are their running sum:
+    p_1 = 0, p_t = p_{t−1} + a_t, L = floor(p_T) + 1. So an item without content gets few output frames, and a dense
+    one many; in `AdaStride1d` steps are relative to those of the same item, and every item gets its T / s. No step is
+    longer than one output frame, so that none stands in a gap. Scores and b start at 0, the uniform stride s. With
+    s = 1 all steps are 1.
+
+    The plan's `penalty`, |s · mean(a) − 1| over all steps of the batch, belongs in the loss: it holds the mean ratio at
+    s. It is over the batch and not per item, so that items may differ: a property of the batch, all else is one of the
+    item. Its slope does not fall towards the target, so that the mean stands on it, as long as the loss gains less than
+    the penalty costs.
+
+    Args:
+        channels: C of the input.
+        stride: s, the mean ratio aimed at, real, ≥ 1; input frames per output frame.
+        scorer, sigma_square: as in `AdaStride1d`.
+
+    Raises:
+        ValueError: naming argument, value and rule.
+
+    Source: ours, after AdaStride (ICLR 2023 submission); the penalty after the quantity loss of CIF (Dong and Xu 2020)
+    and the ratio loss of H-Net (Hwang et al. 2025).
+
+    Example:
+        >>> import torch
+        >>> import seqstride as ss
+        >>> layer = ss.AdaStrideContent1d(64, stride=2.5)
+        >>> plan = layer.plan(torch.randn(2, 64, 100), torch.tensor([100, 73]))
+        >>> plan.lengths  # at the start of training; later the content decides
+        tensor([41, 30])
+    """
+
+    stride: float
+    content_lengths = True
+    no_stream = None
+
+    def __init__(self, channels: int, stride: float, *, scorer: Scorer = "linear", sigma_square: float = 5.0) -> None:
+        super().__init__()
+        self.stride = check_stride(stride)
+        self._score_by(channels, scorer, sigma_square)
+        self.bias = nn.Parameter(torch.zeros(1))
+
+    def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
+        scores, source = self.scores(x, frames.given)
+        steps = self._steps(scores, frames)
+        penalty = self._penalty(steps, frames)
+        positions = steps.cumsum(1)
+        last = positions[:, -1:]
+        # an item with NaN is NaN everywhere
+        positions = torch.where(last.isnan(), last, positions).masked_fill(~frames.real, 0.0)
+        frames = frames.ending((last.detach()[:, 0] + TIE).floor().long().clamp(min=0) + 1)
+        return self.plan_at(positions, frames, penalty.to(self.score.precision(x)), (x, source))
+
+    def stream(self) -> Stream:
+        """As `Downsampler.stream`: positions need no later frame, so the result is that of the whole signal."""
+        return ContentStream(self)
+
+    def _penalty(self, steps: Tensor, frames: Frames) -> Tensor:
+        """√(e² + δ²) − δ with e = s · mean(a) − 1; an item of one frame has no step."""
+        count = (frames.input_lengths - 1).sum()
+        excess = (steps.sum() * self.stride - count) / count.clamp(min=1)
+        return (excess.square() + SOFT**2).sqrt() - SOFT
+
+    def _steps(self, scores: Tensor, frames: Frames) -> Tensor:
+        """a (B, T), 0 for the first frame and in the padding."""
+        real = frames.real.clone()
+        real[:, 0] = False
+        return self.steps(scores).to(frames.dtype).masked_fill(~real, 0.0)
+
+    def steps(self, scores: Tensor) -> Tensor:
+        """a, of the same shape: how far each frame stands behind the one before, in output frames."""
+        start = math.inf if self.stride == 1 else -math.log(self.stride - 1)
+        logits = scores + self.bias.to(scores) + double(start, scores.device).to(scores.dtype)
+        return logits.sigmoid()
+
+
+class ContentStream(AdaStrideStream):
+    """As `AdaStrideStream`, with the positions of the whole signal: the running sum of the steps."""
+
+    layer: AdaStrideContent1d  # type: ignore[assignment]
+
+    def __init__(self, layer: AdaStrideContent1d) -> None:
+        super().__init__(layer, math.inf)  # type: ignore[arg-type]
+        self._sum: Tensor | None = None  # (B, 1), the newest position
+
+    def _line_up(self, scores: Tensor) -> Tensor:
+        steps = self.layer.steps(scores).detach()
+        if self._sum is None and steps.shape[1]:
+            steps[:, 0] = 0.0
+            self._line = steps.new_empty(len(steps), 0)
+        start = steps.new_zeros(len(steps), 1) if self._sum is None else self._sum
+        positions = torch.cat([start, steps], 1).cumsum(1)[:, 1:]
+        if steps.shape[1]:
+            self._sum = positions[:, -1:]
+        self._line = torch.cat([self._line, positions], 1)
+        return positions.to(self._kept.device, float64_on(self._kept.device))
