@@ -76,6 +76,7 @@ class DownsamplingBrain(OptimisingBrain):
         self.epoch_state = EpochState()
         self.generators: dict[str, Any] = {}  # their states in the middle of the epoch that is resumed
         self.before_training: Callable[[], None] = lambda: None
+        self.frames_seen: list[list[int]] = [[0, 0] for _ in self.encoder.downsamplers]  # before and behind each layer
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("history", self.history)
             self.checkpointer.add_recoverable("progress", self.epoch_state)
@@ -180,12 +181,17 @@ class DownsamplingBrain(OptimisingBrain):
         return self.modules["frontend"](waveform, torch.tensor([len(signal)], device=self.device))[0][0]
 
     def regularised(self, loss: Tensor, encoded: Any, stage: sb.Stage) -> Tensor:
-        """Adds the layers' penalties and the weighted complexity to a loss; in validation also keeps local strides."""
+        """Adds the layers' penalties and the weighted complexity to a loss; outside of training also keeps strides."""
         share = self.share(len(encoded.lengths), stage)
         loss = loss + share * self.hparams.penalty_weight * encoded.penalty
         price = self.hparams.complexity
         if price["weight"] > 0:
             loss = loss + price["weight"] * complexity(self.encoder, kind=price["kind"], length=price["length"])
+        if stage != sb.Stage.TRAIN:
+            for seen, layer, plan in zip(self.frames_seen, self.encoder.downsamplers, encoded.plans, strict=True):
+                if layer.content_lengths:
+                    seen[0] += int(plan.input_lengths.sum())
+                    seen[1] += int(plan.lengths.sum())
         if stage == sb.Stage.VALID:
             for block, plan in zip(self.local_strides, encoded.plans, strict=True):
                 strides = plan.strides()
@@ -242,6 +248,7 @@ class DownsamplingBrain(OptimisingBrain):
         self.loss_not_finite = False
         self.evaluated: set[str] = set()
         self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
+        self.frames_seen = [[0, 0] for _ in self.encoder.downsamplers]
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
             self.epoch_start, self.epoch_start_cpu = time.monotonic(), time.process_time()
@@ -311,8 +318,13 @@ class DownsamplingBrain(OptimisingBrain):
             self.hparams.train_logger.log_stats(best, test_stats=in_percent(stats))
 
     def strides(self) -> list[float]:
-        """Returns the current stride of every block."""
-        return [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
+        """Returns the current stride of every block.
+
+        Where the content decides on the output lengths, that is the mean ratio of the items of the last validation or
+        test, and before that the one aimed at.
+        """
+        strides = [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
+        return [seen[0] / seen[1] if seen[1] else own for own, seen in zip(strides, self.frames_seen, strict=True)]
 
     def frequency_strides(self) -> list[float]:
         """Returns the current stride of every block along frequency; empty for encoders that downsample time only."""

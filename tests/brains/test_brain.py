@@ -218,6 +218,22 @@ def test_it_learns_and_records_every_epoch() -> None:
     assert record["test_items_per_class"] == {"a": 5, "b": 10, "c": 5}
 
 
+def test_the_strides_of_the_content_are_those_of_the_last_items() -> None:
+    brain = make_brain(downsampler="hnet", number_of_epochs=1)
+    loader = torch.utils.data.DataLoader([batch(), batch()], batch_size=None)
+    assert brain.strides() == [2, 2]  # aimed at
+    brain.fit(range(1, 2), loader, loader)
+    assert brain.history.epochs[0]["strides"] == brain.strides()
+    brain.evaluate(loader)
+    counts = torch.zeros(3)
+    with torch.no_grad():
+        for data in loader:
+            x = brain.modules["normalize"](data.signal[0].transpose(1, 2), LENGTHS)
+            encoded = brain.encoder(x, LENGTHS)
+            counts += torch.stack([encoded.input_lengths.sum(), *(plan.lengths.sum() for plan in encoded.plans)])
+    assert brain.strides() == pytest.approx((counts[:-1] / counts[1:]).tolist())
+
+
 def test_the_history_is_saved_and_recovered(tmp_path: Path) -> None:
     from speechbrain.utils.checkpoints import Checkpointer
 
