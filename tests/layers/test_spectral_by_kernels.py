@@ -51,12 +51,14 @@ def test_no_loop_over_items_and_nothing_read(key, monkeypatch):
     stride = torch.as_tensor(layer.stride).item()
     y = layer(x, lengths)
     if DEVICE == "cuda":
+        torch.cuda.synchronize()  # before and behind another stream
         with torch.cuda.stream(torch.cuda.Stream()):
             torch.cuda.set_sync_debug_mode("error")
             try:
                 again = layer.plan_checked(x, lengths, stride)(x)
             finally:
                 torch.cuda.set_sync_debug_mode("default")
+        torch.cuda.synchronize()
         assert torch.equal(again, y)
     monkeypatch.setattr(torch.Tensor, "tolist", None)
     assert torch.equal(layer.plan_checked(x, lengths, stride)(x), y)
