@@ -24,7 +24,7 @@ def interpreter(monkeypatch):
     if DEVICE == "cpu":
         monkeypatch.setenv("TRITON_INTERPRET", "1")
     # SpeechBrain allows TF32 when it is imported, in which torch's own products have three digits
-    monkeypatch.setattr(torch.backends.cuda.matmul, "allow_tf32", False)
+    torch.set_float32_matmul_precision("highest")
 
 
 @pytest.fixture(autouse=True)
