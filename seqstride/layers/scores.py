@@ -24,6 +24,9 @@ from seqstride.core.lengths import double, float64_on, length_mask, reading_wait
 # Numbers of a signal that a CPU converts to double precision at a time: 1 MB, which stays in the cache.
 CHUNK = 1 << 17
 
+SCALE = 5.0
+"""Of scores whose last weights alone start at zero."""
+
 
 def _sums(x: Tensor, weight: Tensor) -> Tensor:
     """wᵀx_t in double precision where the device has it: (B, C, T), (C,) → (B, T)."""
@@ -138,16 +141,19 @@ class FrameScore(Score, nn.Conv1d):
 class ContextScore(Score):
     """A score that sees the frames around: (B, C, T) → (B, T), 0 in the padding, and the signal.
 
-    s_t = (K / n_t) Σ_k v_kᵀ ReLU(W x_{t+k} + b), k = −R … R, over the n_t of the K = 2R + 1 frames that the item has
-    there: a sum that reaches beyond an end of the item is scaled up, so that an even signal has even scores.
+    u_t = ReLU(A x_t + a) says what is in a frame, v_t = Σ_k h_k u_{t+k} / Σ_k h_k, k = −R … R, what is in the frames
+    around, and s_t = 5 wᵀ ReLU(V v_t + b) how much that is worth. h is a Hann window, h_k = cos²(πk / (2R + 2)). Both
+    sums run over the frames that the item has, so that an even signal has even scores up to its ends.
 
-    The nonlinearity comes before the sum over time: what a linear score cannot tell, such as the energy of a tone whose
-    sign changes from frame to frame, is a number per frame behind it, and the sum over K frames takes the noise off.
+    The first ReLU comes before the mean over time: what a linear score cannot tell, such as a tone whose sign changes
+    from frame to frame, is a number per frame behind it, and the mean takes its noise off. The second one sets the
+    level from which on something counts. The 5 lets scores of 1 come early in training: a step of Adam is as long as
+    the learning rate, whatever the gradient.
 
     Args:
         channels: C.
         context: R, frames on either side.
-        hidden: H, rows of W.
+        hidden: rows of A and V.
 
     Source: ours.
     """
@@ -155,26 +161,40 @@ class ContextScore(Score):
     def __init__(self, channels: int, context: int = 12, hidden: int = 16) -> None:
         super().__init__()
         self.context = context
-        self.inner = nn.Linear(channels, hidden)
-        self.weight = nn.Parameter(torch.zeros(2 * context + 1, hidden))
-        self.macs = channels * hidden + self.weight.numel()
+        self.inner, self.outer = nn.Linear(channels, hidden), nn.Linear(hidden, hidden)
+        self.weight = nn.Parameter(torch.zeros(hidden))
+        self.macs = (channels + 2 * context + 1 + hidden + 1) * hidden
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
-            hidden = (_rows(x, self.inner.weight, lengths) + _double(self.inner.bias, x)[:, None]).relu()
-            frames = x.shape[2]
-            if lengths is not None:  # the bias stands in the padding
-                hidden = zero_padding(hidden, lengths)
-            sums = _sum_diagonals(torch.matmul(_double(self.weight, x), hidden), self.context)
-            end = torch.full((1,), frames, device=x.device) if lengths is None else lengths
-            scores = sums * self._scale(end, frames, sums.dtype)
-            return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, frames), 0.0)), x
+            inside = _rows(x, self.inner, lengths).relu()
+            around = self._window_means(inside, lengths)
+            scores = (SCALE * _double(self.weight, x)[:, None] * _rows(around, self.outer, None).relu()).sum(1)
+            return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)), x
 
-    def _scale(self, lengths: Tensor, frames: int, dtype: torch.dtype) -> Tensor:
-        """K / n_t: (B,) → (B, T)."""
-        t = torch.arange(frames, device=lengths.device)
-        before, behind = t.clamp(max=self.context), (lengths[:, None] - 1 - t).clamp(min=0, max=self.context)
-        return double(2 * self.context + 1, lengths.device).to(dtype) / (before + 1 + behind)
+    def _window_means(self, rows: Tensor, lengths: Tensor | None) -> Tensor:
+        """Means over the window around every frame, of the frames that the item has: (B, H, T) → (B, H, T)."""
+        ones = torch.ones_like(rows[:, :1])
+        if lengths is not None:
+            rows, ones = zero_padding(rows, lengths), zero_padding(ones, lengths)
+        sums = self._window_sums(torch.cat([rows, ones], 1))
+        # the window of a frame far inside the padding is empty
+        return sums[:, :-1] / (sums[:, -1:] if lengths is None else sums[:, -1:].clamp(min=1e-3))
+
+    def _window_sums(self, rows: Tensor) -> Tensor:
+        """Σ_k h_k rows[:, :, t + k], zeros beyond the ends."""
+        frames, device = rows.shape[2], rows.device
+        if torch.compiler.is_exporting():  # runtimes have no convolutions in double precision
+            t = torch.arange(frames, device=device)
+            return torch.matmul(rows, self._window(t - t[:, None], rows.dtype))
+        window = self._window(torch.arange(-self.context, self.context + 1, device=device), rows.dtype)
+        count = rows.shape[1]
+        return nn.functional.conv1d(rows, window.expand(count, 1, -1), padding=self.context, groups=count)
+
+    def _window(self, offsets: Tensor, dtype: torch.dtype) -> Tensor:
+        """h at integer offsets, 0 beyond R."""
+        angle = offsets.to(dtype) * double(math.pi / (2 * self.context + 2), offsets.device).to(dtype)
+        return angle.cos().square().masked_fill(offsets.abs() > self.context, 0.0)
 
     def extra_repr(self) -> str:
         return f"context={self.context}"
@@ -202,9 +222,9 @@ class ChangeScore(Score):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
-            q, k = (_units(_rows(x, layer.weight, lengths)) for layer in (self.query, self.key))
+            q, k = (_units(_rows(x, layer, lengths)) for layer in (self.query, self.key))
             change = 1 - (q[..., 1:] * k[..., :-1]).sum(1)
-            scores = nn.functional.pad(5 * _double(self.weight, x) * change, (1, 0))
+            scores = nn.functional.pad(SCALE * _double(self.weight, x) * change, (1, 0))
             return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)), x
 
 
@@ -212,26 +232,16 @@ def _double(weight: Tensor, x: Tensor) -> Tensor:
     return weight.to(float64_on(x.device))
 
 
-def _rows(x: Tensor, weight: Tensor, lengths: Tensor | None) -> Tensor:
-    """W x_t in double precision, 0 in the padding: (B, C, T), (H, C) → (B, H, T)."""
+def _rows(x: Tensor, layer: nn.Linear, lengths: Tensor | None) -> Tensor:
+    """W x_t + b in double precision, b alone in the padding: (B, C, T) → (B, H, T)."""
     signal = x if lengths is None else zero_padding(x, lengths)
-    return torch.matmul(_double(weight, x), _double(signal, x))
+    rows = torch.matmul(_double(layer.weight, x), _double(signal, x))
+    return rows if layer.bias is None else rows + _double(layer.bias, x)[:, None]
 
 
 def _units(rows: Tensor) -> Tensor:
     """Rows (B, H, T) to unit length; 1e-12 keeps the gradient of zeros finite."""
     return rows * (rows.square().sum(1, keepdim=True) + 1e-12).rsqrt()
-
-
-def _sum_diagonals(products: Tensor, context: int) -> Tensor:
-    """Σ_k products[:, R + k, t + k], k = −R … R, zeros beyond the ends: (B, 2R + 1, T) → (B, T).
-
-    With R zeros on either side the sum runs over [:, j, t + j]. In rows of T + K numbers instead of T + K − 1 these
-    stand below each other.
-    """
-    taps, frames = products.shape[1:]
-    wide = nn.functional.pad(products, (context, context)).flatten(1)
-    return nn.functional.pad(wide, (0, taps)).unflatten(1, (taps, frames + taps))[..., :frames].sum(1)
 
 
 def soft_clamp(scores: Tensor, bound: float) -> Tensor:

@@ -173,7 +173,8 @@ def test_other_precisions_within_their_digits(key, dtype):
 def test_an_item_of_a_batch_is_the_item_alone(key):
     layer, x = build(key, peak=3.0), signal(3, 2, 200)
     together = streamed(layer, x, 7)
-    assert key in INTEGER or len(set(together.lengths.tolist())) > 1
+    bounded = getattr(layer, "bound", math.inf) < math.inf  # strides that hardly differ
+    assert key in INTEGER or bounded or len(set(together.lengths.tolist())) > 1
     for item, length in enumerate(together.lengths.tolist()):
         alone = streamed(layer, x[item : item + 1], 50)
         assert alone.lengths.tolist() == [length]

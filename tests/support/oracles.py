@@ -266,19 +266,18 @@ def linear_scores(x, weight):
     return weight[0, :, 0] @ x
 
 
-def context_scores(x, weight, inner, bias):
-    """Hidden numbers of every frame, summed over the frames around that there are: (C, T), (K, H) -> (T,)."""
-    frames, taps = x.shape[1], len(weight)
+def context_scores(x, weight, inner, inner_bias, outer, outer_bias, context=12):
+    """What is in the frames around, as far as there are any, and what it is worth: (C, T), (H,) -> (T,)."""
+    frames = x.shape[1]
     scores = np.zeros(frames)
     for t in range(frames):
-        inside = 0
-        for tap in range(taps):
-            u = t + tap - taps // 2
-            if 0 <= u < frames:
-                hidden = inner @ x[:, u] + bias
-                scores[t] += weight[tap] @ np.maximum(hidden, 0.0)
-                inside += 1
-        scores[t] *= taps / inside
+        around, total = 0.0, 0.0
+        for offset in range(-context, context + 1):
+            if 0 <= t + offset < frames:
+                share = math.cos(math.pi * offset / (2 * context + 2)) ** 2
+                around = around + share * np.maximum(inner @ x[:, t + offset] + inner_bias, 0.0)
+                total += share
+        scores[t] = 5.0 * weight @ np.maximum(outer @ (around / total) + outer_bias, 0.0)
     return scores
 
 
