@@ -68,8 +68,8 @@ class Spectrogram2d(nn.Module):
         channels: channels of each block.
         strides: stride of each block's downsampling, its start where it is learnt: a number for both axes, or a pair
             for time and frequency; or "random".
-        downsampler: a key of `seqstride.DOWNSAMPLERS`; "adastride" and "adastride_f" work along time, and frequency is
-            averaged (`make_downsampler2d`).
+        downsampler: a key of `seqstride.DOWNSAMPLERS`; those of AdaStride work along time, and frequency is averaged
+            (`make_downsampler2d`).
         downsampler_options: further arguments of the downsampling layers. A block of stride 1 has the identity for its
             layer, unless the stride is learnt, or 'live_at_one' is True.
         shared: one stride for both axes in every block, one parameter where it is learnt.

@@ -49,12 +49,19 @@ class AdaStride1d(Downsampler):
             information loss (large) and blurring (small), and worth tuning.
         empty: for "scatter", output frames without a nearest input frame: "nearest" copies the input frame at the
             nearest position, "zero" leaves them 0 (the paper's method).
+        scorer: "linear" (the paper's: wᵀx of every frame by itself), "context" (of the frames around, ours) or "change"
+            (from the frame before to this one, ours): see `seqstride.layers.scores`.
+        context: for "context", frames on either side that a score sees. About half as many as an event has are a good
+            choice; a mean over more frames has less noise, and marks the event's surroundings as well.
+        bound: a soft bound of local strides, which lie within s / bound … bound · s (`seqstride.layers.scores.
+            soft_clamp`): scores that run away make all frames but a few stand in one place. None: 16, and no bound for
+            "linear", which is the paper's. `math.inf`: no bound.
 
     Raises:
         ValueError: naming argument, value and rule.
 
     Source: AdaStride (ICLR 2023 submission), vector positioning; later TadaStride, official code. Ours: real s,
-    positions in double precision, the scale of the scores, `empty="nearest"`.
+    positions in double precision, the scale of the scores, `empty="nearest"`, `scorer`, `bound`.
 
     Example:
         >>> import torch
@@ -84,6 +91,7 @@ class AdaStride1d(Downsampler):
         sigma_square: float = 5.0,
         empty: Literal["nearest", "zero"] = "nearest",
         scorer: Literal["linear", "context", "change"] = "linear",
+        context: int = 12,
         bound: float | None = None,
     ) -> None:
         super().__init__()
@@ -92,12 +100,14 @@ class AdaStride1d(Downsampler):
         check_alignment(method, sigma_square, empty)
         if scorer not in SCORERS:
             raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
+        if context < 0:
+            raise ValueError(f"`context` (={context}) must be at least 0")
         if bound is not None and not bound > 1:
             raise ValueError(f"`bound` (={bound}) must be above 1, math.inf for none, or None")
         self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
         self.scorer = scorer
         self.bound = float(bound) if bound is not None else math.inf if scorer == "linear" else BOUND
-        self.score = SCORERS[scorer](channels)
+        self.score = ContextScore(channels, context) if scorer == "context" else SCORERS[scorer](channels)
         self.input_macs = self.score.macs
 
     def stream(self, *, drift: float = 60.0) -> Stream:
@@ -109,7 +119,8 @@ class AdaStride1d(Downsampler):
         `scatter_align`) at the stream's positions, which are not those of the whole signal: on speech, scored by
         trained models, the logarithms of the local strides correlate with those of the whole signal by 0.96 to 0.99.
         `seqstride.layers.pace` shows why the bound holds and what is given up; `AdaStrideStream` says when output
-        frames are ready.
+        frames are ready. Scores that see `context` frames behind their own are known as many frames later, and so is
+        everything else; `positions`, `strides` and `times` are of the frames that were placed.
 
         Args:
             drift: D, input frames, at least 3: how far positions may run ahead of the line t / s, or fall behind. Any N
@@ -187,15 +198,17 @@ def check_alignment(method: str, sigma_square: float, empty: str) -> None:
 class AdaStrideStream(Stream):
     """AdaStride with positions that do not need the end of the signal (`seqstride.layers.pace`).
 
-    The scores are those of the layer, which depend on one frame each. A stream cannot see the whole signal, so a
-    running mean replaces the normalisation; `seqstride.layers.pace` says what this guarantees and what it gives up.
+    The scores are those of the layer, which depend on a frame and the `score.context` frames on either side: a frame
+    is placed when so many more have arrived. A stream cannot see the whole signal, so a running mean replaces the
+    normalisation; `seqstride.layers.pace` says what this guarantees and what it gives up.
 
     Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
     anything in it (see `seqstride.core.align`): p > l + d + reach, where d is the distance of l to the nearest position
     and reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input
     frames after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the
-    speech of `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. The
-    stream keeps at most twice as many frames.
+    speech of `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. To
+    that come the frames that a score looks ahead: 12 for "context", unless `context` says otherwise. The stream keeps
+    at most twice as many frames.
     """
 
     layer: AdaStride1d
