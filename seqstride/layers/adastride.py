@@ -51,8 +51,8 @@ class AdaStride1d(Downsampler):
             nearest position, "zero" leaves them 0 (the paper's method).
         scorer: "linear" (the paper's: wᵀx of every frame by itself), "context" (of the frames around, ours) or "change"
             (from the frame before to this one, ours): see `seqstride.layers.scores`.
-        context: for "context", frames on either side that a score sees. About half as many as an event has are a good
-            choice; a mean over more frames has less noise, and marks the event's surroundings as well.
+        context: for "context", frames on either side that a score sees. A mean over more frames has less noise, and
+            marks more of an event's surroundings.
         bound: a soft bound of local strides, which lie within s / bound … bound · s (`seqstride.layers.scores.
             soft_clamp`): scores that run away make all frames but a few stand in one place. None: 16, and no bound for
             "linear", which is the paper's. `math.inf`: no bound.
@@ -91,7 +91,7 @@ class AdaStride1d(Downsampler):
         sigma_square: float = 5.0,
         empty: Literal["nearest", "zero"] = "nearest",
         scorer: Literal["linear", "context", "change"] = "linear",
-        context: int = 12,
+        context: int = 7,
         bound: float | None = None,
     ) -> None:
         super().__init__()
@@ -207,7 +207,7 @@ class AdaStrideStream(Stream):
     and reach = √(22 / σ²), in float64 √(45 / σ²), and 1 for the scatter method. That is about s (reach + ½) input
     frames after the one that l stands for: 5 at s = 2 and σ² = 5 (50 ms at 100 frames per second; 17 at most on the
     speech of `seqstride.layers.pace`), and never more than s·reach + 2.2 D + 3, as p keeps within D / s of t / s. To
-    that come the frames that a score looks ahead: 12 for "context", unless `context` says otherwise. The stream keeps
+    that come the frames that a score looks ahead: 7 for "context", unless `context` says otherwise. The stream keeps
     at most twice as many frames.
     """
 

@@ -141,55 +141,56 @@ class FrameScore(Score, nn.Conv1d):
 class ContextScore(Score):
     """A score that sees the frames around: (B, C, T) → (B, T), 0 in the padding, and the signal.
 
-    u_t = ReLU(A x_t + a) says what is in a frame, v_t = Σ_k h_k u_{t+k} / Σ_k h_k, k = −R … R, what is in the frames
-    around, and s_t = 5 wᵀ ReLU(V v_t + b) how much that is worth. h is a Hann window, h_k = cos²(πk / (2R + 2)). Both
-    sums run over the frames that the item has, so that an even signal has even scores up to its ends.
+    f_t = Σ_h w⁺_h max(a_hᵀx_t, 0) + w⁻_h max(−a_hᵀx_t, 0) says what is in a frame, and the score is five times its mean
+    over the frames around: s_t = 5 Σ_k h_k f_{t+k} / Σ_k h_k, k = −R … R, with a Hann window, h_k = cos²(πk / 2(R + 1)).
+    Both sums run over the frames that the item has, so that an even signal has even scores up to its ends.
 
-    The first ReLU comes before the mean over time: what a linear score cannot tell, such as a tone whose sign changes
-    from frame to frame, is a number per frame behind it, and the mean takes its noise off. The second one sets the
-    level from which on something counts. The 5 lets scores of 1 come early in training: a step of Adam is as long as
-    the learning rate, whatever the gradient.
+    - The nonlinearity comes before the mean over time: the energy of what changes its sign from frame to frame is a
+      number per frame behind it, which no linear score can tell, and the mean takes its noise off.
+    - One of the two parts of a projection is always alive, and nothing has a bias: with biases and ReLU alone, units
+      died at five times the learning rate, and all scores were equal from then on.
+    - The five lets scores of 1 come early in training, as a step of Adam is as long as the learning rate whatever the
+      gradient is: the layers behind get used to the local strides that they are trained with.
 
     Args:
         channels: C.
         context: R, frames on either side.
-        hidden: rows of A and V.
+        hidden: projections a_h.
 
     Source: ours.
     """
 
-    def __init__(self, channels: int, context: int = 12, hidden: int = 16) -> None:
+    def __init__(self, channels: int, context: int = 7, hidden: int = 16) -> None:
         super().__init__()
         self.context = context
-        self.inner, self.outer = nn.Linear(channels, hidden), nn.Linear(hidden, hidden)
-        self.weight = nn.Parameter(torch.zeros(hidden))
-        self.macs = (channels + 2 * context + 1 + hidden + 1) * hidden
+        self.inner = nn.Linear(channels, hidden, bias=False)
+        self.weight = nn.Parameter(torch.zeros(2, hidden))
+        self.macs = channels * hidden + self.weight.numel() + 2 * context + 1
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
-            inside = _rows(x, self.inner, lengths).relu()
-            around = self._window_means(inside, lengths)
-            scores = (SCALE * _double(self.weight, x)[:, None] * _rows(around, self.outer, None).relu()).sum(1)
+            rows = _rows(x, self.inner, lengths)
+            parts = torch.stack([rows.relu(), (-rows).relu()], 1)
+            inside = (_double(self.weight, x)[..., None] * parts).sum((1, 2))
+            scores = SCALE * self._window_means(inside, lengths)
             return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)), x
 
-    def _window_means(self, rows: Tensor, lengths: Tensor | None) -> Tensor:
-        """Means over the window around every frame, of the frames that the item has: (B, H, T) → (B, H, T)."""
-        ones = torch.ones_like(rows[:, :1])
+    def _window_means(self, values: Tensor, lengths: Tensor | None) -> Tensor:
+        """Means over the window around every frame, of the frames that the item has; values are 0 in the padding."""
+        ones = torch.ones_like(values)
         if lengths is not None:
-            rows, ones = zero_padding(rows, lengths), zero_padding(ones, lengths)
-        sums = self._window_sums(torch.cat([rows, ones], 1))
-        # the window of a frame far inside the padding is empty
-        return sums[:, :-1] / (sums[:, -1:] if lengths is None else sums[:, -1:].clamp(min=1e-3))
+            ones = ones.masked_fill(~length_mask(lengths, values.shape[1]), 0.0)
+        sums, shares = self._window_sums(torch.stack([values, ones], 1)).unbind(1)
+        return sums / shares.clamp(min=1e-3)  # nothing is in the window of a frame far inside the padding
 
     def _window_sums(self, rows: Tensor) -> Tensor:
-        """Σ_k h_k rows[:, :, t + k], zeros beyond the ends."""
-        frames, device = rows.shape[2], rows.device
-        if torch.compiler.is_exporting():  # runtimes have no convolutions in double precision
-            t = torch.arange(frames, device=device)
+        """Σ_k h_k rows[:, :, t + k], zeros beyond the ends: (B, 2, T) → (B, 2, T)."""
+        device = rows.device
+        if torch.compiler.is_exporting():  # runtimes have no convolution in double precision
+            t = torch.arange(rows.shape[2], device=device)
             return torch.matmul(rows, self._window(t - t[:, None], rows.dtype))
         window = self._window(torch.arange(-self.context, self.context + 1, device=device), rows.dtype)
-        count = rows.shape[1]
-        return nn.functional.conv1d(rows, window.expand(count, 1, -1), padding=self.context, groups=count)
+        return nn.functional.conv1d(rows, window.expand(2, 1, -1), padding=self.context, groups=2)
 
     def _window(self, offsets: Tensor, dtype: torch.dtype) -> Tensor:
         """h at integer offsets, 0 beyond R."""
@@ -233,10 +234,9 @@ def _double(weight: Tensor, x: Tensor) -> Tensor:
 
 
 def _rows(x: Tensor, layer: nn.Linear, lengths: Tensor | None) -> Tensor:
-    """W x_t + b in double precision, b alone in the padding: (B, C, T) → (B, H, T)."""
+    """W x_t in double precision, 0 in the padding: (B, C, T) → (B, H, T)."""
     signal = x if lengths is None else zero_padding(x, lengths)
-    rows = torch.matmul(_double(layer.weight, x), _double(signal, x))
-    return rows if layer.bias is None else rows + _double(layer.bias, x)[:, None]
+    return torch.matmul(_double(layer.weight, x), _double(signal, x))
 
 
 def _units(rows: Tensor) -> Tensor:

@@ -266,8 +266,8 @@ def linear_scores(x, weight):
     return weight[0, :, 0] @ x
 
 
-def context_scores(x, weight, inner, inner_bias, outer, outer_bias, context=12):
-    """What is in the frames around, as far as there are any, and what it is worth: (C, T), (H,) -> (T,)."""
+def context_scores(x, weight, inner, context=7):
+    """What is in the frames around, as far as there are any: (C, T), (2, H), (H, C) -> (T,)."""
     frames = x.shape[1]
     scores = np.zeros(frames)
     for t in range(frames):
@@ -275,9 +275,11 @@ def context_scores(x, weight, inner, inner_bias, outer, outer_bias, context=12):
         for offset in range(-context, context + 1):
             if 0 <= t + offset < frames:
                 share = math.cos(math.pi * offset / (2 * context + 2)) ** 2
-                around = around + share * np.maximum(inner @ x[:, t + offset] + inner_bias, 0.0)
+                for rising, falling, row in zip(weight[0], weight[1], inner, strict=True):
+                    value = row @ x[:, t + offset]
+                    around += share * (rising * value if value > 0 else -falling * value)
                 total += share
-        scores[t] = 5.0 * weight @ np.maximum(outer @ (around / total) + outer_bias, 0.0)
+        scores[t] = 5.0 * around / total
     return scores
 
 
