@@ -17,7 +17,7 @@ from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
 from seqstride.layers.pace import Pace
 from seqstride.layers.pooling import AvgPool1d
-from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, soft_clamp
+from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, excess_penalty, soft_clamp
 from seqstride.layers.stream import Stream
 
 #: the scores there are
@@ -34,8 +34,8 @@ class AdaStride1d(Downsampler):
     output frames: high-scoring stretches get more of them. The scores' weights start at zero, the uniform stride.
 
     The plan's `penalty` (mean excess of steps over one output frame) belongs in the loss, with weight 1 by default: it
-    keeps output frames from standing in gaps. `nn.Sequential` has no place for it, so there it is lost; the encoders
-    of this package add the penalties up.
+    keeps output frames from standing in gaps, and bounded scores from running away. `nn.Sequential` has no place for
+    it, so there it is lost; the encoders of this package add the penalties up.
 
     On CUDA the gradient reads the output again, as that of `tanh` does: torch refuses a backward pass if the output was
     changed in place, as `nn.ReLU(inplace=True)` does.
@@ -148,19 +148,21 @@ class AdaStride1d(Downsampler):
     def scores(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """(B, C, T) → the scores that frames are placed by (B, T), 0 in the padding, and the signal as it left them."""
         scores, source = self.score(x, lengths)
-        return (soft_clamp(scores, self.bound) if self.bound < math.inf else scores), source
+        return soft_clamp(scores, self.bound), source
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         kernels = x.device.type in dispatch.DEVICES and dispatch.has_kernels(x)
         if kernels and self.scorer == "linear" and self.bound == math.inf:
             return self._plan_by_kernels(x, frames)
-        scores, source = self.scores(x, frames.given)
+        unbounded, source = self.score(x, frames.given)
+        scores = soft_clamp(unbounded, self.bound)
         if kernels:
             from seqstride.core.kernels import nodes
 
             positions, penalty = nodes.positions_from_scores(scores, frames.given, frames.lengths)
         else:
             positions, penalty = place_frames(scores, frames)
+        penalty = penalty + excess_penalty(unbounded, self.bound, frames)
         return self.plan_at(positions, frames, penalty.to(self.score.precision(x)), (x, source))
 
     def _plan_by_kernels(self, x: Tensor, frames: Frames) -> Plan:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride.core.derivatives import differentiable
-from seqstride.core.lengths import double, float64_on, length_mask, reading_waits, zero_padding
+from seqstride.core.lengths import Frames, double, float64_on, length_mask, reading_waits, zero_padding
 
 # The linear score. Its gradient is written by hand, because 0 · NaN from the padding would reach the weight's gradient.
 # The plan resamples the second output, so this node gets its gradient and adds w ⊗ ds to it in one pass.
@@ -142,7 +142,7 @@ class ContextScore(Score):
     """A score that sees the frames around: (B, C, T) → (B, T), 0 in the padding, and the signal.
 
     f_t = Σ_h w⁺_h max(a_hᵀx_t, 0) + w⁻_h max(−a_hᵀx_t, 0) says what is in a frame, and the score is five times its mean
-    over the frames around: s_t = 5 Σ_k h_k f_{t+k} / Σ_k h_k, k = −R … R, with a Hann window, h_k = cos²(πk / 2(R + 1)).
+    over the frames around: s_t = 5 Σ_k h_k f_{t+k} / Σ_k h_k, k = −R … R, with a Hann window, h_k = cos²(½πk / (R+1)).
     Both sums run over the frames that the item has, so that an even signal has even scores up to its ends.
 
     - The nonlinearity comes before the mean over time: the energy of what changes its sign from frame to frame is a
@@ -255,5 +255,20 @@ def soft_clamp(scores: Tensor, bound: float) -> Tensor:
     The slope, (1 + (s / β)²)^(−3/2), falls as a power of a score, where that of tanh falls exponentially: scores that
     ran far beyond the bound still have a gradient to come back by.
     """
+    if bound == math.inf:
+        return scores
     limit = math.log(bound) / 2
     return scores * ((scores / limit).square() + 1).rsqrt()
+
+
+def excess_penalty(scores: Tensor, bound: float, frames: Frames) -> Tensor:
+    """0.1 times the mean of how far scores, before `soft_clamp`, stand beyond ±3β: (B, T) → 0-d, 0 without a bound.
+
+    Beyond 3β, where the clamp has 95 % of its range and 3 % of its slope, a score gains next to nothing. Scores that are
+    all there, as a large step of the optimiser may leave them, would be slow to come back: their strides are uniform,
+    and their gradients small. A mean over the frames of each item, and over the items, as the gap penalty is.
+    """
+    if bound == math.inf:
+        return scores.new_zeros(())
+    excess = (scores.abs() - 1.5 * math.log(bound)).relu().masked_fill(~frames.real, 0.0)
+    return 0.1 * (excess.sum(1) / frames.input_lengths).mean()

@@ -48,6 +48,10 @@ def oracle(key, layer, x):
     """The oracle's answer for one item x (C, T) of a float64 layer."""
     x = x.detach().numpy()
     function = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)
+    if isinstance(layer, ss.AdaStride1d):
+        scores = oracle_scores(layer, x)
+        item = function(x, layer.stride, oracles.bounded(scores, layer.bound))
+        return item._replace(penalty=item.penalty + oracles.excess_penalty(scores, layer.bound))
     if hasattr(layer, "score"):
         return function(x, stride_of(layer), oracle_scores(layer, x))
     if layer.learns_stride:
@@ -73,11 +77,9 @@ def oracle_penalty(key, layer, items):
 
 
 def oracle_scores(layer, x):
-    """The oracle's scores (T,) of one item of an adaptive layer, as frames are placed by them."""
+    """The oracle's scores (T,) of one item of an adaptive layer, before any bound."""
     parameters = [parameter.detach().numpy() for parameter in layer.score.parameters()]
-    if not isinstance(layer, ss.AdaStride1d):
-        return oracles.linear_scores(x, *parameters)
-    return oracles.bounded(getattr(oracles, f"{layer.scorer}_scores")(x, *parameters), layer.bound)
+    return getattr(oracles, f"{getattr(layer, 'scorer', 'linear')}_scores")(x, *parameters)
 
 
 def oracle_matrix(key, layer, positions, length):

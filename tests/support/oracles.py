@@ -300,6 +300,13 @@ def bounded(scores, bound):
     return np.array([score / math.hypot(1.0, score / limit) for score in scores])
 
 
+def excess_penalty(scores, bound):
+    """What scores cost beyond three times half the logarithm of the bound."""
+    if bound == math.inf:
+        return 0.0
+    return 0.1 * sum(max(0.0, abs(score) - 1.5 * math.log(bound)) for score in scores) / len(scores)
+
+
 def adaptive_positions(scores, length):
     """Scores (T,) to positions (T,): the first at 0, the last at length - 1, never falling."""
     frames = len(scores)
