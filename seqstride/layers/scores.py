@@ -264,8 +264,8 @@ def soft_clamp(scores: Tensor, bound: float) -> Tensor:
 def excess_penalty(scores: Tensor, bound: float, frames: Frames) -> Tensor:
     """0.1 times the mean of how far scores, before `soft_clamp`, stand beyond ±3β: (B, T) → 0-d, 0 without a bound.
 
-    Beyond 3β, where the clamp has 95 % of its range and 3 % of its slope, a score gains next to nothing. Scores that are
-    all there, as a large step of the optimiser may leave them, would be slow to come back: their strides are uniform,
+    Beyond 3β, where the clamp has 95 % of its range and 3 % of its slope, a score gains next to nothing. Scores that
+    are all there, as a large step of the optimiser may leave them, come back slowly: their strides are uniform,
     and their gradients small. A mean over the frames of each item, and over the items, as the gap penalty is.
     """
     if bound == math.inf:

@@ -229,3 +229,17 @@ def test_the_papers_layer_has_the_weights_it_had() -> None:
 @pytest.mark.parametrize(("scorer", "macs"), [("linear", 24), ("context", 26 * 16 + 15), ("change", 51 * 16)])
 def test_scores_have_their_price(scorer: str, macs: int) -> None:
     assert ss.AdaStride1d(24, 2, scorer=scorer).input_macs == macs
+
+
+def test_scores_that_ran_to_one_side_come_back() -> None:
+    layer, x = layer_with(scorer="context"), torch.randn(2, 3, 60, dtype=torch.float64)
+    with torch.no_grad():
+        layer.score.weight.fill_(20.0)
+    assert layer.plan(x).strides().std() < 0.01  # all scores stand at the bound
+    optimiser = torch.optim.Adam(layer.parameters(), lr=0.5)
+    for _ in range(150):
+        optimiser.zero_grad()
+        layer.plan(x).penalty.backward()
+        optimiser.step()
+    assert layer.score(x)[0].abs().max() < 1.5 * math.log(16) + 0.1
+    assert layer.plan(x).strides().std() > 0.1
