@@ -17,7 +17,7 @@ from seqstride.core.positions import place_frames
 from seqstride.layers.base import Downsampler
 from seqstride.layers.pace import Pace
 from seqstride.layers.pooling import AvgPool1d
-from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, excess_penalty, soft_clamp
+from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, Level, bounded_scores, soft_clamp
 from seqstride.layers.stream import Stream
 
 #: the scores there are
@@ -145,25 +145,19 @@ class AdaStride1d(Downsampler):
     def _output_lengths(self, lengths: Count, stride: float) -> Count:
         return ceil_lengths(lengths, self.stride)
 
-    def scores(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, C, T) → the scores that frames are placed by (B, T), 0 in the padding, and the signal as it left them."""
-        scores, source = self.score(x, lengths)
-        return soft_clamp(scores, self.bound), source
-
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         kernels = x.device.type in dispatch.DEVICES and dispatch.has_kernels(x)
         if kernels and self.scorer == "linear" and self.bound == math.inf:
             return self._plan_by_kernels(x, frames)
-        unbounded, source = self.score(x, frames.given)
-        scores = soft_clamp(unbounded, self.bound)
+        scores, source = self.score(x, frames.given)
+        scores, excess = bounded_scores(scores, self.bound, frames)
         if kernels:
             from seqstride.core.kernels import nodes
 
             positions, penalty = nodes.positions_from_scores(scores, frames.given, frames.lengths)
         else:
             positions, penalty = place_frames(scores, frames)
-        penalty = penalty + excess_penalty(unbounded, self.bound, frames)
-        return self.plan_at(positions, frames, penalty.to(self.score.precision(x)), (x, source))
+        return self.plan_at(positions, frames, (penalty + excess).to(self.score.precision(x)), (x, source))
 
     def _plan_by_kernels(self, x: Tensor, frames: Frames) -> Plan:
         """The plan, with `x` resampled in it: one node of autograd, which reads the signal as few times as possible."""
@@ -201,8 +195,9 @@ class AdaStrideStream(Stream):
     """AdaStride with positions that do not need the end of the signal (`seqstride.layers.pace`).
 
     The scores are those of the layer, which depend on a frame and the `score.context` frames on either side: a frame
-    is placed when so many more have arrived. A stream cannot see the whole signal, so a running mean replaces the
-    normalisation; `seqstride.layers.pace` says what this guarantees and what it gives up.
+    is placed when so many more have arrived. A stream cannot see the whole signal, so running means replace the
+    normalisation, and the level that bounded scores count from; `seqstride.layers.pace` says what this guarantees and
+    what it gives up.
 
     Output frame l is ready once the position p of the newest frame has passed it so far that no later frame weighs
     anything in it (see `seqstride.core.align`): p > l + d + reach, where d is the distance of l to the nearest position
@@ -219,6 +214,7 @@ class AdaStrideStream(Stream):
         super().__init__(layer)
         self._drift = drift
         self._paces: list[Pace] = []
+        self._levels: list[Level] = []
         self._line = torch.empty(0)  # (B, n) float64 on the CPU: positions of the frames that are kept
 
     def _place(self, x: Tensor) -> Tensor:
@@ -244,13 +240,18 @@ class AdaStrideStream(Stream):
 
     def _scores(self, signal: Tensor) -> Tensor:
         # in double precision, so that sums in another order, as chunks of other sizes have them, do not tell
-        return self.layer.scores(signal.to(float64_on(signal.device)))[0].cpu()
+        scores: Tensor = self.layer.score(signal.to(float64_on(signal.device)))[0].cpu()
+        return scores
 
     def _line_up(self, scores: Tensor) -> Tensor:
         """Positions of the frames with these scores, the next ones: (B, t) → (B, t)."""
         if not self._paces:
             self._paces = [Pace(self.layer.stride, self._drift) for _ in scores]
+            self._levels = [Level() for _ in scores]
             self._line = torch.empty(len(scores), 0, dtype=torch.float64)
+        if self.layer.bound < math.inf:
+            centred = [level.take_off(item) for level, item in zip(self._levels, scores.tolist(), strict=True)]
+            scores = soft_clamp(torch.tensor(centred, dtype=torch.float64), self.layer.bound)
         placed = [pace.place(item) for pace, item in zip(self._paces, scores.tolist(), strict=True)]
         positions = torch.tensor(placed, dtype=torch.float64)
         self._line = torch.cat([self._line, positions], 1)

@@ -10,6 +10,7 @@ All of them start at zero, the uniform stride, as their `weight` does.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from seqstride.core.derivatives import differentiable
 from seqstride.core.lengths import Frames, double, float64_on, length_mask, reading_waits, zero_padding
+from seqstride.layers.pace import MEMORY
 
 # The linear score. Its gradient is written by hand, because 0 · NaN from the padding would reach the weight's gradient.
 # The plan resamples the second output, so this node gets its gradient and adds w ⊗ ds to it in one pass.
@@ -244,6 +246,23 @@ def _units(rows: Tensor) -> Tensor:
     return rows * (rows.square().sum(1, keepdim=True) + 1e-12).rsqrt()
 
 
+def bounded_scores(scores: Tensor, bound: float, frames: Frames) -> tuple[Tensor, Tensor]:
+    """Scores (B, T) less the mean of their item, between the bounds of `soft_clamp`; and their penalty, 0-d.
+
+    Positions do not know the level of an item's scores. Nothing would hold it otherwise, and at a high learning rate it
+    would drift until all scores stand at one bound, where strides are uniform and gradients small.
+
+    The penalty is 0.1 times the mean of how far scores, less the level, stand beyond ±3β, where the clamp has 95 % of
+    its range and 3 % of its slope. A mean over the frames of each item, and over the items, as the gap penalty is.
+    """
+    if bound == math.inf:
+        return scores, scores.new_zeros(())
+    level = scores.masked_fill(~frames.real, 0.0).sum(1) / frames.input_lengths
+    scores = (scores - level[:, None]).masked_fill(~frames.real, 0.0)
+    excess = (scores.abs() - 1.5 * math.log(bound)).relu().sum(1) / frames.input_lengths
+    return soft_clamp(scores, bound), 0.1 * excess.mean()
+
+
 def soft_clamp(scores: Tensor, bound: float) -> Tensor:
     """Scores that let every local stride lie within s / `bound` … `bound` · s: s / √(1 + (s / β)²), β = ln(bound) / 2.
 
@@ -255,20 +274,24 @@ def soft_clamp(scores: Tensor, bound: float) -> Tensor:
     The slope, (1 + (s / β)²)^(−3/2), falls as a power of a score, where that of tanh falls exponentially: scores that
     ran far beyond the bound still have a gradient to come back by.
     """
-    if bound == math.inf:
-        return scores
     limit = math.log(bound) / 2
     return scores * ((scores / limit).square() + 1).rsqrt()
 
 
-def excess_penalty(scores: Tensor, bound: float, frames: Frames) -> Tensor:
-    """0.1 times the mean of how far scores, before `soft_clamp`, stand beyond ±3β: (B, T) → 0-d, 0 without a bound.
+class Level:
+    """The mean of the scores of a signal so far, which stands in for that of all where a signal still goes on.
 
-    Beyond 3β, where the clamp has 95 % of its range and 3 % of its slope, a score gains next to nothing. Scores that
-    are all there, as a large step of the optimiser may leave them, come back slowly: their strides are uniform,
-    and their gradients small. A mean over the frames of each item, and over the items, as the gap penalty is.
+    It forgets from `MEMORY` scores on, as the mean of the steps does in `seqstride.layers.pace`.
     """
-    if bound == math.inf:
-        return scores.new_zeros(())
-    excess = (scores.abs() - 1.5 * math.log(bound)).relu().masked_fill(~frames.real, 0.0)
-    return 0.1 * (excess.sum(1) / frames.input_lengths).mean()
+
+    def __init__(self) -> None:
+        self._frames, self._mean = 0, 0.0
+
+    def take_off(self, scores: Iterable[float]) -> list[float]:
+        """The next scores, each less the mean of those up to it."""
+        return [self._next(score) for score in scores]
+
+    def _next(self, score: float) -> float:
+        self._frames += 1
+        self._mean += (score - self._mean) / min(self._frames, MEMORY)
+        return score - self._mean

@@ -293,18 +293,19 @@ def change_scores(x, weight, query, key):
 
 
 def bounded(scores, bound):
-    """Scores within plus and minus half the logarithm of the bound."""
+    """Scores less their mean, within plus and minus half the logarithm of the bound."""
     if bound == math.inf:
         return scores
-    limit = math.log(bound) / 2
-    return np.array([score / math.hypot(1.0, score / limit) for score in scores])
+    level, limit = sum(scores) / len(scores), math.log(bound) / 2
+    return np.array([(score - level) / math.hypot(1.0, (score - level) / limit) for score in scores])
 
 
 def excess_penalty(scores, bound):
-    """What scores cost beyond three times half the logarithm of the bound."""
+    """What scores cost that stand further from their mean than three times half the logarithm of the bound."""
     if bound == math.inf:
         return 0.0
-    return 0.1 * sum(max(0.0, abs(score) - 1.5 * math.log(bound)) for score in scores) / len(scores)
+    level = sum(scores) / len(scores)
+    return 0.1 * sum(max(0.0, abs(score - level) - 1.5 * math.log(bound)) for score in scores) / len(scores)
 
 
 def adaptive_positions(scores, length):
