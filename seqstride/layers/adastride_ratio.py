@@ -18,7 +18,7 @@ from seqstride.layers.adastride import BOUND, SCORERS, AdaStrideStream, check_al
 from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt import Learnt
 from seqstride.layers.pooling import AvgPool1d
-from seqstride.layers.scores import soft_clamp
+from seqstride.layers.scores import bounded_scores, soft_clamp
 from seqstride.layers.stream import Stream
 
 Scorer = Literal["linear", "context", "change"]
@@ -45,11 +45,6 @@ class _Scored(Downsampler):
         self.bound = math.inf if scorer == "linear" else BOUND
         self.score = SCORERS[scorer](channels)
         self.input_macs = self.score.macs
-
-    def scores(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, C, T) → the scores that frames are placed by (B, T), 0 in the padding, and the signal as it left them."""
-        scores, source = self.score(x, lengths)
-        return (soft_clamp(scores, self.bound) if self.bound < math.inf else scores), source
 
     def plan_at(
         self, positions: Tensor, frames: Frames, penalty: Tensor, source: tuple[Tensor, Tensor]
@@ -115,9 +110,10 @@ class AdaStrideRatio1d(_Scored, Learnt):
         return torch.sym_max(1, math.ceil(lengths / number - TIE))  # type: ignore[return-value]
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        scores, source = self.scores(x, frames.given)
+        scores, source = self.score(x, frames.given)
+        scores, excess = bounded_scores(scores, self.bound, frames)
         positions = shares_from_scores(scores, frames) * self._way(frames)[:, None]
-        penalty = gap_penalty_from_positions(positions, frames.input_lengths, frames.real)
+        penalty = gap_penalty_from_positions(positions, frames.input_lengths, frames.real) + excess
         return self.plan_at(positions, frames, penalty.to(self.score.precision(x)), (x, source))
 
     def _way(self, frames: Frames) -> Tensor:
@@ -174,7 +170,7 @@ class AdaStrideContent1d(_Scored):
         self.bias = nn.Parameter(torch.zeros(1))
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
-        scores, source = self.scores(x, frames.given)
+        scores, source = self.score(x, frames.given)
         steps = self._steps(scores, frames)
         penalty = self._penalty(steps, frames)
         positions = steps.cumsum(1)
@@ -203,7 +199,7 @@ class AdaStrideContent1d(_Scored):
     def steps(self, scores: Tensor) -> Tensor:
         """a, of the same shape: how far each frame stands behind the one before, in output frames."""
         start = math.inf if self.stride == 1 else -math.log(self.stride - 1)
-        logits = scores + self.bias.to(scores) + double(start, scores.device).to(scores.dtype)
+        logits = soft_clamp(scores, self.bound) + self.bias.to(scores) + double(start, scores.device).to(scores.dtype)
         return logits.sigmoid()
 
 
