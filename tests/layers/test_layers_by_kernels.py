@@ -57,6 +57,21 @@ def test_a_step_agrees_with_double_precision(key):
     assert_close(found[1].expand(found[0]).cpu().double(), wanted[1].expand(wanted[0]), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("key", [pytest.param("adastride_ratio", marks=pytest.mark.long), "adastride_content"])
+def test_a_learnt_ratio_agrees_with_double_precision(key):
+    batch = Batch([60, 1, 41], stride=2.3, std=1.0, extra=2)
+    exact, layer = _layers(key)
+    dz = torch.randn(3, 5, 62).masked_fill(batch.x.isnan(), 0.0)
+    wanted = _run(exact, batch.x.double(), _lengths(batch), dz.double())
+    found = _run(layer, batch.x.to(DEVICE), _lengths(batch).to(DEVICE), dz.to(DEVICE))
+    for a, b in ((found[i], wanted[i]) for i in (0, 2, 3)):
+        assert error(a, b) < 1e-5
+    assert found[1].lengths.tolist() == wanted[1].lengths.tolist()
+    assert error(found[1].positions, wanted[1].positions) < 1e-6  # the stride is a number in single precision there
+    for a, b in zip(layer.parameters(), exact.parameters(), strict=True):
+        assert error(a.grad, b.grad) < 1e-5
+
+
 @every_key
 def test_a_plan_resamples_the_signal_and_any_other(key):
     batch = Batch([40, 31], std=1.0)

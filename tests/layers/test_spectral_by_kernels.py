@@ -7,6 +7,8 @@ import torch
 from helpers import build
 from interpreted import DEVICE, error, interpreter, layers_use_kernels  # noqa: F401
 
+import seqstride as ss
+
 every_key = pytest.mark.parametrize("key", ["spectral", "dct", "diffstride", "dct_diffstride"])
 
 
@@ -40,6 +42,20 @@ def test_a_step_agrees_with_double_precision(key, lengths):
     assert error(found[1], wanted[1]) < 1e-6
     for a, b in zip(found[2], wanted[2], strict=True):
         assert a.item() == pytest.approx(b.item(), rel=1e-5, abs=1e-5)
+    assert found[3] == wanted[3]
+
+
+@pytest.mark.parametrize("key", ["diffstride_narrowing", "dct_diffstride_narrowing"])
+def test_a_wide_edge_agrees_with_double_precision(key):
+    exact, layer = _layers(key, 5.0)
+    for each in (exact, layer):
+        ss.narrow_edges(each, 0.3)
+    x, dy = torch.randn(2, 2, 40, dtype=torch.float64), torch.randn(2, 2, 40, dtype=torch.float64)
+    lengths = torch.tensor([40, 27])
+    wanted, found = _run(exact, x, lengths, dy), _run(layer, x.float().to(DEVICE), lengths.to(DEVICE), dy)
+    assert error(found[0], wanted[0]) < 1e-6
+    assert error(found[1], wanted[1]) < 1e-6
+    assert found[2][0].item() == pytest.approx(wanted[2][0].item(), rel=1e-5, abs=1e-5)
     assert found[3] == wanted[3]
 
 
