@@ -134,10 +134,10 @@ class AdaStrideContent1d(_Scored):
     longer than one output frame, so that none stands in a gap. Scores and b start at 0, the uniform stride s. With
     s = 1 all steps are 1.
 
-    The plan's `penalty`, |s · mean(a) − 1| over all steps of the batch, belongs in the loss: it holds the mean ratio at
-    s. It is over the batch and not per item, so that items may differ: a property of the batch, all else is one of the
-    item. Its slope does not fall towards the target, so that the mean stands on it, as long as the loss gains less than
-    the penalty costs.
+    The plan's `penalty`, √(e² + δ²) − δ with e = s · mean(a) − 1 over all steps of the batch, belongs in the loss: it
+    holds the mean ratio at s. It is over the batch and not per item, so that items may differ: a property of the batch,
+    all else is one of the item. Beyond δ its slope is that of |e|, so that the mean stays near s as long as the loss
+    gains less than the penalty costs; nearer to the target it falls, so that it does not jump from batch to batch.
 
     Args:
         channels: C of the input.
@@ -156,7 +156,7 @@ class AdaStrideContent1d(_Scored):
         >>> layer = ss.AdaStrideContent1d(64, stride=2.5)
         >>> plan = layer.plan(torch.randn(2, 64, 100), torch.tensor([100, 73]))
         >>> plan.lengths  # at the start of training; later the content decides
-        tensor([41, 30])
+        tensor([40, 29])
     """
 
     stride: float
