@@ -27,7 +27,7 @@ from seqstride.layers.pace import MEMORY
 CHUNK = 1 << 17
 
 SCALE = 5.0
-"""Of scores whose last weights alone start at zero."""
+"""Of scores behind weights that do not start at zero."""
 
 
 def _sums(x: Tensor, weight: Tensor) -> Tensor:
@@ -172,8 +172,8 @@ class ContextScore(Score):
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
             rows = _rows(x, self.inner, lengths)
-            parts = torch.stack([rows.relu(), (-rows).relu()], 1)
-            inside = (_double(self.weight, x)[..., None] * parts).sum((1, 2))
+            positive, negative = _double(self.weight, x)
+            inside = torch.matmul(positive, rows.relu()) + torch.matmul(negative, (-rows).relu())
             scores = SCALE * self._window_means(inside, lengths)
             return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)), x
 
