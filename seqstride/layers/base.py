@@ -51,6 +51,10 @@ class Downsampler(nn.Module):
     """Whether the stride must be an integer."""
     learns_stride: ClassVar[bool] = False
     """Whether the stride is learnt; the layer then has a `stride_parameter`."""
+    narrowing: bool = False
+    """Whether the layer has a soft edge that `seqstride.narrow_edges` sets in training."""
+    edge: float
+    """How far that edge is stretched, where there is one."""
     adaptive: ClassVar[bool] = False
     """Whether the plan depends on the values of the signal."""
     content_lengths: bool = False

@@ -20,7 +20,7 @@ import math
 
 from torch import nn
 
-from seqstride.layers.diffstride import LearntStride
+from seqstride.layers.base import Downsampler
 
 #: widths that the edge has one after the other: few, because each has a graph of its own under torch.compile
 STEPS = 4
@@ -52,7 +52,7 @@ def narrow_edges(model: nn.Module, progress: float) -> None:
         raise ValueError(f"`progress` (={progress}) must be in 0 … 1")
     edge = max(0, math.ceil(STEPS * (1 - progress / SHARE))) / STEPS
     for layer in model.modules():
-        if isinstance(layer, LearntStride) and layer.narrowing and layer.stride_parameter.requires_grad:
+        if isinstance(layer, Downsampler) and layer.narrowing and layer.learnt_stride() is not None:
             layer.edge = edge
 
 

@@ -191,7 +191,11 @@ def test_every_recipe_takes_its_paths_literally() -> None:
         (VOWELS, "--opt_class {betas: 3}", "must be !name:torch.optim.AdamW, with arguments or another one"),
         (VOWELS, "--encoder {x: 3}", "cannot be built: "),
         (VOWELS, "--downsampler maxx", "`downsampler` (='maxx') must be one of strided, average"),
-        (VOWELS, "--downsampler adastide", "adastride, adastride_f; did you mean adastride"),
+        (
+            VOWELS,
+            "--downsampler adastide",
+            "hnet, merge; did you mean adastride",
+        ),
         (
             SPOKEN,
             "--data_folder x --downsampler spectrogram2d",
