@@ -139,9 +139,9 @@ class AdaStrideContent1d(_Scored):
     all else is one of the item. Beyond δ its slope is that of |e|, so that the mean stays near s as long as the loss
     gains less than the penalty costs; nearer to the target it falls, so that it does not jump from batch to batch.
 
-    How far it adapts is limited so far. On a mix of pure noise and items with a burst in a quarter of their frames, items
-    with a burst got 1.26 times as many frames. With `scorer="context"` the penalty did not hold the mean at s = 8:
-    its many weights move the mean faster than the penalty brings it back. Watch the ratio in training.
+    How far it adapts is limited so far. On a mix of pure noise and items with a burst in a quarter of their frames, a
+    burst got an item 1.26 times as many frames. With `scorer="context"` the penalty did not hold the mean at s = 8: its
+    many weights move the mean faster than the penalty brings it back. Watch the ratio in training.
 
     Args:
         channels: C of the input.
