@@ -105,7 +105,9 @@ def test_the_readmes_sentences_have_the_figures_of_the_records() -> None:
     six = rows("AN4/ASR", "compare_32")
     assert f"from {mean(six['strided'][0])} to {mean(six['adastride'][0])} % (p = {six['adastride'][2]})" in readme
     context = rows("AN4/ASR", "compare_32_context")
-    assert f"it is {mean(context['adastride_context'][0])} %, where `average` has {mean(context['average'][0])}" in readme
+    assert (
+        f"it is {mean(context['adastride_context'][0])} %, where `average` has {mean(context['average'][0])}" in readme
+    )
     assert f"by {float(mean(six['average'][0])) - float(mean(six['adastride'][0])):.1f} points" in readme
     sets = {name: mean(row[0]) for name, row in rows("UCR/classification", "compare_all").items()}
     assert f"MiniRocket has {sets['minirocket']} %" in readme

@@ -29,13 +29,15 @@ from readmes import ROOT, Block, Command, blocks, commands, kind, readmes, spans
 from ruamel.yaml import YAML
 from torch.distributed.run import get_args_parser
 
+from seqstride import DOWNSAMPLERS
 from seqstride.cli.command import COMMANDS, main
 from seqstride.cli.parser import make_parser
 from seqstride.experiments.bench_layers import Shape, default_methods
 from seqstride.experiments.building import build_recipe
+from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import joined, read_command_line
-from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds, recipe_methods
+from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds
 from seqstride.experiments.run_folder import OVERWRITE
 
 README = "README.md"
@@ -122,7 +124,8 @@ def check(command: Command) -> None:
         assert argv[3:] in ((), ("-m", "long")) or argv[3] == "-k" or (ROOT / argv[3]).is_dir(), command
     elif argv[0] == "python" and argv[1].startswith(".assets/"):
         text = (ROOT / argv[1]).read_text(encoding="utf-8")
-        assert all(f'"{word}"' in text for word in argv[2:]), command
+        known = [*DOWNSAMPLERS, *(folder.name for folder in ROOT.glob("recipes/*/*/results/*"))]
+        assert all(f'"{word}"' in text or word in known for word in argv[2:]), command
     else:
         arguments = of_seqstride(command)
         assert arguments is not None, command
@@ -136,10 +139,8 @@ def check_seqstride(argv: list[str]) -> None:
         built(arguments.recipe, tuple(rest))
     elif arguments.command == "compare":
         folder = find_recipe_file(arguments.recipe)
-        known = recipe_methods(folder)
-        methods = arguments.methods.split(",") if arguments.methods else list(known)
-        assert set(methods) <= set(known), argv
-        first = method_words(methods[0], known[methods[0]]) if arguments.methods else [arguments.recipe]
+        methods = choose_methods(folder.resolve(), arguments.methods.split(",") if arguments.methods else None)
+        first = method_words(*next(iter(methods.items()))) if arguments.methods else [arguments.recipe]
         built(first[0], (*first[1:], *rest))
         if arguments.folds and arguments.folds != "all":
             assert set(arguments.folds.split(",")) <= set(recipe_folds(folder)), argv
