@@ -109,10 +109,18 @@ def test_the_readmes_sentences_have_the_figures_of_the_records() -> None:
         f"it is {mean(context['adastride_context'][0])} %, where `average` has {mean(context['average'][0])}" in readme
     )
     assert f"by {float(mean(six['average'][0])) - float(mean(six['adastride'][0])):.1f} points" in readme
+    bursts = report(read_comparison(recipes_folder() / "Synthetic" / "bursts" / "results" / "compare_all"))
+    by_stride = dict(re.findall(r"^\| `(\w+)` \| (\S+ ± \S+ \| \S+) ± \S+ \|$", bursts, re.MULTILINE))
+    eight, sixteen = ({name: cells.split(" ")[at] for name, cells in by_stride.items()} for at in (0, 4))
+    shown = (
+        "reads {adastride_context} % of the codes, `adastride` {adastride}, `phase` {phase} and `average` {average} %"
+    )
+    assert shown.format(**sixteen) in readme
+    assert "it has {adastride_context}, `adastride` {adastride} and `phase` {phase} %".format(**eight) in readme
     sets = {name: mean(row[0]) for name, row in rows("UCR/classification", "compare_all").items()}
     assert f"MiniRocket has {sets['minirocket']} %" in readme
     assert f"{sets['adastride']} % for `adastride`, {sets['average']} % for `average` and" in estimators
-    text = "reads {adastride_context} % of the codes, `adastride` {adastride}, `phase` {phase} and `average` {average} %"
+    assert f"{sets['strided']} % for `strided`" in estimators
     assert f"MiniRocket, for comparison, has {sets['minirocket']} %" in estimators
     assert f"cost {float(rows('SpokenDigits/VQVAE', 'compare_8')['adastride'][4]):.0f} bits/s more" in readme
 
