@@ -100,10 +100,10 @@ class AdaStride1d(Downsampler):
         check_alignment(method, sigma_square, empty)
         if scorer not in SCORERS:
             raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
-        if context < 0:
-            raise ValueError(f"`context` (={context}) must be at least 0")
-        if bound is not None and not bound > 1:
-            raise ValueError(f"`bound` (={bound}) must be above 1, math.inf for none, or None")
+        if isinstance(context, bool) or not isinstance(context, int) or context < 0:
+            raise ValueError(f"`context` (={context!r}) must be an integer of at least 0")
+        if bound is not None and not (isinstance(bound, (int, float)) and bound > 1):
+            raise ValueError(f"`bound` (={bound!r}) must be a number above 1, math.inf for none, or None")
         self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
         self.scorer = scorer
         self.bound = float(bound) if bound is not None else math.inf if scorer == "linear" else BOUND

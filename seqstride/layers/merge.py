@@ -66,8 +66,8 @@ class MergePool1d(Downsampler):
     def __init__(self, stride: float, *, threshold: float | None = None) -> None:
         super().__init__()
         self.stride = check_stride(stride)
-        if threshold is not None and not -1 <= threshold <= 1:
-            raise ValueError(f"`threshold` (={threshold}) must be a cosine, in -1 … 1")
+        if threshold is not None and not (isinstance(threshold, (int, float)) and -1 <= threshold <= 1):
+            raise ValueError(f"`threshold` (={threshold!r}) must be a cosine, in -1 … 1")
         self.threshold = threshold
         self.content_lengths = threshold is not None
 

@@ -94,8 +94,9 @@ def test_a_threshold_merges_what_is_similar():
     assert_close(plan(x.repeat(2, 1, 1))[0, :, 0], x[0, :, :2].mean(1))
     with pytest.raises(ValueError, match="need the signal"):
         layer.output_lengths(lengths)
-    with pytest.raises(ValueError, match=r"`threshold` \(=2\) must be a cosine"):
-        ss.MergePool1d(2, threshold=2)
+    for wrong in (2, math.nan, "0.5"):
+        with pytest.raises(ValueError, match=rf"`threshold` \(={wrong!r}\) must be a cosine"):
+            ss.MergePool1d(2, threshold=wrong)
 
 
 def test_hnet_teaches_its_probabilities_straight_through():

@@ -218,8 +218,12 @@ def test_the_bound_is_reached_and_a_score_beyond_it_comes_back() -> None:
 
 @pytest.mark.parametrize(("options", "message"), [
     ({"scorer": "deep"}, r"`scorer` \(='deep'\) must be 'linear', 'context' or 'change'"),
-    ({"bound": 1.0}, r"`bound` \(=1.0\) must be above 1"),
-    ({"bound": math.nan}, r"`bound` \(=nan\) must be above 1"),
+    ({"bound": 1.0}, r"`bound` \(=1.0\) must be a number above 1"),
+    ({"bound": math.nan}, r"`bound` \(=nan\) must be a number above 1"),
+    ({"bound": "inf"}, r"`bound` \(='inf'\) must be a number above 1"),
+    ({"context": 2.5}, r"`context` \(=2.5\) must be an integer of at least 0"),
+    ({"context": "7"}, r"`context` \(='7'\) must be an integer of at least 0"),
+    ({"context": -1}, r"`context` \(=-1\) must be an integer of at least 0"),
 ])  # fmt: skip
 def test_wrong_options(options: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
