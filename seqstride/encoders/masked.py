@@ -127,7 +127,9 @@ class MaskedBatchNorm1d(nn.Module):
             return self._by_kernels(x, lengths, relu)
         if self.training:
             self.num_batches_tracked += 1
-        if lengths is None and (alone or not self.training):
+        # torch refuses the variance of a single value
+        single = self.training and x.shape[0] * x.shape[2] == 1
+        if lengths is None and not single and (alone or not self.training):
             y = F.batch_norm(
                 x, self.running_mean, self.running_var, self.weight, self.bias, self.training, self.momentum, self.eps
             )

@@ -55,6 +55,12 @@ pytestmark = [
 slow = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
+def test_a_batch_of_one_series_of_one_frame() -> None:
+    frames = [pd.DataFrame([[0.0, 0.0]], columns=["first", "second"]) for _ in range(2)]
+    estimator = ss.SeqStrideClassifier(strides=(2, 2), batch_size=1, **TINY)
+    must_be_right(estimator, frames, np.array(["a", "b"]))
+
+
 @slow
 @given(items=st.lists(series, min_size=1, max_size=6), names=labels, method=methods, batch=st.sampled_from([1, 2, 8]))
 def test_series_of_anything(items: list[list[list[float]]], names: list[Any], method: str, batch: int) -> None:
