@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import logging
 import os
 import re
 import struct
@@ -520,7 +521,8 @@ def test_the_whole_digits(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> N
         assert len(set(Counter((item["digit"], item["speaker"]) for item in items.values()).values())) == 1
     seconds = [item["duration"] for items in parts.values() for item in items.values()]
     assert (round(min(seconds), 2), round(max(seconds), 2)) == (0.14, 2.28)
-    assert not caplog.records
+    # which messages below a warning are recorded depends on the tests before
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
     speakers = spoken_digit_folds(data)
     assert speakers == ["george", "jackson", "lucas", "nicolas", "theo", "yweweler"]
