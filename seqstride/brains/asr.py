@@ -293,8 +293,7 @@ class CTCBrain(DownsamplingBrain):
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns error rates of the scored part, frame rates, and the cost of decoding."""
-        seconds = self.scored_seconds(datasets)
-        part = PARTS[self.hparams.score]
+        seconds, part = self.scored_seconds(datasets), PARTS[self.hparams.score]
         return {
             "metric": {"name": "WER", "value": self.test["WER"], "unit": "%", "lower_is_better": True},
             "figures": {f"{part} CER, %": self.test["CER"], "output frames per s": self.output_frames / seconds},
