@@ -58,8 +58,8 @@ def test_cif_starts_as_average_pooling(stride):
     assert plan.penalty < 1e-12
 
 
-def test_cif_fires_where_the_content_is():
-    layer = ss.CIF1d(1, 4)
+@pytest.mark.parametrize("layer", [ss.CIF1d(1, 4), ss.AdaStrideContent1d(1, 4)], ids=["cif", "adastride_content"])
+def test_frames_go_to_items_with_content(layer):
     with torch.no_grad():
         layer.score.weight.fill_(2.0)
     x = torch.full((2, 1, 100), -1.0)

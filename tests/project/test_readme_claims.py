@@ -117,6 +117,8 @@ def test_the_readmes_sentences_have_the_figures_of_the_records() -> None:
     )
     assert shown.format(**sixteen) in readme
     assert "it has {adastride_context}, `adastride` {adastride} and `phase` {phase} %".format(**eight) in readme
+    tones = mean(rows("Synthetic/tones", "compare_6")["diffstride_narrowing"][0])
+    assert f"that a start at 6 cuts wholly are told apart at {tones} %." in readme
     sets = {name: mean(row[0]) for name, row in rows("UCR/classification", "compare_all").items()}
     assert f"MiniRocket has {sets['minirocket']} %" in readme
     assert f"{sets['adastride']} % for `adastride`, {sets['average']} % for `average` and" in estimators
