@@ -24,6 +24,7 @@ require_torchaudio()
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
+from seqstride.brains.events import EventShares  # noqa: E402
 from seqstride.brains.manifests import item_seconds, labelled_signals  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
@@ -111,12 +112,20 @@ class ClassificationBrain(DownsamplingBrain):
         for label, confusion in self.confusion.items():
             truth, guess = targets[label].argmax(1).cpu(), logits[label].detach().argmax(1).cpu()
             confusion.index_put_((truth, guess), torch.ones(len(truth)), accumulate=True)
+        if stage == sb.Stage.TEST and self.hparams.window is None and hasattr(batch, "event_times"):
+            times, _ = batch.event_times
+            self.event_shares.count(times, self._input_frame_rate(batch.signal.data), encoded)
         return self.regularised(self.share(len(encoded.lengths), stage) * torch.stack(losses).mean(), encoded, stage)
+
+    def _input_frame_rate(self, signal: Tensor) -> float:
+        """Frames per second of the encoder's input, for waveforms (B, S) or features (B, T, C)."""
+        return float(self.net("frontend").frame_rate if signal.ndim == 2 else self.hparams.signal_rate)
 
     # Scores
 
     def start_scores(self, stage: sb.Stage) -> None:
         self.confusion = {label: torch.zeros(len(names), len(names)) for label, names in self.hparams.classes.items()}
+        self.event_shares = EventShares()
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
         """Returns `accuracy` of the first label, and `<label>_accuracy` of the others."""
@@ -125,7 +134,9 @@ class ClassificationBrain(DownsamplingBrain):
         return {"accuracy": first[1], **{f"{label}_accuracy": accuracy for label, accuracy in others}}
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
-        """Returns accuracy and loss of the scored part, and the errors of each class of the first label."""
+        """Returns accuracy and loss of the scored part, the errors of each class of the first label, and the shares of
+        frames on events where the manifest has their times.
+        """
         label, names = next(iter(self.hparams.classes.items()))
         confusion = self.confusion[label]
         error = (1 - confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
@@ -136,6 +147,7 @@ class ClassificationBrain(DownsamplingBrain):
             **{f"test_{key}": value for key, value in others.items()},
             "test_error_per_class": dict(zip(names, error, strict=True)),
             "test_items_per_class": dict(zip(names, confusion.sum(1).long().tolist(), strict=True)),
+            **self.event_shares.record(),
         }
 
     # Model and pictures

@@ -19,6 +19,7 @@ require_torchaudio()
 
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
+from seqstride.brains.events import check_events, event_times  # noqa: E402
 from seqstride.files.audio_files import part_of, with_root  # noqa: E402
 from seqstride.files.decoding import (  # noqa: E402
     UNKNOWN,
@@ -178,6 +179,9 @@ def labelled_signals(
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Opens data sets whose items have `signal` and, for every label, `target_<label>`, the class index.
 
+    Where the items of a split have `events`, the times of what decides, `event_times` is their tensor; see
+    `seqstride.brains.events`.
+
     Args:
         manifests, sample_rate, data_root: see `open_manifests`. The split `train` must exist, because it defines the
             classes.
@@ -187,7 +191,8 @@ def labelled_signals(
         split → `DynamicItemDataset`, and label → the names of its classes, sorted.
 
     Raises:
-        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part lacks.
+        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part lacks; or some
+            items of a split have no `events`, or wrong ones.
     """
     datasets = open_manifests(manifests, sample_rate, data_root)
     classes: dict[str, list[str]] = {}
@@ -206,8 +211,14 @@ def labelled_signals(
                 raise InputError(f"`manifests` ({split}) has labels that train lacks: {', '.join(sorted(unknown))}")
             where = f"`manifests` ({split}={os.fspath(manifests[split])!r})"
             add_item(dataset, where, indices.__getitem__, takes=[label], provides=f"target_{label}")
-    for dataset in datasets.values():
-        dataset.set_output_keys(["id", "signal", *(f"target_{label}" for label in labels)])
+    for split, dataset in datasets.items():
+        keys = ["id", "signal", *(f"target_{label}" for label in labels)]
+        where = f"`manifests` ({split}={os.fspath(manifests[split])!r})"
+        if any("events" in item for item in dataset.data.values()):
+            check_events(where, dataset.data)
+            add_item(dataset, where, event_times, takes=["events"], provides="event_times")
+            keys.append("event_times")
+        dataset.set_output_keys(keys)
     return datasets, classes
 
 

@@ -89,3 +89,15 @@ class Encoded:
             t = read_at(plan.times(), t, plan.lengths)
         t = torch.minimum(t.clamp(min=0.0), (self.input_lengths[:, None] - 1).to(t.dtype))
         return t.masked_fill(~length_mask(self.lengths, t.shape[1]), 0.0)
+
+    def share_on(self, marked: Tensor) -> Tensor:
+        """Returns the share of every item's output frames that stand for marked input frames: (B,) float.
+
+        An output frame stands for the input frame that is nearest to its time.
+
+        Args:
+            marked: (B, T) bool, such as the frames of an event.
+        """
+        nearest = self.times().round().long()
+        found = marked.gather(1, nearest) & length_mask(self.lengths, nearest.shape[1])
+        return found.sum(1) / self.lengths
