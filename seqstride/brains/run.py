@@ -335,7 +335,7 @@ def _report(
         "method": hparams["downsampler"],
         "options": dict(hparams["downsampler_options"]),
         "seed": hparams["seed"],
-        **{key: hparams[key] for key in ("fold", "folds_are") if hparams.get(key) is not None},
+        **{key: hparams[key] for key in ("fold", "folds_are", "ratio") if hparams.get(key) is not None},
         "scored": hparams["score"],
         **brain.record(datasets),
         **{f"valid_{key}": value for key, value in best["valid"].items()},

@@ -10,8 +10,8 @@ from seqstride.errors import InputError
 from seqstride.experiments.options import HELP as TRAIN_HELP
 
 COMPARE_HELP = """\
-Trains several methods of a recipe with several seeds, and on several folds if the recipe has them, and compares the
-results in one table, for example
+Trains several methods of a recipe with several seeds, on several folds and at several ratios if the recipe has them,
+and compares the results in one table, for example
 
   seqstride compare recipes/JapaneseVowels/speaker_id --methods strided,adastride --seeds 0,1,2 --jobs 2
 
@@ -52,11 +52,13 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     command.add_argument("--methods", help=text)
     command.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
     command.add_argument("--folds", help="all, or comma-separated folds of the recipe; default: its key fold")
+    text = "all, or comma-separated numbers of input frames for one output frame; default: the recipe's key ratio"
+    command.add_argument("--ratios", help=text)
     command.add_argument("--jobs", type=int, default=1, help="number of runs at the same time (default 1)")
     command.add_argument(
         "--resume",
         action="store_true",
-        help="resume a comparison, or add methods, seeds or folds to it; finished runs are kept",
+        help="resume a comparison, or add methods, seeds, folds or ratios to it; finished runs are kept",
     )
     command.add_argument("-o", "--output", metavar="FOLDER", help="default: results/compare_<set>_<task>")
 
@@ -74,6 +76,7 @@ def _compare(arguments: argparse.Namespace) -> None:
             methods=arguments.methods.split(",") if arguments.methods else None,
             seeds=seeds,
             folds=arguments.folds.split(",") if arguments.folds else None,
+            ratios=arguments.ratios.split(",") if arguments.ratios else None,
             jobs=arguments.jobs,
             resume=arguments.resume,
             output=arguments.output,

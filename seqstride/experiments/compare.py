@@ -1,11 +1,10 @@
-"""Compares methods of a recipe over seeds and folds. Every run is a process of its own.
+"""Compares methods of a recipe over seeds, folds and ratios. Every run is a process of its own.
 
 The folder of a comparison has
 
-    runs/<method>/[<fold>/]<seed>/   the files of `seqstride train`, and output.log
+    runs/<method>/[<fold>/][<ratio>/]<seed>/   the files of `seqstride train`, and output.log
     runs.json                        the arguments, and the records of the finished runs
-    table.md, comparison.png         the results of all runs
-    against_stride.png               the same against the overall stride, where folds are overall strides
+    table.md, comparison.png         the results of all runs; against_stride.png where there are several ratios
 
 A run is finished if `runs.json` has its record, or if its `results.json` exists. A comparison can be resumed from
 `runs.json` alone, which is a small file. Every run gets digests of the finished runs' data and refuses other data. The
@@ -50,12 +49,13 @@ def compare(
     methods: Sequence[str] | None = None,
     seeds: Sequence[int] = (0, 1, 2),
     folds: Sequence[str] | None = None,
+    ratios: Sequence[str | float] | None = None,
     jobs: int = 1,
     resume: bool = False,
     output: str | os.PathLike[str] | None = None,
     overrides: Sequence[str] = (),
 ) -> Comparison:
-    """Runs every method with every seed on every fold, and writes a table and a picture of the results.
+    """Runs every method with every seed on every fold at every ratio; writes a table and a picture of the results.
 
     Args:
         recipe: such as `recipes/JapaneseVowels/speaker_id`.
@@ -63,9 +63,11 @@ def compare(
             the recipe. All are compared with the first one.
         seeds: seeds of the runs; every method has one run per seed.
         folds: values of the recipe's list `folds`, or `["all"]`; None: the value of its key `fold`, if it has one.
+        ratios: values of the recipe's key `ratio`, input frames for one output frame, or `["all"]`, those of its list
+            `ratios`; None: the value of its key `ratio`, if it has one.
         jobs: the number of runs at a time.
         resume: continue in a folder that holds a comparison of this recipe with the same settings. It has then all
-            its former methods, seeds and folds and those given now; finished runs stay as they are.
+            its former methods, seeds, folds and ratios and those given now; finished runs stay as they are.
         output: the comparison's folder; None: `results/compare_<set>_<task>`.
         overrides: further words of each run's command line, pairs `--key value`.
 
@@ -73,7 +75,7 @@ def compare(
         InputError: an argument is wrong, or the folder holds runs that cannot be continued.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the processes were stopped.
     """
-    plan = plan_comparison(recipe, methods, seeds, folds, overrides)
+    plan = plan_comparison(recipe, methods, seeds, folds, ratios, overrides)
     if jobs < 1:
         raise InputError(f"`jobs` (={jobs}) must be at least 1")
     folder = Path(output or f"results/compare_{plan.name.replace('/', '_')}")
@@ -171,7 +173,7 @@ class _Runs:
         return {**os.environ, "OMP_NUM_THREADS": "1", COMPARISON: data}
 
     def _entry(self, run: Run) -> Record:
-        """Returns the record of a finished run, with its seed, fold, overrides, machine and date."""
+        """Returns the record of a finished run, with its seed, fold, ratio, overrides, machine and date."""
         from seqstride.experiments.bench import machine
 
         path = self.output / run.folder / RECORD
@@ -182,6 +184,7 @@ class _Runs:
             **record,
             "seed": run.seed,
             "fold": record.get("fold") if run.fold is None else run.fold,
+            "ratio": record.get("ratio") if run.ratio is None else run.ratio,
             "overrides": self.plan.overrides,
             "machine": {"name": machine(record["device"])["name"], "cores": _cores()},
             "jobs": self.jobs,
@@ -209,19 +212,21 @@ def _open(output: Path, resume: bool) -> dict[str, Any] | None:
 
 
 def _grown(recipe: str, plan: Plan, before: dict[str, Any], output: Path) -> Plan:
-    """Returns the plan with the methods, seeds and folds that a comparison in the folder has and those of `plan`.
+    """Returns the plan with the methods, seeds, folds and ratios of the comparison in the folder and those of `plan`.
 
     Raises:
         InputError: the comparison is another one: its recipe, its overrides or the settings of its methods differ.
     """
     now: dict[str, Any] = {"recipe": plan.name, "overrides": plan.overrides}
-    if before["folds"] is None or plan.folds is None:
-        now["folds"] = plan.folds
+    for key, values in (("folds", plan.folds), ("ratios", plan.ratios)):
+        if before[key] is None or values is None:
+            now[key] = values
     changed = [f"{key} {json.dumps(before[key])}, now {json.dumps(now[key])}" for key in now if before[key] != now[key]]
     if not changed:
         methods, seeds = _joined(before["methods"], plan.methods), _joined(before["seeds"], plan.seeds)
         folds = None if plan.folds is None else _joined(before["folds"], plan.folds)
-        plan = plan_comparison(recipe, methods, seeds, folds, plan.overrides)
+        ratios = None if plan.ratios is None else _joined(before["ratios"], plan.ratios)
+        plan = plan_comparison(recipe, methods, seeds, folds, ratios, plan.overrides)
         # comparisons of older versions have no digests of settings; every run compares its own
         digests, settings = before.get("settings", {}), plan.arguments()["settings"]
         changed = [

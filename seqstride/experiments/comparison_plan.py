@@ -1,4 +1,4 @@
-"""The runs of a comparison: every method with every seed on every fold, checked before anything runs."""
+"""The runs of a comparison: every method with every seed, on every fold, at every ratio; checked before any runs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,15 @@ from seqstride.errors import InputError
 from seqstride.experiments.building import check_given
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.provenance import settings_digest
-from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds, recipe_methods
+from seqstride.experiments.recipe import (
+    find_recipe_file,
+    method_file,
+    method_words,
+    ratio_of,
+    recipe_folds,
+    recipe_methods,
+    recipe_ratios,
+)
 from seqstride.experiments.settings import flat_settings
 from seqstride.experiments.yaml_trees import BASE
 from seqstride.layers import DOWNSAMPLERS
@@ -22,6 +30,7 @@ from seqstride.nearest import did_you_mean
 OWN = {
     "seed": "--seeds lists them",
     "fold": "--folds lists them",
+    "ratio": "--ratios lists them",
     "output_folder": "-o is the folder of all runs",
     "save_folder": "every run has its own",
     **dict.fromkeys(("debug_batches", "debug_epochs", "debug_persistently"), "a debug run leaves nothing to compare"),
@@ -39,12 +48,14 @@ class Run(NamedTuple):
     file: Path
     """The YAML file that the run starts from."""
     fold: str | None
+    ratio: float | None
     seed: int
 
     @property
     def folder(self) -> Path:
         """The run's folder, relative to that of the comparison."""
-        return Path("runs", self.method, *([] if self.fold is None else [self.fold]), str(self.seed))
+        parts = [str(part) for part in (self.fold, self.ratio) if part is not None]
+        return Path("runs", self.method, *parts, str(self.seed))
 
     def words(self, output: Path, overrides: Sequence[str]) -> list[str]:
         """Returns the words after `seqstride train`.
@@ -54,12 +65,14 @@ class Run(NamedTuple):
             overrides: further words of the command line.
         """
         fold = [] if self.fold is None else ["--fold", self.fold]
-        own = ["--seed", str(self.seed), *fold, "--output_folder", str(output / self.folder), "--noprogressbar"]
+        ratio = [] if self.ratio is None else ["--ratio", str(self.ratio)]
+        own = ["--seed", str(self.seed), *fold, *ratio, "--output_folder", str(output / self.folder), "--noprogressbar"]
         return [*method_words(self.method, self.file), *own, *overrides]
 
     def __str__(self) -> str:
         fold = "" if self.fold is None else f", fold {self.fold}"
-        return f"{self.method}{fold}, seed {self.seed}"
+        ratio = "" if self.ratio is None else f", ratio {self.ratio}"
+        return f"{self.method}{fold}{ratio}, seed {self.seed}"
 
 
 class Plan(NamedTuple):
@@ -72,15 +85,19 @@ class Plan(NamedTuple):
     seeds: list[int]
     folds: list[str] | None
     """None: the value of the recipe's key `fold`, if it has one."""
+    ratios: list[float] | None
+    """None: the value of the recipe's key `ratio`, if it has one."""
     overrides: list[str]
 
     def runs(self) -> list[Run]:
         """Returns all runs, seed by seed: a comparison that is stopped early has runs of every method."""
         folds: list[str | None] = [None] if self.folds is None else [*self.folds]
+        ratios: list[float | None] = [None] if self.ratios is None else [*self.ratios]
         return [
-            Run(method, file, fold, seed)
+            Run(method, file, fold, ratio, seed)
             for seed in self.seeds
             for fold in folds
+            for ratio in ratios
             for method, file in self.methods.items()
         ]
 
@@ -96,6 +113,7 @@ class Plan(NamedTuple):
             "methods": list(self.methods),
             "seeds": self.seeds,
             "folds": self.folds,
+            "ratios": self.ratios,
             "overrides": self.overrides,
             "settings": settings,
         }
@@ -114,6 +132,7 @@ def plan_comparison(
     methods: Sequence[str] | None,
     seeds: Sequence[int],
     folds: Sequence[str] | None,
+    ratios: Sequence[str | float] | None,
     overrides: Sequence[str],
 ) -> Plan:
     """Checks the arguments of `seqstride.experiments.compare.compare`, and returns the plan.
@@ -126,12 +145,13 @@ def plan_comparison(
         raise InputError(f"`recipe` (={recipe!r}) must be a folder with train.py and hparams/{BASE}")
     files = choose_methods(folder, methods)
     chosen = None if folds is None else _choose_folds(folder, folds)
+    strides = None if ratios is None else _choose_ratios(folder, ratios)
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"`seeds` (={list(seeds)}) must be one or more different whole numbers")
     if world_size() > 1:
         raise InputError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
     _check_overrides(overrides, files)
-    return Plan(f"{folder.parent.name}/{folder.name}", files, list(seeds), chosen, list(overrides))
+    return Plan(f"{folder.parent.name}/{folder.name}", files, list(seeds), chosen, strides, list(overrides))
 
 
 def choose_methods(folder: Path, methods: Sequence[str] | None) -> dict[str, Path]:
@@ -184,6 +204,16 @@ def _choose_folds(folder: Path, folds: Sequence[str]) -> list[str]:
     if unknown or len(set(folds)) < len(folds):
         raise InputError(f"`folds` (={list(folds)}) must be all, or some of {', '.join(known)}, each once")
     return list(folds)
+
+
+def _choose_ratios(folder: Path, ratios: Sequence[str | float]) -> list[float]:
+    known = recipe_ratios(folder)
+    if list(ratios) == ["all"]:
+        return known
+    chosen = [ratio_of(ratio) for ratio in ratios]
+    if len(set(chosen)) < len(chosen):
+        raise InputError(f"`ratios` (={chosen}) must be all, or different numbers")
+    return chosen
 
 
 def _check_overrides(overrides: Sequence[str], files: dict[str, Path]) -> None:

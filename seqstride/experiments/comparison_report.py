@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import shlex
 from collections.abc import Sequence
@@ -10,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
-from seqstride.experiments.records import Record, by_method, metric_of, spread_over, summarise
-from seqstride.experiments.tables import STRIDES_ARE_FOLDS, comparison_table, kind_of_folds
+from seqstride.experiments.recipe import ratio_of
+from seqstride.experiments.records import Record, by_method, metric_of, spread_over, summarise, with_ratio
+from seqstride.experiments.tables import comparison_table, ratios_of, ratios_table
 from seqstride.files.whole_files import save_figure, whole_file
 
 SUMMARY = "runs.json"
@@ -32,7 +34,21 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
             raise InputError("`arguments` must be a mapping and `runs` a list")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{os.fspath(summary)!r} is not the summary of a comparison: {error!r}") from error
-    return content
+    return _with_ratios(content)
+
+
+def _with_ratios(content: dict[str, Any]) -> dict[str, Any]:
+    """Returns a comparison in the present form. In an older one ratios stand as folds, or are not there at all.
+
+    Digests of settings are left out where ratios were folds, since the settings have other names now; every run
+    compares its own.
+    """
+    arguments, runs = content["arguments"], [with_ratio(run) for run in content["runs"]]
+    if runs != content["runs"]:
+        ratios = [ratio_of(fold) for fold in arguments["folds"]]
+        known = {key: value for key, value in arguments.items() if key != "settings"}
+        arguments = {**known, "folds": None, "ratios": ratios}
+    return {**content, "arguments": {"ratios": None, **arguments}, "runs": runs}
 
 
 def report(content: dict[str, Any]) -> str:
@@ -45,7 +61,8 @@ def report(content: dict[str, Any]) -> str:
         ValueError: there are no runs, or they differ in their metric.
     """
     arguments, runs = content["arguments"], content["runs"]
-    planned = len(arguments["methods"]) * len(arguments["seeds"]) * len(arguments["folds"] or [None])
+    sizes = (len(arguments[key] or [None]) for key in ("methods", "seeds", "folds", "ratios"))
+    planned = math.prod(sizes)
     failed = len(content["failed"])
     notes = []
     if failed:
@@ -55,7 +72,7 @@ def report(content: dict[str, Any]) -> str:
     if arguments["overrides"]:
         notes.append(f"Run with `{shlex.join(arguments['overrides'])}`.")
     notes.append(_circumstances(runs))
-    table = comparison_table(runs, arguments["methods"])
+    table = (ratios_table if len(ratios_of(runs)) > 1 else comparison_table)(runs, arguments["methods"])
     return "\n\n".join([f"# {arguments['recipe']}", table, " ".join(notes)])
 
 
@@ -72,9 +89,9 @@ def _circumstances(runs: Sequence[Record]) -> str:
 
 
 def write_report(folder: Path, content: dict[str, Any]) -> str:
-    """Writes `table.md` and `comparison.png` into the folder of a comparison, and returns the table.
+    """Writes `table.md` and a picture into the folder of a comparison, and returns the table.
 
-    If its folds are overall strides, `against_stride.png` shows the metric against the stride.
+    The picture is `against_stride.png` where there are several ratios, else `comparison.png`.
     """
     text = report(content)
     with whole_file(folder / "table.md") as part:
@@ -87,7 +104,8 @@ def _draw(content: dict[str, Any], folder: Path) -> None:
     from seqstride.experiments.pictures import plot_against_stride, plot_comparison
 
     runs, methods = content["runs"], content["arguments"]["methods"]
+    if len(ratios_of(runs)) > 1:
+        save_figure(plot_against_stride(by_method(runs, methods)), folder / "against_stride.png")
+        return
     picture = plot_comparison(summarise(runs, methods), title=metric_of(runs).title, over=spread_over(runs))
     save_figure(picture, folder / "comparison.png")
-    if kind_of_folds(runs) == STRIDES_ARE_FOLDS:
-        save_figure(plot_against_stride(by_method(runs, methods)), folder / "against_stride.png")

@@ -53,7 +53,7 @@ def plot_costs(measurements: Sequence[Measurement] | Sequence[GpuMeasurement]) -
 def plot_against_stride(groups: Mapping[str, Sequence[Record]]) -> Figure:
     """Draws the metric against the overall stride: a line for each method, and a band of one standard deviation.
 
-    Runs of one fold are a point. A learnt stride stands where training left it, so the point lies where the frames of
+    Runs of one ratio are a point. A learnt stride stands where training left it, so the point lies where the frames of
     the output are counted, not where the stride began.
 
     Args:
@@ -85,10 +85,10 @@ def plot_against_stride(groups: Mapping[str, Sequence[Record]]) -> Figure:
 
 
 def _points(runs: Sequence[Record]) -> list[tuple[float, float, float]]:
-    """Returns for every fold the mean overall stride, and mean and standard deviation of the metric."""
+    """Returns for every ratio the mean overall stride, and mean and standard deviation of the metric."""
     points = []
-    for fold in dict.fromkeys(str(run.get("fold")) for run in runs):
-        mine = [run for run in runs if str(run.get("fold")) == fold]
+    for ratio in dict.fromkeys(run["ratio"] for run in runs):
+        mine = [run for run in runs if run["ratio"] == ratio]
         values = [value_of(run) for run in mine]
         stride = float(np.mean([np.prod(run["strides"]) for run in mine]))
         points.append((stride, float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0))

@@ -1,4 +1,4 @@
-"""Finds recipes, their methods and their folds.
+"""Finds recipes, their methods, and their folds and ratios.
 
 A recipe `<set>/<task>` has `train.py` and `hparams/` with a complete `train.yaml`. `--downsampler KEY` takes any key of
 `seqstride.DOWNSAMPLERS`. The methods of a recipe are those that a comparison runs: the keys that its list `methods`
@@ -8,6 +8,7 @@ If a method needs other settings, `hparams/<method>.yaml` holds the lines that d
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from importlib.util import find_spec
@@ -69,12 +70,43 @@ def recipe_folds(folder: Path) -> list[str]:
     Raises:
         InputError: `train.yaml` lacks the list or the key `fold`.
     """
+    return [str(fold) for fold in _listed(folder, "fold", "[a, b, …]")]
+
+
+def recipe_ratios(folder: Path) -> list[float]:
+    """Returns the list `ratios` of a recipe's `train.yaml`: the usual values of its key `ratio`.
+
+    A ratio is the number of input frames for one output frame that the strides of a run stand for.
+
+    Raises:
+        InputError: `train.yaml` lacks the list or the key `ratio`, or a ratio is no number.
+    """
+    return [ratio_of(ratio) for ratio in _listed(folder, "ratio", "[4, 8, …]")]
+
+
+def ratio_of(value: object) -> float:
+    """Reads a ratio; whole numbers become int.
+
+    Raises:
+        InputError: it is not a positive number.
+    """
+    try:
+        ratio = float(str(value))
+    except ValueError:
+        ratio = math.nan
+    if not 0 < ratio < math.inf:
+        raise InputError(f"`ratios` (={value}) must be positive numbers")
+    return int(ratio) if ratio.is_integer() else ratio
+
+
+def _listed(folder: Path, key: str, example: str) -> list[Any]:
+    """Returns the list of the possible values of a key, which has the key's name with an s."""
     base = folder / "hparams" / BASE
     tree = _tree(base)
-    folds = tree.get("folds")
-    if not isinstance(folds, list) or not folds or "fold" not in tree:
-        raise InputError(f"{base} has no folds: it must have the keys `folds: [a, b, …]` and `fold`")
-    return [str(fold) for fold in folds]
+    values = tree.get(f"{key}s")
+    if not isinstance(values, list) or not values or key not in tree:
+        raise InputError(f"{base} has no {key}s: it must have the keys `{key}s: {example}` and `{key}`")
+    return values
 
 
 def _tree(file: Path) -> dict[str, Any]:

@@ -57,7 +57,7 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         ValueError: the file is not a record.
     """
     try:
-        record = read_json(path)
+        record = with_ratio(read_json(path))
         value = "metric" if "metric" in record else "test_accuracy"
         missing = [key for key in (*REQUIRED, value) if key not in record]
     except (ValueError, TypeError) as error:
@@ -65,6 +65,15 @@ def read_record(path: str | os.PathLike[str]) -> Record:
     if missing:
         raise InputError(f"{os.fspath(path)!r} is not a record: it lacks {', '.join(missing)}")
     return record
+
+
+def with_ratio(record: Record) -> Record:
+    """Returns a record in the present form: in an older one the overall stride, its ratio, stands as a fold."""
+    if record.get("folds_are") != "overall strides":
+        return record
+    fold = float(record["fold"])
+    now = {key: value for key, value in record.items() if key != "folds_are"}
+    return {**now, "fold": None, "ratio": int(fold) if fold.is_integer() else fold}
 
 
 def read_records(folder: str | os.PathLike[str]) -> list[Record]:
@@ -214,7 +223,7 @@ def known_mean(values: Sequence[float | None]) -> float | None:
 
 
 def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Difference | None:
-    """Returns the mean difference between runs of the same seed and fold, `runs` minus `reference`, and its p-value.
+    """Returns the mean difference of the runs of the same seed, fold and ratio, `runs` minus `reference`, with its p.
 
     The p-value is that of the two-sided paired t-test (`scipy.stats.ttest_rel`). Runs are expensive, so there are few
     pairs. With n pairs, the p-value of Wilcoxon's signed-rank test cannot be below 2 / 2^n, so fewer than six seeds
@@ -226,8 +235,7 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
         None without a pair. p is None with fewer than `ENOUGH_PAIRS` pairs, or if all differences are equal, so without
         a spread.
     """
-    theirs = {(run["seed"], run.get("fold")): value_of(run) for run in reference}
-    mine = {(run["seed"], run.get("fold")): value_of(run) for run in runs}
+    theirs, mine = ({pair_of(run): value_of(run) for run in each} for each in (reference, runs))
     pairs = [(mine[key], theirs[key]) for key in mine if key in theirs]
     if not pairs:
         return None
@@ -239,6 +247,11 @@ def paired_difference(runs: Sequence[Record], reference: Sequence[Record]) -> Di
 
         p = float(ttest_rel(*zip(*pairs, strict=True)).pvalue)
     return Difference(statistics.mean(differences), p, len(pairs))
+
+
+def pair_of(record: Record) -> tuple[Any, ...]:
+    """Returns seed, fold and ratio: what runs that are compared with each other have in common."""
+    return record["seed"], record.get("fold"), record.get("ratio")
 
 
 def label_of(record: Record) -> str:

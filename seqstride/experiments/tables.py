@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import statistics
 from collections.abc import Callable, Iterable, Sequence
 
@@ -19,9 +18,6 @@ from seqstride.experiments.records import (
     spread_over,
     value_of,
 )
-
-STRIDES_ARE_FOLDS = "overall strides"
-"""The kind of folds (`folds_are` of a record) that are overall strides of one task."""
 
 Column = tuple[str, Callable[[Sequence[Record]], str]]
 """A column's title, and its cell for the runs of one method."""
@@ -64,36 +60,53 @@ def comparison_table(records: Sequence[Record], methods: Sequence[str]) -> str:
 
 
 def _folds_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> list[str]:
-    """Returns a title and a table with a column for each fold, if there are several and they are no random parts.
-
-    Folds that are data sets show the standard deviation over seeds; overall strides, which share their items, show how
-    well the mean is known.
-    """
+    """Returns a title and a table with a column for each fold, if there are several and they are no random parts."""
     kind = kind_of_folds(records)
-    names = sorted({str(record["fold"]) for record in records}, key=_natural) if kind != "folds" else []
+    names = sorted({str(record["fold"]) for record in records}) if kind != "folds" else []
     if len(names) < 2:
         return []
-    known = kind == STRIDES_ARE_FOLDS
 
     def column(name: str) -> Column:
         def cell(runs: Sequence[Record]) -> str:
             mine = [run for run in runs if str(run["fold"]) == name]
-            return "–" if not mine else _interval_cell(mine) if known else _metric_column(mine)[1](mine)
+            return _metric_column(mine)[1](mine) if mine else "–"
 
         return name, cell
 
-    title = metric_of(records).title
-    title = f"{title[0].upper()}{title[1:]}, {'at' if known else 'on'} every {kind.removesuffix('s')}"
-    title += ", mean ± half of its 95 % confidence interval over seeds (Student's t):" if known else ":"
+    title = f"{_sentence_case(metric_of(records).title)}, on every {kind.removesuffix('s')}:"
     return [title, _markdown([METHOD, *map(column, names)], groups)]
 
 
-def _natural(name: str) -> tuple[float, str]:
-    """Orders numbers by their size, before words."""
-    try:
-        return float(name), name
-    except ValueError:
-        return math.inf, name
+def ratios_table(records: Sequence[Record], methods: Sequence[str]) -> str:
+    """A title, and a Markdown table with a row for each method and a column for each ratio.
+
+    Args:
+        records: of runs that differ in method, seed, fold and ratio only.
+        methods: in the order of the rows. Those without a run have no row.
+
+    Raises:
+        ValueError: the records do not belong into one table.
+    """
+
+    def column(ratio: float) -> Column:
+        def cell(runs: Sequence[Record]) -> str:
+            mine = [run for run in runs if run["ratio"] == ratio]
+            return _interval_cell(mine) if mine else "–"
+
+        return f"{ratio:g}", cell
+
+    title = f"{_sentence_case(metric_of(records).title)}, at every ratio of input frames to output frames"
+    title += ", mean ± half of its 95 % confidence interval over seeds (Student's t):"
+    return "\n\n".join([title, _markdown([METHOD, *map(column, ratios_of(records))], by_method(records, methods))])
+
+
+def ratios_of(records: Iterable[Record]) -> list[float]:
+    """Returns the ratios of the records, sorted."""
+    return sorted({record["ratio"] for record in records if record.get("ratio") is not None})
+
+
+def _sentence_case(text: str) -> str:
+    return f"{text[0].upper()}{text[1:]}"
 
 
 def _interval_cell(runs: Sequence[Record]) -> str:
@@ -156,7 +169,7 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     }[spread_over(records)]
     better = "lower" if metric.lower_is_better else "higher"
     mean = f"mean ± standard deviation over {over}" if most > 1 else "one run"
-    text = f"{metric.title[0].upper()}{metric.title[1:]}: {mean}; {better} is better."
+    text = f"{_sentence_case(metric.title)}: {mean}; {better} is better."
     if metric.scored == "valid":
         text += " The test part was not touched."
     if len(methods) > 1:
@@ -173,7 +186,7 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
 
 
 def kind_of_folds(records: Sequence[Record]) -> str:
-    """Returns a record's `folds_are`: "folds" of one data set, "data sets", or `STRIDES_ARE_FOLDS`."""
+    """Returns a record's `folds_are`: "folds" of one data set, or "data sets"."""
     return str(records[0].get("folds_are", "folds"))
 
 

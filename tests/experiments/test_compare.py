@@ -25,8 +25,16 @@ from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.pictures import plot_against_stride, plot_comparison
 from seqstride.experiments.processes import sigterm_as_interrupt
 from seqstride.experiments.recipe import recipes_folder
-from seqstride.experiments.records import by_method, metric_of, paired_difference, read_record, spread_over, summarise
-from seqstride.experiments.tables import comparison_table, results_table
+from seqstride.experiments.records import (
+    by_method,
+    metric_of,
+    paired_difference,
+    read_record,
+    spread_over,
+    summarise,
+    with_ratio,
+)
+from seqstride.experiments.tables import comparison_table, ratios_table, results_table
 
 RECIPE = "recipes/JapaneseVowels/speaker_id"
 
@@ -62,6 +70,7 @@ def main(argv):
         time.sleep(600)
     write_record(folder / "results.json", {
         "recipe": "Fake/task", "method": hparams["method"], "seed": hparams["seed"], "fold": hparams["fold"],
+        "ratio": hparams["ratio"],
         "test_accuracy": hparams["base"] + 0.01 * hparams["seed"] - 0.1 * (hparams["fold"] == "y"),
         "parameters": 5000, "macs": 2e6, "initial_strides": [2.0], "strides": [2.5], "seconds": 6.0, "epochs": 4,
         "device": "cpu", "threads": int(os.environ["OMP_NUM_THREADS"]), "versions": {"torch": "2", "seqstride": "0"},
@@ -79,7 +88,7 @@ def fake(tmp_path: Path) -> Path:
     (folder / "hparams").mkdir(parents=True)
     (folder / "train.py").write_text(TRAIN)
     (folder / "hparams" / "train.yaml").write_text(
-        "method: a\nbase: 0.5\nseed: 7\nfold: x\nfolds: [x, y]\noutput_folder: nowhere\n"
+        "method: a\nbase: 0.5\nseed: 7\nfold: x\nfolds: [x, y]\nratio: 4\nratios: [4, 8]\noutput_folder: nowhere\n"
     )
     (folder / "hparams" / "a.yaml").write_text("# as it is\n")
     (folder / "hparams" / "a_better.yaml").write_text("base: 0.75\n")
@@ -278,6 +287,39 @@ def test_folds_failures_and_variants(fake: Path, tmp_path: Path, capsys: pytest.
     assert main([*argv, "--resume"]) == 0
 
 
+def test_ratios_are_a_dimension_of_their_own(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    output = tmp_path / "out"
+    argv = ["compare", str(fake), "--methods", "a", "--seeds", "1", "--folds", "all", "-o", str(output)]
+    assert main([*argv, "--ratios", "4"]) == 0
+    assert starts(output) == {"a/x/4/1": 1, "a/y/4/1": 1}
+    assert main([*argv, "--ratios", "all", "--resume"]) == 0
+    assert starts(output) == {"a/x/4/1": 1, "a/y/4/1": 1, "a/x/8/1": 1, "a/y/8/1": 1}
+    content = json.loads((output / "runs.json").read_text())
+    assert content["arguments"]["ratios"] == [4, 8]
+    found = [(run["fold"], run["ratio"]) for run in content["runs"]]
+    assert found == [("x", 4), ("x", 8), ("y", 4), ("y", 8)]
+    assert "| method | 4 | 8 |" in capsys.readouterr().out
+    assert (output / "against_stride.png").is_file()
+    assert main([*argv, "--resume"]) == 2
+    assert "other arguments: ratios [4, 8], now null" in capsys.readouterr().err
+
+
+def test_a_comparison_whose_folds_were_ratios_grows(fake: Path, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    argv = ["compare", str(fake), "--methods", "a", "--seeds", "1", "-o", str(output)]
+    assert main([*argv, "--ratios", "4"]) == 0
+    content = json.loads((output / "runs.json").read_text())
+    (run,) = content["runs"]
+    del run["ratio"], content["arguments"]["ratios"]
+    run |= {"fold": "4", "folds_are": "overall strides"}
+    content["arguments"] |= {"folds": ["4"], "settings": {"a": "of other names"}}
+    (output / "runs.json").write_text(json.dumps(content))
+    assert main([*argv, "--ratios", "8", "--resume"]) == 0
+    assert starts(output) == {"a/4/1": 1, "a/8/1": 1}
+    runs = json.loads((output / "runs.json").read_text())["runs"]
+    assert [(run["fold"], run["ratio"]) for run in runs] == [(None, 4), ("x", 8)]
+
+
 @pytest.mark.long
 def test_a_stopped_comparison_goes_on(fake: Path, tmp_path: Path) -> None:
     hold = fake / "hold-a_better-x-0"
@@ -372,6 +414,9 @@ def test_no_run_succeeds(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixtu
         (["--methods", f"{RECIPE}/hparams/diffstride.yaml"], "this recipe has a, a_better"),
         (["--methods", "a,a.yaml"], r"`methods` \(='a.yaml'\) must be given once"),
         (["--folds", "x,z"], r"`folds` \(=\['x', 'z'\]\) must be all, or some of x, y, each once"),
+        (["--ratios", "4,x"], r"`ratios` \(=x\) must be positive numbers"),
+        (["--ratios", "4,4.0"], r"`ratios` \(=\[4, 4\]\) must be all, or different numbers"),
+        (["--ratio", "4"], "must not have --ratio: --ratios lists them"),
         (["--seeds", "1,x"], r"`--seeds` \(='1,x'\) must be whole numbers"),
         (["--seeds", "1,1"], "must be one or more different whole numbers"),
         (["--jobs", "0"], r"`jobs` \(=0\) must be at least 1"),
@@ -404,6 +449,8 @@ def test_a_comparison_is_one_process(
 def test_a_recipe_without_folds_and_what_is_no_recipe(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert main(["compare", RECIPE, "--folds", "all", "-o", str(tmp_path / "out")]) == 2
     assert "has no folds: it must have the keys `folds: [a, b, …]` and `fold`" in capsys.readouterr().err
+    assert main(["compare", RECIPE, "--ratios", "4", "-o", str(tmp_path / "out")]) == 2
+    assert "has no ratios: it must have the keys `ratios: [4, 8, …]` and `ratio`" in capsys.readouterr().err
     assert main(["compare", f"{RECIPE}/hparams", "-o", str(tmp_path / "out")]) == 2
     assert "must be a folder with train.py and hparams/train.yaml" in capsys.readouterr().err
 
@@ -539,11 +586,18 @@ def test_the_picture_has_every_run_and_the_means() -> None:
 STRIDES = {(seed, fold): float(value + seed) for fold, value in (("16", 40), ("8", 60)) for seed in (1, 2, 3)}
 
 
-def test_folds_that_are_strides_have_intervals() -> None:
-    learnt = [run | {"strides": [float(run["fold"]) / 2, 1.0]} for run in runs("b", {**STRIDES, (1, "4"): 70.0})]
-    records = [record | {"folds_are": "overall strides"} for record in [*runs("a", STRIDES), *learnt]]
-    title, table = comparison_table(records, ["a", "b"]).split("\n\n")[-2:]
-    assert title.startswith("Test accuracy, %, at every overall stride, mean ± half of its 95 % confidence interval")
+def at_ratios(method: str, values: dict[tuple[int, str | None], float], share: float) -> list[dict[str, Any]]:
+    """Records whose folds are ratios; the stride at the end is `share` of it."""
+    records = [run | {"folds_are": "overall strides"} for run in runs(method, values)]
+    return [with_ratio(run | {"strides": [share * float(run["fold"]), 1.0]}) for run in records]
+
+
+def test_ratios_have_intervals() -> None:
+    records = [*at_ratios("a", STRIDES, 1), *at_ratios("b", {**STRIDES, (1, "4"): 70.0}, 0.5)]
+    title, table = ratios_table(records, ["a", "b"]).split("\n\n")
+    assert title.startswith(
+        "Test accuracy, %, at every ratio of input frames to output frames, mean ± half of its 95 %"
+    )
     half = 4.303 / 3**0.5  # the quantile of two degrees of freedom, and a deviation of 1
     assert table.splitlines()[0] == "| method | 4 | 8 | 16 |"
     assert table.splitlines()[2:] == [
@@ -553,9 +607,8 @@ def test_folds_that_are_strides_have_intervals() -> None:
 
 
 def test_the_picture_against_the_stride_shows_learnt_strides_where_they_end() -> None:
-    learnt = [run | {"strides": [float(run["fold"]) / 2, 1.0]} for run in runs("b", STRIDES)]
-    fixed = [run | {"strides": [float(run["fold"]), 1.0]} for run in runs("a", STRIDES)]
-    (axis,) = plot_against_stride(by_method([*fixed, *learnt])).axes
+    records = [*at_ratios("a", STRIDES, 1), *at_ratios("b", STRIDES, 0.5)]
+    (axis,) = plot_against_stride(by_method(records)).axes
     found = {line.get_label(): [line.get_xdata().tolist(), line.get_ydata().tolist()] for line in axis.lines}
     assert found == {"a": [[8.0, 16.0], [62.0, 42.0]], "b": [[4.0, 8.0], [62.0, 42.0]]}
     edges = axis.collections[0].get_paths()[0].vertices[:, 1]
