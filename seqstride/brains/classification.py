@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
+from seqstride.brains.balance import BALANCED, balanced_accuracy, balanced_record, check_metric
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.encoders.heads import Heads
 from seqstride.encoders.mixup import mixup
@@ -49,8 +50,9 @@ class ClassificationBrain(DownsamplingBrain):
         mean of the labels' cross entropies + penalty_weight · (gap penalties) + complexity weight · (complexity)
 
     Hyperparameters read beyond those of `DownsamplingBrain`: `labels` (the first is the one that is reported),
-    `classifier` (makes a head, given `classes`), `mixup_alpha` (0 for none), `window` (seconds or null: training hears
-    a random window of every recording, validation and test average the logits over windows of that length).
+    `metric` (what runs are compared by, one of `METRICS` of `seqstride.brains.balance`; the accuracy if it is missing),
+    `classifier` (makes a head, given `classes`), `mixup_alpha` (0 for none), `window` (seconds or null: training hears a
+    random window of every recording, validation and test average the logits over windows of that length).
     """
 
     running = ("confusion",)
@@ -59,6 +61,7 @@ class ClassificationBrain(DownsamplingBrain):
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
         """Reads the manifests; the classes found in the training part decide the size of the heads."""
+        check_metric(hparams)
         datasets, classes = labelled_signals(
             hparams["manifests"], hparams["labels"], hparams["sample_rate"], hparams["data_root"]
         )
@@ -128,10 +131,18 @@ class ClassificationBrain(DownsamplingBrain):
         self.event_shares = EventShares()
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
-        """Returns `accuracy` of the first label, and `<label>_accuracy` of the others."""
+        """Returns `accuracy` of the first label, `balanced_accuracy` if it is the metric, and `<label>_accuracy` of the
+        others.
+        """
         counts = {label: self.total(confusion, stage) for label, confusion in self.confusion.items()}
         first, *others = [(label, float(count.diag().sum() / count.sum())) for label, count in counts.items()]
-        return {"accuracy": first[1], **{f"{label}_accuracy": accuracy for label, accuracy in others}}
+        balanced = {BALANCED: balanced_accuracy(counts[first[0]])} if self.balanced else {}
+        return {"accuracy": first[1], **balanced, **{f"{label}_accuracy": accuracy for label, accuracy in others}}
+
+    @property
+    def balanced(self) -> bool:
+        """Whether runs are compared by the balanced accuracy."""
+        return getattr(self.hparams, "metric", None) == BALANCED
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns accuracy and loss of the scored part, the errors of each class of the first label, and the shares of
@@ -142,6 +153,7 @@ class ClassificationBrain(DownsamplingBrain):
         error = (1 - confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
         others = {key: value for key, value in self.test.items() if key not in ("accuracy", "loss")}
         return {
+            **(balanced_record(self.test) if self.balanced else {}),
             "test_accuracy": self.test["accuracy"],
             "test_loss": self.test["loss"],
             **{f"test_{key}": value for key, value in others.items()},
