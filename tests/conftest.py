@@ -21,6 +21,7 @@ if find_spec("triton") is not None and not torch.cuda.is_available():
 
 from hypothesis import HealthCheck, settings
 from quick import forget_pip_and_disk
+from serving import Server, serving
 from speechbrain.utils.importutils import LazyModule
 
 # derandomize: the same examples on every machine; too_slow speaks of the machine, not of the code.
@@ -47,6 +48,15 @@ def _quick_runs() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         forget_pip_and_disk(patch)
         yield
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    """A server on this machine, for downloads."""
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    with serving() as server:
+        server.content = bytes(range(256)) * 2735
+        yield server
 
 
 @pytest.fixture(autouse=True)
