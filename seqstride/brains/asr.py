@@ -33,7 +33,7 @@ from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
 from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
-from seqstride.brains.manifests import item_seconds, open_manifests  # noqa: E402
+from seqstride.brains.manifests import item_seconds, recipe_manifests  # noqa: E402
 from seqstride.models.recogniser import describe_transcriber, save_transcriber, transcripts  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -110,7 +110,7 @@ class CTCBrain(DownsamplingBrain):
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
         """Reads the manifests; the units found in the training part decide the size of the linear layer."""
-        datasets = open_manifests(hparams["manifests"], hparams["sample_rate"], hparams["data_root"])
+        datasets = recipe_manifests(hparams)
         key = hparams["text"]
         for split, dataset in datasets.items():
             for name, item in dataset.data.items():

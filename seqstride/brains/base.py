@@ -87,6 +87,8 @@ class DownsamplingBrain(OptimisingBrain):
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:
         """Returns the data sets of the splits, from the prepared manifests; may add to `hparams` what depends on them.
 
+        `hparams["audio_cache"]`, which `run_recipe` sets, loads the recordings.
+
         Raises:
             ValueError: a manifest is missing or wrong.
         """

@@ -63,7 +63,11 @@ class ClassificationBrain(DownsamplingBrain):
         """Reads the manifests; the classes found in the training part decide the size of the heads."""
         check_metric(hparams)
         datasets, classes = labelled_signals(
-            hparams["manifests"], hparams["labels"], hparams["sample_rate"], hparams["data_root"]
+            hparams["manifests"],
+            hparams["labels"],
+            hparams["sample_rate"],
+            hparams["data_root"],
+            hparams.get("audio_cache"),
         )
         hparams["classes"] = classes
         item = next(iter(datasets["train"].data.values()))

@@ -20,13 +20,14 @@ require_torchaudio()
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
 from seqstride.brains.events import check_events, event_times  # noqa: E402
+from seqstride.files.audio_cache import AudioCache  # noqa: E402
 from seqstride.files.audio_files import part_of, with_root  # noqa: E402
 from seqstride.files.decoding import (  # noqa: E402
     UNKNOWN,
     open_recording,
     remark_on_rate,
 )
-from seqstride.files.loading import load_audio, load_features  # noqa: E402
+from seqstride.files.loading import load_features  # noqa: E402
 from seqstride.files.remarks import remarks  # noqa: E402
 from seqstride.files.text_files import read_json  # noqa: E402
 
@@ -35,6 +36,7 @@ def open_manifests(
     manifests: Mapping[str, str | os.PathLike[str]],
     sample_rate: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
+    audio_cache: AudioCache | None = None,
 ) -> dict[str, Any]:
     """Opens data sets whose items have `signal`: a mono waveform (S,) at `sample_rate`, or features (T, C), float32.
 
@@ -43,6 +45,7 @@ def open_manifests(
             (T, C). If the item is a part of the file, `start` and `stop` give its bounds in samples (or frames).
         sample_rate: of the waveforms, in Hz; recordings at other rates are resampled. None for features.
         data_root: the folder that replaces `{data_root}` in paths; None: the manifest's folder.
+        audio_cache: loads the recordings; None: they are decoded each time.
 
     Returns:
         split → `DynamicItemDataset`.
@@ -54,6 +57,7 @@ def open_manifests(
     A path may lead outside of the data folder, because recordings are often stored elsewhere; files are only read.
     """
     datasets = {}
+    audio_cache = audio_cache or AudioCache(None)
     for split, manifest in manifests.items():
         if not Path(manifest).is_file():
             raise InputError(f"`manifests` ({split}={os.fspath(manifest)!r}) must be a file; prepare the data first")
@@ -76,12 +80,19 @@ def open_manifests(
             continue
         if sample_rate is None:
             raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
-        load = partial(load_audio, sample_rate)
+        load = partial(audio_cache.load, sample_rate)
         add_item(datasets[split], where, load, takes=["wav", "start", "stop"], provides="signal")
     with remarks():
         for dataset in datasets.values():
             _remark_on_rates(dataset.data.values(), sample_rate)
     return datasets
+
+
+def recipe_manifests(hparams: Mapping[str, Any]) -> dict[str, Any]:
+    """Opens the data sets of a recipe; see `open_manifests`."""
+    return open_manifests(
+        hparams["manifests"], hparams["sample_rate"], hparams["data_root"], hparams.get("audio_cache")
+    )
 
 
 def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequence[str], provides: str) -> None:
@@ -176,6 +187,7 @@ def labelled_signals(
     labels: Sequence[str],
     sample_rate: int | None = None,
     data_root: str | os.PathLike[str] | None = None,
+    audio_cache: AudioCache | None = None,
 ) -> tuple[dict[str, Any], dict[str, list[str]]]:
     """Opens data sets whose items have `signal` and, for every label, `target_<label>`, the class index.
 
@@ -183,8 +195,8 @@ def labelled_signals(
     `seqstride.brains.events`.
 
     Args:
-        manifests, sample_rate, data_root: see `open_manifests`. The split `train` must exist, because it defines the
-            classes.
+        manifests, sample_rate, data_root, audio_cache: see `open_manifests`. The split `train` must exist, because it
+            defines the classes.
         labels: the manifests' keys for the labels.
 
     Returns:
@@ -194,7 +206,7 @@ def labelled_signals(
         ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part lacks; or some
             items of a split have no `events`, or wrong ones.
     """
-    datasets = open_manifests(manifests, sample_rate, data_root)
+    datasets = open_manifests(manifests, sample_rate, data_root, audio_cache)
     classes: dict[str, list[str]] = {}
     for label in labels:
         for split, dataset in datasets.items():

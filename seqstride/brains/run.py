@@ -49,6 +49,7 @@ from seqstride.experiments.run_folder import (
 from seqstride.experiments.screen import LOG_CONFIG, closing, opening, say, without_noise
 from seqstride.experiments.settings import flat_settings, with_values
 from seqstride.failures import log_errors_in
+from seqstride.files.audio_cache import AudioCache
 from seqstride.layers.complexity import macs
 
 require_torchaudio()
@@ -147,6 +148,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     log_errors_in(output)
     if not had_run:
         _log_into(output)
+    audio = hparams["audio_cache"] = AudioCache.of_run(folder.save)
     before, datasets = _load_data(brain_class, hparams, asked, before)
     made = MadeFrom(asked.settings, brain_class.outputs(hparams), manifest_items(hparams["manifests"]))
     data = data_record(data_origin(asked.text, asked.file), made.items)
@@ -163,7 +165,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
         run_opts=asked.run_opts,
         checkpointer=hparams["checkpointer"],
     )
-    _say_opening(brain, hparams, asked.file, datasets)
+    _say_opening(brain, hparams, asked.file, datasets, audio.begin(_samples(hparams, datasets)))
 
     def start() -> None:
         nonlocal made
@@ -183,6 +185,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     epochs = _train_and_score(brain, hparams, datasets)
     origin = {EPOCHS: hparams[EPOCHS], **({"extensions": made.extensions} if made.extensions else {}), "data": data}
     run_on_main(_report, [output, brain, asked.text, epochs, datasets, initial_strides, origin])
+    run_on_main(audio.clear)
 
 
 def _earlier_run(asked: _Asked) -> MadeFrom | None:
@@ -247,10 +250,18 @@ def _check_same_run(asked: _Asked, before: MadeFrom | None, made: MadeFrom, data
     return finished(folder, made.settings) if before is not None and visit is None else ""
 
 
-def _say_opening(brain: DownsamplingBrain, hparams: dict[str, Any], file: str, datasets: dict[str, Any]) -> None:
+def _samples(hparams: dict[str, Any], datasets: dict[str, Any]) -> int:
+    """Returns the number of samples in all recordings."""
+    items = [item for dataset in datasets.values() for item in dataset.data.values() if "wav" in item]
+    return round(sum(map(item_seconds, items)) * hparams["sample_rate"]) if items else 0
+
+
+def _say_opening(
+    brain: DownsamplingBrain, hparams: dict[str, Any], file: str, datasets: dict[str, Any], audio: str
+) -> None:
     strides, parameters = ", ".join(f"{stride:g}" for stride in brain.strides()), _parameters(brain)
     model = f"{parameters / 1000:.0f} k parameters, strides {strides}, on {brain.device}"
-    say(opening(hparams, file, {split: len(dataset) for split, dataset in datasets.items()}, model))
+    say(opening(hparams, file, {split: len(dataset) for split, dataset in datasets.items()}, model, audio))
 
 
 def _train_and_score(

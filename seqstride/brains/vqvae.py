@@ -29,7 +29,7 @@ require_torchaudio()
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
-from seqstride.brains.manifests import item_seconds, open_manifests  # noqa: E402
+from seqstride.brains.manifests import item_seconds, recipe_manifests  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class VQVAEBrain(DownsamplingBrain):
                 "`decoder` (a TransposedDecoder) must be an ExpandDecoder: fixed strides do not lead back from output "
                 "lengths that follow from the content"
             )
-        datasets = open_manifests(hparams["manifests"], hparams["sample_rate"], hparams["data_root"])
+        datasets = recipe_manifests(hparams)
         for split, dataset in datasets.items():
             for key in ("wav", *hparams["probes"]):
                 lacking = [name for name, item in dataset.data.items() if key not in item]

@@ -5,6 +5,7 @@ The folder of a comparison has
     runs/<method>/[<fold>/][<ratio>/]<seed>/   the files of `seqstride train`, and output.log
     runs.json                        the arguments, and the records of the finished runs
     table.md, comparison.png         the results of all runs; against_stride.png where there are several ratios
+    decoded/                         decoded recordings, which the runs share; deleted when all runs are finished
 
 A run is finished if `runs.json` has its record, or if its `results.json` exists. A comparison can be resumed from
 `runs.json` alone, which is a small file. Every run gets digests of the finished runs' data and refuses other data. The
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
@@ -30,6 +32,7 @@ from seqstride.experiments.processes import Children, sigterm_as_interrupt
 from seqstride.experiments.provenance import COMPARISON, comparison_data
 from seqstride.experiments.records import Record, read_record, write_record
 from seqstride.experiments.run_folder import RECORD
+from seqstride.files import audio_cache
 
 LOG = "output.log"
 
@@ -140,6 +143,8 @@ class _Runs:
             except BaseException:
                 self.children.stop()
                 raise
+        if not self.failures:
+            shutil.rmtree(self.output / audio_cache.FOLDER, ignore_errors=True)
 
     def _note(self, run: Run, failure: str | None) -> None:
         if failure is None:
@@ -170,7 +175,8 @@ class _Runs:
     def _environment(self) -> dict[str, str]:
         """Returns the environment variables of a run. The recipe's key `threads` may set more threads."""
         data = comparison_data((record, self.output / run.folder) for run, record in list(self.finished.items()))
-        return {**os.environ, "OMP_NUM_THREADS": "1", COMPARISON: data}
+        audio = os.environ.get(audio_cache.ENVIRONMENT) or str((self.output / audio_cache.FOLDER).resolve())
+        return {**os.environ, "OMP_NUM_THREADS": "1", COMPARISON: data, audio_cache.ENVIRONMENT: audio}
 
     def _entry(self, run: Run) -> Record:
         """Returns the record of a finished run, with its seed, fold, ratio, overrides, machine and date."""

@@ -36,6 +36,7 @@ from seqstride.experiments.provenance import (
 )
 from seqstride.experiments.settings import flat_settings, resolved_values
 from seqstride.experiments.yaml_trees import BASE
+from seqstride.files import audio_cache
 from seqstride.files.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -279,7 +280,9 @@ class Kept:
 
 @contextmanager
 def kept_files(folder: Path, wanted: bool) -> Iterator[Kept]:
-    """A context that restores all files of a folder at its end, except checkpoints. `Kept.let_go` prevents that.
+    """A context that restores all files of a folder at its end, except checkpoints and decoded recordings.
+
+    `Kept.let_go` prevents that.
 
     It is needed because the preparation of the data writes new manifests before they can be compared with those of the
     run. If a process is killed inside the context, the next one restores the files.
@@ -322,7 +325,7 @@ def _unfinished(copy: Path) -> Path:
 
 
 def _names(folder: Path) -> set[str]:
-    return {path.name for path in folder.iterdir()} - {CHECKPOINTS, _BEFORE, f"{_BEFORE}.part"}
+    return {path.name for path in folder.iterdir()} - {CHECKPOINTS, audio_cache.FOLDER, _BEFORE, f"{_BEFORE}.part"}
 
 
 def _put_back(copy: Path, folder: Path) -> None:

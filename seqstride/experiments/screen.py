@@ -72,20 +72,22 @@ def say(text: str) -> None:
         logger.info(text)
 
 
-def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], model: str) -> str:
-    """Returns the first lines of a run: method, items, model and output folder.
+def opening(hparams: Mapping[str, Any], file: str, items: Mapping[str, int], model: str, audio: str = "") -> str:
+    """Returns the first lines of a run: method, items, how recordings are read, model and output folder.
 
     Args:
         hparams: hyperparameters of the recipe.
         file: the method's file.
         items: part of the data → number of its items.
         model: a description of the model; may be empty.
+        audio: how recordings are read; empty where there are none.
     """
     method = Path(file).stem if Path(file).stem != "train" else hparams["downsampler"]
     fold = f", fold {hparams['fold']}" if hparams.get("fold") is not None else ""
     rows = {
         "training": f"{method} of {hparams['recipe']}{fold}, seed {hparams['seed']}",
         "items": ", ".join(f"{count} {PARTS.get(part, part)}" for part, count in items.items()),
+        "audio": audio,
         "model": model,
         "output": hparams["output_folder"],
     }

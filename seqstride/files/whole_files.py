@@ -29,12 +29,17 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
+def whole_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """Yields a temporary path to write to; at the end that file replaces `path` in one step, safe on the disk.
 
     The temporary file is in the same folder, and every writer has its own; if several write at once, the last complete
     file stays. The file keeps the mode of the file that it replaces. A link stays, and its target is replaced. A path
     that is not a file, such as `/dev/stdout` or a pipe, is written to directly.
+
+    Args:
+        path: of the file.
+        durable: False: does not wait for the disk. If the machine crashes, the file may be damaged; this is for files
+            whose readers notice that and make them again.
 
     Raises:
         FileError: the file cannot be written, such as on a full disk; the old content of `path` stays.
@@ -49,7 +54,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
     part = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.part")
     try:
         yield part
-        sync(part)
+        if durable:
+            sync(part)
         if target.is_file():
             part.chmod(stat.S_IMODE(target.stat().st_mode))
         os.replace(part, target)
@@ -60,7 +66,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[Path]:
             reason = getattr(error, "strerror", None) or error
             raise FileError(f"{os.fspath(path)!r} could not be written: {reason}") from error
         raise
-    sync(target.parent)
+    if durable:
+        sync(target.parent)
 
 
 def save_figure(figure: Any, path: str | os.PathLike[str]) -> None:

@@ -58,6 +58,9 @@ def main(argv):
     with open(folder / "starts", "a") as starts:
         print(os.getpid(), file=starts)
     name = f"{Path(file).stem}-{hparams['fold']}-{hparams['seed']}"
+    audio = Path(os.environ["SEQSTRIDE_AUDIO_CACHE"])
+    audio.mkdir(exist_ok=True)
+    (audio / name).touch()
     if (HERE / "pairs").exists():  # two methods must be there at the same time
         (HERE / "pairs" / name).touch()
         for _ in range(3600):
@@ -232,7 +235,10 @@ def test_a_comparison_goes_on_from_its_records(
 # Runs that go wrong
 
 
-def test_folds_failures_and_variants(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_folds_failures_and_variants(
+    fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SEQSTRIDE_AUDIO_CACHE", raising=False)
     (fake / "pairs").mkdir()
     (fake / "fail-a_better-y-1").touch()
     output = tmp_path / "out"
@@ -254,11 +260,14 @@ def test_folds_failures_and_variants(fake: Path, tmp_path: Path, capsys: pytest.
     assert starts(output) == {"a/x/1": 1, "a/y/1": 1, "a_better/x/1": 1, "a_better/y/1": 1}
     record = read_record(output / "runs" / "a" / "x" / "1" / "results.json")
     assert record["threads"] == 1
+    # the runs share decoded recordings, which stay until all are finished
+    assert len(os.listdir(output / "decoded")) == 4
 
     # what is finished stays; what failed runs again, though it had left a record
     (fake / "fail-a_better-y-1").unlink()
     assert main([*argv, "--resume"]) == 0
     printed = capsys.readouterr()
+    assert not (output / "decoded").exists()
     assert "failed and are missing" not in printed.out
     assert rows(printed.out)["a_better"][:4] == ["71.0 ± 7.1", "+25.0", "–", "2"]
     assert starts(output) == {"a/x/1": 1, "a/y/1": 1, "a_better/x/1": 1, "a_better/y/1": 2}

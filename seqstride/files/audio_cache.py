@@ -1,0 +1,164 @@
+"""Waveforms that were decoded and resampled before, kept in a folder, so that no epoch does it again.
+
+An entry is one file. Its name is a digest of all that decides the samples: path, size and times of the recording, the
+part that is read, the rate, and the versions of the decoders. A recording that changes on the disk therefore gets a new
+entry. The content is the samples, float32, behind their CRC-32 of four bytes; an entry that fails this check is made
+anew. Entries appear in one step, so any number of processes may share a folder.
+
+Features are not kept: their front end may learn, it follows the augmentation of waveforms, and for a batch it gives
+other last bits than for a single recording.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import math
+import os
+import shutil
+import sys
+import zlib
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from seqstride.errors import FileError, require
+from seqstride.files.loading import load_audio
+from seqstride.files.whole_files import whole_file
+
+ENVIRONMENT = "SEQSTRIDE_AUDIO_CACHE"
+"""The environment variable with a folder that runs share, which stays when they end; or `off`."""
+FOLDER = "decoded"
+"""Name of the folder of a run, or of the runs of a comparison."""
+LIMIT = 8 * 2**30
+"""Bytes of decoded samples, 37 h at 16 kHz. Larger sets do not stay in the memory of most machines, and reading them
+from a disk may take longer than decoding them."""
+SPARED = 2**30
+"""Bytes of the disk that stay free, for checkpoints."""
+
+_CHECK = 4  # bytes of the CRC-32
+_FORMAT = 1  # to be raised when `load_audio` gives other samples
+
+logger = logging.getLogger(__name__)
+
+
+class AudioCache:
+    """Loads recordings as `load_audio` does, each only once. Without a folder it keeps nothing.
+
+    Args:
+        folder: of the entries; None: every call decodes.
+        shared: whether the folder belongs to other runs, too; `clear` then leaves it alone.
+    """
+
+    def __init__(self, folder: Path | None, shared: bool = False) -> None:
+        self.folder, self.shared = folder, shared
+        self._full = False
+
+    @classmethod
+    def of_run(cls, save: Path) -> AudioCache:
+        """Returns the cache that the environment names for a run, or one in its folder `save`."""
+        place = os.environ.get(ENVIRONMENT)
+        if place == "off":
+            return cls(None)
+        return cls(Path(place), shared=True) if place else cls(save / FOLDER)
+
+    def begin(self, samples: int) -> str:
+        """Keeps nothing if all recordings together have too many samples; returns a line about that for the log."""
+        if self.folder is None or not samples:
+            return ""
+        size = f"{math.ceil(4 * samples / 2**20)} MiB of samples"
+        if 4 * samples > LIMIT:
+            self.folder = None
+            return f"decoded in every epoch: {size} are more than the {LIMIT / 2**20:g} MiB that are kept"
+        return f"decoded once, {size} at most in {self.folder}" + " until the run ends" * (not self.shared)
+
+    def load(self, sample_rate: int, path: str, start: int = 0, stop: int | None = None) -> Tensor:
+        """Returns the waveform (S,) that `load_audio` returns for these arguments, bit for bit.
+
+        Raises:
+            ValueError: as `load_audio`.
+        """
+        arguments = sample_rate, path, start, stop
+        entry = None if self.folder is None else self._entry(*arguments)
+        if entry is None:
+            return load_audio(*arguments)
+        waveform = _read(entry)
+        if waveform is None:
+            waveform = load_audio(*arguments)
+            # a recording that changes while it is decoded belongs to no entry
+            if not self._full and self._entry(*arguments) == entry:
+                self._write(entry, waveform)
+        return waveform
+
+    def clear(self) -> None:
+        """Deletes the folder, unless other runs share it."""
+        if self.folder is not None and not self.shared:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+    def _entry(self, sample_rate: int, path: str, start: int, stop: int | None) -> Path | None:
+        """Returns the path of an entry; None if there is no such recording."""
+        try:
+            found = os.stat(path)
+        except (OSError, ValueError):
+            return None
+        # the time of the last change of the inode differs even where a copy keeps size and time of modification
+        file = [os.path.abspath(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
+        key = json.dumps([file, start, stop, sample_rate, _decoders()])
+        name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
+        assert self.folder is not None
+        return self.folder / f"{name}.f32"
+
+    def _write(self, entry: Path, waveform: Tensor) -> None:
+        """Adds an entry. If that fails, it says so once, and later recordings are decoded without being kept."""
+        samples = waveform.contiguous().numpy()
+        try:
+            entry.parent.mkdir(parents=True, exist_ok=True)
+            if shutil.disk_usage(entry.parent).free < samples.nbytes + SPARED:
+                raise FileError(f"less than {SPARED / 2**30:g} GiB of the disk are free")
+            with whole_file(entry, durable=False) as part, part.open("wb") as file:
+                file.write(_check(entry, samples.data).to_bytes(_CHECK, "little"))
+                file.write(samples.data)
+        except (OSError, FileError) as error:
+            self._full = True
+            logger.warning(
+                "Further recordings are decoded in every epoch, because %s cannot keep them: %s", entry.parent, error
+            )
+
+
+def _read(entry: Path) -> Tensor | None:
+    """Returns the samples of an entry; None if there is none that can be read, or if it is damaged."""
+    try:
+        with entry.open("rb") as file:
+            samples, rest = divmod(os.fstat(file.fileno()).st_size - _CHECK, 4)
+            if samples > 0 and not rest:
+                check = int.from_bytes(file.read(_CHECK), "little")
+                waveform = torch.empty(samples)
+                content = waveform.numpy().data
+                if file.readinto(content.cast("B")) == 4 * samples and check == _check(entry, content):
+                    return waveform
+    except OSError:  # as a rule there is none
+        return None
+    logger.warning("%s is damaged. The recording is decoded again", entry)
+    return None
+
+
+def _check(entry: Path, samples: memoryview) -> int:
+    """Returns the check of an entry: it covers the name, so that an entry under another name fails, too."""
+    return zlib.crc32(samples, zlib.crc32(entry.name.encode()))
+
+
+@cache
+def _decoders() -> list[str]:
+    """Returns what decides the samples besides the recording and the arguments, down to the last bit."""
+    found = [str(_FORMAT), sys.byteorder, torch.backends.cpu.get_cpu_capability()]
+    found.append(require("soundfile", "speech").__libsndfile_version__)
+    for package in ("seqstride", "soundfile", "torch", "torchaudio", "torchcodec"):
+        try:
+            found.append(f"{package} {version(package)}")
+        except PackageNotFoundError:
+            found.append(f"no {package}")
+    return found

@@ -1,0 +1,90 @@
+"""Runs that decode every recording once: the same results to the last bit, and nothing stays behind."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from layouts import spoken_digits_layout
+from runs import assert_same
+
+from seqstride.cli import main
+from seqstride.experiments.recipe import recipes_folder
+from seqstride.files import audio_cache
+from seqstride.files.loading import load_audio
+
+RECIPE = recipes_folder() / "SpokenDigits" / "classification"
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return spoken_digits_layout(tmp_path_factory.mktemp("digits"))
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """Counts how often training decodes each recording."""
+    counts: Counter = Counter()
+
+    def counted(rate: int, path: str, *part: int | None) -> torch.Tensor:
+        counts[path] += 1
+        return load_audio(rate, path, *part)
+
+    monkeypatch.setattr(audio_cache, "load_audio", counted)
+    return counts
+
+
+def train(data: Path, output: Path, **overrides: object) -> dict[str, Any]:
+    """Trains on resampled recordings, and gives all that a run ends with but what was measured by the clock."""
+    options = {"data_folder": data, "output_folder": output, "number_of_epochs": 2, "width": 4, "sample_rate": 6000}
+    argv = [part for key, value in {**options, **overrides}.items() for part in (f"--{key}", str(value))]
+    assert main(["train", str(RECIPE), *argv, "--device", "cpu", "--noprogressbar"]) == 0
+    record = json.loads((output / "results.json").read_text(encoding="utf-8"))
+    assert record.pop("seconds") > 0
+    assert record.pop("cpu_seconds") > 0
+    return {"record": record, "model": torch.load(output / "model.ckpt")}
+
+
+def test_a_run_decodes_once_and_gives_the_same_bits(
+    digits: Path, decoded: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(audio_cache.ENVIRONMENT, raising=False)
+    once = train(digits, tmp_path / "once")
+    assert set(decoded.values()) == {1}
+    items = len(decoded)
+    log = (tmp_path / "once" / "log.txt").read_text(encoding="utf-8")
+    assert f"audio     decoded once, 1 MiB of samples at most in {tmp_path / 'once' / 'save' / 'decoded'}" in log
+    assert not (tmp_path / "once" / "save" / "decoded").exists()
+
+    decoded.clear()
+    monkeypatch.setenv(audio_cache.ENVIRONMENT, "off")
+    often = train(digits, tmp_path / "often")
+    assert len(decoded) == items
+    assert max(decoded.values()) >= 3  # for the statistics and both epochs
+    assert_same(once, often)
+
+    decoded.clear()
+    monkeypatch.setenv(audio_cache.ENVIRONMENT, str(tmp_path / "shared"))
+    assert_same(train(digits, tmp_path / "first"), often)
+    assert set(decoded.values()) == {1}
+    assert len(list((tmp_path / "shared").iterdir())) == items
+
+
+def test_a_run_that_was_stopped_goes_on_with_what_it_kept(
+    digits: Path, decoded: Counter, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(audio_cache.ENVIRONMENT, raising=False)
+    from seqstride.brains.base import DownsamplingBrain
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(DownsamplingBrain, "on_stage_end", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        options = {"data_folder": digits, "output_folder": tmp_path, "width": 4, "sample_rate": 6000, "device": "cpu"}
+        argv = [str(part) for key, value in options.items() for part in (f"--{key}", value)]
+        main(["train", str(RECIPE), *argv, "--number_of_epochs", "2", "--noprogressbar"])
+    assert list((tmp_path / "save" / "decoded").iterdir())
+    train(digits, tmp_path)
+    assert set(decoded.values()) == {1}
