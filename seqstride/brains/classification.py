@@ -50,9 +50,9 @@ class ClassificationBrain(DownsamplingBrain):
         mean of the labels' cross entropies + penalty_weight · (gap penalties) + complexity weight · (complexity)
 
     Hyperparameters read beyond those of `DownsamplingBrain`: `labels` (the first is the one that is reported),
-    `metric` (what runs are compared by, one of `METRICS` of `seqstride.brains.balance`; the accuracy if it is missing),
-    `classifier` (makes a head, given `classes`), `mixup_alpha` (0 for none), `window` (seconds or null: training hears a
-    random window of every recording, validation and test average the logits over windows of that length).
+    `metric` (what runs are compared by, one of `METRICS` of `seqstride.brains.balance`; if missing the accuracy),
+    `classifier` (makes a head, given `classes`), `mixup_alpha` (0 for none), `window` (seconds or null: training hears
+    a random window of every recording, validation and test average the logits over windows of that length).
     """
 
     running = ("confusion",)

@@ -10,6 +10,7 @@ import pandas as pd
 import soundfile
 from an4_release import Spoken, write_release
 from layouts import esc_layout, speech_commands_layout
+from sensor_layouts import wharf_layout
 from series import wide
 from speech_layouts import librispeech, sentences
 from tiny_models import tones
@@ -88,6 +89,7 @@ DATA: dict[str, Callable[[Path], object]] = {
     "recipes/SpokenDigits/VQVAE/README.md": digits,
     "recipes/SpokenDigits/classification/README.md": digits,
     "recipes/Tabular/classification/README.md": rows,
+    "recipes/WHARF/activities/README.md": lambda folder: wharf_layout(folder / "WHARF"),
     "seqstride/estimators/README.md": series,
     "seqstride/export/README.md": recordings,
 }
@@ -119,5 +121,7 @@ SMALL: dict[str, dict[str, str]] = {
     "UCR/classification": {"channels": "8"},
     "Synthetic/bursts": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
     "Synthetic/tones": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
+    "Seglearn/watch": {"width": "4"},
+    "WHARF/activities": {"width": "4"},
 }
 """Recipe → what makes its network small, besides a single epoch."""
