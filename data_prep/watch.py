@@ -10,7 +10,6 @@ a smartwatch", Physiological Measurement 39 (7), 2018, https://arxiv.org/abs/180
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,8 @@ from .stored_series import split_by_person, store
 FRAME_RATE = 50.0
 """Hz."""
 
+FOLDS = (1, 2, 3, 4, 5)
+
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
 
 
@@ -31,8 +32,7 @@ def prepare_watch(
     save_folder: str | os.PathLike[str],
     *,
     series_folder: str | os.PathLike[str],
-    valid_people: Sequence[int],
-    test_people: Sequence[int],
+    fold: int,
     window: float = 4.0,
 ) -> None:
     """Writes `train.json`, `valid.json`, `test.json` (SpeechBrain manifests) with the label `exercise`.
@@ -45,17 +45,20 @@ def prepare_watch(
     Args:
         save_folder: the folder for the manifests; made if missing.
         series_folder: the folder for the series, which all runs share; made if missing.
-        valid_people, test_people: 1 to 10; everybody else is for training.
+        fold: 1 to 5. Fold 1 has the people 1 and 2 for the test, and 3 and 4 for validation; fold 5 has 9 and 10, and
+            1 and 2. Everybody else is for training.
         window: seconds.
 
     Raises:
         ImportError: seglearn is not installed.
-        ValueError: the people are wrong, or a series is shorter than `window`.
+        ValueError: `fold` is not a fold, or a series is shorter than `window`.
     """
+    if fold not in FOLDS:
+        raise InputError(f"`fold` (={fold!r}) must be 1, 2, 3, 4 or 5")
     save_folder, series_folder = Path(save_folder), Path(series_folder).resolve()
     data = require("seglearn.datasets", "sensors").load_watch()
     people = [str(person) for person in data["subject"].tolist()]
-    part_of = split_by_person(set(people), valid_people, test_people)
+    part_of = split_by_person(set(people), _people(fold % len(FOLDS) + 1), _people(fold))
     content = {"layout": _LAYOUT, "set": f"seglearn {version('seglearn')}"}
     series_folder /= digest(content)
     fingerprint = {**content, "series_folder": os.fspath(series_folder), "parts": part_of, "window": window}
@@ -83,3 +86,7 @@ def prepare_watch(
                 "side": "right" if data["side"][index] else "left",
             }
     write_manifests(save_folder, items, fingerprint)
+
+
+def _people(fold: int) -> list[int]:
+    return [2 * fold - 1, 2 * fold]

@@ -98,14 +98,14 @@ def test_wharf_is_downloaded(wrists: Path, server: Server, tmp_path: Path, monke
 
 def test_wharf_from_recordings_to_the_balanced_accuracy(wrists: Path, tmp_path: Path) -> None:
     keys = {"data_folder": wrists, "series_folder": tmp_path / "series", "output_folder": tmp_path / "run"}
-    keys |= {"fold": 4, "number_of_epochs": 1, "width": 4, "device": "cpu"}
+    keys |= {"ratio": 4, "number_of_epochs": 1, "width": 4, "device": "cpu"}
     options = [word for key, value in keys.items() for word in (f"--{key}", str(value))]
     assert main(["train", "recipes/WHARF/activities", "--downsampler", "adastride", *options, "--noprogressbar"]) == 0
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert record["metric"]["name"] == "balanced accuracy"
     found = [1 - error for error in record["test_error_per_class"].values()]
     assert record["metric"]["value"] == pytest.approx(100 * np.mean(found))
-    assert record["strides"][0] == record["fold"] == 4
+    assert record["strides"][0] == record["ratio"] == 4
 
 
 # ---- the watch of seglearn
@@ -124,15 +124,23 @@ def few_watches(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(seglearn.datasets, "load_watch", lambda: data)
 
 
-PARTS = {"valid_people": [6, 7], "test_people": [8, 9, 10]}
+@pytest.mark.parametrize(("fold", "test", "valid"), [(1, "12", "34"), (4, "78", ["9", "10"]), (5, ["9", "10"], "12")])
+def test_two_people_are_tested_and_the_next_two_validate(
+    fold: int, test: list, valid: list, few_watches: None, tmp_path: Path
+) -> None:
+    prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", fold=fold)
+    parts = manifests(tmp_path / "save")
+    people = {split: {item["person"] for item in items.values()} for split, items in parts.items()}
+    assert people["test"] == {*test}
+    assert people["valid"] == {*valid}
+    assert people["train"] == {str(number) for number in range(1, 11)} - {*test, *valid}
 
 
 def test_windows_of_training_overlap_and_the_others_do_not(few_watches: None, tmp_path: Path) -> None:
-    prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", **PARTS)
+    prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", fold=1)
     parts = manifests(tmp_path / "save")
     starts = {split: sorted({item["start"] for item in items.values()}) for split, items in parts.items()}
     assert starts == {"train": [0, 100, 200], "valid": [0, 200], "test": [0, 200]}
-    assert {item["person"] for item in parts["test"].values()} == {"8", "9", "10"}
     data = seglearn.datasets.load_watch()["X"]
     for name, item in parts["test"].items():
         whole = data[int(name[:3])]
@@ -143,12 +151,20 @@ def test_windows_of_training_overlap_and_the_others_do_not(few_watches: None, tm
 @pytest.mark.parametrize("window", [0.0, 9.1, 1000])
 def test_windows_must_fit_into_series(window: float, few_watches: None, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"`window` \(=.*\) must be at least 2 frames, and at most 9.02 s"):
-        prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", window=window, **PARTS)
+        prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", fold=1, window=window)
+
+
+def test_an_unknown_fold_of_the_watch_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"`fold` \(=6\) must be 1, 2, 3, 4 or 5"):
+        prepare_watch(tmp_path, series_folder=tmp_path, fold=6)
 
 
 def test_the_whole_watch(tmp_path: Path) -> None:
-    prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", **PARTS)
-    parts = manifests(tmp_path / "save")
-    assert {split: len(items) for split, items in parts.items()} == {"train": 1043, "valid": 246, "test": 364}
-    assert len({item["features"] for items in parts.values() for item in items.values()}) == 140
-    assert all(len({item["exercise"] for item in items.values()}) == 7 for items in parts.values())
+    tested = 0
+    for fold in range(1, 6):
+        prepare_watch(tmp_path / "save", series_folder=tmp_path / "series", fold=fold)
+        parts = manifests(tmp_path / "save")
+        tested += len(parts["test"])
+        assert all(len({item["exercise"] for item in items.values()}) == 7 for items in parts.values())
+    assert tested == 1149
+    assert len(list(tmp_path.glob("series/*/*.npy"))) == 140

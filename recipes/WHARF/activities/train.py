@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Activities, by an accelerometer at the wrist.
 
-python train.py hparams/train.yaml --data_folder WHARF [--downsampler adastride] [--fold 16] [--any_key value ...]
+python train.py hparams/train.yaml --data_folder WHARF [--downsampler adastride] [--ratio 16] [--any_key value ...]
 """
 
 from __future__ import annotations
