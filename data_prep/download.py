@@ -20,6 +20,7 @@ from seqstride.files.whole_files import sync
 
 logger = logging.getLogger(__name__)
 
+_GITHUB = "https://github.com"
 _BLOCK = 1 << 18  # bytes
 _TIMEOUT = 60.0  # seconds without a byte
 _MOST = 200  # most that the files may exceed the archive's size; recordings shrink to a half, lists of words to a tenth
@@ -96,6 +97,24 @@ def download_archive(
     finally:
         shutil.rmtree(unpacked, ignore_errors=True)
     archive.unlink()
+
+
+def download_github(repository: str, commit: str, folder: str | os.PathLike[str]) -> None:
+    """Downloads the files of a GitHub repository at a commit as `folder`; otherwise like `download_archive`.
+
+    There is no checksum: GitHub packs such an archive anew for every request, not always to the same bytes. The commit
+    fixes its content.
+
+    Args:
+        repository: owner/name.
+        commit: 40 hexadecimal digits.
+        folder: the folder to make.
+
+    Raises:
+        InputError, DownloadError: as `download_archive`.
+    """
+    name = repository.rsplit("/", 1)[-1]
+    download_archive(f"{_GITHUB}/{repository}/archive/{commit}.tar.gz", folder, inner=f"{name}-{commit}")
 
 
 def _receive(url: str, part: Path) -> None:

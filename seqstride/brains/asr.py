@@ -28,17 +28,16 @@ require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
-from speechbrain.dataio.sampler import DynamicBatchSampler  # noqa: E402
 from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
 from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
+from seqstride.brains.batching import batch_by_length  # noqa: E402
 from seqstride.brains.manifests import item_seconds, recipe_manifests  # noqa: E402
 from seqstride.models.recogniser import describe_transcriber, save_transcriber, transcripts  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
-OF_FIXED_BATCHES = ("batch_size", "shuffle")  # options of a loader whose batches are not made by length
 UNALIGNABLE_SHARE = 0.01
 """The largest share of the training items that may be too short for their units."""
 UNKNOWN_SHARE = 0.01
@@ -74,8 +73,8 @@ class CTCBrain(DownsamplingBrain):
     ("chars" or "words", those of the training part, or "pieces" of words, learnt from it with `pieces`, the options of
     SentencePiece's trainer), `selection` ("WER" or "CER", of the validation part, decides which epochs are best),
     `average`, `warmup_steps` (optimiser steps in which the learning rates rise from 0), `beam_search` (null, or what
-    makes a SpeechBrain CTC searcher, given `blank_index` and `vocab_list`), `dynamic_batching` (null, or keyword
-    arguments of SpeechBrain's `DynamicBatchSampler`, lengths in seconds); where it is there, `intermediate`.
+    makes a SpeechBrain CTC searcher, given `blank_index` and `vocab_list`), `dynamic_batching`
+    (see `batch_by_length`); where it is there, `intermediate`.
     """
 
     running = ("unaligned",)
@@ -94,7 +93,6 @@ class CTCBrain(DownsamplingBrain):
             raise InputError(f"`intermediate` (={self.intermediate}) must be at least 0 and below 1")
         self.checkpoints_kept = self.hparams.average
         self.units: Units = self.hparams.unit_names
-        self.train_sampler = getattr(self.hparams, "train_batches", None)
         self.searcher = None
         if self.hparams.beam_search is not None:
             mark = SPACE if self.units.kind == "words" else ""  # SpeechBrain takes these for the starts of words
@@ -129,13 +127,7 @@ class CTCBrain(DownsamplingBrain):
         hparams["unit_names"] = units
         hparams["modules"]["output"] = nn.Linear(hparams["modules"]["encoder"].out_channels, len(units))
         hparams["checkpointer"].add_recoverable("output", hparams["modules"]["output"])
-        if hparams["dynamic_batching"] is not None:
-            with made_as_asked("dynamic_batching"):
-                batches = DynamicBatchSampler(
-                    datasets["train"], length_func=item_seconds, seed=hparams["seed"], **hparams["dynamic_batching"]
-                )
-            others = {key: value for key, value in hparams["train_dataloader"].items() if key not in OF_FIXED_BATCHES}
-            hparams["train_batches"], hparams["train_dataloader"] = batches, {**others, "batch_sampler": batches}
+        batch_by_length(hparams, datasets["train"])
         return datasets
 
     @classmethod

@@ -71,6 +71,7 @@ class DownsamplingBrain(OptimisingBrain):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
+        self.train_sampler = getattr(self.hparams, "train_batches", None)  # of `batch_by_length`
         self.history = History()
         self.test: dict[str, Any] = {}
         self.epoch_state = EpochState()

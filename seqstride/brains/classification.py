@@ -25,6 +25,7 @@ require_torchaudio()
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
+from seqstride.brains.batching import batch_by_length  # noqa: E402
 from seqstride.brains.events import EventShares  # noqa: E402
 from seqstride.brains.manifests import item_seconds, labelled_signals  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
@@ -52,7 +53,8 @@ class ClassificationBrain(DownsamplingBrain):
     Hyperparameters read beyond those of `DownsamplingBrain`: `labels` (the first is the one that is reported),
     `metric` (what runs are compared by, one of `METRICS` of `seqstride.brains.balance`; if missing the accuracy),
     `classifier` (makes a head, given `classes`), `mixup_alpha` (0 for none), `window` (seconds or null: training hears
-    a random window of every recording, validation and test average the logits over windows of that length).
+    a random window of every recording, validation and test average the logits over windows of that length); where it is
+    there, `dynamic_batching` (see `batch_by_length`).
     """
 
     running = ("confusion",)
@@ -70,6 +72,7 @@ class ClassificationBrain(DownsamplingBrain):
             hparams.get("audio_cache"),
         )
         hparams["classes"] = classes
+        batch_by_length(hparams, datasets["train"])
         item = next(iter(datasets["train"].data.values()))
         hparams["signal_rate"] = hparams["sample_rate"] if "wav" in item else item["frame_rate"]
         with made_as_asked("classifier"):
