@@ -37,8 +37,8 @@ SAMPLE_RATE = 8000
 KEYWORDS = ("operator", "thinkengine", "onword", "wildfire", "voyager")
 """In the order of the utterances 001 to 005 and 006 to 010."""
 
-_REPOSITORY = "wake-up-word/wuw-corpus-ii"
-_COMMIT = "edd16fe0e8c861daef05e6778016764e20b3d628"
+REPOSITORY = "wake-up-word/wuw-corpus-ii"
+COMMIT = "edd16fe0e8c861daef05e6778016764e20b3d628"
 _LAYOUT = 1  # part of the fingerprint: raise it when what is written below changes
 _SENTENCES = 1422  # of the whole set that are chosen below
 _LISTED = 20  # bad files that an error names
@@ -98,7 +98,7 @@ def prepare_wuw(
     """
     data_folder, save_folder, wav_folder = Path(data_folder), Path(save_folder), Path(wav_folder).resolve()
     if download:
-        download_github(_REPOSITORY, _COMMIT, data_folder)
+        download_github(REPOSITORY, COMMIT, data_folder)
     callers, spoken = _read(data_folder)
     spoken = [one for one in spoken if alone or not one.alone]
     fingerprint = {

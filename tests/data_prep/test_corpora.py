@@ -1,0 +1,117 @@
+"""Corpora of GitHub in their official layouts: splits, labels, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from corpus_layouts import wuw_layout
+from seqstride.data_prep.groups import split_groups
+from seqstride.data_prep import download
+from seqstride.data_prep.wuw import COMMIT, KEYWORDS, REPOSITORY, prepare_wuw
+from serving import Server, pack_folder, tar
+
+SPLITS = ("train", "valid", "test")
+SHARES = {"valid_share": 0.2, "test_share": 0.2}
+
+
+def manifests(folder: Path) -> dict[str, dict]:
+    return {split: json.loads((folder / f"{split}.json").read_text(encoding="utf-8")) for split in SPLITS}
+
+
+# ---- groups
+
+
+def test_parts_share_no_group_and_have_their_items() -> None:
+    groups = [f"g{index}" for index in range(100) for _ in range(1 + index % 3)]
+    parts = split_groups(groups, valid_share=0.15, test_share=0.25, seed=0)
+    assert set(parts) == set(groups)
+    held = Counter(parts[group] for group in groups)
+    assert held["test"] == pytest.approx(0.25 * len(groups), abs=3)
+    assert held["valid"] == pytest.approx(0.15 * len(groups), abs=3)
+    assert split_groups(groups, valid_share=0.15, test_share=0.25, seed=1) != parts
+
+
+@pytest.mark.parametrize("groups", [[], ["a"], ["a", "b"], ["a"] * 50 + ["b"]])
+def test_too_few_groups_are_refused(groups: list[str]) -> None:
+    with pytest.raises(ValueError, match=r"there must be more groups \(=\d\)"):
+        split_groups(groups, **SHARES, seed=0)
+
+
+# ---- WUW Corpus II
+
+
+@pytest.fixture(scope="module")
+def wuw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return wuw_layout(tmp_path_factory.mktemp("wuw"))
+
+
+def test_sentences_with_their_keyword(wuw: Path, tmp_path: Path) -> None:
+    prepare_wuw(wuw, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES)
+    items = manifests(tmp_path / "save")
+    every = {name: item for part in items.values() for name, item in part.items()}
+    assert len(every) == 29  # one of six callers left out a keyword
+    assert "WUWII00005_006" not in every
+    assert all(item["keyword"] == KEYWORDS[int(name[-3:]) - 6] for name, item in every.items())
+    item = every["WUWII00003_008"]
+    assert item["events"] == [[0.2, 0.3]]
+    assert (item["samples"], item["duration"], item["sample_rate"]) == (3043, 3043 / 8000, 8000)
+    told, rate = soundfile.read(tmp_path / "wav" / "WUWII00003_008.wav", dtype="int16")
+    raw = {"format": "RAW", "subtype": "ULAW", "channels": 1, "samplerate": 8000, "dtype": "int16"}
+    assert rate == 8000
+    assert np.array_equal(told, soundfile.read(wuw / "calls/00003/WUWII00003_008.ulaw", **raw)[0])
+
+
+def test_who_calls_twice_is_in_one_part(wuw: Path, tmp_path: Path) -> None:
+    for seed in range(4):
+        prepare_wuw(wuw, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES, seed=seed)
+        callers = [{item["caller"] for item in part.values()} for part in manifests(tmp_path / "save").values()]
+        assert set.union(*callers) == {"byron", "turing", "hopper", "noether", "00005"}
+        assert sum(map(len, callers)) == 5
+
+
+def test_keywords_alone_are_for_training_only(wuw: Path, tmp_path: Path) -> None:
+    prepare_wuw(wuw, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES, alone=True)
+    items = manifests(tmp_path / "save")
+    alone = {split: sum(int(name[-3:]) < 6 for name in part) for split, part in items.items()}
+    sessions = {item["session"] for item in items["train"].values()}
+    assert alone == {"train": 5 * len(sessions), "valid": 0, "test": 0}
+    for part in items.values():
+        assert [item["samples"] for item in part.values()] == sorted(item["samples"] for item in part.values())
+
+
+def test_damaged_calls_are_named(tmp_path: Path) -> None:
+    folder = wuw_layout(tmp_path / "wuw")
+    (folder / "calls/00002/WUWII00002_007.ulaw").write_bytes(b"\0" * 5000)
+    (folder / "calls/00001/WUWII00001_009.ulaw").unlink()
+    with pytest.raises(ValueError, match=r"2 are not:\n  .*WUWII00001_009\.ulaw: missing.*\n  .*its md5 must be"):
+        prepare_wuw(folder, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES)
+    with pytest.raises(ValueError, match=r"must hold data\.json and calls/"):
+        prepare_wuw(tmp_path, tmp_path / "save", wav_folder=tmp_path / "wav")
+    (folder / "data.json").write_text('{"entries": [{"sessionNumber": "00000"}]}')
+    with pytest.raises(ValueError, match=r"data\.json must be that of the corpus, with its entries: KeyError"):
+        prepare_wuw(folder, tmp_path / "save", wav_folder=tmp_path / "wav")
+
+
+# ---- downloads
+
+
+def test_the_archive_of_a_commit_becomes_the_set(
+    wuw: Path, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(download, "_GITHUB", server.url("github").rstrip("/"))
+    name = f"{REPOSITORY.split('/')[1]}-{COMMIT}"
+    address = f"github/{REPOSITORY}/archive/{COMMIT}.tar.gz"
+    server.files[address] = tar(pack_folder(wuw, name))
+    server.cut = 5000
+    options = {"wav_folder": tmp_path / "wav", "download": True, **SHARES}
+    with pytest.raises(ConnectionError, match=r"5000 bytes are kept"):
+        prepare_wuw(tmp_path / "data", tmp_path / "save", **options)
+    server.cut = None
+    prepare_wuw(tmp_path / "data", tmp_path / "save", **options)
+    assert server.asked == [None, "bytes=5000-"]
+    assert sum(map(len, manifests(tmp_path / "save").values())) == 29

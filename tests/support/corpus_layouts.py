@@ -1,0 +1,44 @@
+"""The official layouts of corpora of GitHub in miniature, filled with noise."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+from seqstride.data_prep.wuw import KEYWORDS
+
+CALLERS = ("{breath} Ada Byron", "Ada K. Byron [click]", "Alan Turing", "Grace Hopper", "((Emmy)) Noether", "[[skip]]")
+
+
+def wuw_layout(folder: Path, callers: tuple[str, ...] = CALLERS) -> Path:
+    """A session of each caller; the last one says no keyword in the first sentence."""
+    entries = []
+    for number, name in enumerate(callers):
+        session = f"{number:05d}"
+        for utterance in range(11):
+            keyword = KEYWORDS[(utterance - 1) % 5].title()
+            words = name if utterance == 0 else keyword if utterance <= 5 else f"[click] could you call the {keyword}"
+            start, end = (0.1, 0.2) if utterance <= 5 else (0.2, 0.3)
+            if number == len(callers) - 1 and utterance == 6:
+                words, start, end = "I'm done now", 0, 0
+            content = np.random.default_rng(11 * number + utterance).bytes(2400 + 80 * utterance + number)
+            file = folder / "calls" / session / f"WUWII{session}_{utterance:03d}.ulaw"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+            entries.append(
+                {
+                    "gender": "female",
+                    "sessionNumber": session,
+                    "utteranceNumber": f"{utterance:03d}",
+                    "fileName": file.name,
+                    "filePath": file.relative_to(folder).as_posix(),
+                    "checksum": hashlib.md5(content).hexdigest(),
+                    "startTime": start,
+                    "endTime": end,
+                    "transcription": words,
+                }
+            )
+    (folder / "data.json").write_text(json.dumps({"entries": entries}))
+    return folder
