@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import soundfile
 from corpus_layouts import wuw_layout
-from seqstride.data_prep.groups import split_groups
 from seqstride.data_prep import download
+from seqstride.data_prep.groups import split_groups
 from seqstride.data_prep.wuw import COMMIT, KEYWORDS, REPOSITORY, prepare_wuw
 from serving import Server, pack_folder, tar
+
+from recipes import words_for
+from seqstride.cli import main
 
 SPLITS = ("train", "valid", "test")
 SHARES = {"valid_share": 0.2, "test_share": 0.2}
@@ -115,3 +118,16 @@ def test_the_archive_of_a_commit_becomes_the_set(
     prepare_wuw(tmp_path / "data", tmp_path / "save", **options)
     assert server.asked == [None, "bytes=5000-"]
     assert sum(map(len, manifests(tmp_path / "save").values())) == 29
+
+
+# ---- recipes
+
+
+def test_a_run_says_how_many_frames_were_on_the_keyword(wuw: Path, tmp_path: Path) -> None:
+    options = {"data_folder": wuw, "wav_folder": tmp_path / "wav", "output_folder": tmp_path / "out", "ratio": 4}
+    words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
+    small = ["--width", "4", "--number_of_epochs", "1", "--device", "cpu", "--noprogressbar"]
+    assert main(["train", *words_for("WUW/keywords", "average"), *words, *small]) == 0
+    record = json.loads((tmp_path / "out/results.json").read_text(encoding="utf-8"))
+    assert record["test_event_share_of_time"] == pytest.approx(0.1 / 0.38, abs=0.03)
+    assert record["test_event_share"] == pytest.approx(record["test_event_share_of_time"], abs=0.1)
