@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.errors import InputError, made_as_asked, require
+from seqstride.experiments.items import ItemResult
 from seqstride.experiments.records import PARTS
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.lobes import absolute_lengths
@@ -229,10 +230,11 @@ class CTCBrain(DownsamplingBrain):
     def _decode(self, log_probs: Tensor, encoded: Any, batch: Any, stage: sb.Stage) -> None:
         texts = self.decode(log_probs, encoded.lengths, beam=stage == sb.Stage.TEST)
         self.compute_seconds += time.perf_counter() - self.batch_start
-        self.input_frames += int(encoded.input_lengths.sum())
-        self.output_frames += int(encoded.lengths.sum())
         hypotheses, references = [text.split() for text in texts], [text.split() for text in batch.text]
         self.wer.append(batch.id, hypotheses, references)
+        if stage == sb.Stage.TEST:
+            for item in self.wer.scores[-len(batch.id) :]:
+                self.item_results[item["key"]] = ItemResult(item["num_edits"], item["num_ref_tokens"])
         self.cer.append(batch.id, [list(" ".join(h)) for h in hypotheses], [list(" ".join(r)) for r in references])
 
     def decode(self, log_probs: Tensor, lengths: Tensor, beam: bool = False) -> list[str]:
@@ -272,7 +274,7 @@ class CTCBrain(DownsamplingBrain):
             self.rate_share = self.learning_rate_share(epoch)
 
     def start_scores(self, stage: sb.Stage) -> None:
-        self.unaligned = self.input_frames = self.output_frames = 0
+        self.unaligned = 0
         self.compute_seconds = 0.0
         self.wer, self.cer = ErrorRateStats(), ErrorRateStats()
 
@@ -294,8 +296,6 @@ class CTCBrain(DownsamplingBrain):
             "unit_count": len(self.units),
             "decoding": "greedy" if self.searcher is None else type(self.searcher).__name__,
             "averaged_epochs": self.hparams.average,
-            "input_frames_per_second": self.input_frames / seconds,
-            "output_frames_per_second": self.output_frames / seconds,
             "real_time_factor": self.compute_seconds / seconds,
             "peak_memory_mb": _peak_memory(self.device),
         }

@@ -18,6 +18,8 @@ from seqstride._compat import require_torchaudio
 from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.errors import InputError, made_as_asked
+from seqstride.experiments.items import ItemResult, pack_items
+from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.screen import in_percent
 from seqstride.layers.complexity import complexity
 from seqstride.layers.narrowing import epoch_progress, narrow_edges
@@ -58,6 +60,7 @@ class DownsamplingBrain(OptimisingBrain):
     Attributes:
         history: one record per epoch: losses, scores, strides, seconds.
         test: the scores of `evaluate`.
+        item_results: the result of every item of `evaluate`, by its id, where a task notes them in `TEST`.
         before_training: called by `fit` after all checks, before anything is recovered or trained.
         selection: the validation score that decides which epoch is kept; the lowest is best.
         checkpoints_kept: the number of best epochs that are kept, besides the newest.
@@ -77,6 +80,8 @@ class DownsamplingBrain(OptimisingBrain):
         self.epoch_state = EpochState()
         self.generators: dict[str, Any] = {}  # their states in the middle of the epoch that is resumed
         self.before_training: Callable[[], None] = lambda: None
+        self.item_results: dict[str, ItemResult] = {}
+        self.input_frames = self.output_frames = 0  # of the encoder, outside of training
         self.frames_seen: list[list[int]] = [[0, 0] for _ in self.encoder.downsamplers]  # before and behind each layer
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("history", self.history)
@@ -115,6 +120,15 @@ class DownsamplingBrain(OptimisingBrain):
         """Returns the duration of the items of the scored part that were scored; a debug run scores only some."""
         items = datasets[self.hparams.score].data.items()
         return sum(item_seconds(item) for name, item in items if name in self.evaluated)
+
+    def measured(self, datasets: dict[str, Any]) -> dict[str, Any]:
+        """Returns the entries of a record that all tasks have: frames per second of the scored part, and its items."""
+        seconds = self.scored_seconds(datasets)
+        return {
+            "input_frames_per_second": self.input_frames / seconds,
+            "output_frames_per_second": self.output_frames / seconds,
+            **({"items": pack_items(self.item_results)} if self.item_results else {}),
+        }
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """Draws the task's pictures into `folder`."""
@@ -191,6 +205,8 @@ class DownsamplingBrain(OptimisingBrain):
         if price["weight"] > 0:
             loss = loss + price["weight"] * complexity(self.encoder, kind=price["kind"], length=price["length"])
         if stage != sb.Stage.TRAIN:
+            self.input_frames += int(encoded.input_lengths.sum())
+            self.output_frames += int(encoded.lengths.sum())
             for seen, layer, plan in zip(self.frames_seen, self.encoder.downsamplers, encoded.plans, strict=True):
                 if layer.content_lengths:
                     seen[0] += int(plan.input_lengths.sum())
@@ -250,11 +266,13 @@ class DownsamplingBrain(OptimisingBrain):
         self.start_scores(stage)
         self.loss_not_finite = False
         self.evaluated: set[str] = set()
+        self.item_results = {}
+        self.input_frames = self.output_frames = 0
         self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
         self.frames_seen = [[0, 0] for _ in self.encoder.downsamplers]
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
-            self.epoch_start, self.epoch_start_cpu = time.monotonic(), time.process_time()
+            self.epoch_start, self.epoch_start_cpu = time.monotonic(), cpu_seconds()
             self.step_items = []
             # the ranks share weights and the order of the items, but neither dropout nor augmentation
             seed_generators(self.hparams.seed * 100_003 + epoch + rank() * 10**12)
@@ -284,7 +302,7 @@ class DownsamplingBrain(OptimisingBrain):
         state = {
             "generators": random_states(self.device),
             "seconds": time.monotonic() - self.epoch_start,
-            "cpu_seconds": time.process_time() - self.epoch_start_cpu,
+            "cpu_seconds": cpu_seconds() - self.epoch_start_cpu,
             "counts": {name: getattr(self, name) for name in self.running},
         }
         self.epoch_state.state = {"ranks": of_all_ranks(state)}
@@ -346,7 +364,7 @@ class DownsamplingBrain(OptimisingBrain):
             "local_strides": spread,
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": time.monotonic() - self.epoch_start,
-            "cpu_seconds": time.process_time() - self.epoch_start_cpu,
+            "cpu_seconds": cpu_seconds() - self.epoch_start_cpu,
         }
         self.history.epochs.append(record)
         self.hparams.train_logger.log_stats(

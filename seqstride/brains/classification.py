@@ -14,6 +14,7 @@ from seqstride.brains.base import DownsamplingBrain
 from seqstride.encoders.heads import Heads
 from seqstride.encoders.mixup import mixup
 from seqstride.errors import made_as_asked
+from seqstride.experiments.items import ItemResult
 from seqstride.files.whole_files import save_figure
 from seqstride.models.classifier import describe, save_model
 from seqstride.models.windows import all_windows, mean_by_owner, random_windows
@@ -122,10 +123,20 @@ class ClassificationBrain(DownsamplingBrain):
         for label, confusion in self.confusion.items():
             truth, guess = targets[label].argmax(1).cpu(), logits[label].detach().argmax(1).cpu()
             confusion.index_put_((truth, guess), torch.ones(len(truth)), accumulate=True)
+        if stage == sb.Stage.TEST:
+            self._note_items(batch.id, predictions)
         if stage == sb.Stage.TEST and self.hparams.window is None and hasattr(batch, "event_times"):
             times, _ = batch.event_times
             self.event_shares.count(times, self._input_frame_rate(batch.signal.data), encoded)
         return self.regularised(self.share(len(encoded.lengths), stage) * torch.stack(losses).mean(), encoded, stage)
+
+    def _note_items(self, names: list[str], predictions: Prediction) -> None:
+        """Notes which items are right in the first label, with their classes if these count alike."""
+        label = next(iter(self.hparams.classes))
+        truth, guess = predictions.targets[label].argmax(1), predictions.logits[label].argmax(1)
+        classes = truth.tolist() if self.balanced else [None] * len(truth)
+        for name, right, group in zip(names, (truth == guess).tolist(), classes, strict=True):
+            self.item_results[name] = ItemResult(right, group=group)
 
     def _input_frame_rate(self, signal: Tensor) -> float:
         """Frames per second of the encoder's input, for waveforms (B, S) or features (B, T, C)."""

@@ -349,6 +349,7 @@ def _report(
         **{key: hparams[key] for key in ("fold", "folds_are", "ratio") if hparams.get(key) is not None},
         "scored": hparams["score"],
         **brain.record(datasets),
+        **brain.measured(datasets),
         **{f"valid_{key}": value for key, value in best["valid"].items()},
         "epoch": best["epoch"],
         "epochs": len(epochs),

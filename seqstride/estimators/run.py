@@ -25,8 +25,10 @@ from seqstride.errors import InputError
 from seqstride.estimators.labelling import one_of_every
 from seqstride.estimators.network import resolve_device
 from seqstride.experiments.building import build_recipe, check_parts
+from seqstride.experiments.items import ItemResult, pack_items
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
+from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.provenance import FREE, MadeFrom, check_comparison, data_origin, data_record
 from seqstride.experiments.records import versions, write_record
 from seqstride.experiments.run_folder import (
@@ -135,9 +137,9 @@ def run_estimator(argv: Sequence[str]) -> None:
 
 def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path) -> dict[str, Any]:
     """Fits a model, leaves it and its predictions in the output folder, and returns the results for the record."""
-    start, start_cpu = time.monotonic(), time.process_time()
+    start, start_cpu = time.monotonic(), cpu_seconds()
     model.fit(*fitted)
-    seconds, cpu_seconds = time.monotonic() - start, time.process_time() - start_cpu
+    seconds, processor = time.monotonic() - start, cpu_seconds() - start_cpu
     rows, labels = scored
     predictions = model.predict(rows)
     _write_predictions(output / "predictions.csv", labels, predictions)
@@ -145,10 +147,11 @@ def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path) -> dict
         _save(model, output, rows, labels)
     return {
         "test_accuracy": float((predictions == labels).mean()),
+        "items": pack_items({f"{row:09d}": ItemResult(right) for row, right in enumerate(predictions == labels)}),
         **_errors(labels, predictions),
         **_costs(model, rows),
         "seconds": seconds,
-        "cpu_seconds": cpu_seconds,
+        "cpu_seconds": processor,
     }
 
 

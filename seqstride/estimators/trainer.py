@@ -21,6 +21,7 @@ from seqstride.errors import InputError
 from seqstride.estimators.batches import crop, dropout, split, training_batches
 from seqstride.estimators.network import Network, outputs_of, pad, run_batches, strides
 from seqstride.estimators.settings import Settings
+from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.screen import EpochTable
 from seqstride.layers.complexity import complexity, parameter_groups
 from seqstride.layers.narrowing import epoch_progress, narrow_edges
@@ -81,7 +82,7 @@ def train(
     table = EpochTable(settings.n_epochs, network.encoder.downsamplers)
     for epoch in _epochs(settings.n_epochs, history, verbose):
         narrow_edges(network, epoch_progress(epoch, settings.n_epochs))
-        start, start_cpu, lr = time.monotonic(), time.process_time(), optimizer.param_groups[0]["lr"]
+        start, start_cpu, lr = time.monotonic(), cpu_seconds(), optimizer.param_groups[0]["lr"]
         record: dict[str, Any] = {"epoch": epoch, "train": training.epoch(epoch, chosen, size, optimizer, schedule)}
         if held_out:
             record["valid"] = training.scores(held_out)
@@ -89,7 +90,7 @@ def train(
             "strides": strides(network),
             "lr": lr,
             "seconds": time.monotonic() - start,
-            "cpu_seconds": time.process_time() - start_cpu,
+            "cpu_seconds": cpu_seconds() - start_cpu,
         }
         history.append(record)
         better = bool(held_out) and best.take(record, network)

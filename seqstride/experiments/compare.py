@@ -4,7 +4,7 @@ The folder of a comparison has
 
     runs/<method>/[<fold>/][<ratio>/]<seed>/   the files of `seqstride train`, and output.log
     runs.json                        the arguments, and the records of the finished runs
-    table.md, comparison.png         the results of all runs; against_stride.png where there are several ratios
+    table.md, comparison.png         the results of all runs; against_frames.png where there are several ratios
     decoded/                         decoded recordings, which the runs share; deleted when all runs are finished
 
 A run is finished if `runs.json` has its record, or if its `results.json` exists. A comparison can be resumed from
@@ -28,6 +28,7 @@ from typing import Any, NamedTuple
 from seqstride.errors import InputError, require
 from seqstride.experiments.comparison_plan import Plan, Run, plan_comparison
 from seqstride.experiments.comparison_report import SUMMARY, read_comparison, write_report
+from seqstride.experiments.items import parts_apart
 from seqstride.experiments.processes import Children, sigterm_as_interrupt
 from seqstride.experiments.provenance import COMPARISON, comparison_data
 from seqstride.experiments.records import Record, read_record, write_record
@@ -90,7 +91,7 @@ def compare(
     runs = _Runs(plan, arguments, folder, jobs, known=content["runs"] if content else [])
     runs.write_summary()
     runs.run_all()
-    text = write_report(folder, runs.summary()) if runs.finished else ""
+    text = write_report(folder) if runs.finished else ""
     return Comparison(text, [runs.failures[run] for run in runs.all if run in runs.failures])
 
 
@@ -113,7 +114,8 @@ class _Runs:
         """Returns the content of `runs.json`."""
         entries = [self.finished[run] for run in self.all if run in self.finished]
         failed = [str(run) for run in self.all if run in self.failures]
-        return {"arguments": self.arguments, "runs": entries, "failed": failed}
+        runs, parts = parts_apart(entries)
+        return {"arguments": self.arguments, "runs": runs, "parts": parts, "failed": failed}
 
     def write_summary(self) -> None:
         """Writes `runs.json`."""

@@ -11,9 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
+from seqstride.experiments.items import parts_inside
+from seqstride.experiments.ranking import rankings
 from seqstride.experiments.recipe import ratio_of
-from seqstride.experiments.records import Record, by_method, metric_of, spread_over, summarise, with_ratio
-from seqstride.experiments.tables import comparison_table, ratios_of, ratios_table
+from seqstride.experiments.records import Record, metric_of, spread_over, summarise, with_ratio
+from seqstride.experiments.score_tables import has_score_table, score_tables
+from seqstride.experiments.tables import comparison_table
 from seqstride.files.whole_files import save_figure, whole_file
 
 SUMMARY = "runs.json"
@@ -34,13 +37,14 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
             raise InputError("`arguments` must be a mapping and `runs` a list")
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{os.fspath(summary)!r} is not the summary of a comparison: {error!r}") from error
-    return _with_ratios(content)
+    runs = parts_inside(content["runs"], content.pop("parts", {}))
+    return _with_ratios({**content, "runs": runs})
 
 
 def _with_ratios(content: dict[str, Any]) -> dict[str, Any]:
     """Returns a comparison in the present form. In an older one ratios stand as folds, or are not there at all.
 
-    Digests of settings are left out where ratios were folds, since the settings have other names now; every run
+    Digests of settings are left out where ratios were folds, since the settings have other names now. Every run
     compares its own.
     """
     arguments, runs = content["arguments"], [with_ratio(run) for run in content["runs"]]
@@ -72,7 +76,7 @@ def report(content: dict[str, Any]) -> str:
     if arguments["overrides"]:
         notes.append(f"Run with `{shlex.join(arguments['overrides'])}`.")
     notes.append(_circumstances(runs))
-    table = (ratios_table if len(ratios_of(runs)) > 1 else comparison_table)(runs, arguments["methods"])
+    table = (score_tables if has_score_table(runs) else comparison_table)(runs, arguments["methods"])
     return "\n\n".join([f"# {arguments['recipe']}", table, " ".join(notes)])
 
 
@@ -88,11 +92,13 @@ def _circumstances(runs: Sequence[Record]) -> str:
     return f"Measured on {', '.join(sorted(machines))}; {'; '.join(sorted(software))}; {period}."
 
 
-def write_report(folder: Path, content: dict[str, Any]) -> str:
+def write_report(folder: Path) -> str:
     """Writes `table.md` and a picture into the folder of a comparison, and returns the table.
 
-    The picture is `against_stride.png` where there are several ratios, else `comparison.png`.
+    The picture is `against_frames.png` where there are several ratios and frames per second, else `comparison.png`.
     """
+    content = read_comparison(folder)
+    assert content is not None
     text = report(content)
     with whole_file(folder / "table.md") as part:
         part.write_text(text + "\n", encoding="utf-8")
@@ -101,11 +107,11 @@ def write_report(folder: Path, content: dict[str, Any]) -> str:
 
 
 def _draw(content: dict[str, Any], folder: Path) -> None:
-    from seqstride.experiments.pictures import plot_against_stride, plot_comparison
+    from seqstride.experiments.pictures import plot_against_frames, plot_comparison
 
     runs, methods = content["runs"], content["arguments"]["methods"]
-    if len(ratios_of(runs)) > 1:
-        save_figure(plot_against_stride(by_method(runs, methods)), folder / "against_stride.png")
+    if len({run.get("ratio") for run in runs}) > 1 and any("output_frames_per_second" in run for run in runs):
+        save_figure(plot_against_frames(rankings(runs, methods), methods), folder / "against_frames.png")
         return
     picture = plot_comparison(summarise(runs, methods), title=metric_of(runs).title, over=spread_over(runs))
     save_figure(picture, folder / "comparison.png")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from seqstride.errors import InputError
 from seqstride.experiments.bench import Measurement
 from seqstride.experiments.bench_gpu import GpuMeasurement
-from seqstride.experiments.records import Record, Summary, metric_of, value_of
+from seqstride.experiments.ranking import KINDS, Ranking
+from seqstride.experiments.records import Summary, known_mean, metric_of
+from seqstride.experiments.uncertainty import Estimate
 from seqstride.plots.canvas import COLOURS, FONT, MARKERS, figure_of, look
 
 if TYPE_CHECKING:
@@ -50,49 +52,56 @@ def plot_costs(measurements: Sequence[Measurement] | Sequence[GpuMeasurement]) -
     return figure
 
 
-def plot_against_stride(groups: Mapping[str, Sequence[Record]]) -> Figure:
-    """Draws the metric against the overall stride: a line for each method, and a band of one standard deviation.
+def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Figure:
+    """Draws the score against the output frames per second: a line for each method, and a band of its 95 % interval.
 
-    Runs of one ratio are a point. A learnt stride stands where training left it, so the point lies where the frames of
-    the output are counted, not where the stride began.
+    A learnt stride stands where training left it. The lines of methods of one kind look alike: dotted if their stride
+    is fixed, dashed if it is learnt, solid if it is adaptive. Runs without `output_frames_per_second` are left out.
 
     Args:
-        groups: method → its records, what `by_method` of `seqstride.experiments.records` returns.
+        found: what `rankings` of `seqstride.experiments.ranking` returns.
+        methods: in the order of the legend.
 
     Raises:
-        ValueError: there are none.
+        ValueError: no run has frames per second.
     """
-    if not groups:
-        raise InputError("`groups` (empty) must hold at least one method")
+    lines: dict[tuple[str, str], list[tuple[float, Estimate]]] = {}
+    for ranking in found:
+        for each in ranking.methods:
+            frames = known_mean([run.record.get("output_frames_per_second") for run in each.runs])
+            if frames is not None:
+                lines.setdefault((each.kind, each.method), []).append((frames, each.score))
+    if not lines:
+        raise InputError("`found` must have runs with output frames per second; there are none")
     figure = figure_of(width=9.5, height=5.6)
     axis = figure.subplots()
-    for index, (method, runs) in enumerate(groups.items()):
-        points = sorted(_points(runs))
-        strides, means, spreads = (np.array(values) for values in zip(*points, strict=True))
-        style = {**look(index), "markersize": 6, "linestyle": ("-", "--", ":")[index // len(COLOURS) % 3]}
-        axis.plot(strides, means, label=method, **style)
-        axis.fill_between(strides, means - spreads, means + spreads, color=style["color"], alpha=0.15, linewidth=0)
-    drawn = [stride for runs in groups.values() for stride, _, _ in _points(runs)]
-    ticks = [2.0**n for n in range(12) if min(drawn) / 1.5 <= 2.0**n <= max(drawn) * 1.5]
-    axis.set_xscale("log", base=2)
-    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_xlabel("overall stride at the end of training (input frames per output frame)", fontsize=FONT)
-    axis.set_ylabel(metric_of(run for runs in groups.values() for run in runs).title, fontsize=FONT)
-    axis.set_title("line: mean over seeds; band: ± their standard deviation", fontsize=FONT)
-    axis.grid(True, alpha=0.3)
+    for kind, stroke in zip(KINDS, (":", "--", "-", "-."), strict=True):
+        alike = sorted((method for own, method in lines if own == kind), key=[*methods].index)
+        for index, method in enumerate(alike):
+            points = sorted(lines[kind, method])
+            places = [frames for frames, _ in points]
+            means = np.array([score.mean for _, score in points])
+            halves = np.array([score.half or 0.0 for _, score in points])
+            style = {**look(index), "markersize": 6, "linestyle": stroke, "linewidth": 1.6}
+            axis.plot(places, means, label=f"{method} ({kind})", **style)
+            axis.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.12, linewidth=0)
+    _label_frames(axis, [frames for points in lines.values() for frames, _ in points])
+    axis.set_ylabel(metric_of(run.record for run in found[0].methods[0].runs).title, fontsize=FONT)
+    axis.set_title("line: mean; band: its 95 % interval", fontsize=FONT)
     figure.legend(loc="outside right upper", fontsize=FONT)
     return figure
 
 
-def _points(runs: Sequence[Record]) -> list[tuple[float, float, float]]:
-    """Returns for every ratio the mean overall stride, and mean and standard deviation of the metric."""
-    points = []
-    for ratio in dict.fromkeys(run["ratio"] for run in runs):
-        mine = [run for run in runs if run["ratio"] == ratio]
-        values = [value_of(run) for run in mine]
-        stride = float(np.mean([np.prod(run["strides"]) for run in mine]))
-        points.append((stride, float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else 0.0))
-    return points
+def _label_frames(axis: Any, drawn: Sequence[float]) -> None:
+    from matplotlib.ticker import NullLocator
+
+    ticks = [step * 10.0**power for power in range(-3, 6) for step in (1, 2, 5)]
+    ticks = [tick for tick in ticks if min(drawn) / 1.6 <= tick <= max(drawn) * 1.6]
+    axis.set_xscale("log")
+    axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.set_xlabel("output frames per second, at the end of training", fontsize=FONT)
+    axis.grid(True, alpha=0.3)
 
 
 def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> Figure:

@@ -1,10 +1,12 @@
-"""Child processes that end with their parent, and signals that end it."""
+"""Child processes that end with their parent, signals that end it, and the processor time of both."""
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +14,12 @@ from typing import Any
 
 GRACE = 10.0
 """Seconds between asking a process to stop and killing it."""
+
+
+def cpu_seconds() -> float:
+    """Returns the processor time of this process, of all its threads, and of its child processes that have ended."""
+    times = os.times()
+    return time.process_time() + times.children_user + times.children_system
 
 
 class Children:

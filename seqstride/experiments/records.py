@@ -198,14 +198,6 @@ def mean_and_spread(runs: Sequence[Record], over: str) -> tuple[float, float | N
     return statistics.mean(values), statistics.stdev(values) if len(values) > 1 else None
 
 
-def half_interval(values: Sequence[float]) -> float | None:
-    """Returns half of the 95 % confidence interval of the mean, by Student's t; None for a single value."""
-    if len(values) < 2:
-        return None
-    t = require("scipy.stats", "speech").t
-    return float(t.ppf(0.975, len(values) - 1)) * statistics.stdev(values) / len(values) ** 0.5
-
-
 def _samples(runs: Sequence[Record], over: str) -> list[float]:
     """Returns one value per run; one per seed if folds are averaged."""
     if over != "seeds of the mean over folds":

@@ -9,14 +9,12 @@ from seqstride.experiments.records import (
     ENOUGH_PAIRS,
     Record,
     by_method,
-    half_interval,
     known_mean,
     label_of,
     mean_and_spread,
     metric_of,
     paired_difference,
     spread_over,
-    value_of,
 )
 
 Column = tuple[str, Callable[[Sequence[Record]], str]]
@@ -73,52 +71,24 @@ def _folds_table(records: Sequence[Record], groups: dict[str, list[Record]]) -> 
 
         return name, cell
 
-    title = f"{_sentence_case(metric_of(records).title)}, on every {kind.removesuffix('s')}:"
+    title = f"{sentence_case(metric_of(records).title)}, on every {kind.removesuffix('s')}:"
     return [title, _markdown([METHOD, *map(column, names)], groups)]
 
 
-def ratios_table(records: Sequence[Record], methods: Sequence[str]) -> str:
-    """A title, and a Markdown table with a row for each method and a column for each ratio.
-
-    Args:
-        records: of runs that differ in method, seed, fold and ratio only.
-        methods: in the order of the rows. Those without a run have no row.
-
-    Raises:
-        ValueError: the records do not belong into one table.
-    """
-
-    def column(ratio: float) -> Column:
-        def cell(runs: Sequence[Record]) -> str:
-            mine = [run for run in runs if run["ratio"] == ratio]
-            return _interval_cell(mine) if mine else "–"
-
-        return f"{ratio:g}", cell
-
-    title = f"{_sentence_case(metric_of(records).title)}, at every ratio of input frames to output frames"
-    title += ", mean ± half of its 95 % confidence interval over seeds (Student's t):"
-    return "\n\n".join([title, _markdown([METHOD, *map(column, ratios_of(records))], by_method(records, methods))])
-
-
-def ratios_of(records: Iterable[Record]) -> list[float]:
-    """Returns the ratios of the records, sorted."""
-    return sorted({record["ratio"] for record in records if record.get("ratio") is not None})
-
-
-def _sentence_case(text: str) -> str:
+def sentence_case(text: str) -> str:
+    """Returns a text with a capital letter at its start."""
     return f"{text[0].upper()}{text[1:]}"
 
 
-def _interval_cell(runs: Sequence[Record]) -> str:
-    metric, values = metric_of(runs), [value_of(run) for run in runs]
-    half = half_interval(values)
-    return metric.number(statistics.mean(values)) + ("" if half is None else f" ± {metric.number(half)}")
+def markdown(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Returns a Markdown table of texts."""
+    lines = [f"| {' | '.join(row)} |" for row in (titles, *rows)]
+    return "\n".join([lines[0], "|" + "---|" * len(titles), *lines[1:]])
 
 
 def _markdown(columns: Sequence[Column], groups: dict[str, list[Record]]) -> str:
-    rows = [[title for title, _ in columns]] + [[cell(runs) for _, cell in columns] for runs in groups.values()]
-    lines = [f"| {' | '.join(row)} |" for row in rows]
-    return "\n".join([lines[0], "|" + "---|" * len(columns), *lines[1:]])
+    rows = [[cell(runs) for _, cell in columns] for runs in groups.values()]
+    return markdown([title for title, _ in columns], rows)
 
 
 def _metric_column(records: Sequence[Record]) -> Column:
@@ -169,7 +139,7 @@ def _caption(records: Sequence[Record], methods: Sequence[str], most: int) -> st
     }[spread_over(records)]
     better = "lower" if metric.lower_is_better else "higher"
     mean = f"mean ± standard deviation over {over}" if most > 1 else "one run"
-    text = f"{_sentence_case(metric.title)}: {mean}; {better} is better."
+    text = f"{sentence_case(metric.title)}: {mean}; {better} is better."
     if metric.scored == "valid":
         text += " The test part was not touched."
     if len(methods) > 1:
@@ -210,7 +180,8 @@ def _epoch_cell(runs: Sequence[Record]) -> str:
     return f"{statistics.mean(run['seconds'] / run['epochs'] for run in runs):.3g}"
 
 
-def _strides_cell(runs: Sequence[Record]) -> str:
+def strides_cell(runs: Sequence[Record]) -> str:
+    """Returns the mean strides of every block, at the start and at the end of training."""
     if not runs[0]["strides"]:
         return "–"
     start, end = (_mean_strides([run[key] for run in runs]) for key in ("initial_strides", "strides"))
@@ -226,7 +197,7 @@ def _mean_strides(strides: list[list[float]]) -> str:
 METHOD: Column = ("method", lambda runs: f"`{label_of(runs[0])}`")
 SEEDS: Column = ("seeds", _seeds_cell)
 RUNS: Column = ("runs", lambda runs: str(len(runs)))
-STRIDES: Column = ("strides, start → end", _strides_cell)
+STRIDES: Column = ("strides, start → end", strides_cell)
 MACS: Column = ("MACs per item", _mean_cell("macs", lambda macs: f"{macs / 1e6:.2f} M"))
 PARAMETERS: Column = ("parameters", _mean_cell("parameters", lambda count: f"{round(count) / 1e3:.0f} k"))
 TRAINING: Column = ("training, s", _mean_cell("seconds", lambda seconds: f"{seconds:.0f}"))

@@ -22,11 +22,13 @@ from scipy.stats import ttest_rel
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
 from seqstride.experiments.comparison_plan import choose_methods
-from seqstride.experiments.pictures import plot_against_stride, plot_comparison
+from seqstride.experiments.comparison_report import read_comparison
+from seqstride.experiments.items import unpack_items
+from seqstride.experiments.pictures import plot_against_frames, plot_comparison
 from seqstride.experiments.processes import sigterm_as_interrupt
+from seqstride.experiments.ranking import rankings
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.experiments.records import (
-    by_method,
     metric_of,
     paired_difference,
     read_record,
@@ -34,7 +36,8 @@ from seqstride.experiments.records import (
     summarise,
     with_ratio,
 )
-from seqstride.experiments.tables import comparison_table, ratios_table, results_table
+from seqstride.experiments.score_tables import score_tables
+from seqstride.experiments.tables import comparison_table, results_table
 
 RECIPE = "recipes/JapaneseVowels/speaker_id"
 
@@ -134,25 +137,30 @@ def test_the_table_says_what_the_runs_left(
     _, output = vowels
     table = (output / "table.md").read_text(encoding="utf-8")
     found = rows(table)
-    assert list(found) == ["method", "---", "average", "diffstride"]
+    assert sorted(found) == ["---", "average", "diffstride", "method"]
     accuracies = {}
     for method in ("average", "diffstride"):
         runs = [json.loads((output / f"runs/{method}/{seed}/results.json").read_text()) for seed in (3, 4)]
         assert [run["seed"] for run in runs] == [3, 4]
         assert [run["epochs"] for run in runs] == [1, 1]
         accuracies[method] = np.array([100 * run["test_accuracy"] for run in runs])
-        mean, spread = accuracies[method].mean(), accuracies[method].std(ddof=1)
+        mean = accuracies[method].mean()
         cells = dict(zip(found["method"], found[method], strict=True))
-        assert cells["test accuracy, %"] == f"{mean:.1f} ± {spread:.1f}"
+        assert cells["test accuracy, %"].startswith(f"{mean:.1f} ± ")
         assert cells["runs"] == "2"
-        assert cells["parameters"] == f"{runs[0]['parameters'] / 1e3:.0f} k"
-        assert cells["MACs per item"] == f"{np.mean([run['macs'] for run in runs]) / 1e6:.2f} M"
-        assert cells["epoch, s"] == f"{np.mean([run['seconds'] for run in runs]):.3g}"
+        assert cells["M MACs per item"] == f"{np.mean([run['macs'] for run in runs]) / 1e6:.3g}"
+        for key, title in (("seconds", "training, s"), ("cpu_seconds", "CPU, s")):
+            assert cells[title] == f"{np.mean([run[key] for run in runs]):.3g}"
+        assert float(cells["frames/s"]) == pytest.approx(runs[0]["output_frames_per_second"], rel=0.01)
+        assert all(
+            100 * run["test_accuracy"] == pytest.approx(100 * unpack_items(run["items"]).counts.mean()) for run in runs
+        )
     difference = (accuracies["diffstride"] - accuracies["average"]).mean()
-    assert found["diffstride"][1:3] == [f"{difference:+.1f}", "–"], "two pairs are too few for a test"
-    assert found["average"][1:3] == ["–", "–"]
+    assert found["diffstride"][0] == "learnt"
+    assert found["diffstride"][2].startswith(f"{difference:+.1f} ± ")
+    assert found["average"][:1] + found["average"][2:4] == ["fixed", "–", "–"]
     assert re.fullmatch(r"2, 2, 1 → 2\.\d+, 2\.\d+, 1\.\d+", found["diffstride"][-1])
-    assert "standard deviation over 2 seeds" in table
+    assert "mean ± half of its 95 % interval, 2 seeds" in table
     assert "--number_of_epochs 1 --width 8" in table
 
     # the comparison itself, and a recipe that keeps it among its results
@@ -166,7 +174,7 @@ def test_the_table_says_what_the_runs_left(
 
 def test_all_records_are_in_one_file(vowels: tuple[list[str], Path]) -> None:
     _, output = vowels
-    content = json.loads((output / "runs.json").read_text())
+    content = read_comparison(output)
     assert [(run["label"], run["seed"]) for run in content["runs"]] == [
         *(("average", 3), ("diffstride", 3)),
         *(("average", 4), ("diffstride", 4)),
@@ -178,6 +186,9 @@ def test_all_records_are_in_one_file(vowels: tuple[list[str], Path]) -> None:
         assert run["jobs"] == 2
         assert run["machine"]["cores"] >= 1
         assert re.fullmatch(r"20\d\d-\d\d-\d\dT[\d:]+\+00:00", run["date"])
+    stored = json.loads((output / "runs.json").read_text())
+    assert {run["items"]["part"] for run in stored["runs"]} == set(stored["parts"])
+    assert len(stored["parts"]) == 1, "all runs scored the same items"
 
 
 def test_the_picture_shows_something(vowels: tuple[list[str], Path]) -> None:
@@ -308,7 +319,7 @@ def test_ratios_are_a_dimension_of_their_own(fake: Path, tmp_path: Path, capsys:
     found = [(run["fold"], run["ratio"]) for run in content["runs"]]
     assert found == [("x", 4), ("x", 8), ("y", 4), ("y", 8)]
     assert "| method | 4 | 8 |" in capsys.readouterr().out
-    assert (output / "against_stride.png").is_file()
+    assert (output / "comparison.png").is_file(), "these records have no frames per second"
     assert main([*argv, "--resume"]) == 2
     assert "other arguments: ratios [4, 8], now null" in capsys.readouterr().err
 
@@ -603,28 +614,32 @@ def at_ratios(method: str, values: dict[tuple[int, str | None], float], share: f
 
 def test_ratios_have_intervals() -> None:
     records = [*at_ratios("a", STRIDES, 1), *at_ratios("b", {**STRIDES, (1, "4"): 70.0}, 0.5)]
-    title, table = ratios_table(records, ["a", "b"]).split("\n\n")
-    assert title.startswith(
-        "Test accuracy, %, at every ratio of input frames to output frames, mean ± half of its 95 %"
-    )
+    title, table, *_ = score_tables(records, ["a", "b"]).split("\n\n")
+    assert title == "Test accuracy, %, by the ratio of input frames to output frames:"
     half = 4.303 / 3**0.5  # the quantile of two degrees of freedom, and a deviation of 1
     assert table.splitlines()[0] == "| method | 4 | 8 | 16 |"
     assert table.splitlines()[2:] == [
-        f"| `a` | – | 62.0 ± {half:.1f} | 42.0 ± {half:.1f} |",
         f"| `b` | 70.0 | 62.0 ± {half:.1f} | 42.0 ± {half:.1f} |",
+        f"| `a` | – | 62.0 ± {half:.1f} | 42.0 ± {half:.1f} |",
     ]
 
 
-def test_the_picture_against_the_stride_shows_learnt_strides_where_they_end() -> None:
-    records = [*at_ratios("a", STRIDES, 1), *at_ratios("b", STRIDES, 0.5)]
-    (axis,) = plot_against_stride(by_method(records)).axes
+def test_the_picture_against_frames_shows_learnt_strides_where_they_end() -> None:
+    records = [*at_ratios("average", STRIDES, 1), *at_ratios("diffstride", STRIDES, 0.5)]
+    with pytest.raises(ValueError, match="output frames per second; there are none"):
+        plot_against_frames(rankings(records), ["average", "diffstride"])
+    records = [run | {"output_frames_per_second": 100 / run["strides"][0]} for run in records]
+    (axis,) = plot_against_frames(rankings(records), ["average", "diffstride"]).axes
     found = {line.get_label(): [line.get_xdata().tolist(), line.get_ydata().tolist()] for line in axis.lines}
-    assert found == {"a": [[8.0, 16.0], [62.0, 42.0]], "b": [[4.0, 8.0], [62.0, 42.0]]}
+    assert found == {
+        "average (fixed)": [[6.25, 12.5], [42.0, 62.0]],
+        "diffstride (learnt)": [[12.5, 25.0], [42.0, 62.0]],
+    }
     edges = axis.collections[0].get_paths()[0].vertices[:, 1]
-    assert (edges.min(), edges.max()) == (41.0, 63.0)  # a deviation of 1 around the means
+    half = 4.303 / 3**0.5
+    assert (edges.min(), edges.max()) == pytest.approx((42 - half, 62 + half), abs=1e-3)
     assert axis.get_ylabel() == "test accuracy, %"
-    with pytest.raises(ValueError, match="`groups`"):
-        plot_against_stride({})
+    assert axis.get_xscale() == "log"
 
 
 def test_many_methods_can_be_told_apart() -> None:

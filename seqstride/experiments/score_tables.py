@@ -1,0 +1,143 @@
+"""Markdown tables of comparisons at several ratios, or whose records have the results of their items."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Sequence
+
+from seqstride.experiments.ranking import KINDS, Ranked, Ranking, rankings
+from seqstride.experiments.records import Metric, Record, known_mean, metric_of
+from seqstride.experiments.tables import kind_of_folds, markdown, sentence_case, strides_cell
+from seqstride.experiments.uncertainty import DRAWS, Estimate
+
+FRAMES = "output frames per s"
+"""The figure of recognisers that has a column of its own here."""
+EVENTS, EVENTS_UNIFORM = "test_event_share", "test_event_share_of_time"
+"""Keys of the share of output frames on events, and of that of uniform frames."""
+
+
+def has_score_table(records: Sequence[Record]) -> bool:
+    """Returns whether a comparison has these tables: at several ratios, or where every run has results of items."""
+    return len({record.get("ratio") for record in records}) > 1 or all("items" in record for record in records)
+
+
+def score_tables(records: Sequence[Record], methods: Sequence[str]) -> str:
+    """A table for every ratio with a row for each method, the best first; before them, for several, one of all.
+
+    Args:
+        records: of runs that differ in method, seed, fold and ratio only.
+        methods: in the order in which equal ones stand.
+
+    Raises:
+        ValueError: the records do not belong into one table.
+    """
+    metric, found = metric_of(records), rankings(records, methods)
+    several = len(found) > 1
+    parts = [f"{sentence_case(metric.title)}, by the ratio of input frames to output frames:", _overview(found, metric)]
+    parts = parts if several else []
+    for ranking in found:
+        parts += [f"At a ratio of {_ratio(ranking)}:"] if several else []
+        parts.append(_table(ranking, records, metric))
+    return "\n\n".join([*parts, _caption(records, metric, found)])
+
+
+def _ratio(ranking: Ranking) -> str:
+    return "–" if ranking.ratio is None else f"{ranking.ratio:g}"
+
+
+def _overview(found: Sequence[Ranking], metric: Metric) -> str:
+    cells = [{each.method: _interval(each.score, metric) for each in ranking.methods} for ranking in found]
+    means: dict[str, list[float]] = {}
+    for ranking in found:
+        for each in ranking.methods:
+            means.setdefault(each.method, []).append(each.score.mean)
+    sign = 1 if metric.lower_is_better else -1
+    order = sorted(means, key=lambda method: sign * statistics.mean(means[method]))
+    rows = [[f"`{method}`", *(row.get(method, "–") for row in cells)] for method in order]
+    return markdown(["method", *map(_ratio, found)], rows)
+
+
+def _interval(score: Estimate, metric: Metric, sign: str = "") -> str:
+    return metric.number(score.mean, sign) + ("" if score.half is None else f" ± {metric.number(score.half)}")
+
+
+def _table(ranking: Ranking, records: Sequence[Record], metric: Metric) -> str:
+    columns: list[tuple[str, Callable[[Ranked], str]]] = [
+        ("method", lambda each: f"`{each.method}`"),
+        ("kind", lambda each: each.kind),
+        (metric.title, lambda each: _interval(each.score, metric)),
+    ]
+    if ranking.reference is not None and len(ranking.methods) > 1:
+        columns += [(f"difference to `{ranking.reference}`", lambda each: _difference(each, metric)), ("p", _p)]
+    columns += [_figure_column(title) for title in _figures(records)]
+    if any("output_frames_per_second" in record for record in records):
+        columns.append(_mean_column("frames/s", lambda run: run.get("output_frames_per_second")))
+    if any(EVENTS in record for record in records):
+        uniform = known_mean([record.get(EVENTS_UNIFORM) for record in records])
+        title = "frames on events, %" + ("" if uniform is None else f" (uniform: {100 * uniform:.1f})")
+        columns.append(_mean_column(title, lambda run: 100 * run[EVENTS] if EVENTS in run else None, ".1f"))
+    columns += [
+        _mean_column("M MACs per item", lambda run: None if run["macs"] is None else run["macs"] / 1e6),
+        _mean_column("training, s", lambda run: run["seconds"]),
+        _mean_column("CPU, s", lambda run: run.get("cpu_seconds")),
+        ("runs", lambda each: str(len(each.runs))),
+        ("strides, start → end", lambda each: strides_cell([run.record for run in each.runs])),
+    ]
+    rows = [[cell(each) for _, cell in columns] for each in ranking.methods]
+    return markdown([title for title, _ in columns], rows)
+
+
+def _figures(records: Sequence[Record]) -> list[str]:
+    titles = [title for title in records[0].get("figures", {}) if title != FRAMES]
+    return [title for title in titles if all(title in record.get("figures", {}) for record in records)]
+
+
+def _mean_column(
+    title: str, value: Callable[[Record], float | None], form: str = ".3g"
+) -> tuple[str, Callable[[Ranked], str]]:
+    def cell(each: Ranked) -> str:
+        mean = known_mean([value(run.record) for run in each.runs])
+        return "–" if mean is None else f"{mean:{form}}" if mean < 1000 else f"{mean:.0f}"
+
+    return title, cell
+
+
+def _figure_column(title: str) -> tuple[str, Callable[[Ranked], str]]:
+    return _mean_column(title, lambda run: run["figures"][title])
+
+
+def _difference(each: Ranked, metric: Metric) -> str:
+    return "–" if each.difference is None else _interval(each.difference, metric, "+")
+
+
+def _p(each: Ranked) -> str:
+    return "–" if each.p is None else "< 0.001" if each.p < 0.001 else f"{each.p:.3f}"
+
+
+def _caption(records: Sequence[Record], metric: Metric, found: Sequence[Ranking]) -> str:
+    """Returns the sentences below the tables."""
+    better = "lower" if metric.lower_is_better else "higher"
+    seeds, folds = (len({record.get(key) for record in records}) for key in ("seed", "fold"))
+    runs = f"{seeds} seeds" if folds == 1 else f"{seeds} seeds on {folds} {kind_of_folds(records)}"
+    text = f"{sentence_case(metric.title)}: mean ± half of its 95 % interval, {runs}; {better} is better."
+    text += (
+        f" Intervals are of {DRAWS} draws of items and of runs, with Student's t for the few runs."
+        if all("items" in record for record in records)
+        else " Intervals are Student's, over the runs."
+    )
+    if metric.scored == "valid":
+        text += " The test part was not touched."
+    if any(ranking.reference is not None and len(ranking.methods) > 1 for ranking in found):
+        unit = "percentage points" if metric.unit == "%" else metric.unit or "the metric itself"
+        text += (
+            f" Differences are in {unit}, to the fixed method with the best mean here, over the pairs of runs with the "
+            "same seed and items; p: two-sided, of the same t, corrected for the number of methods at a ratio (Holm)."
+        )
+    kinds = {each.kind for ranking in found for each in ranking.methods}
+    meanings = dict(zip(KINDS, ("fixed", "one learnt number", "different from place to place", "none"), strict=True))
+    named = "; ".join(f"{kind}: {meanings[kind]}" for kind in KINDS if kind in kinds and kind != meanings[kind])
+    text += f" Strides are, where the kind is {named}." if named else ""
+    known = [record["cpu_seconds"] for record in records if "cpu_seconds" in record]
+    if len(known) == len(records):
+        text += f" Training took {sum(known) / 3600:.2g} core hours in all; seconds are those of one run."
+    return text
