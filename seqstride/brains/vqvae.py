@@ -12,6 +12,7 @@ from torch import Tensor
 
 from seqstride._compat import require_torchaudio
 from seqstride.brains.base import DownsamplingBrain
+from seqstride.brains.coding import Bits, Units, unit_bits
 from seqstride.brains.probe import code_shares, probe_accuracy
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.vqvae import Quantized, TransposedDecoder, decode_vectors, duration_plan
@@ -126,7 +127,7 @@ class VQVAEBrain(DownsamplingBrain):
         return self.regularised(loss, encoded, stage)
 
     def _count(self, predictions: Prediction) -> None:
-        x, y, lengths, encoded, quantized = predictions
+        x, y, lengths, _, quantized = predictions
         recording, frames = self.log_mel(x, lengths)
         error = (recording - self.log_mel(y, lengths)[0]).abs()
         self.tally["error"] += DECIBEL * error.sum().double().cpu()
@@ -134,10 +135,6 @@ class VQVAEBrain(DownsamplingBrain):
         real = quantized.codes[..., 0] >= 0
         for counts, codes in zip(self.tally["codes"], quantized.codes[real].T, strict=True):
             counts += torch.bincount(codes.cpu(), minlength=len(counts))
-        if any(layer.adaptive for layer in self.encoder.downsamplers):
-            before, now = self.tally["durations"], torch.bincount(encoded.durations()[real].cpu())
-            size = max(len(before), len(now))
-            self.tally["durations"] = sum(torch.nn.functional.pad(c, (0, size - len(c))) for c in (before, now))
 
     def log_mel(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the log-mel spectrogram (B, bands, T) of normalised features or waveforms, and its lengths (B,)."""
@@ -155,7 +152,6 @@ class VQVAEBrain(DownsamplingBrain):
             "error": torch.zeros((), dtype=torch.float64),
             "cells": 0,
             "codes": torch.zeros(quantizer.quantizers, quantizer.size, dtype=torch.int64),
-            "durations": torch.zeros(1, dtype=torch.int64),
         }
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
@@ -171,31 +167,30 @@ class VQVAEBrain(DownsamplingBrain):
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns error, rates and probes of the scored part.
 
-        With N codes in all, and entropies H of the scored part's own frequencies, in bits,
-
-            code bits = N · Σ_q H(codes of quantiser q),    duration bits = N · H(durations), 0 where they are fixed:
-
-        what ideal coders need that know the frequencies and nothing of the codes before. The length of a recording,
-        from which fixed strides tell all durations, is not counted for any method.
+        Bits are those of `seqstride.brains.coding`. Durations need none where they are fixed: the length of a recording
+        tells them all.
         """
-        codes = self.tally["codes"]
+        splits = {"train", self.hparams.score, *self.hparams.probes.values()}
+        units = {split: self._units(datasets[split]) for split in splits}
+        scored = [each for name, each in units[self.hparams.score].items() if name in self.evaluated]
+        count = sum(len(each.codes) for each in scored)
         seconds = self.scored_seconds(datasets)
-        count = int(codes[0].sum())
-        code_bits = count * float(entropy(codes).sum()) / seconds
-        duration_bits = count * float(entropy(self.tally["durations"])) / seconds
-        probes = self.probe(datasets)
+        (codes, durations), alone = (self._bits(units["train"], scored, seconds, before) for before in (True, False))
+        probes = self.probe(datasets, units)
         return {
             "metric": {"name": "log-mel L1", "value": self.test["L1"], "unit": "dB", "lower_is_better": True},
             **{f"test_{name}": value for name, value in self.test.items()},
             "train_usage": self.history.epochs[-1]["train"]["usage"],
-            "codebook": list(codes.shape),
+            "codebook": list(self.tally["codes"].shape),
             "codes_per_second": count / seconds,
-            "code_bits_per_second": code_bits,
-            "duration_bits_per_second": duration_bits,
+            "code_bits_per_second": codes,
+            "duration_bits_per_second": durations,
+            "bits_per_second_without_neighbours": alone._asdict(),
             "probes": probes,
             "figures": {
-                "bits/s": code_bits + duration_bits,
-                "of them durations": duration_bits,
+                "bits/s": codes + durations,
+                "of them durations": durations,
+                "without neighbours, bits/s": sum(alone),
                 "codes/s": count / seconds,
                 "perplexity": self.test["perplexity"],
                 "usage, %": 100 * self.test["usage"],
@@ -203,10 +198,19 @@ class VQVAEBrain(DownsamplingBrain):
             },
         }
 
-    def probe(self, datasets: dict[str, Any]) -> dict[str, float]:
-        """Returns label → accuracy of its probe."""
-        wanted = self.hparams.probes
-        shares = {split: self._code_shares(datasets[split]) for split in {"train", *wanted.values()} if wanted}
+    def _bits(self, train: dict[str, Units], scored: list[Units], seconds: float, neighbours: bool) -> Bits:
+        """Returns the bits per second of the scored units."""
+        codes, durations = unit_bits([*train.values()], scored, self.net("quantizer").size, neighbours)
+        adaptive = any(layer.adaptive for layer in self.encoder.downsamplers)
+        return Bits(codes / seconds, durations / seconds if adaptive else 0.0)
+
+    def probe(self, datasets: dict[str, Any], units: dict[str, dict[str, Units]]) -> dict[str, float]:
+        """Returns label → accuracy of its probe; `units` are those of the training part and of the probes' splits."""
+        wanted, size = self.hparams.probes, self.net("quantizer").size
+        shares = {
+            split: np.stack([code_shares(units[split][name].codes, size) for name in datasets[split].data_ids])
+            for split in {"train", *wanted.values()}
+        }
         labels = {
             (split, label): [datasets[split].data[name][label] for name in datasets[split].data_ids]
             for label, scored in wanted.items()
@@ -218,19 +222,20 @@ class VQVAEBrain(DownsamplingBrain):
         }
 
     @torch.no_grad()
-    def _code_shares(self, dataset: Any) -> np.ndarray:
-        """(N, K), in the order of the data set."""
+    def _units(self, dataset: Any) -> dict[str, Units]:
+        """Returns the units of every item of a data set, in its order."""
         self.modules.eval()
-        quantizer, rows = self.net("quantizer"), {}
+        quantizer, found = self.net("quantizer"), {}
         # `evaluate` has added a checkpoint's name to these arguments; this loader has none
         options = {**self.hparams.valid_dataloader, "ckpt_prefix": None}
         for batch in self.make_dataloader(dataset, sb.Stage.TEST, **options):
             x, lengths = self._front(batch)
             encoded = self.encoder(x, lengths)
             codes = quantizer(encoded.features, encoded.lengths).codes.cpu().numpy()
-            for name, item, count in zip(batch.id, codes, encoded.lengths.tolist(), strict=True):
-                rows[name] = code_shares(item[:count], quantizer.size)
-        return np.stack([rows[name] for name in dataset.data_ids])
+            durations = encoded.durations().cpu().numpy()
+            for name, item, lasting, count in zip(batch.id, codes, durations, encoded.lengths.tolist(), strict=True):
+                found[name] = Units(item[:count], lasting[:count])
+        return {name: found[name] for name in dataset.data_ids}
 
     def _front(self, batch: Any) -> tuple[Tensor, Tensor]:
         signal, relative = batch.to(self.device).signal
