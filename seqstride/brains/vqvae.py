@@ -17,6 +17,7 @@ from seqstride.brains.probe import code_shares, probe_accuracy
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.vqvae import Quantized, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.errors import InputError
+from seqstride.experiments.items import ItemResult
 from seqstride.files.whole_files import save_figure
 from seqstride.models.reconstruction import undo_norm
 from seqstride.models.vqvae import describe_coder, save_coder, unit_edges
@@ -123,18 +124,23 @@ class VQVAEBrain(DownsamplingBrain):
         commitment = self.share(int(encoded.lengths.sum()), stage) * quantized.commitment
         loss = loss + self.hparams.commitment_weight * commitment
         with torch.no_grad():
-            self._count(predictions)
+            errors, cells = self._count(predictions)
+        if stage == sb.Stage.TEST:
+            self.item_results.update(zip(batch.id, map(ItemResult, errors, cells), strict=True))
         return self.regularised(loss, encoded, stage)
 
-    def _count(self, predictions: Prediction) -> None:
+    def _count(self, predictions: Prediction) -> tuple[list[float], list[int]]:
+        """Counts codes and errors; returns the sum of the errors in dB and the number of cells of every item."""
         x, y, lengths, _, quantized = predictions
         recording, frames = self.log_mel(x, lengths)
-        error = (recording - self.log_mel(y, lengths)[0]).abs()
-        self.tally["error"] += DECIBEL * error.sum().double().cpu()
-        self.tally["cells"] += int(frames.sum()) * error.shape[1]
+        errors = DECIBEL * (recording - self.log_mel(y, lengths)[0]).abs().double().sum((1, 2)).cpu()
+        cells = frames.cpu() * recording.shape[1]
+        self.tally["error"] += errors.sum()
+        self.tally["cells"] += int(cells.sum())
         real = quantized.codes[..., 0] >= 0
         for counts, codes in zip(self.tally["codes"], quantized.codes[real].T, strict=True):
             counts += torch.bincount(codes.cpu(), minlength=len(counts))
+        return errors.tolist(), cells.tolist()
 
     def log_mel(self, x: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
         """Returns the log-mel spectrogram (B, bands, T) of normalised features or waveforms, and its lengths (B,)."""
@@ -183,6 +189,7 @@ class VQVAEBrain(DownsamplingBrain):
             "train_usage": self.history.epochs[-1]["train"]["usage"],
             "codebook": list(self.tally["codes"].shape),
             "codes_per_second": count / seconds,
+            "bits_per_second": codes + durations,
             "code_bits_per_second": codes,
             "duration_bits_per_second": durations,
             "bits_per_second_without_neighbours": alone._asdict(),

@@ -19,6 +19,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+RATES = {
+    "bits_per_second": "bits per second, durations included",
+    "output_frames_per_second": "output frames per second, at the end of training",
+}
+"""Key of a record → what a method spends; runs of units have bits, too."""
+
+
 def plot_costs(measurements: Sequence[Measurement] | Sequence[GpuMeasurement]) -> Figure:
     """Draws time and memory of forward and backward together against T, one line per method, both axes logarithmic.
 
@@ -57,6 +64,7 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
 
     A learnt stride stands where training left it. The lines of methods of one kind look alike: dotted if their stride
     is fixed, dashed if it is learnt, solid if it is adaptive. Runs without `output_frames_per_second` are left out.
+    Where a run has bits per second, these take the place of the frames.
 
     Args:
         found: what `rankings` of `seqstride.experiments.ranking` returns.
@@ -65,10 +73,12 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
     Raises:
         ValueError: no run has frames per second.
     """
+    runs = [run.record for ranking in found for each in ranking.methods for run in each.runs]
+    rate = next((key for key in RATES if any(key in run for run in runs)), "output_frames_per_second")
     lines: dict[tuple[str, str], list[tuple[float, Estimate]]] = {}
     for ranking in found:
         for each in ranking.methods:
-            frames = known_mean([run.record.get("output_frames_per_second") for run in each.runs])
+            frames = known_mean([run.record.get(rate) for run in each.runs])
             if frames is not None:
                 lines.setdefault((each.kind, each.method), []).append((frames, each.score))
     if not lines:
@@ -85,14 +95,14 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
             style = {**look(index), "markersize": 6, "linestyle": stroke, "linewidth": 1.6}
             axis.plot(places, means, label=f"{method} ({kind})", **style)
             axis.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.12, linewidth=0)
-    _label_frames(axis, [frames for points in lines.values() for frames, _ in points])
+    _label_rates(axis, [frames for points in lines.values() for frames, _ in points], RATES[rate])
     axis.set_ylabel(metric_of(run.record for run in found[0].methods[0].runs).title, fontsize=FONT)
     axis.set_title("line: mean; band: its 95 % interval", fontsize=FONT)
     figure.legend(loc="outside right upper", fontsize=FONT)
     return figure
 
 
-def _label_frames(axis: Any, drawn: Sequence[float]) -> None:
+def _label_rates(axis: Any, drawn: Sequence[float], title: str) -> None:
     from matplotlib.ticker import NullLocator
 
     ticks = [step * 10.0**power for power in range(-3, 6) for step in (1, 2, 5)]
@@ -100,7 +110,7 @@ def _label_frames(axis: Any, drawn: Sequence[float]) -> None:
     axis.set_xscale("log")
     axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set_xlabel("output frames per second, at the end of training", fontsize=FONT)
+    axis.set_xlabel(title, fontsize=FONT)
     axis.grid(True, alpha=0.3)
 
 

@@ -31,6 +31,7 @@ from seqstride.encoders.heads import FeatureNorm
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer, TransposedDecoder, decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples, WaveDecoder, WaveEncoder
 from seqstride.errors import InputError
+from seqstride.experiments.items import unpack_items
 from seqstride.experiments.recipe import list_recipes
 from seqstride.models.griffin_lim import waveform_of
 from seqstride.models.reconstruction import undo_norm
@@ -349,7 +350,13 @@ def test_a_run_leaves_what_is_compared(trained: Path, capsys: pytest.CaptureFixt
     # two quantisers and the durations, none of which can cost more than a fixed number of bits
     assert 0 < record["code_bits_per_second"] <= 2 * np.log2(12) * record["codes_per_second"]
     assert 0 < record["duration_bits_per_second"] < 5 * record["codes_per_second"]
+    alone = record["bits_per_second_without_neighbours"]
+    assert 0 < alone["codes"] <= 2 * np.log2(12) * record["codes_per_second"]
+    assert 0 < alone["durations"] < 5 * record["codes_per_second"]
+    items = unpack_items(record["items"])
+    assert items.counts.sum() / items.totals.sum() == pytest.approx(record["test_L1"], rel=1e-6)
     figures = record["figures"]
+    assert figures["bits/s"] == record["bits_per_second"]
     assert figures["bits/s"] == record["code_bits_per_second"] + record["duration_bits_per_second"]
     assert set(record["probes"]) == {"digit", "speaker"}
     for name in ("units.png", "training.png"):

@@ -640,6 +640,13 @@ def test_the_picture_against_frames_shows_learnt_strides_where_they_end() -> Non
     assert (edges.min(), edges.max()) == pytest.approx((42 - half, 62 + half), abs=1e-3)
     assert axis.get_ylabel() == "test accuracy, %"
     assert axis.get_xscale() == "log"
+    assert axis.get_xlabel() == "output frames per second, at the end of training"
+
+    # runs of units spend bits
+    records = [run | {"bits_per_second": 7 * run["output_frames_per_second"]} for run in records]
+    (axis,) = plot_against_frames(rankings(records), ["average", "diffstride"]).axes
+    assert axis.get_xlabel() == "bits per second, durations included"
+    assert axis.lines[0].get_xdata().tolist() == [7 * 6.25, 7 * 12.5]
 
 
 def test_many_methods_can_be_told_apart() -> None:
