@@ -109,18 +109,24 @@ def _recipes(arguments: argparse.Namespace) -> None:
 
 def _add_table(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
+    text = "one page for all recipes below the folder: the best methods of each, and how often each method leads"
+    command.add_argument("--all", action="store_true", help=text)
 
 
 def _table(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.comparison_report import read_comparison, report
     from seqstride.experiments.recipe import find_recipe_file
     from seqstride.experiments.records import read_records
+    from seqstride.experiments.results_page import results_page
     from seqstride.experiments.tables import results_table
     from seqstride.layers import DOWNSAMPLERS
 
     folder = find_recipe_file(arguments.folder, "folder of runs, or recipe,")
     if not folder.is_dir():
         raise InputError(f"`folder` (={arguments.folder!r}) must be a folder of runs, of a comparison, or of a recipe")
+    if arguments.all:
+        print(results_page(folder))
+        return
     places = [folder, *sorted((folder / "results").glob("*/"))]
     comparisons = [comparison for place in places if (comparison := read_comparison(place))]
     if comparisons:

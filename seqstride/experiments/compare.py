@@ -25,11 +25,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqstride.errors import InputError, require
+from seqstride.errors import InputError
 from seqstride.experiments.comparison_plan import Plan, Run, plan_comparison
 from seqstride.experiments.comparison_report import SUMMARY, read_comparison, write_report
 from seqstride.experiments.items import parts_apart
 from seqstride.experiments.processes import Children, sigterm_as_interrupt
+from seqstride.experiments.progress import Progress, last_epoch
 from seqstride.experiments.provenance import COMPARISON, comparison_data
 from seqstride.experiments.records import Record, read_record, write_record
 from seqstride.experiments.run_folder import RECORD
@@ -104,6 +105,7 @@ class _Runs:
         entries = {entry["folder"]: entry for entry in known}
         self.finished: dict[Run, Record] = {}
         self.failures: dict[Run, str] = {}
+        self.running: dict[Run, int] = {}  # and the size of its log when it began
         self.children = Children()
         for run in self.all:
             entry = entries.get(run.folder.as_posix())
@@ -123,14 +125,9 @@ class _Runs:
 
     def run_all(self) -> None:
         """Starts all pending runs, `jobs` at a time, and shows the progress."""
-        tqdm = require("tqdm", "speech").tqdm
-
         pending = [run for run in self.all if run not in self.finished]
-        with (
-            sigterm_as_interrupt(),
-            tqdm(total=len(self.all), initial=len(self.finished), unit="run", smoothing=0) as bar,
-            ThreadPoolExecutor(self.jobs) as pool,
-        ):
+        progress = Progress(len(self.all), len(self.finished))
+        with sigterm_as_interrupt(), ThreadPoolExecutor(self.jobs) as pool:
             try:
                 futures = {pool.submit(self._train, run): run for run in pending}
                 waiting = set(futures)
@@ -138,15 +135,19 @@ class _Runs:
                     ready, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
                     for future in ready:
                         self._note(futures[future], future.result())
-                        bar.set_postfix(failed=len(self.failures), refresh=False)
-                        bar.update()
-                    if sys.stderr.isatty():
-                        bar.refresh()  # updates the clock while no run ends
+                    self._show(progress)
             except BaseException:
                 self.children.stop()
                 raise
+            finally:
+                progress.close()
         if not self.failures:
             shutil.rmtree(self.output / audio_cache.FOLDER, ignore_errors=True)
+
+    def _show(self, progress: Progress) -> None:
+        logs = {run: (self.output / run.folder / LOG, size) for run, size in list(self.running.items())}
+        running = {str(run): last_epoch(log, size) for run, (log, size) in logs.items()}
+        progress.show(len(self.finished) + len(self.failures), len(self.failures), running)
 
     def _note(self, run: Run, failure: str | None) -> None:
         if failure is None:
@@ -161,11 +162,16 @@ class _Runs:
         folder.mkdir(parents=True, exist_ok=True)
         words = run.words(self.output, self.plan.overrides)
         command = [sys.executable, "-m", "seqstride.cli.leash", "train", *words]
-        code = self.children.run(command, folder / LOG, self._environment())
+        log = folder / LOG
+        self.running[run] = log.stat().st_size if log.is_file() else 0
+        try:
+            code = self.children.run(command, log, self._environment())
+        finally:
+            del self.running[run]
         if code != 0:
             # a run may fail after it wrote its record, but only finished runs may have one
             (folder / RECORD).unlink(missing_ok=True)
-            lines = (folder / LOG).read_text(encoding="utf-8", errors="replace").split("\n")
+            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
             return last if code > 0 else f"ended by signal {-code}; {last}"
         try:

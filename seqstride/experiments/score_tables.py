@@ -46,7 +46,7 @@ def _ratio(ranking: Ranking) -> str:
 
 
 def _overview(found: Sequence[Ranking], metric: Metric) -> str:
-    cells = [{each.method: _interval(each.score, metric) for each in ranking.methods} for ranking in found]
+    cells = [{each.method: interval_cell(each.score, metric) for each in ranking.methods} for ranking in found]
     means: dict[str, list[float]] = {}
     for ranking in found:
         for each in ranking.methods:
@@ -57,7 +57,8 @@ def _overview(found: Sequence[Ranking], metric: Metric) -> str:
     return markdown(["method", *map(_ratio, found)], rows)
 
 
-def _interval(score: Estimate, metric: Metric, sign: str = "") -> str:
+def interval_cell(score: Estimate, metric: Metric, sign: str = "") -> str:
+    """Returns a mean ± half of its interval; with `sign` "+" a difference."""
     return metric.number(score.mean, sign) + ("" if score.half is None else f" ± {metric.number(score.half)}")
 
 
@@ -65,10 +66,10 @@ def _table(ranking: Ranking, records: Sequence[Record], metric: Metric) -> str:
     columns: list[tuple[str, Callable[[Ranked], str]]] = [
         ("method", lambda each: f"`{each.method}`"),
         ("kind", lambda each: each.kind),
-        (metric.title, lambda each: _interval(each.score, metric)),
+        (metric.title, lambda each: interval_cell(each.score, metric)),
     ]
     if ranking.reference is not None and len(ranking.methods) > 1:
-        columns += [(f"difference to `{ranking.reference}`", lambda each: _difference(each, metric)), ("p", _p)]
+        columns += [(f"difference to `{ranking.reference}`", lambda each: _difference(each, metric)), ("p", p_cell)]
     columns += [_figure_column(title) for title in _figures(records)]
     if any("output_frames_per_second" in record for record in records):
         columns.append(_mean_column("frames/s", lambda run: run.get("output_frames_per_second")))
@@ -107,10 +108,11 @@ def _figure_column(title: str) -> tuple[str, Callable[[Ranked], str]]:
 
 
 def _difference(each: Ranked, metric: Metric) -> str:
-    return "–" if each.difference is None else _interval(each.difference, metric, "+")
+    return "–" if each.difference is None else interval_cell(each.difference, metric, "+")
 
 
-def _p(each: Ranked) -> str:
+def p_cell(each: Ranked) -> str:
+    """Returns the corrected p-value of a method."""
     return "–" if each.p is None else "< 0.001" if each.p < 0.001 else f"{each.p:.3f}"
 
 

@@ -109,7 +109,7 @@ def difference(runs: Sequence[Sampled], reference: Sequence[Sampled]) -> Estimat
     """Returns the mean difference of the runs of the same seed, fold and ratio, `runs` minus `reference`.
 
     Returns:
-        None without a pair.
+        None without a pair. Differences that are all equal, but not 0, have no interval.
 
     Raises:
         InputError: two runs of a pair scored other items.
@@ -124,7 +124,10 @@ def difference(runs: Sequence[Sampled], reference: Sequence[Sampled]) -> Estimat
                 raise InputError("`records` of the same seed, fold and ratio must have scored the same items")
             drawn = mine.drawn - other.drawn
         differences.append((mine.record.get("fold"), mine.value - other.value, drawn))
-    return _estimate(differences) if pairs else None
+    if not pairs:
+        return None
+    found = _estimate(differences)
+    return found._replace(half=None) if found.p is None else found  # equal differences of a few runs prove nothing
 
 
 def _estimate(runs: Sequence[tuple[str | None, float, np.ndarray | None]]) -> Estimate:

@@ -7,6 +7,7 @@ import re
 import pytest
 from readmes import ROOT, readmes, spans
 
+from seqstride.cli import main
 from seqstride.experiments.comparison_report import read_comparison, report
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.experiments.score_tables import has_score_table
@@ -59,6 +60,12 @@ def test_tables_are_those_of_the_records(readme: str) -> None:
         for table in tables[:1] if has_score_table(comparison["runs"]) else tables[1:] or tables:
             lacking = [row for row in table.splitlines() if row.strip("| ") not in text]
             assert not lacking, "\n".join(lacking)
+
+
+def test_the_page_of_results_is_what_its_command_makes(capsys: pytest.CaptureFixture[str]) -> None:
+    page = (ROOT / "recipes" / "RESULTS.md").read_text(encoding="utf-8")
+    assert main(["table", "--all", str(ROOT / "recipes")]) == 0
+    assert capsys.readouterr().out == page, "run: seqstride table --all recipes > recipes/RESULTS.md"
 
 
 CLAIMS = [

@@ -14,7 +14,13 @@ PROGRAMS = ("seqstride", "python", "python3", "pip", "torchrun", "pdoc", ".", "c
 
 
 PLACES = (
-    *("README.md", "recipes/README.md", "recipes/*/*/README.md", "recipes/*/*/results/SETTINGS.md"),
+    *(
+        "README.md",
+        "recipes/README.md",
+        "recipes/RESULTS.md",
+        "recipes/*/*/README.md",
+        "recipes/*/*/results/SETTINGS.md",
+    ),
     *("seqstride/README.md", "seqstride/*/README.md", "tests/README.md", ".assets/bench.md", ".github/CONTRIBUTING.md"),
 )
 """Where the READMEs are, relative to the root."""
