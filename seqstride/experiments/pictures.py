@@ -10,7 +10,7 @@ import numpy as np
 from seqstride.errors import InputError
 from seqstride.experiments.bench import Measurement
 from seqstride.experiments.bench_gpu import GpuMeasurement
-from seqstride.experiments.ranking import KINDS, Ranking
+from seqstride.experiments.ranking import FIXED, KINDS, Ranking
 from seqstride.experiments.records import Summary, known_mean, metric_of
 from seqstride.experiments.uncertainty import Estimate
 from seqstride.plots.canvas import COLOURS, FONT, MARKERS, figure_of, look
@@ -62,8 +62,8 @@ def plot_costs(measurements: Sequence[Measurement] | Sequence[GpuMeasurement]) -
 def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Figure:
     """Draws the score against the output frames per second: a line for each method, and a band of its 95 % interval.
 
-    A learnt stride stands where training left it. The lines of methods of one kind look alike: dotted if their stride
-    is fixed, dashed if it is learnt, solid if it is adaptive. Runs without `output_frames_per_second` are left out.
+    A learnt stride stands where training left it. The lines of methods of one kind look alike: dotted with hollow
+    marks if their stride is fixed, dashed if it is learnt, solid if it is adaptive. Runs without `output_frames_per_second` are left out.
     Where a run has bits per second, these take the place of the frames.
 
     Args:
@@ -93,6 +93,7 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
             means = np.array([score.mean for _, score in points])
             halves = np.array([score.half or 0.0 for _, score in points])
             style = {**look(index), "markersize": 6, "linestyle": stroke, "linewidth": 1.6}
+            style |= {"markerfacecolor": "white"} if kind == FIXED else {}
             axis.plot(places, means, label=f"{method} ({kind})", **style)
             axis.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.12, linewidth=0)
     _label_rates(axis, [frames for points in lines.values() for frames, _ in points], RATES[rate])
