@@ -63,8 +63,8 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
     """Draws the score against the output frames per second: a line for each method, and a band of its 95 % interval.
 
     A learnt stride stands where training left it. The lines of methods of one kind look alike: dotted with hollow
-    marks if their stride is fixed, dashed if it is learnt, solid if it is adaptive. Runs without `output_frames_per_second` are left out.
-    Where a run has bits per second, these take the place of the frames.
+    marks if their stride is fixed, dashed if it is learnt, solid if it is adaptive. Runs without
+    `output_frames_per_second` are left out. Where a run has bits per second, these take the place of the frames.
 
     Args:
         found: what `rankings` of `seqstride.experiments.ranking` returns.
