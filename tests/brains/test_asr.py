@@ -33,6 +33,7 @@ from seqstride.cli import main
 from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.subsampling import Subsampling
+from seqstride.experiments.items import unpack_items
 from seqstride.lobes import FrontEnd
 from seqstride.models.recogniser import transcripts
 from seqstride.models.tokens import Units, frames_needed, greedy_decode
@@ -483,6 +484,9 @@ def test_a_debug_run_counts_the_seconds_of_what_it_scored(toy: Path, tmp_path: P
     result = record(tmp_path / "debug")
     assert result["input_frames_per_second"] == pytest.approx(100)
     assert result["figures"]["output frames per s"] == pytest.approx(25, rel=0.1)
+    items = unpack_items(result["items"])
+    assert len(items.counts) == 8
+    assert 100 * items.counts.sum() / items.totals.sum() == pytest.approx(result["test_WER"])
 
 
 @pytest.mark.parametrize("method", ["strided", "adastride"])

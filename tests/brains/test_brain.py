@@ -15,6 +15,7 @@ from seqstride.brains.history import History
 from seqstride.brains.manifests import labelled_signals
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.encoders.mixup import mixup
+from seqstride.experiments.items import ItemResult
 from seqstride.lobes import Downsample, Encoder, to_channels_first, to_channels_last
 
 FLOATS = (torch.float32, torch.float64)
@@ -213,6 +214,8 @@ def test_it_learns_and_records_every_epoch() -> None:
     assert epochs[0]["lr"] == 0.01 > epochs[1]["lr"] > epochs[3]["lr"] > 0
     brain.evaluate(loader)
     assert brain.test["accuracy"] == 1.0
+    assert brain.item_results == {name: ItemResult(True) for name in data.id}
+    assert brain.input_frames == 5 * int(LENGTHS.sum()) > brain.output_frames > 0
     record = brain.record({})
     assert record["test_error_per_class"] == {"a": 0.0, "b": 0.0, "c": 0.0}
     assert record["test_items_per_class"] == {"a": 5, "b": 10, "c": 5}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from seqstride.errors import InputError
 from seqstride.experiments.items import ItemResult, pack_items, part_of, parts_apart, parts_inside, unpack_items
 from seqstride.experiments.ranking import rankings
 from seqstride.experiments.records import value_of
+from seqstride.experiments.results_page import results_page
 from seqstride.experiments.score_tables import score_tables
 from seqstride.experiments.uncertainty import difference, estimate, holm, sample
 
@@ -186,3 +189,34 @@ def test_methods_are_ranked_against_the_best_fixed_one() -> None:
     assert "| 12.5 | – | 2 | 6 | 5 | 3 | 2 |" in first
     assert "| – | – | – | 10.0 | 2 | 6 | 5 | 3 | 2 |" in second
     assert "Training took 0.014 core hours in all" in text
+
+
+# The page of all results
+
+
+def test_the_page_counts_who_leads(tmp_path: Path) -> None:
+    records = [
+        *drawn_runs("average", [0.6, 0.61, 0.59], 0, ratio=8),
+        *drawn_runs("max", [0.9, 0.89, 0.9], 1, ratio=8),
+        *drawn_runs("adastride", [0.9, 0.91, 0.9], 2, ratio=8),
+        *drawn_runs("average", [0.4, 0.41, 0.42], 3, ratio=16),
+        *drawn_runs("adastride", [0.8, 0.81, 0.79], 4, ratio=16),
+    ]
+    runs, parts = parts_apart(records)
+    arguments = {"methods": ["average", "max", "adastride"]}
+    folder = tmp_path / "Set" / "task" / "results" / "compare_all"
+    folder.mkdir(parents=True)
+    (folder / "runs.json").write_text(json.dumps({"arguments": arguments, "runs": runs, "parts": parts, "failed": []}))
+    page = results_page(tmp_path)
+    lines = [line for line in page.splitlines() if line.startswith("| [Set/task](Set/task/README.md) compare_all |")]
+    assert [line.split(" | ")[1] for line in lines] == ["8", "16"]
+    assert "| `max` 88.7 ± 3.7 | – | `adastride` 88.8 ± 3.9 | +0.2 ± 4.9 (p = 0.943) |" in lines[0]
+    assert "(p < 0.001)" in lines[1]
+    counts = page.split("| method | kind | rows | first | within noise of the first |")[1].splitlines()[2:]
+    assert counts == [
+        "| `adastride` | adaptive | 2 | 2 | 2 |",
+        "| `max` | fixed | 1 | 0 | 1 |",
+        "| `average` | fixed | 2 | 0 | 0 |",
+    ]
+    with pytest.raises(InputError, match="must have recipes with results"):
+        results_page(folder)
