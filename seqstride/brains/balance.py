@@ -1,8 +1,12 @@
-"""The balanced accuracy: what counts where some classes have many more items than others."""
+"""What classifiers are compared by besides the accuracy of a label.
+
+The balanced accuracy, where some classes have many more items than others; the mean over the labels, where several
+count alike.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
@@ -10,8 +14,12 @@ from torch import Tensor
 from seqstride.errors import InputError
 
 BALANCED = "balanced_accuracy"
-METRICS = ("accuracy", BALANCED)
+OF_LABELS = "label_accuracy"
+METRICS = ("accuracy", BALANCED, OF_LABELS)
 """What runs of a classifier may be compared by: the hyperparameter `metric`."""
+
+
+_NAMES = {BALANCED: "balanced accuracy", OF_LABELS: "mean accuracy of the labels"}
 
 
 def check_metric(hparams: Mapping[str, Any]) -> None:
@@ -22,7 +30,7 @@ def check_metric(hparams: Mapping[str, Any]) -> None:
     """
     metric = hparams.get("metric", METRICS[0])
     if metric not in METRICS:
-        raise InputError(f"`metric` (={metric!r}) must be {' or '.join(METRICS)}")
+        raise InputError(f"`metric` (={metric!r}) must be one of {', '.join(METRICS)}")
 
 
 def balanced_accuracy(confusion: Tensor) -> float:
@@ -35,14 +43,30 @@ def balanced_accuracy(confusion: Tensor) -> float:
     return float((confusion.diag() / items)[items > 0].mean())
 
 
-def balanced_record(scores: Mapping[str, float]) -> dict[str, Any]:
-    """Returns the entries of a record that make it one of the balanced accuracy, with the accuracy beside it.
+def metric_scores(metric: str | None, confusions: Sequence[Tensor]) -> dict[str, float]:
+    """Returns the score that runs are compared by, under its name; nothing for the accuracy of the first label.
 
     Args:
-        scores: `accuracy` and `balanced_accuracy`, from 0 to 1.
+        metric: one of `METRICS`, or None for the accuracy.
+        confusions: of every label, as for `balanced_accuracy`.
     """
-    value = 100 * scores[BALANCED]
+    if metric == BALANCED:
+        return {BALANCED: balanced_accuracy(confusions[0])}
+    if metric == OF_LABELS:
+        return {OF_LABELS: sum(float(one.diag().sum() / one.sum()) for one in confusions) / len(confusions)}
+    return {}
+
+
+def metric_record(metric: str | None, scores: Mapping[str, float]) -> dict[str, Any]:
+    """Returns the entries of a record that make it one of this metric, with the accuracy of the first label beside it.
+
+    Args:
+        metric: as for `metric_scores`.
+        scores: `accuracy`, and that of the metric, from 0 to 1.
+    """
+    if metric not in _NAMES:
+        return {}
     return {
-        "metric": {"name": "balanced accuracy", "value": value, "unit": "%", "lower_is_better": False},
+        "metric": {"name": _NAMES[metric], "value": 100 * scores[metric], "unit": "%", "lower_is_better": False},
         "figures": {"accuracy, %": 100 * scores["accuracy"]},
     }

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
-from seqstride.brains.balance import BALANCED, balanced_accuracy, balanced_record, check_metric
+from seqstride.brains.balance import check_metric, metric_record, metric_scores
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.encoders.heads import Heads
 from seqstride.encoders.mixup import mixup
@@ -149,18 +149,16 @@ class ClassificationBrain(DownsamplingBrain):
         self.event_shares = EventShares()
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
-        """Returns `accuracy` of the first label, `balanced_accuracy` if it is the metric, and `<label>_accuracy` of the
-        others.
-        """
+        """Returns `accuracy` of the first label, the score of `metric`, and `<label>_accuracy` of the other labels."""
         counts = {label: self.total(confusion, stage) for label, confusion in self.confusion.items()}
         first, *others = [(label, float(count.diag().sum() / count.sum())) for label, count in counts.items()]
-        balanced = {BALANCED: balanced_accuracy(counts[first[0]])} if self.balanced else {}
-        return {"accuracy": first[1], **balanced, **{f"{label}_accuracy": accuracy for label, accuracy in others}}
+        compared = metric_scores(self.metric, list(counts.values()))
+        return {"accuracy": first[1], **compared, **{f"{label}_accuracy": accuracy for label, accuracy in others}}
 
     @property
-    def balanced(self) -> bool:
-        """Whether runs are compared by the balanced accuracy."""
-        return getattr(self.hparams, "metric", None) == BALANCED
+    def metric(self) -> str | None:
+        """What runs are compared by; None: the accuracy of the first label."""
+        return getattr(self.hparams, "metric", None)
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
         """Returns accuracy and loss of the scored part, the errors of each class of the first label, and the shares of
@@ -171,7 +169,7 @@ class ClassificationBrain(DownsamplingBrain):
         error = (1 - confusion.diag() / confusion.sum(1).clamp(min=1)).tolist()
         others = {key: value for key, value in self.test.items() if key not in ("accuracy", "loss")}
         return {
-            **(balanced_record(self.test) if self.balanced else {}),
+            **metric_record(self.metric, self.test),
             "test_accuracy": self.test["accuracy"],
             "test_loss": self.test["loss"],
             **{f"test_{key}": value for key, value in others.items()},

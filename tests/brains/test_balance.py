@@ -1,4 +1,4 @@
-"""The balanced accuracy."""
+"""What classifiers are compared by."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from brain import batch, make_brain
 from sklearn.metrics import balanced_accuracy_score
 from speechbrain import Stage
 
-from seqstride.brains.balance import balanced_accuracy, check_metric
+from seqstride.brains.balance import balanced_accuracy, check_metric, metric_record, metric_scores
 from seqstride.errors import InputError
 
 
@@ -43,7 +43,16 @@ def test_a_run_is_compared_by_it_where_the_recipe_says_so() -> None:
     assert "metric" not in plain.record({})
 
 
+def test_the_labels_count_alike_where_the_recipe_says_so() -> None:
+    confusions = [torch.tensor([[3.0, 1.0], [0.0, 4.0]]), torch.tensor([[0.0, 6.0], [2.0, 0.0]])]
+    assert metric_scores("label_accuracy", confusions) == {"label_accuracy": (7 / 8 + 0) / 2}
+    record = metric_record("label_accuracy", {"accuracy": 7 / 8, "label_accuracy": 7 / 16})
+    assert record["metric"]["name"] == "mean accuracy of the labels"
+    assert record["metric"]["value"] == pytest.approx(43.75)
+    assert metric_scores("accuracy", confusions) == metric_scores(None, confusions) == metric_record(None, {}) == {}
+
+
 def test_another_metric_is_refused() -> None:
-    with pytest.raises(InputError, match=r"`metric` \(='recall'\) must be accuracy or balanced_accuracy"):
+    with pytest.raises(InputError, match=r"`metric` \(='recall'\) must be one of accuracy, balanced_accuracy, label_"):
         check_metric({"metric": "recall"})
     check_metric({})

@@ -9,10 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from corpus_layouts import wuw_layout
-from seqstride.data_prep import download
+from corpus_layouts import speech_to_intent_layout, wuw_layout
+from seqstride.data_prep import download, speech_to_intent, wuw
 from seqstride.data_prep.groups import split_groups
-from seqstride.data_prep.wuw import COMMIT, KEYWORDS, REPOSITORY, prepare_wuw
+from seqstride.data_prep.speech_to_intent import SLOTS, prepare_speech_to_intent
+from seqstride.data_prep.wuw import KEYWORDS, prepare_wuw
 from serving import Server, pack_folder, tar
 
 from recipes import words_for
@@ -20,6 +21,7 @@ from seqstride.cli import main
 
 SPLITS = ("train", "valid", "test")
 SHARES = {"valid_share": 0.2, "test_share": 0.2}
+OPTIONS = {"download": True, **SHARES}
 
 
 def manifests(folder: Path) -> dict[str, dict]:
@@ -49,12 +51,12 @@ def test_too_few_groups_are_refused(groups: list[str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def wuw(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def calls(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return wuw_layout(tmp_path_factory.mktemp("wuw"))
 
 
-def test_sentences_with_their_keyword(wuw: Path, tmp_path: Path) -> None:
-    prepare_wuw(wuw, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES)
+def test_sentences_with_their_keyword(calls: Path, tmp_path: Path) -> None:
+    prepare_wuw(calls, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES)
     items = manifests(tmp_path / "save")
     every = {name: item for part in items.values() for name, item in part.items()}
     assert len(every) == 29  # one of six callers left out a keyword
@@ -66,19 +68,19 @@ def test_sentences_with_their_keyword(wuw: Path, tmp_path: Path) -> None:
     told, rate = soundfile.read(tmp_path / "wav" / "WUWII00003_008.wav", dtype="int16")
     raw = {"format": "RAW", "subtype": "ULAW", "channels": 1, "samplerate": 8000, "dtype": "int16"}
     assert rate == 8000
-    assert np.array_equal(told, soundfile.read(wuw / "calls/00003/WUWII00003_008.ulaw", **raw)[0])
+    assert np.array_equal(told, soundfile.read(calls / "calls/00003/WUWII00003_008.ulaw", **raw)[0])
 
 
-def test_who_calls_twice_is_in_one_part(wuw: Path, tmp_path: Path) -> None:
+def test_who_calls_twice_is_in_one_part(calls: Path, tmp_path: Path) -> None:
     for seed in range(4):
-        prepare_wuw(wuw, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES, seed=seed)
+        prepare_wuw(calls, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES, seed=seed)
         callers = [{item["caller"] for item in part.values()} for part in manifests(tmp_path / "save").values()]
         assert set.union(*callers) == {"byron", "turing", "hopper", "noether", "00005"}
         assert sum(map(len, callers)) == 5
 
 
-def test_keywords_alone_are_for_training_only(wuw: Path, tmp_path: Path) -> None:
-    prepare_wuw(wuw, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES, alone=True)
+def test_keywords_alone_are_for_training_only(calls: Path, tmp_path: Path) -> None:
+    prepare_wuw(calls, tmp_path / "save", wav_folder=tmp_path / "wav", **SHARES, alone=True)
     items = manifests(tmp_path / "save")
     alone = {split: sum(int(name[-3:]) < 6 for name in part) for split, part in items.items()}
     sessions = {item["session"] for item in items["train"].values()}
@@ -100,31 +102,81 @@ def test_damaged_calls_are_named(tmp_path: Path) -> None:
         prepare_wuw(folder, tmp_path / "save", wav_folder=tmp_path / "wav")
 
 
+# ---- Speech-to-Intent
+
+
+@pytest.fixture(scope="module")
+def commands(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return speech_to_intent_layout(tmp_path_factory.mktemp("commands"))
+
+
+def test_every_slot_is_a_label(commands: Path, tmp_path: Path) -> None:
+    prepare_speech_to_intent(commands, tmp_path, groups=6, **SHARES)
+    every = {name: item for part in manifests(tmp_path).values() for name, item in part.items()}
+    assert len(every) == 24
+    slots = {name: tuple(every[name][label] for label in SLOTS) for name in ("0003-0000", "0003-0003")}
+    assert slots == {
+        "0003-0000": ("latte", "none", "none", "none", "none", "none"),
+        "0003-0003": ("iced mocha", "double shot", "dark roast", "small", "soy milk", "brown sugar"),
+    }
+
+
+def test_who_sounds_alike_is_in_one_part(commands: Path, tmp_path: Path) -> None:
+    prepare_speech_to_intent(commands, tmp_path, groups=6, **SHARES)
+    speakers = [{name[:4] for name in part} for part in manifests(tmp_path).values()]
+    assert sum(map(len, speakers)) == len(set.union(*speakers)) == 6
+
+
+def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must hold data/label/label\.json and data/speech/clean"):
+        prepare_speech_to_intent(tmp_path, tmp_path / "save")
+    folder = speech_to_intent_layout(tmp_path / "set")
+    table = folder / "data/label/label.json"
+    whole = table.read_text()
+    for wrong, message in (("slots", "must have the `slots` of 0000-0000"), ("roast", "must have no slots but")):
+        table.write_text(whole.replace(f'"{wrong}"', '"other"'))
+        with pytest.raises(ValueError, match=message):
+            prepare_speech_to_intent(folder, tmp_path / "save")
+    table.write_text(whole)
+    with pytest.raises(ValueError, match=r"there must be more recordings \(=24\) than groups \(=50\)"):
+        prepare_speech_to_intent(folder, tmp_path / "save")
+
+
 # ---- downloads
 
+SETS = {
+    "wuw": (wuw, wuw_layout, lambda data, save: prepare_wuw(data, save, wav_folder=save / "wav", **OPTIONS)),
+    "commands": (
+        speech_to_intent,
+        speech_to_intent_layout,
+        lambda data, save: prepare_speech_to_intent(data, save, groups=6, **OPTIONS),
+    ),
+}
 
+
+@pytest.mark.parametrize("name", SETS)
 def test_the_archive_of_a_commit_becomes_the_set(
-    wuw: Path, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    name: str, server: Server, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(download, "_GITHUB", server.url("github").rstrip("/"))
-    name = f"{REPOSITORY.split('/')[1]}-{COMMIT}"
-    address = f"github/{REPOSITORY}/archive/{COMMIT}.tar.gz"
-    server.files[address] = tar(pack_folder(wuw, name))
+    module, layout, prepare = SETS[name]
+    monkeypatch.setattr(download, "_GITHUB", server.url("github"))
+    folder = f"{module.REPOSITORY.split('/')[1]}-{module.COMMIT}"
+    packed = tar(pack_folder(layout(tmp_path / "official"), folder))
+    server.files[f"github/{module.REPOSITORY}/archive/{module.COMMIT}.tar.gz"] = packed
     server.cut = 5000
-    options = {"wav_folder": tmp_path / "wav", "download": True, **SHARES}
     with pytest.raises(ConnectionError, match=r"5000 bytes are kept"):
-        prepare_wuw(tmp_path / "data", tmp_path / "save", **options)
+        prepare(tmp_path / "data", tmp_path / "save")
     server.cut = None
-    prepare_wuw(tmp_path / "data", tmp_path / "save", **options)
+    prepare(tmp_path / "data", tmp_path / "save")
     assert server.asked == [None, "bytes=5000-"]
-    assert sum(map(len, manifests(tmp_path / "save").values())) == 29
+    assert sum(map(len, manifests(tmp_path / "save").values())) > 20
 
 
 # ---- recipes
 
 
-def test_a_run_says_how_many_frames_were_on_the_keyword(wuw: Path, tmp_path: Path) -> None:
-    options = {"data_folder": wuw, "wav_folder": tmp_path / "wav", "output_folder": tmp_path / "out", "ratio": 4}
+def test_a_run_says_how_many_frames_were_on_the_keyword(calls: Path, tmp_path: Path) -> None:
+    options = {"data_folder": calls, "wav_folder": tmp_path / "wav", "output_folder": tmp_path / "out", "ratio": 4}
     words = [word for key, value in options.items() for word in (f"--{key}", str(value))]
     small = ["--width", "4", "--number_of_epochs", "1", "--device", "cpu", "--noprogressbar"]
     assert main(["train", *words_for("WUW/keywords", "average"), *words, *small]) == 0

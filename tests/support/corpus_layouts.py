@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from itertools import product
 from pathlib import Path
 
 import numpy as np
+import soundfile
 from seqstride.data_prep.wuw import KEYWORDS
 
 CALLERS = ("{breath} Ada Byron", "Ada K. Byron [click]", "Alan Turing", "Grace Hopper", "((Emmy)) Noether", "[[skip]]")
@@ -41,4 +43,26 @@ def wuw_layout(folder: Path, callers: tuple[str, ...] = CALLERS) -> Path:
                 }
             )
     (folder / "data.json").write_text(json.dumps({"entries": entries}))
+    return folder
+
+
+def speech_to_intent_layout(folder: Path, speakers: int = 6, each: int = 4) -> Path:
+    """Each speaker is twice as loud as the one before; every class is said by each of them."""
+    labels = {"not-there.wav": {"intent": "orderDrink", "slots": {"coffeeDrink": "latte"}}}
+    amounts = ("", "a bit of", "lots of", " ")
+    for speaker, index in product(range(speakers), range(each)):
+        noise = np.random.default_rng(each * speaker + index).normal(size=4000 + 100 * index)
+        name = f"{speaker:04d}-{index:04d}.wav"
+        file = folder / "data" / "speech" / "clean" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(file, 0.004 * 2.0**speaker * noise, 16000, subtype="FLOAT")
+        slots = {"coffeeDrink": ("latte", "iced mocha")[index % 2]}
+        if index % 2:
+            slots |= {"milkAmount": f"{amounts[index]} soy milk", "sugarAmount": "brown sugar", "size": "small"}
+        if index > 1:
+            slots |= {"roast": "dark roast", "numberOfShots": "double shot"}
+        labels[name] = {"intent": "orderDrink", "slots": slots}
+    table = folder / "data" / "label" / "label.json"
+    table.parent.mkdir(parents=True)
+    table.write_text(json.dumps(labels))
     return folder
