@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from corpus_layouts import speech_to_intent_layout, wuw_layout
-from seqstride.data_prep import download, speech_to_intent, wuw
+from corpus_layouts import philharmonia_layout, speech_to_intent_layout, wuw_layout
+from seqstride.data_prep import download, philharmonia, speech_to_intent, wuw
 from seqstride.data_prep.groups import split_groups
+from seqstride.data_prep.philharmonia import prepare_philharmonia
 from seqstride.data_prep.speech_to_intent import SLOTS, prepare_speech_to_intent
 from seqstride.data_prep.wuw import KEYWORDS, prepare_wuw
 from serving import Server, pack_folder, tar
@@ -142,6 +143,36 @@ def test_labels_that_are_missing_are_named(tmp_path: Path) -> None:
         prepare_speech_to_intent(folder, tmp_path / "save")
 
 
+# ---- Philharmonia
+
+
+def test_a_pitch_of_an_instrument_is_in_one_part(tmp_path: Path) -> None:
+    notes = philharmonia_layout(tmp_path / "notes")
+    for seed in range(3):
+        prepare_philharmonia(notes, tmp_path / "save", **SHARES, seed=seed)
+        parts = manifests(tmp_path / "save")
+        assert sum(map(len, parts.values())) == 42
+        pairs = [{(item["instrument"], item["pitch"]) for item in part.values()} for part in parts.values()]
+        assert sum(map(len, pairs)) == len(set.union(*pairs)) == 14
+        assert {("flute", "G7"), ("percussion", "none")} <= pairs[0]  # no other group has these classes
+    item = parts["train"]["flute_G7_phrase_forte_normal"]
+    assert (item["start"], item["stop"], item["duration"]) == (0, 88200, 2.0)
+    assert parts["train"]["flute_G7_05_forte_normal"]["duration"] < 0.4
+
+
+def test_notes_that_cannot_be_read_or_named(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(ValueError, match=r"must hold audio/<instrument>/\*\.mp3; there are none"):
+        prepare_philharmonia(tmp_path, tmp_path / "save")
+    notes = philharmonia_layout(tmp_path / "notes")
+    (notes / "audio/flute/flute_C4_05_forte_normal.mp3").rename(notes / "audio/flute/piccolo.mp3")
+    (notes / "audio/flute/flute_C4_1_forte_normal.mp3").write_bytes(b"")
+    with pytest.raises(ValueError, match=r"flute_C4_1_forte_normal\.mp3: cannot be opened"):
+        prepare_philharmonia(notes, tmp_path / "save", **SHARES)
+    assert "ignored 1 files" in caplog.text
+    with pytest.raises(ValueError, match=r"`seconds` \(=0\) must be above 0"):
+        prepare_philharmonia(notes, tmp_path / "save", seconds=0)
+
+
 # ---- downloads
 
 SETS = {
@@ -150,6 +181,11 @@ SETS = {
         speech_to_intent,
         speech_to_intent_layout,
         lambda data, save: prepare_speech_to_intent(data, save, groups=6, **OPTIONS),
+    ),
+    "notes": (
+        philharmonia,
+        philharmonia_layout,
+        lambda data, save: prepare_philharmonia(data, save, **OPTIONS),
     ),
 }
 

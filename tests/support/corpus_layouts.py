@@ -66,3 +66,22 @@ def speech_to_intent_layout(folder: Path, speakers: int = 6, each: int = 4) -> P
     table.parent.mkdir(parents=True)
     table.write_text(json.dumps(labels))
     return folder
+
+
+def philharmonia_layout(folder: Path) -> Path:
+    """Three instruments at four pitches, three recordings each, a pitch that only one of them has, and castanets."""
+    names = [
+        (kind, f"{kind}_{pitch}_{length}_forte_normal")
+        for kind, pitches in (("flute", "C4 Cs4 D4 E4 G7"), ("double bass", "C4 Cs4 D4 E4"), ("oboe", "C4 Cs4 D4 E4"))
+        for pitch, length in product(pitches.split(), ("05", "1", "phrase"))
+    ]
+    names += [("percussion/castanets", f"castanets__{length}_forte_struck-singly") for length in ("025", "05", "1")]
+    for seed, (kind, name) in enumerate(names):
+        file = folder / "audio" / kind / f"{name.replace(' ', '-')}.mp3"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        seconds = 2.5 if "_phrase_" in name else 0.3
+        noise = np.random.default_rng(seed).uniform(-0.5, 0.5, int(seconds * 44100))
+        soundfile.write(file, noise, 44100)
+    (folder / "audio" / "saxophone").mkdir()
+    (folder / "audio" / "saxophone" / "saxophone_Fs3_15_fortissimo_normal.mp3").touch()
+    return folder

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 from an4_release import Spoken, write_release
-from corpus_layouts import speech_to_intent_layout, wuw_layout
+from corpus_layouts import philharmonia_layout, speech_to_intent_layout, wuw_layout
 from layouts import esc_layout, speech_commands_layout
 from sensor_layouts import wharf_layout
 from series import wide
@@ -89,6 +89,7 @@ DATA: dict[str, Callable[[Path], object]] = {
     ),
     "recipes/SpokenDigits/VQVAE/README.md": digits,
     "recipes/SpokenDigits/classification/README.md": digits,
+    "recipes/Philharmonia/notes/README.md": lambda folder: philharmonia_layout(folder / "philharmonia"),
     "recipes/SpeechToIntent/commands/README.md": lambda folder: speech_to_intent_layout(
         folder / "speech-to-intent", speakers=52, each=4
     ),
@@ -128,6 +129,7 @@ SMALL: dict[str, dict[str, str]] = {
     "Synthetic/tones": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
     "Seglearn/watch": {"width": "4"},
     "WHARF/activities": {"width": "4"},
+    "Philharmonia/notes": {"width": "4"},
     "SpeechToIntent/commands": {"width": "4"},
     "WUW/keywords": {"width": "4"},
 }
