@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
-from seqstride.brains.balance import check_metric, metric_record, metric_scores
+from seqstride.brains.balance import BALANCED, OF_LABELS, check_metric, metric_record, metric_scores
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.encoders.heads import Heads
 from seqstride.encoders.mixup import mixup
@@ -131,12 +131,17 @@ class ClassificationBrain(DownsamplingBrain):
         return self.regularised(self.share(len(encoded.lengths), stage) * torch.stack(losses).mean(), encoded, stage)
 
     def _note_items(self, names: list[str], predictions: Prediction) -> None:
-        """Notes which items are right in the first label, with their classes if these count alike."""
-        label = next(iter(self.hparams.classes))
-        truth, guess = predictions.targets[label].argmax(1), predictions.logits[label].argmax(1)
-        classes = truth.tolist() if self.balanced else [None] * len(truth)
-        for name, right, group in zip(names, (truth == guess).tolist(), classes, strict=True):
-            self.item_results[name] = ItemResult(right, group=group)
+        """Notes of every item what `metric` counts: whether the first label is right, or how many of all labels are."""
+        truth = torch.stack([targets.argmax(1) for targets in predictions.targets.values()])
+        right = truth == torch.stack([logits.argmax(1) for logits in predictions.logits.values()])
+        if self.metric == OF_LABELS:
+            results = [ItemResult(count, len(right)) for count in right.sum(0).tolist()]
+        elif self.metric == BALANCED:
+            pairs = zip(right[0].tolist(), truth[0].tolist(), strict=True)
+            results = [ItemResult(one, group=group) for one, group in pairs]
+        else:
+            results = [ItemResult(one) for one in right[0].tolist()]
+        self.item_results.update(zip(names, results, strict=True))
 
     def _input_frame_rate(self, signal: Tensor) -> float:
         """Frames per second of the encoder's input, for waveforms (B, S) or features (B, T, C)."""

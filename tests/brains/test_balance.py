@@ -10,6 +10,7 @@ from speechbrain import Stage
 
 from seqstride.brains.balance import balanced_accuracy, check_metric, metric_record, metric_scores
 from seqstride.errors import InputError
+from seqstride.experiments.items import pack_items, unpack_items
 
 
 def test_it_is_that_of_scikit_learn() -> None:
@@ -50,6 +51,19 @@ def test_the_labels_count_alike_where_the_recipe_says_so() -> None:
     assert record["metric"]["name"] == "mean accuracy of the labels"
     assert record["metric"]["value"] == pytest.approx(43.75)
     assert metric_scores("accuracy", confusions) == metric_scores(None, confusions) == metric_record(None, {}) == {}
+
+
+@pytest.mark.parametrize("metric", ["accuracy", "balanced_accuracy", "label_accuracy"])
+def test_the_results_of_the_items_make_the_metric(metric: str) -> None:
+    brain, data = make_brain(downsampler="average", metric=metric), batch()
+    brain.on_stage_start(Stage.TEST)
+    brain.compute_objectives(brain.compute_forward(data, Stage.TEST), data, Stage.TEST)
+    items = unpack_items(pack_items(brain.item_results))
+    shares = [
+        (items.counts[items.groups == group] / items.totals[items.groups == group]).mean()
+        for group in set(items.groups)
+    ]
+    assert sum(shares) / len(shares) == pytest.approx(brain.scores(Stage.TEST)[metric])
 
 
 def test_another_metric_is_refused() -> None:
