@@ -118,6 +118,7 @@ def _table(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.recipe import find_recipe_file
     from seqstride.experiments.records import read_records
     from seqstride.experiments.results_page import results_page
+    from seqstride.experiments.score_tables import score_tables
     from seqstride.experiments.tables import results_table
     from seqstride.layers import DOWNSAMPLERS
 
@@ -132,7 +133,9 @@ def _table(arguments: argparse.Namespace) -> None:
     if comparisons:
         print("\n\n".join(report(comparison) for comparison in comparisons))
     else:
-        print(results_table(read_records(folder), order=DOWNSAMPLERS))
+        records = read_records(folder)
+        several = len({record.get("ratio") for record in records}) > 1
+        print(score_tables(records, list(DOWNSAMPLERS)) if several else results_table(records, order=DOWNSAMPLERS))
 
 
 COMMANDS = (

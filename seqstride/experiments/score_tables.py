@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from seqstride.experiments.ranking import KINDS, Ranked, Ranking, rankings
 from seqstride.experiments.records import Metric, Record, known_mean, metric_of
@@ -22,7 +22,7 @@ def has_score_table(records: Sequence[Record]) -> bool:
 
 
 def score_tables(records: Sequence[Record], methods: Sequence[str]) -> str:
-    """A table for every ratio with a row for each method, the best first; before them, for several, one of all.
+    """A table for every ratio, a row for each method, the best first; of several ratios or data sets also one of all.
 
     Args:
         records: of runs that differ in method, seed, fold and ratio only.
@@ -32,29 +32,36 @@ def score_tables(records: Sequence[Record], methods: Sequence[str]) -> str:
         ValueError: the records do not belong into one table.
     """
     metric, found = metric_of(records), rankings(records, methods)
-    several = len(found) > 1
-    parts = [f"{sentence_case(metric.title)}, by the ratio of input frames to output frames:", _overview(found, metric)]
-    parts = parts if several else []
-    for ranking in found:
-        parts += [f"At a ratio of {_ratio(ranking)}:"] if several else []
+    several, title = len(found) > 1, sentence_case(metric.title)
+    by_ratio = {_ratio(ranking): ranking for ranking in found}
+    parts = [f"{title}, by the ratio of input frames to output frames:", _overview(by_ratio, metric)] if several else []
+    for ratio, ranking in by_ratio.items():
+        parts += [f"At a ratio of {ratio}:"] if several else []
         parts.append(_table(ranking, records, metric))
-    return "\n\n".join([*parts, _caption(records, metric, found)])
+    parts.append(_caption(records, metric, found))
+    sets = sorted({str(record["fold"]) for record in records}) if kind_of_folds(records) == "data sets" else []
+    if len(sets) > 1 and not several:
+        ranked = {each: rankings([record for record in records if record["fold"] == each], methods) for each in sets}
+        by_set = {each: ranking for each, (ranking,) in ranked.items()}
+        parts += [f"{title}, on every data set:", _overview(by_set, metric)]
+    return "\n\n".join(parts)
 
 
 def _ratio(ranking: Ranking) -> str:
     return "–" if ranking.ratio is None else f"{ranking.ratio:g}"
 
 
-def _overview(found: Sequence[Ranking], metric: Metric) -> str:
-    cells = [{each.method: interval_cell(each.score, metric) for each in ranking.methods} for ranking in found]
+def _overview(found: Mapping[str, Ranking], metric: Metric) -> str:
+    """Returns a table with a row for each method and a column for each ranking; the best mean over all first."""
+    cells = [{each.method: interval_cell(each.score, metric) for each in ranking.methods} for ranking in found.values()]
     means: dict[str, list[float]] = {}
-    for ranking in found:
+    for ranking in found.values():
         for each in ranking.methods:
             means.setdefault(each.method, []).append(each.score.mean)
     sign = 1 if metric.lower_is_better else -1
     order = sorted(means, key=lambda method: sign * statistics.mean(means[method]))
     rows = [[f"`{method}`", *(row.get(method, "–") for row in cells)] for method in order]
-    return markdown(["method", *map(_ratio, found)], rows)
+    return markdown(["method", *found], rows)
 
 
 def interval_cell(score: Estimate, metric: Metric, sign: str = "") -> str:

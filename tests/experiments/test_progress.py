@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from seqstride.experiments import progress, screen
+from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.progress import Epoch, Progress, last_epoch
 
 
@@ -48,3 +51,10 @@ def test_a_log_has_a_line_whenever_a_run_ends_and_one_in_a_while(
     ]
     assert lines(7200, 3, 1, {}) == ["3 of 4 runs done, 1 of them failed; about 1 h 00 min left"]
     assert lines(7300, 4, 1, {}) == ["4 of 4 runs done, 1 of them failed"]
+
+
+def test_processor_time_has_that_of_children() -> None:
+    burn = "import time\nwhile time.process_time() < 0.3: pass"
+    before = cpu_seconds()
+    subprocess.run([sys.executable, "-c", burn], check=True)
+    assert 0.29 < cpu_seconds() - before < 5

@@ -191,6 +191,18 @@ def test_methods_are_ranked_against_the_best_fixed_one() -> None:
     assert "Training took 0.014 core hours in all" in text
 
 
+def test_data_sets_have_a_table_of_their_own() -> None:
+    records = [
+        record
+        for index, fold in enumerate(("hard", "easy"))
+        for method in ("average", "adastride")
+        for record in drawn_runs(method, [0.5 + 0.3 * index], index, fold=fold, folds_are="data sets")
+    ]
+    title, table = score_tables(records, ["average", "adastride"]).split("\n\n")[-2:]
+    assert title == "Test accuracy, %, on every data set:"
+    assert table.splitlines()[0] == "| method | easy | hard |"
+
+
 # The page of all results
 
 
