@@ -181,7 +181,9 @@ class VQVAEBrain(DownsamplingBrain):
         scored = [each for name, each in units[self.hparams.score].items() if name in self.evaluated]
         count = sum(len(each.codes) for each in scored)
         seconds = self.scored_seconds(datasets)
-        (codes, durations), alone = (self._bits(units["train"], scored, seconds, before) for before in (True, False))
+        (codes, durations), alone = (
+            self._bits(units["train"], scored, seconds, contexts) for contexts in (True, False)
+        )
         probes = self.probe(datasets, units)
         return {
             "metric": {"name": "log-mel L1", "value": self.test["L1"], "unit": "dB", "lower_is_better": True},
@@ -192,12 +194,12 @@ class VQVAEBrain(DownsamplingBrain):
             "bits_per_second": codes + durations,
             "code_bits_per_second": codes,
             "duration_bits_per_second": durations,
-            "bits_per_second_without_neighbours": alone._asdict(),
+            "bits_per_second_without_contexts": alone._asdict(),
             "probes": probes,
             "figures": {
                 "bits/s": codes + durations,
                 "of them durations": durations,
-                "without neighbours, bits/s": sum(alone),
+                "without contexts, bits/s": sum(alone),
                 "codes/s": count / seconds,
                 "perplexity": self.test["perplexity"],
                 "usage, %": 100 * self.test["usage"],
@@ -205,9 +207,9 @@ class VQVAEBrain(DownsamplingBrain):
             },
         }
 
-    def _bits(self, train: dict[str, Units], scored: list[Units], seconds: float, neighbours: bool) -> Bits:
+    def _bits(self, train: dict[str, Units], scored: list[Units], seconds: float, contexts: bool) -> Bits:
         """Returns the bits per second of the scored units."""
-        codes, durations = unit_bits([*train.values()], scored, self.net("quantizer").size, neighbours)
+        codes, durations = unit_bits([*train.values()], scored, self.net("quantizer").size, contexts)
         adaptive = any(layer.adaptive for layer in self.encoder.downsamplers)
         return Bits(codes / seconds, durations / seconds if adaptive else 0.0)
 

@@ -350,7 +350,7 @@ def test_a_run_leaves_what_is_compared(trained: Path, capsys: pytest.CaptureFixt
     # two quantisers and the durations, none of which can cost more than a fixed number of bits
     assert 0 < record["code_bits_per_second"] <= 2 * np.log2(12) * record["codes_per_second"]
     assert 0 < record["duration_bits_per_second"] < 5 * record["codes_per_second"]
-    alone = record["bits_per_second_without_neighbours"]
+    alone = record["bits_per_second_without_contexts"]
     assert 0 < alone["codes"] <= 2 * np.log2(12) * record["codes_per_second"]
     assert 0 < alone["durations"] < 5 * record["codes_per_second"]
     items = unpack_items(record["items"])
@@ -383,7 +383,7 @@ def test_sentences_at_a_learnt_rate(tmp_path: Path) -> None:
         soundfile.write(path, tones(0.4, 16000, seed=index).numpy(), 16000)
         lines.append(f"{index}|number {index}")
     (tmp_path / "data" / "metadata.csv").write_text("\n".join(lines), encoding="utf-8")
-    options = {"window": 0.2, "factor": 8, "stride_lr": 0.1}
+    options = {"window": 0.2, "ratio": 8, "stride_lr": 0.1}
     record = run("dct_diffstride", tmp_path / "data", tmp_path / "out", "LJSpeechFormat", **options)
     assert record["initial_strides"] == pytest.approx([2.2, 4.4])
     assert record["strides"] != record["initial_strides"]
