@@ -1,0 +1,23 @@
+#!/usr/bin/env python3
+"""Windows of an electrocardiogram that hold a ventricular beat.
+
+python train.py hparams/train.yaml --data_folder mitdb [--downsampler adastride] [--ratio 16] [--any_key value ...]
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from seqstride.brains import ClassificationBrain
+from seqstride.brains.run import run_recipe
+from seqstride.failures import run_command
+
+
+def main(argv: Sequence[str]) -> None:
+    """Runs the recipe with the arguments of the command line."""
+    run_recipe(ClassificationBrain, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main, sys.argv[1:]))
