@@ -81,8 +81,8 @@ def prepare_mitbih(
     - `beats`, the groups of its beats as one text, such as "NNVN", and `beat_frames`, the frames of their R peaks;
     - `events`, for every beat of the group V its time, in seconds; `record`, the number of the record.
 
-    A file of `series_folder` holds a record, (T, 1) float32, of variance 1. What is left at the end of a record is not used. A
-    second call with the same arguments and unchanged files (path, size, time) does nothing.
+    A file of `series_folder` holds a record, (T, 1) float32, of variance 1. What is left at the end of a record is not
+    used. A second call with the same arguments and unchanged files (path, size, time) does nothing.
 
     Args:
         data_folder: the folder with the files of the release, such as `100.hea`, `100.dat` and `100.atr`.

@@ -90,8 +90,8 @@ def sum_over_ranks(x: Tensor) -> Tensor:
     return x if ranks() == 1 else _Sum.apply(x)
 
 
-def share_of_rank(count: int, device: torch.device | str) -> Tensor | float:
-    """Returns the weight of this rank's mean over `count` items.
+def share_of_rank(count: float, device: torch.device | str) -> Tensor | float:
+    """Returns the weight of this rank's mean over `count` items, or over items whose weights have this sum.
 
     Distributed training averages the gradients of the ranks. With these weights the average over ranks is the mean over
     all items, so every item counts the same.

@@ -217,7 +217,7 @@ class DownsamplingBrain(OptimisingBrain):
                 block.append(strides[length_mask(plan.input_lengths, strides.shape[1])].cpu())
         return loss
 
-    def share(self, count: int, stage: sb.Stage) -> Tensor | float:
+    def share(self, count: float, stage: sb.Stage) -> Tensor | float:
         """Returns the weight of this rank's mean over `count` items in the loss of all ranks; 1 outside of training."""
         return share_of_rank(count, self.device) if stage == sb.Stage.TRAIN else 1.0
 

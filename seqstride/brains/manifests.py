@@ -226,12 +226,28 @@ def labelled_signals(
     for split, dataset in datasets.items():
         keys = ["id", "signal", *(f"target_{label}" for label in labels)]
         where = f"`manifests` ({split}={os.fspath(manifests[split])!r})"
-        if any("events" in item for item in dataset.data.values()):
-            check_events(where, dataset.data)
-            add_item(dataset, where, event_times, takes=["events"], provides="event_times")
-            keys.append("event_times")
-        dataset.set_output_keys(keys)
+        dataset.set_output_keys([*keys, *add_event_times(where, dataset)])
     return datasets, classes
+
+
+def add_event_times(where: str, dataset: Any) -> list[str]:
+    """Adds `event_times` to the items, if they have `events`; see `seqstride.brains.events`.
+
+    Args:
+        where: the manifest, for the error.
+        dataset: a `DynamicItemDataset`.
+
+    Returns:
+        The keys that were added.
+
+    Raises:
+        ValueError: some items have no `events`, or wrong ones.
+    """
+    if not any("events" in item for item in dataset.data.values()):
+        return []
+    check_events(where, dataset.data)
+    add_item(dataset, where, event_times, takes=["events"], provides="event_times")
+    return ["event_times"]
 
 
 def item_seconds(item: Mapping[str, Any]) -> float:

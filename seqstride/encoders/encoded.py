@@ -90,6 +90,16 @@ class Encoded:
         t = torch.minimum(t.clamp(min=0.0), (self.input_lengths[:, None] - 1).to(t.dtype))
         return t.masked_fill(~length_mask(self.lengths, t.shape[1]), 0.0)
 
+    def expand(self, z: Tensor) -> Tensor:
+        """Back to the encoder's input: every input frame reads z at its position; (B, C, L) → (B, C, T).
+
+        Raises:
+            ValueError: `z` is not a floating-point (B, C, L) tensor with the encoder's B and L.
+        """
+        for plan in reversed(self.plans):
+            z = plan.expand(z)
+        return z
+
     def share_on(self, marked: Tensor) -> Tensor:
         """Returns the share of every item's output frames that stand for marked input frames: (B,) float.
 

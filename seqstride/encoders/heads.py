@@ -156,6 +156,26 @@ class PooledClassifier(nn.Module):
         return logits
 
 
+class FrameClassifier(nn.Module):
+    """The logits of every frame: (B, C, L) → (B, classes, L).
+
+    Args:
+        channels: C.
+        classes: number of classes.
+        dropout: probability of dropping a channel of a frame in training.
+    """
+
+    def __init__(self, channels: int, classes: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(dropout)
+        self.linear = nn.Conv1d(channels, classes, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The logits; in the padding any numbers."""
+        logits: Tensor = self.linear(self.dropout(features))
+        return logits
+
+
 class Heads(nn.ModuleDict):
     """Several heads behind one encoder: label → head. As one module, its gradients are averaged over the ranks."""
 

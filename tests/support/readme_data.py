@@ -11,7 +11,7 @@ import soundfile
 from an4_release import Spoken, write_release
 from corpus_layouts import philharmonia_layout, speech_to_intent_layout, wuw_layout
 from layouts import esc_layout, speech_commands_layout
-from sensor_layouts import wharf_layout
+from sensor_layouts import mitbih_layout, wharf_layout
 from series import wide
 from speech_layouts import librispeech, sentences
 from tiny_models import tones
@@ -84,6 +84,8 @@ DATA: dict[str, Callable[[Path], object]] = {
     "recipes/LJSpeechFormat/ASR/README.md": spoken_sentences,
     "recipes/LJSpeechFormat/VQVAE/README.md": spoken_sentences,
     "recipes/LibriSpeech/ASR/README.md": lambda folder: librispeech(folder / "LibriSpeech"),
+    "recipes/MITBIH/beats/README.md": lambda folder: mitbih_layout(folder / "mitdb"),
+    "recipes/MITBIH/framewise/README.md": lambda folder: mitbih_layout(folder / "mitdb"),
     "recipes/SpeechCommands/classification/README.md": lambda folder: speech_commands_layout(
         folder / "speech_commands"
     ),
@@ -127,6 +129,8 @@ SMALL: dict[str, dict[str, str]] = {
     "UCR/classification": {"channels": "8"},
     "Synthetic/bursts": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
     "Synthetic/tones": {"items": "{train: 96, valid: 32, test: 32}", "width": "4"},
+    "MITBIH/beats": {"width": "4"},
+    "MITBIH/framewise": {"width": "4"},
     "Seglearn/watch": {"width": "4"},
     "WHARF/activities": {"width": "4"},
     "Philharmonia/notes": {"width": "4"},
