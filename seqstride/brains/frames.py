@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seqstride._compat import require_torchaudio
-from seqstride.brains.balance import BALANCED, balanced_accuracy, balanced_record
+from seqstride.brains.balance import BALANCED, balanced_accuracy, metric_record
 from seqstride.brains.base import DownsamplingBrain
 from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.items import ItemResult
@@ -155,7 +155,7 @@ class FrameClassificationBrain(DownsamplingBrain):
         found = self.confusion.sum(1)
         error = (1 - self.confusion.diag() / found.clamp(min=1)).tolist()
         return {
-            **balanced_record(self.test),
+            **metric_record(BALANCED, self.test),
             **{f"test_{name}": value for name, value in self.test.items()},
             "test_error_per_class": dict(zip(self.hparams.classes, error, strict=True)),
             "test_items_per_class": dict(zip(self.hparams.classes, found.long().tolist(), strict=True)),
