@@ -5,7 +5,8 @@ replacement, `DRAWS` times (Efron & Tibshirani, "An introduction to the bootstra
 the same for all runs that score them, and n − 1 of n seeds. A mean over n draws of n seeds would vary too little by the
 factor (n − 1)/n, which is a third with three seeds; over n − 1 draws it varies as it should (Rao & Wu, "Resampling
 inference with complex survey data", JASA 83, 1988). With several folds, items and seeds are drawn within every fold; if
-every fold has one run, the folds are drawn as seeds are.
+every fold has one run, the folds are drawn as seeds are. Items are drawn one by one, also where several are of one
+person: what is said of a difference is said of other items of these people.
 
 With variance v of these draws, the interval of the mean is
 
