@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,8 @@ class Checkpointer(sb.Checkpointer):
     """SpeechBrain's `Checkpointer`, safe against interruption at any moment and a full disk; same arguments.
 
     SpeechBrain recognises a checkpoint by its file `CKPT.yaml`, and writes that file first. Here it is written last and
-    lists the other files, so that incomplete checkpoints are recognised. A new checkpointer deletes them.
+    lists the other files, so that incomplete checkpoints are recognised. A new checkpointer deletes them. Checkpoints
+    are ordered as they were saved, whatever the clock said.
     """
 
     def __init__(self, checkpoints_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
@@ -67,7 +70,10 @@ class Checkpointer(sb.Checkpointer):
     def _save_checkpoint_metafile(
         self, fpath: Path, meta_to_include: Mapping[str, Any] = {}, end_of_epoch: bool = True
     ) -> Any:
-        listed = {**meta_to_include, "saved": sorted(self.recoverables)}
+        # the newest checkpoint is the one with the latest time, also if the clock has gone back since the last one
+        last = max((checkpoint.meta["unixtime"] for checkpoint in self.list_checkpoints()), default=-math.inf)
+        saved_at = max(time.time(), math.nextafter(last, math.inf))
+        listed = {"unixtime": saved_at, **meta_to_include, "saved": sorted(self.recoverables)}
         return super()._save_checkpoint_metafile(_part(fpath), listed, end_of_epoch)
 
     def _clear(self) -> None:

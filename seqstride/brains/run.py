@@ -50,6 +50,7 @@ from seqstride.experiments.screen import LOG_CONFIG, closing, opening, say, with
 from seqstride.experiments.settings import flat_settings, with_values
 from seqstride.failures import log_errors_in
 from seqstride.files.audio_cache import AudioCache
+from seqstride.files.folder_lock import FolderLock
 from seqstride.layers.complexity import macs
 
 require_torchaudio()
@@ -91,13 +92,19 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
             (`--device cpu`, …), `--overwrite`, and any key of `train.yaml` as `--key value`.
 
     Raises:
-        ValueError: the recipe, an override or the data are wrong, or the output folder holds another run.
+        ValueError: the recipe, an override or the data are wrong, or the output folder holds another run, or another
+            process works in it.
     """
     require("matplotlib", "plots")  # the pictures come last
     asked = _read(argv)
-    had_run = asked.folder.has_run
-    with kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:
-        _run(brain_class, asked, had_run, kept)
+    lock = FolderLock(asked.folder.output)
+    _agreed(lock.take)
+    try:
+        had_run = asked.folder.has_run
+        with kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:
+            _run(brain_class, asked, had_run, kept)
+    finally:
+        lock.release()
     leave_group()
 
 

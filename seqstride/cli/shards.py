@@ -19,13 +19,15 @@ import shutil
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch.distributed as dist
 
 from seqstride.distributed import leave_group, rank, world_size
-from seqstride.errors import FileError, require
+from seqstride.errors import FileError, UserError, require
+from seqstride.files.folder_lock import FolderLock
 from seqstride.files.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -61,31 +63,37 @@ def write_in_shards(
 
     Raises:
         FileError: the output or a part cannot be written. Errors of `work` pass through unchanged.
+        InputError: another process writes the output.
     """
     output = Path(output)
     if output.is_dir():
         raise FileError(f"{os.fspath(output)!r} must be a file, not a folder")
     size = max(1, min(LARGEST_CHUNK, len(items) // CHUNKS))
     described = {**job, "items": _digest(repr(item).encode() for item in items), "chunk": str(size)}
+    lock = FolderLock(_usual_parts(output))
     with _together():
-        opened = [_open(output, described, range(0, len(items), size)) if rank() == 0 else None]
-        if world_size() > 1:
-            dist.broadcast_object_list(opened)
-        parts, missing = cast(tuple[Path, list[int]], opened[0])
-        mine = missing[rank() :: world_size()]
-        for start in _progress(mine, size, len(items)):
-            # computed before the file is opened, so that an error of `work` is not taken for one of writing
-            texts = list(work(items[start : start + size]))
-            _write(_part(parts, start), texts)
-        if world_size() > 1:
-            dist.barrier()
-        if rank() == 0:
-            with whole_file(output) as whole, open(whole, "wb") as file:
-                file.write(header.encode("utf-8"))
-                for start in range(0, len(items), size):
-                    with open(_part(parts, start), "rb") as part:
-                        shutil.copyfileobj(part, file)
-            shutil.rmtree(parts)
+        try:
+            parts, missing = _of_first_rank(partial(_open, output, described, range(0, len(items), size), lock))
+            mine = missing[rank() :: world_size()]
+            for start in _progress(mine, size, len(items)):
+                # computed before the file is opened, so that an error of `work` is not taken for one of writing
+                texts = list(work(items[start : start + size]))
+                _write(_part(parts, start), texts)
+            if world_size() > 1:
+                dist.barrier()
+            if rank() == 0:
+                _join(output, header, [_part(parts, start) for start in range(0, len(items), size)])
+                shutil.rmtree(parts)
+        finally:
+            lock.release()
+
+
+def _join(output: Path, header: str, parts: Sequence[Path]) -> None:
+    with whole_file(output) as whole, open(whole, "wb") as file:
+        file.write(header.encode("utf-8"))
+        for path in parts:
+            with open(path, "rb") as part:
+                shutil.copyfileobj(part, file)
 
 
 def digest_of_files(*paths: str | os.PathLike[str]) -> str:
@@ -120,9 +128,32 @@ def _together() -> Iterator[None]:
         leave_group()
 
 
-def _open(output: Path, job: Mapping[str, str], starts: range) -> tuple[Path, list[int]]:
-    """Opens the folder of the parts of a job; returns it with the starts of the missing chunks."""
-    usual = output.with_name(f"{output.name}.parts")
+def _of_first_rank(make: Callable[[], tuple[Path, list[int]]]) -> tuple[Path, list[int]]:
+    """What `make` returns on the first rank, or the error that it raises there, on all ranks."""
+    found: list[Any] = [None, None]
+    if rank() == 0:
+        try:
+            found[0] = make()
+        except UserError as error:
+            found[1] = error
+    if world_size() > 1:
+        dist.broadcast_object_list(found)
+    if found[1] is not None:
+        raise found[1]
+    return cast(tuple[Path, list[int]], found[0])
+
+
+def _usual_parts(output: Path) -> Path:
+    return output.with_name(f"{output.name}.parts")
+
+
+def _open(output: Path, job: Mapping[str, str], starts: range, lock: FolderLock) -> tuple[Path, list[int]]:
+    """Opens the folder of the parts of a job; returns it with the starts of the missing chunks.
+
+    The lock is that of the usual folder, as two jobs must not write one output at a time either.
+    """
+    lock.take()
+    usual = _usual_parts(output)
     digest = _digest(f"{key}={job[key]}".encode() for key in sorted(job))
     own = output.with_name(f"{output.name}.{digest}.parts")
     other = _job_of(usual) not in (None, dict(job))

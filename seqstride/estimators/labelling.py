@@ -15,6 +15,7 @@ from seqstride.errors import InputError, require
 from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
+from seqstride.files.folder_lock import locked
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
 
@@ -63,7 +64,9 @@ def fit_series(
         The report, in Markdown.
 
     Raises:
-        InputError: a file is missing or cannot be read as series, or the second file does not match the first.
+        InputError: a file is missing or cannot be read as series, the second file does not match the first, or another
+            process works in the output folder.
+        FileError: the output folder cannot be written.
     """
     require("matplotlib", "plots")  # the picture comes last
     columns = columns or Columns()
@@ -71,17 +74,16 @@ def fit_series(
     if fitted.labels is None or len(set(fitted.labels)) < 2:
         raise InputError(f"`train` (={os.fspath(train)!r}) must have at least two different labels")
     scored = read_series(test, columns, like=fitted.layout)
-    classifier.fit(fitted.series, fitted.labels)
-    labelled = _labelled(classifier, scored)
-
     output = Path(output)
-    output.mkdir(parents=True, exist_ok=True)
-    _write_predictions(output / "predictions.csv", labelled)
-    save_figure(_picture(classifier, labelled), output / "strides.png")
-    _save(output, classifier, columns, fitted.layout)
-    text = _report(Path(train), Path(test), fitted, labelled, classifier)
-    with whole_file(output / "report.md") as part:
-        part.write_text(text + "\n", encoding="utf-8")
+    with locked(output):  # before the fit: a folder that cannot be written is told now
+        classifier.fit(fitted.series, fitted.labels)
+        _save(output, classifier, columns, fitted.layout)  # first, so that it is there whatever comes after
+        labelled = _labelled(classifier, scored)
+        _write_predictions(output / "predictions.csv", labelled)
+        text = _report(Path(train), Path(test), fitted, labelled, classifier)
+        with whole_file(output / "report.md") as part:
+            part.write_text(text + "\n", encoding="utf-8")
+        save_figure(_picture(classifier, labelled), output / "strides.png")
     return text
 
 

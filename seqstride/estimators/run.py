@@ -45,6 +45,7 @@ from seqstride.experiments.run_folder import (
 from seqstride.experiments.screen import LOG_CONFIG, closing, command_line, opening, say, without_noise
 from seqstride.experiments.settings import flat_settings
 from seqstride.failures import log_errors_in
+from seqstride.files.folder_lock import locked
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.layers.complexity import macs
 
@@ -73,7 +74,8 @@ def run_estimator(argv: Sequence[str]) -> None:
             `--overwrite`, and any key of `train.yaml` as `--key value`.
 
     Raises:
-        ValueError: the recipe, an override or the data is wrong, or the output folder holds another run.
+        ValueError: the recipe, an override or the data is wrong, or the output folder holds another run, or another
+            process works in it.
     """
     if world_size() > 1:
         raise InputError(f"`torchrun` (with {world_size()} processes) is not for this recipe: it trains in one")
@@ -84,8 +86,14 @@ def run_estimator(argv: Sequence[str]) -> None:
         raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
     device = resolve_device(run_opts.device or "auto")
     text = merge_recipe(file, overrides)
-    folder, settings = RunFolder.of(text, file), flat_settings(text, file)
-    output = folder.output
+    folder = RunFolder.of(text, file)
+    with locked(folder.output):
+        _run(folder, text, file, overwrite, device, not run_opts.noprogressbar)
+
+
+def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, progress: bool) -> None:
+    """Checks, fits, scores and reports."""
+    settings, output = flat_settings(text, file), folder.output
     _log_to(os.devnull)
     before = None if overwrite else begun_from(folder)
     if before is not None:
@@ -114,7 +122,7 @@ def run_estimator(argv: Sequence[str]) -> None:
     counts = {split: len(names) for split, names in items.items()}
     say(opening(hparams, file, counts, type(model).__name__))
     if _is_ours(model):
-        model.verbose = not run_opts.noprogressbar and sys.stderr.isatty()
+        model.verbose = progress and sys.stderr.isatty()
         model.device = str(device)
     record = {
         "recipe": hparams["recipe"],

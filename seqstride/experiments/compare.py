@@ -35,6 +35,7 @@ from seqstride.experiments.provenance import COMPARISON, comparison_data
 from seqstride.experiments.records import Record, read_record, write_record
 from seqstride.experiments.run_folder import RECORD
 from seqstride.files import audio_cache
+from seqstride.files.folder_lock import locked
 
 LOG = "output.log"
 
@@ -77,22 +78,22 @@ def compare(
         overrides: further words of each run's command line, pairs `--key value`.
 
     Raises:
-        InputError: an argument is wrong, or the folder holds runs that cannot be continued.
+        InputError: an argument is wrong, or the folder holds runs that cannot be continued, or another process works
+            in it.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the processes were stopped.
     """
     plan = plan_comparison(recipe, methods, seeds, folds, ratios, overrides)
     if jobs < 1:
         raise InputError(f"`jobs` (={jobs}) must be at least 1")
     folder = Path(output or f"results/compare_{plan.name.replace('/', '_')}")
-    content = _open(folder, resume)
-    if content is not None:
-        plan = _grown(recipe, plan, content["arguments"], folder)
-    arguments = plan.arguments()
-    folder.mkdir(parents=True, exist_ok=True)
-    runs = _Runs(plan, arguments, folder, jobs, known=content["runs"] if content else [])
-    runs.write_summary()
-    runs.run_all()
-    text = write_report(folder) if runs.finished else ""
+    with locked(folder):
+        content = _open(folder, resume)
+        if content is not None:
+            plan = _grown(recipe, plan, content["arguments"], folder)
+        runs = _Runs(plan, plan.arguments(), folder, jobs, known=content["runs"] if content else [])
+        runs.write_summary()
+        runs.run_all()
+        text = write_report(folder) if runs.finished else ""
     return Comparison(text, [runs.failures[run] for run in runs.all if run in runs.failures])
 
 

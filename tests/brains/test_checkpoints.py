@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -69,3 +70,14 @@ def test_a_checkpoint_that_was_being_deleted_does_not_count(tmp_path: Path, monk
     assert len(list(tmp_path.iterdir())) == 2
     assert checkpointer(tmp_path, fragile).recover_if_possible().meta["loss"] == 0.5
     assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_the_newest_is_the_one_that_was_saved_last_whatever_the_clock_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keeper, now = checkpointer(tmp_path, Fragile()), time.time()
+    for epoch in range(4):
+        monkeypatch.setattr(time, "time", lambda epoch=epoch: now - 3600 * epoch)
+        keeper.save_and_keep_only(meta={"epoch": epoch, "loss": epoch}, min_keys=["loss"])
+    assert checkpointer(tmp_path, Fragile()).recover_if_possible().meta["epoch"] == 3
+    assert sorted(kept.meta["epoch"] for kept in keeper.list_checkpoints()) == [0, 3]
