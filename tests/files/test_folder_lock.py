@@ -31,7 +31,8 @@ def holder(folder: Path) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", HOLD, str(folder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     )
-    assert process.stdout is not None and process.stdout.readline() == "held\n"
+    assert process.stdout is not None
+    assert process.stdout.readline() == "held\n"
     return process
 
 
@@ -90,7 +91,8 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> None:
     capsys.readouterr()
     assert main([*map(str, words)]) == 2
     error = capsys.readouterr().err.strip()
-    assert f"is in use: process {os.getpid()} " in error and "\n" not in error
+    assert f"is in use: process {os.getpid()} " in error
+    assert "\n" not in error
 
 
 def test_commands_that_write_a_folder_are_refused_while_another_works_there(
