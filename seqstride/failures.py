@@ -50,6 +50,7 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
     """
     debug = DEBUG in argv
     _log_folder.set(None)
+    _print_any_text()
     try:
         code = run([word for word in argv if word != DEBUG]) or 0
         with suppress(AttributeError):  # a process may have no standard output
@@ -74,6 +75,13 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
             return 2 if isinstance(error, RuntimeError) else 1
         print(f"seqstride: {_summary(error)} ({_kept(error)})", file=sys.stderr)
         return 1
+
+
+def _print_any_text() -> None:
+    """Letters that the encoding of the terminal lacks are written as escapes: they must not end the work."""
+    for stream in (sys.stdout, sys.stderr):
+        if getattr(stream, "errors", None) == "strict" and hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def log_errors_in(folder: Path) -> None:

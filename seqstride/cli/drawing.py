@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -13,11 +14,14 @@ from typing import NamedTuple, TextIO
 from seqstride.errors import InputError
 from seqstride.files.audio_files import find_recordings
 from seqstride.files.loading import load_audio
+from seqstride.files.outputs import check_output, check_output_folder
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.models.classifier import SequenceClassifier, sample_rate_of
 from seqstride.plots.page import require_plotly, view_page
 from seqstride.plots.recording import plot_view
 from seqstride.plots.view import View, view_recording
+
+PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".eps", ".ps", ".tif", ".tiff", ".webp")
 
 
 class Drawn(NamedTuple):
@@ -56,7 +60,7 @@ def draw_strides(
 
     Raises:
         ValueError: the model reads features, `source` has no recordings or is one that cannot be read, `seconds` is not
-            positive, or `output` is no picture.
+            positive, `output` is no picture, or an output is an input or cannot be written.
         ImportError: `page` is given and plotly is not installed.
     """
     source, output = Path(source), Path(output)
@@ -67,14 +71,15 @@ def draw_strides(
     several = source.is_dir()
     if not several and not output.suffix:
         raise InputError(f"`output` (={os.fspath(output)!r}) must be the name of a picture, such as {output}.png")
+    _check_outputs(files, several, output, table, page)
     names = [file.relative_to(source) if several else Path(file.name) for file in files]
-    stems = Counter(name.with_suffix("") for name in names)
+    stems = _stems(names)
     with ExitStack() as stack:
         rows = None
         if table is not None:
             rows = csv.writer(stack.enter_context(_create(Path(table))))
             rows.writerow([*(["file"] if several else []), "time", *_columns(len(model.encoder.downsamplers))])
-        for file, name in zip(files, names, strict=True):
+        for file, name, stem in zip(files, names, stems, strict=True):
             try:
                 waveform = load_audio(rate, file)
             except ValueError as error:
@@ -83,8 +88,6 @@ def draw_strides(
                 yield Drawn(file, [], str(error))
                 continue
             view = view_recording(model, waveform, name.as_posix())
-            # recordings whose names differ only in the extension keep it
-            stem = name.with_suffix("") if stems[name.with_suffix("")] == 1 else name
             written = _draw(view, output / f"{stem}.png" if several else output, seconds)
             if rows is not None:
                 rows.writerows([*([view.name] if several else []), *row] for row in _rows(view))
@@ -93,6 +96,39 @@ def draw_strides(
                 with _create(written[-1]) as html:
                     html.write(view_page(view, seconds))
             yield Drawn(file, written, None)
+
+
+def _check_outputs(
+    files: Sequence[Path],
+    several: bool,
+    output: Path,
+    table: str | os.PathLike[str] | None,
+    page: str | os.PathLike[str] | None,
+) -> None:
+    for option, path, extensions in (("--output", output, PICTURES), ("--html", page, (".html", ".htm"))):
+        if path is not None and several:
+            check_output_folder(option, path, extensions)
+        elif path is not None:
+            check_output(option, path, files)
+    if table is not None:
+        check_output("--csv", table, files, table=True)
+
+
+def _stems(names: Sequence[Path]) -> list[Path]:
+    """Names of the pictures of recordings, without extension: no two pictures get one name.
+
+    The extension of a recording is left out where that leaves no doubt: no other recording is called the same without
+    it, or with it; and it is not the name of a numbered picture of another, as `a_001` is where `a` is long.
+    """
+    short = Counter(name.with_suffix("") for name in names)
+
+    def clear(name: Path) -> bool:
+        stem = name.with_suffix("")
+        numbered = re.fullmatch(r"(.+)_[0-9]{3,}", stem.name)
+        of_another = numbered is not None and stem.with_name(numbered[1]) in short
+        return short[stem] == 1 and stem not in names and not of_another
+
+    return [name.with_suffix("") if clear(name) else name for name in names]
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from seqstride.cli.parser import Command, add_model
-from seqstride.models.folder import check_model_folder
+from seqstride.models.folder import FILES, check_model_folder
 
 EXPORT_HELP = """\
 Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes. The file is written only if the graph
@@ -30,9 +30,11 @@ def _add_export(command: argparse.ArgumentParser) -> None:
 
 def _export(arguments: argparse.Namespace) -> None:
     from seqstride.export.write import default_name, export_model, load_trained
+    from seqstride.files.outputs import check_output
 
     file = arguments.output or Path(arguments.model) / default_name(arguments.format)
     check_model_folder(arguments.model, "--model")
+    check_output("--output", file, (Path(arguments.model, name) for name in FILES))
     written = export_model(load_trained(arguments.model), file, arguments.format)
     print(
         f"{written.file}: {written.size / 1e6:.2f} MB, largest difference to the model {written.difference:.1e} "

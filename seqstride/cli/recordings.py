@@ -113,7 +113,11 @@ def _work_through(
 
     from seqstride.distributed import world_size
     from seqstride.files.audio_files import shown
+    from seqstride.files.outputs import check_output
 
+    if arguments.csv is not None:
+        lists = [] if arguments.list is None else [arguments.list]
+        check_output("--csv", arguments.csv, [*lists, *(recording.path for recording in recordings)], table=True)
     alone = arguments.csv is None or world_size() == 1
 
     def tables(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
@@ -153,10 +157,18 @@ def _write_table(
         csv.writer(lines).writerows(rows)
         return lines.getvalue()
 
+    failed = 0
+
+    def counted(chunk: Sequence[Recording]) -> Iterator[str]:
+        nonlocal failed
+        for rows in tables(chunk):
+            failed += bool(rows[-1][-1])
+            yield text(rows)
+
     model, titles = Path(arguments.model), ["file", *columns, "error"]
     write_in_shards(
         recordings,
-        lambda chunk: map(text, tables(chunk)),
+        counted,
         arguments.csv,
         header=text([titles]),
         job={
@@ -167,8 +179,10 @@ def _write_table(
     )
     if rank() > 0:
         return 0
-    with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
-        failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the title of the column
+    if Path(arguments.csv).is_file():  # with the work of other processes, and of this command before it was resumed
+        csv.field_size_limit(2**31 - 1)  # a transcript of hours is one cell
+        with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
+            failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the title of the column
     if failed and world_size() > 1:  # a single process has printed the errors
         print(f"seqstride: {failed} of {len(recordings)} cannot be read, see {arguments.csv}", file=sys.stderr)
     return 2 if failed else 0
@@ -181,6 +195,7 @@ def _add_classify(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _classify(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
+    from seqstride.files.audio_files import shown
     from seqstride.models.classifier import classify_files, in_words, load_model, sample_rate_of
 
     check_model_folder(arguments.model, "--model")
@@ -191,7 +206,10 @@ def _classify(arguments: argparse.Namespace) -> int:
     def rows(decisions: dict[str, Decision]) -> list[list[object]]:
         return [[cell for name, share in decisions.values() for cell in (name, round(share, 6))]]
 
-    return _work_through(arguments, _recordings(arguments), partial(classify_files, model), in_words, columns, rows)
+    def text(decisions: dict[str, Decision]) -> str:
+        return shown(in_words(decisions))  # a model may come from a stranger
+
+    return _work_through(arguments, _recordings(arguments), partial(classify_files, model), text, columns, rows)
 
 
 def _add_transcribe(command: argparse.ArgumentParser) -> None:
@@ -202,6 +220,7 @@ def _add_transcribe(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _transcribe(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
+    from seqstride.files.audio_files import shown
     from seqstride.models.recogniser import load_transcriber, transcribe_files
 
     check_model_folder(arguments.model, "--model")
@@ -209,7 +228,8 @@ def _transcribe(arguments: argparse.Namespace) -> int:
 
     def text(transcript: Transcript) -> str:
         words = transcript.words if arguments.timestamps else []
-        return "\n".join([transcript.text, *(f"{word.start:8.2f} {word.stop:8.2f} {word.text}" for word in words)])
+        lines = [transcript.text, *(f"{word.start:8.2f} {word.stop:8.2f} {word.text}" for word in words)]
+        return "\n".join(map(shown, lines))
 
     def rows(transcript: Transcript) -> list[list[object]]:
         if not arguments.timestamps:
@@ -265,10 +285,12 @@ def _resynth(arguments: argparse.Namespace) -> None:
     soundfile = require("soundfile", "speech")
 
     from seqstride.files.loading import load_audio
+    from seqstride.files.outputs import check_output
     from seqstride.files.text_files import read_text
     from seqstride.models.vqvae import from_json, load_coder
 
     check_model_folder(arguments.model, "--model")
+    check_output("--output", arguments.output, [arguments.file])
     model = load_coder(arguments.model)
     file = Path(arguments.file)
     if file.suffix == ".json":

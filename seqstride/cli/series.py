@@ -86,7 +86,9 @@ def _add_predict_series(command: argparse.ArgumentParser) -> None:
 
 def _predict_series(arguments: argparse.Namespace) -> None:
     from seqstride.estimators.labelling import predict_series
+    from seqstride.files.outputs import check_output
 
+    check_output("--output", arguments.output, [arguments.file], table=True)
     print(predict_series(arguments.file, arguments.model, arguments.output, arguments.device))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from seqstride.errors import require
 # lowest power: 1e-10 is 100 dB below white noise of full-scale power, about the range of 16 bits
 FLOOR = 1e-10
 PIECE = 1 << 17  # frames of all items that are transformed at a time
+LARGEST = 1 << 25  # of bands times samples of a window: filters of up to 1 GB
 
 
 class LogMel(nn.Module):
@@ -63,6 +65,10 @@ class LogMel(nn.Module):
             raise ValueError(
                 f"`low_hz` (={low_hz}) must lie below `high_hz` (={high_hz}), and that in 0 … {sample_rate / 2} Hz"
             )
+        if not 1 <= bands * self.window <= LARGEST:
+            raise ValueError(
+                f"`bands` (={bands}) times the samples of a window ({self.window}) must lie in 1 … {LARGEST}"
+            )
         # both follow from the arguments, so checkpoints need not keep them
         self.register_buffer("taper", torch.hann_window(self.window), persistent=False)
         self.register_buffer("filters", self._filters(), persistent=False)
@@ -71,6 +77,10 @@ class LogMel(nn.Module):
         """(bins, bands): with the shortest FFT, a power of two, that leaves no band without a bin."""
         melscale_fbanks = require("torchaudio.functional", "speech").melscale_fbanks
 
+        with torch.device("cpu"):  # it looks at numbers, which the meta device does not have
+            return self._finest_needed(melscale_fbanks)
+
+    def _finest_needed(self, melscale_fbanks: Callable[..., Tensor]) -> Tensor:
         size = 1 << (self.window - 1).bit_length()
         for fft in (size, 2 * size, 4 * size, 8 * size):
             with warnings.catch_warnings():

@@ -30,6 +30,9 @@ from seqstride.encoders.resnet import ResidualBlock
 from seqstride.errors import require
 from seqstride.layers.pooling import AvgPool1d
 
+MOST = 1000
+"""Quantizers of a `Quantizer`."""
+
 
 class Quantized(NamedTuple):
     """The result of a quantiser."""
@@ -75,6 +78,8 @@ class Quantizer(nn.Module):
         for name, value in (("size", size), ("quantizers", quantizers)):
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ValueError(f"`{name}` (={value!r}) must be an integer of at least 1")
+        if quantizers > MOST:
+            raise ValueError(f"`quantizers` (={quantizers}) must be {MOST} at most")
         self.size, self.quantizers = size, quantizers
         self.vq = _residual_vq()(
             dim=channels,

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar
@@ -24,8 +25,10 @@ from seqstride.errors import InputError, MissingExtraError
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 from seqstride.models.folder import check_model_folder
+from seqstride.models.untrusted import check_shapes, outline, read_weights
 
 FORMAT = 1
+FASTEST = 10_000_000
 CLASSIFICATION, TRANSCRIPTION, CODING = "classification", "transcription", "coding"
 COMMANDS = {CLASSIFICATION: "classify", TRANSCRIPTION: "transcribe", CODING: "units"}
 """Task of a model → the command that applies the model."""
@@ -108,8 +111,8 @@ def check_description(description: Mapping[str, Any], task: str) -> None:
     if description.get("format") != FORMAT:
         raise InputError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
     rate = description["sample_rate"]
-    if rate is not None and not 1 <= rate < math.inf:
-        raise InputError(f"`sample_rate` (={rate}) must be at least 1 Hz, or null for features")
+    if rate is not None and not 1 <= rate <= FASTEST:
+        raise InputError(f"`sample_rate` (={rate}) must lie in 1 … {FASTEST} Hz, or be null for features")
     found = description.get("task", CLASSIFICATION)
     if found != task:
         how = f"; `seqstride {COMMANDS[found]}` applies it" if found in COMMANDS else ""
@@ -240,22 +243,28 @@ def read_model(
     """
     check_model_folder(folder)
     folder = Path(folder)
-    try:
+    with _named(folder / "model.json", "does not describe a model"):
         description = read_json(folder / "model.json")
+    with _named(folder / "model.ckpt", "does not hold the model's weights"):
+        weights = read_weights(folder / "model.ckpt")
+    with _named(folder / "model.json", "does not describe a model"):
+        shapes = outline(partial(make, description), len(weights))
+    with _named(folder / "model.ckpt", "does not hold the model's weights"):
+        check_shapes(shapes, weights)
         model = make(description)
+        model.load_state_dict(weights)
+    return model.to(device)
+
+
+@contextmanager
+def _named(file: Path, what: str) -> Iterator[None]:
+    """Errors inside are errors of a file: wrong keys, types and sizes fail in many ways, as do files of others."""
+    try:
+        yield
     except MissingExtraError:
         raise
     except _OtherTaskError as error:
-        raise InputError(f"{os.fspath(folder / 'model.json')!r} is {error}") from None
-    except Exception as error:  # wrong keys, types and sizes fail in many ways
-        reason = error if isinstance(error, ValueError) else repr(error)
-        raise InputError(f"{os.fspath(folder / 'model.json')!r} does not describe a model: {reason}") from error
-    try:
-        weights = torch.load(folder / "model.ckpt", map_location="cpu", weights_only=True)
-        model.load_state_dict(weights)
-    except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that it did not write
-        summary = " ".join(str(error).split())[:300]
-        raise InputError(
-            f"{os.fspath(folder / 'model.ckpt')!r} does not hold the model's weights: {summary}"
-        ) from error
-    return model.to(device)
+        raise InputError(f"{os.fspath(file)!r} is {error}") from None
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else repr(error)
+        raise InputError(f"{os.fspath(file)!r} {what}: {' '.join(reason.split())[:500]}") from error

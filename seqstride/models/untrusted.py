@@ -1,0 +1,98 @@
+"""Model folders of strangers: nothing large is made before the weights say that it is needed.
+
+A description of a few hundred bytes can ask for terabytes. So the weights are read first, and cannot be larger than
+their file; then the model is made on torch's meta device, which computes shapes and allocates nothing, and its shapes
+are compared with those of the weights; only then is it made in earnest.
+"""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_module_registration_hook
+
+from seqstride.errors import InputError
+
+SPARE = 1000
+"""Modules that a model may have besides five for every tensor of its weights."""
+
+
+def read_weights(file: str | os.PathLike[str]) -> dict[str, Tensor]:
+    """Reads a state dict as `torch.save` writes it.
+
+    Raises:
+        InputError: the file is larger than it looks, it has other things than tensors, or a tensor is not finite.
+        Exception: of torch, for files that it did not write.
+    """
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            packed = [entry.filename for entry in archive.infolist() if entry.file_size != entry.compress_size]
+        if packed:
+            raise InputError(f"its entry {packed[0]!r} must not be compressed")
+    weights = torch.load(file, map_location="cpu", weights_only=True)
+    if not isinstance(weights, Mapping):
+        raise InputError(f"it must map names to tensors; it holds a {type(weights).__name__}")
+    for name, tensor in weights.items():
+        if not isinstance(tensor, Tensor):
+            raise InputError(f"`{name}` must be a tensor; it is a {type(tensor).__name__}")
+        if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.nbytes:
+            raise InputError(f"`{name}` must hold all its numbers")
+        if not tensor.isfinite().all():
+            raise InputError(f"`{name}` must be finite; it has NaN or infinite numbers")
+        if "running_var" in name and (tensor < 0).any():
+            raise InputError(f"`{name}` must not be negative; it is a variance")
+    return dict(weights)
+
+
+def outline(make: Callable[[], nn.Module], tensors: int) -> nn.Module:
+    """Makes a model without its numbers, which has the shapes of all its weights.
+
+    Args:
+        make: makes the model.
+        tensors: the number of tensors in the weights that are there for it.
+
+    Raises:
+        InputError: the model has by far more modules than the weights can be for.
+        Exception: of `make`.
+    """
+    with torch.device("meta"), _at_most(5 * tensors + SPARE):
+        return make()
+
+
+def check_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
+    """Compares the shapes of weights with those of a model, such as its `outline`.
+
+    Raises:
+        InputError: the model has other weights.
+    """
+    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    for name in sorted(wanted.keys() | found.keys()):
+        if wanted.get(name) != found.get(name):
+            have = f"has shape {found[name]}" if name in found else "is missing"
+            need = f"shape {wanted[name]} is needed" if name in wanted else "the model has none of this name"
+            raise InputError(f"`{name}` {have}; {need}")
+
+
+@contextmanager
+def _at_most(count: int) -> Iterator[None]:
+    """Inside, no more modules can be put together."""
+    made = 0
+
+    def note(*_: Any) -> None:
+        nonlocal made
+        made += 1
+        if made > count:
+            raise InputError(f"it has more than {count} modules, by far more than its weights are for")
+
+    hook = register_module_module_registration_hook(note)
+    try:
+        yield
+    finally:
+        hook.remove()

@@ -1,0 +1,137 @@
+"""Outputs that would replace inputs, collide or cannot be written are refused before any work."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+from tiny_models import resnet, saved, tones
+
+from seqstride.cli import main
+from seqstride.cli.drawing import _stems
+from seqstride.errors import FileError
+from seqstride.files.outputs import check_output
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return saved(resnet("adastride"), tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture
+def recording(tmp_path: Path) -> Path:
+    soundfile.write(tmp_path / "x.wav", tones(0.5).numpy(), 8000)
+    return tmp_path / "x.wav"
+
+
+@pytest.fixture
+def unchanged(tmp_path: Path, model: Path, recording: Path) -> Iterator[None]:
+    """Nothing in the folders changes."""
+
+    def content() -> dict[Path, bytes]:
+        files = [path for folder in (tmp_path, model) for path in folder.rglob("*")]
+        return {path: path.read_bytes() if path.is_file() else b"" for path in files}
+
+    before = content()
+    yield
+    assert content() == before
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
+    assert main([*map(str, words)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    return error
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_inputs_are_not_replaced(model: Path, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = recording.parent
+    read = "must not be one of the files that are read"
+    assert read in refused(capsys, "classify", recording, "--model", model, "--csv", recording)
+    assert read in refused(capsys, "classify", folder, "--model", model, "--csv", folder / ".." / folder.name / "x.wav")
+    assert read in refused(capsys, "strides", recording, "--model", model, "-o", recording)
+    assert read in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--csv", recording)
+    assert read in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--html", recording)
+    assert read in refused(capsys, "export", "--model", model, "-o", model / "model.json")
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_outputs_with_wrong_names_are_refused(model: Path, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = recording.parent
+    audio = "must not have the extension of a recording"
+    assert audio in refused(capsys, "classify", recording, "--model", model, "--csv", folder / "new.flac")
+    assert audio in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--csv", folder / "n.wav")
+    named = "it is named like a file"
+    assert named in refused(capsys, "strides", folder, "--model", model, "-o", folder / "pics.png")
+    assert named in refused(
+        capsys, "strides", folder, "--model", model, "-o", folder / "p", "--html", folder / "p.html"
+    )
+    assert "it is a file" in refused(capsys, "strides", folder, "--model", model, "-o", recording)
+    assert "it is a folder" in refused(capsys, "classify", recording, "--model", model, "--csv", folder)
+    assert "is not a folder" in refused(capsys, "classify", recording, "--model", model, "--csv", recording / "t.csv")
+
+
+def test_files_that_cannot_be_written_are_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    with pytest.raises(FileError, match=r"`--csv` \(='.*t.csv'\) cannot be written: '.*' allows no writing"):
+        check_output("--csv", tmp_path / "new" / "t.csv")
+
+
+def test_devices_are_written_to(model: Path, recording: Path) -> None:
+    assert main(["classify", str(recording), "--model", str(model), "--csv", os.devnull]) == 0
+    assert Path(os.devnull).is_char_device()
+
+
+def test_no_two_recordings_share_a_picture() -> None:
+    names = [Path(name) for name in ("a.wav", "a_001.wav", "x.wav", "x.flac", "x.wav.wav", "b/a.wav", "b_2000.ogg")]
+    stems = [str(stem) for stem in _stems(names)]
+    assert stems == ["a", "a_001.wav", "x.wav", "x.flac", "x.wav.wav", "b/a", "b_2000"]
+    assert len(set(stems)) == len(names)
+
+
+def test_numbered_pictures_do_not_meet_others(model: Path, tmp_path: Path) -> None:
+    for name, seconds in (("a", 1.0), ("a_001", 0.4)):
+        soundfile.write(tmp_path / f"{name}.wav", tones(seconds).numpy(), 8000)
+    out = tmp_path / "pictures"
+    assert main(["strides", str(tmp_path), "--model", str(model), "-o", str(out), "--seconds", "0.5"]) == 0
+    assert sorted(path.name for path in out.iterdir()) == ["a_001.png", "a_001.wav.png", "a_002.png"]
+
+
+def test_a_terminal_that_lacks_letters_does_not_end_the_work(
+    model: Path, recording: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    strange = recording.rename(recording.with_name("ü.wav"))
+    screen = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", screen)
+    assert main(["classify", str(strange), "--model", str(model)]) == 0
+    screen.flush()
+    assert b"\\xfc.wav: digit " in screen.buffer.getvalue()  # type: ignore[attr-defined]
+
+
+def test_names_in_a_model_cannot_write_to_the_terminal(
+    recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["\x1b[2J", "0\nother.wav: digit 7"]
+    folder = saved(resnet("average", labels={"digit": names}), tmp_path / "model")
+    assert main(["classify", str(recording), "--model", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.count("\n") == 1
+    assert "\x1b" not in out
+
+
+def test_a_cell_may_be_longer_than_csv_reads_by_default(model: Path, recording: Path, tmp_path: Path) -> None:
+    table, limit = tmp_path / "t.csv", csv.field_size_limit(10)
+    try:
+        assert main(["classify", str(recording), "--model", str(model), "--csv", str(table)]) == 0
+        assert table.is_file()
+    finally:
+        csv.field_size_limit(limit)

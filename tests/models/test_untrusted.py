@@ -1,0 +1,136 @@
+"""Models of strangers: nothing large is made, nothing long is begun, and each is named."""
+
+from __future__ import annotations
+
+import copy
+import json
+import resource
+import zipfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import resnet, saved
+
+from seqstride.encoders.frontend import LogMel
+from seqstride.models.classifier import load_model
+
+ROOM = 1 << 30
+"""Memory that a refused model may take, beside what is there already."""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return saved(resnet("average"), tmp_path / "model")
+
+
+@pytest.fixture
+def little_memory() -> Iterator[None]:
+    """A limit of the process's memory."""
+    limits = resource.getrlimit(resource.RLIMIT_AS)
+    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + ROOM, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_AS, limits)
+
+
+def altered(folder: Path, module: str, **arguments: Any) -> None:
+    words = json.loads((folder / "model.json").read_text())
+    entry = words[module] if module == "head" else words["modules"][module]
+    entry["arguments"].update(arguments)
+    (folder / "model.json").write_text(json.dumps(words))
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("encoder", {"channels": [20000, 20000]}),
+        ("encoder", {"channels": [6] * 3000, "strides": [1] * 3000}),
+        ("encoder", {"in_channels": 10**12}),
+        ("encoder", {"strides": [10**12, "x"]}),
+        ("encoder", {"downsampler": "adastride"}),
+        ("encoder", {"downsampler": "phase", "strides": [10**9, 2]}),
+        ("normalize", {"channels": 10**10}),
+        ("frontend", {"bands": 10**9}),
+        ("frontend", {"bands": 0}),
+        ("frontend", {"sample_rate": 10**15}),
+        ("frontend", {"window_ms": 1e15}),
+        ("head", {"channels": 10**10}),
+    ],
+)
+def test_a_description_that_asks_for_other_weights_allocates_nothing(
+    folder: Path, module: str, arguments: dict[str, Any]
+) -> None:
+    altered(folder, module, **arguments)
+    with pytest.raises(ValueError, match=r"model\.(json' does not describe|ckpt' does not hold)") as refused:
+        load_model(folder)
+    assert "emory" not in str(refused.value)
+    assert "alloc" not in str(refused.value)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_a_loop_that_would_not_end_is_not_begun() -> None:
+    from seqstride.encoders.conformer import ConformerEncoder
+    from seqstride.encoders.vqvae import Quantizer
+    from seqstride.models.untrusted import outline
+
+    with pytest.raises(ValueError, match="it has more than 1050 modules"):
+        outline(lambda: ConformerEncoder(4, 8, layers=10**9, strides=[2], downsampler="average", heads=2), 10)
+    with pytest.raises(ValueError, match=r"`quantizers` \(=1000000000\) must be "):
+        Quantizer(8, 4, quantizers=10**9)
+
+
+def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
+    weights = copy.deepcopy(torch.load(folder / "model.ckpt"))
+    result = change(weights)
+    torch.save(weights if result is None else result, folder / "model.ckpt")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: next(iter(w.values())).fill_(float("nan")), "must be finite"),
+        (lambda w: [t.fill_(-1.0) for name, t in w.items() if name.endswith("running_var")] and None, "a variance"),
+        (lambda w: w.update(more=torch.ones(3)), "`more` has shape .*the model has none of this name"),
+        (lambda w: w.pop(next(iter(w))) is None, "is missing"),
+        (lambda w: w.update(more=3), "`more` must be a tensor"),
+        (lambda w: w.update(more=torch.ones(1).expand(10**12)), "must hold all its numbers"),
+        (lambda w: list(w.values()), "must map names to tensors"),
+    ],
+)
+def test_weights_that_are_no_weights_are_named(
+    folder: Path, change: Callable[[dict[str, torch.Tensor]], Any], message: str
+) -> None:
+    def kept(weights: dict[str, torch.Tensor]) -> Any:
+        result = change(weights)
+        return result if isinstance(result, list) and result and isinstance(result[0], torch.Tensor) else None
+
+    changed(folder, kept)
+    with pytest.raises(ValueError, match=rf"model\.ckpt' does not hold the model's weights: .*{message}"):
+        load_model(folder)
+
+
+@pytest.mark.usefixtures("little_memory")
+def test_weights_that_are_small_only_on_the_disk_are_refused(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "model.ckpt") as archive:
+        entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+    data = max((name for name in entries if "/data/" in name), key=lambda name: len(entries[name]))
+    with zipfile.ZipFile(folder / "model.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in entries.items():
+            if name == data:
+                with archive.open(name, "w", force_zip64=True) as file:
+                    for _ in range(64):
+                        file.write(bytes(1 << 22))
+            else:
+                archive.writestr(name, content)
+    assert (folder / "model.ckpt").stat().st_size < 1 << 20
+    with pytest.raises(ValueError, match="must not be compressed"):
+        load_model(folder)
+
+
+def test_the_front_end_has_a_size() -> None:
+    with pytest.raises(ValueError, match=r"`bands` \(=100000\) times the samples of a window \(400\) must lie in"):
+        LogMel(16000, bands=100_000)
