@@ -58,7 +58,7 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
         options: key → value as it was typed.
 
     Raises:
-        InputError: a value is no YAML.
+        InputError: a value is no YAML, or names code (`!new:`, `!name:`, `!apply:`) where `train.yaml` has none.
     """
     changes: dict[str, Any] = {}
     for key, value in options.items():
@@ -70,12 +70,22 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
         tree = read_tree(f"{key}: {value}", origin)
         if list(tree) != [key]:
             raise InputError(f"{origin} must be one value")
+        if base[key] is not None and not _has_object(base[key]) and _has_object(tree[key]):
+            raise InputError(f"{origin} must be a plain value, as it is in {BASE}: it names code")
         changes[key] = tree[key]
     if not changes:
         return ""
     text = StringIO()
     round_trip_yaml().dump(changes, text)
     return text.getvalue()
+
+
+def _has_object(node: Any) -> bool:
+    """Whether a node, or one in it, names code for HyperPyYAML to run."""
+    inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    tag = tag_of(node)
+    plain = tag is None or tag in ("!ref", "!copy", "!tuple", "!PLACEHOLDER") or tag.startswith("tag:yaml.org,2002:")
+    return not plain or any(map(_has_object, inside))
 
 
 def _override(

@@ -34,7 +34,9 @@ makes a short run, whose results go to debug/ in the output folder.
 To resume an interrupted run, run the same command again. A finished run is left alone; a larger --number_of_epochs
 trains it further. An output folder is refused if its run has other settings, classes or data. Choose another
 --output_folder then, or --overwrite, which deletes the results of the other run once everything about the new one has
-been checked. --test_only writes to test_only/ in the output folder."""
+been checked. --test_only writes to test_only/ in the output folder.
+
+A recipe is code: its YAML may run any program (!apply:, !new:). Read recipes of strangers before you run them."""
 
 _DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
 """SpeechBrain's options for a debug run."""
