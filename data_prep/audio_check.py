@@ -5,10 +5,12 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 from seqstride.errors import InputError, require
+from seqstride.files.audio_cache import AudioCache
 from seqstride.files.decoding import blocks, open_recording
 from seqstride.files.remarks import remarks
 
@@ -57,11 +59,12 @@ def check_audio(
         raise InputError(f"`bad_files` (={bad_files!r}) must be 'error' or 'skip'")
     good: dict[Path, dict[str, Any]] = {}
     bad: dict[str, str] = {}
+    known = AudioCache.of_environment()
     with remarks():
         for file in tqdm(list(files), desc="Checking audio", unit="file", leave=False, disable=None):
             path = file.relative_to(root).as_posix()
             try:
-                samples, rate, channels = _decode(file, sample_rate)
+                samples, rate, channels = _checked(file, sample_rate, known)
             except ValueError as error:
                 bad[path] = str(error)
             else:
@@ -101,14 +104,25 @@ def _check_classes(labels: Mapping[Path, str], good: Iterable[Path], bad: Mappin
     )
 
 
-def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
-    """Decodes a file and returns samples per channel, rate in Hz and channels; raises InputError if it is bad."""
+def _checked(file: Path, required_rate: int | None, known: AudioCache) -> tuple[int, int, int]:
+    """Returns samples per channel, rate in Hz and channels of a file; raises InputError if it is bad."""
     if not file.exists():
         raise InputError("missing")
+    found = known.checked(os.fspath(file), partial(_decode, file, required_rate))
+    _check_rate(found[1], required_rate)
+    return found
+
+
+def _check_rate(rate: int, required: int | None) -> None:
+    if required is not None and rate != required:
+        raise InputError(f"its rate is {rate} Hz and must be {required} Hz")
+
+
+def _decode(file: Path, required_rate: int | None) -> tuple[int, int, int]:
+    """Decodes a file and returns samples per channel, rate in Hz and channels; raises InputError if it is bad."""
     with open_recording(file) as audio:
         rate, channels = audio.samplerate, audio.channels
-        if required_rate is not None and rate != required_rate:
-            raise InputError(f"its rate is {rate} Hz and must be {required_rate} Hz")
+        _check_rate(rate, required_rate)
         samples = sum(len(block) for block in blocks(audio))
     if samples == 0:
         raise InputError("empty: no samples")

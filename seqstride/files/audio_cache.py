@@ -5,6 +5,8 @@ part that is read, the rate, and the versions of the decoders. A recording that 
 entry. The content is the samples, float32, behind their CRC-32 of four bytes; an entry that fails this check is made
 anew. Entries appear in one step, so any number of processes may share a folder.
 
+The preparation of data decodes every recording to find damaged ones. Runs that share a folder also share what it found.
+
 Features are not kept: their front end may learn, it follows the augmentation of waveforms, and for a batch it gives
 other last bits than for a single recording.
 """
@@ -19,6 +21,7 @@ import os
 import shutil
 import sys
 import zlib
+from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -28,6 +31,7 @@ from torch import Tensor
 
 from seqstride.errors import FileError, require
 from seqstride.files.loading import load_audio
+from seqstride.files.remarks import heard_remarks, remark
 from seqstride.files.whole_files import whole_file
 
 ENVIRONMENT = "SEQSTRIDE_AUDIO_CACHE"
@@ -61,10 +65,13 @@ class AudioCache:
     @classmethod
     def of_run(cls, save: Path) -> AudioCache:
         """Returns the cache that the environment names for a run, or one in its folder `save`."""
+        return cls.of_environment() if os.environ.get(ENVIRONMENT) else cls(save / FOLDER)
+
+    @classmethod
+    def of_environment(cls) -> AudioCache:
+        """Returns the cache that runs share, or one without a folder."""
         place = os.environ.get(ENVIRONMENT)
-        if place == "off":
-            return cls(None)
-        return cls(Path(place), shared=True) if place else cls(save / FOLDER)
+        return cls(Path(place), shared=True) if place and place != "off" else cls(None)
 
     def begin(self, samples: int) -> str:
         """Keeps nothing if all recordings together have too many samples; returns a line about that for the log."""
@@ -82,46 +89,66 @@ class AudioCache:
         Raises:
             ValueError: as `load_audio`.
         """
-        arguments = sample_rate, path, start, stop
-        entry = None if self.folder is None else self._entry(*arguments)
-        if entry is None:
-            return load_audio(*arguments)
-        waveform = _read(entry)
-        if waveform is None:
-            waveform = load_audio(*arguments)
-            # a recording that changes while it is decoded belongs to no entry
-            if not self._full and self._entry(*arguments) == entry:
-                self._write(entry, waveform)
+        arguments = start, stop, sample_rate
+        entry = self._entry(path, arguments, ".f32")
+        content = _read(entry)
+        if content:
+            return torch.frombuffer(content, dtype=torch.float32)
+        waveform = load_audio(sample_rate, path, start, stop)
+        # a recording that changes while it is decoded belongs to no entry
+        if entry is not None and self._entry(path, arguments, ".f32") == entry:
+            self._write(entry, waveform.contiguous().numpy().data.cast("B"))
         return waveform
+
+    def checked(self, path: str, decode: Callable[[], tuple[int, int, int]]) -> tuple[int, int, int]:
+        """Returns what `decode` finds in a recording: its samples per channel, rate in Hz and channels.
+
+        Remarks that it made on the recording are made again. Errors pass through, and nothing is kept of them.
+        """
+        entry = self._entry(path, (), ".json")
+        content = _read(entry)
+        if content:
+            found, texts = json.loads(content)
+            for text in texts:
+                remark(text, path)
+        else:
+            with heard_remarks() as texts:
+                found = decode()
+            if entry is not None and self._entry(path, (), ".json") == entry:
+                self._write(entry, json.dumps([found, texts]).encode())
+        samples, rate, channels = found
+        return samples, rate, channels
 
     def clear(self) -> None:
         """Deletes the folder, unless other runs share it."""
         if self.folder is not None and not self.shared:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _entry(self, sample_rate: int, path: str, start: int, stop: int | None) -> Path | None:
-        """Returns the path of an entry; None if there is no such recording."""
+    def _entry(self, path: str, arguments: tuple[int | None, ...], ending: str) -> Path | None:
+        """Returns the path of an entry; None without a folder, or if there is no such recording."""
+        if self.folder is None:
+            return None
         try:
             found = os.stat(path)
         except (OSError, ValueError):
             return None
         # the time of the last change of the inode differs even where a copy keeps size and time of modification
         file = [os.path.abspath(path), found.st_size, found.st_mtime_ns, found.st_ctime_ns]
-        key = json.dumps([file, start, stop, sample_rate, _decoders()])
+        key = json.dumps([file, *arguments, _decoders()])
         name = hashlib.blake2b(key.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
-        assert self.folder is not None
-        return self.folder / f"{name}.f32"
+        return self.folder / f"{name}{ending}"
 
-    def _write(self, entry: Path, waveform: Tensor) -> None:
+    def _write(self, entry: Path, content: bytes | memoryview) -> None:
         """Adds an entry. If that fails, it says so once, and later recordings are decoded without being kept."""
-        samples = waveform.contiguous().numpy()
+        if self._full:
+            return
         try:
             entry.parent.mkdir(parents=True, exist_ok=True)
-            if shutil.disk_usage(entry.parent).free < samples.nbytes + SPARED:
+            if shutil.disk_usage(entry.parent).free < len(content) + SPARED:
                 raise FileError(f"less than {SPARED / 2**30:g} GiB of the disk are free")
             with whole_file(entry, durable=False) as part, part.open("wb") as file:
-                file.write(_check(entry, samples.data).to_bytes(_CHECK, "little"))
-                file.write(samples.data)
+                file.write(_check(entry, content).to_bytes(_CHECK, "little"))
+                file.write(content)
         except (OSError, FileError) as error:
             self._full = True
             logger.warning(
@@ -129,26 +156,25 @@ class AudioCache:
             )
 
 
-def _read(entry: Path) -> Tensor | None:
-    """Returns the samples of an entry; None if there is none that can be read, or if it is damaged."""
+def _read(entry: Path | None) -> bytearray | None:
+    """Returns the content of an entry; None if there is none that can be read, or if it is damaged."""
+    if entry is None:
+        return None
     try:
         with entry.open("rb") as file:
-            samples, rest = divmod(os.fstat(file.fileno()).st_size - _CHECK, 4)
-            if samples > 0 and not rest:
-                check = int.from_bytes(file.read(_CHECK), "little")
-                waveform = torch.empty(samples)
-                content = waveform.numpy().data
-                if file.readinto(content.cast("B")) == 4 * samples and check == _check(entry, content):
-                    return waveform
+            check = int.from_bytes(file.read(_CHECK), "little")
+            content = bytearray(max(0, os.fstat(file.fileno()).st_size - _CHECK))
+            if file.readinto(content) and check == _check(entry, content):
+                return content
     except OSError:  # as a rule there is none
         return None
     logger.warning("%s is damaged. The recording is decoded again", entry)
     return None
 
 
-def _check(entry: Path, samples: memoryview) -> int:
+def _check(entry: Path, content: bytes | bytearray | memoryview) -> int:
     """Returns the check of an entry: it covers the name, so that an entry under another name fails, too."""
-    return zlib.crc32(samples, zlib.crc32(entry.name.encode()))
+    return zlib.crc32(content, zlib.crc32(entry.name.encode()))
 
 
 @cache

@@ -11,6 +11,7 @@ from seqstride.files.audio_files import shown
 
 logger = logging.getLogger(__name__)
 
+_listening: list[list[str]] = []
 _collected: dict[str, tuple[int, str, str]] | None = None  # remark → number of recordings, the first and the last
 
 
@@ -20,10 +21,23 @@ def remark(text: str, path: str | os.PathLike[str]) -> None:
     It is logged only inside `remarks`, which commands and data preparation use. Training, which reads every file many
     times in several processes, does not.
     """
+    for heard in _listening:
+        heard.append(text)
     if _collected is not None:
         path = os.fspath(path)
         number, first, last = _collected.get(text, (0, path, None))
         _collected[text] = number + (path != last), first, path
+
+
+@contextmanager
+def heard_remarks() -> Iterator[list[str]]:
+    """Yields a list that gets the text of every remark made inside; the remarks are noted as well."""
+    heard: list[str] = []
+    _listening.append(heard)
+    try:
+        yield heard
+    finally:
+        _listening.remove(heard)
 
 
 @contextmanager

@@ -11,6 +11,8 @@ import pytest
 import torch
 from layouts import spoken_digits_layout
 from runs import assert_same
+from seqstride.data_prep import audio_check
+from seqstride.data_prep.audio_check import check_audio
 
 from seqstride.cli import main
 from seqstride.experiments.recipe import recipes_folder
@@ -68,10 +70,27 @@ def test_a_run_decodes_once_and_gives_the_same_bits(
     assert_same(once, often)
 
     decoded.clear()
-    monkeypatch.setenv(audio_cache.ENVIRONMENT, str(tmp_path / "shared"))
+    shared = tmp_path / "shared"
+    monkeypatch.setenv(audio_cache.ENVIRONMENT, str(shared))
     assert_same(train(digits, tmp_path / "first"), often)
     assert set(decoded.values()) == {1}
-    assert len(list((tmp_path / "shared").iterdir())) == items
+    # and what the check of every recording found
+    assert len(list(shared.glob("*.f32"))) == len(list(shared.glob("*.json"))) == items
+
+
+def test_another_run_finds_what_the_check_of_the_recordings_found(
+    digits: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files = sorted((digits / "recordings").glob("*.wav"))
+    monkeypatch.setenv(audio_cache.ENVIRONMENT, str(tmp_path))
+    first = check_audio(files, digits, tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(audio_check, "open_recording", None)
+        assert check_audio(files, digits, tmp_path) == first
+        with pytest.raises(ValueError, match="its rate is 8000 Hz and must be 16000 Hz"):
+            check_audio(files, digits, tmp_path, sample_rate=16000)
+    monkeypatch.setenv(audio_cache.ENVIRONMENT, "off")
+    assert check_audio(files, digits, tmp_path) == first
 
 
 def test_a_run_that_was_stopped_goes_on_with_what_it_kept(

@@ -15,9 +15,11 @@ import torch
 from tiny_models import tones
 from torch.utils.data import DataLoader
 
+from seqstride.errors import InputError
 from seqstride.files import audio_cache
 from seqstride.files.audio_cache import AudioCache
 from seqstride.files.loading import load_audio
+from seqstride.files.remarks import remark, remarks
 
 RATE = 8000
 
@@ -193,6 +195,39 @@ def test_processes_that_write_at_once_lose_nothing(recording: str, kept: AudioCa
         assert torch.equal(found, load_audio(RATE, recording, start))
     assert len(entries(kept)) == 40
     assert {path.suffix for path in entries(kept)} == {".f32"}
+
+
+def test_the_check_of_a_recording_is_shared_with_its_remarks(
+    recording: str, kept: AudioCache, caplog: pytest.LogCaptureFixture
+) -> None:
+    decoded = []
+
+    def decode() -> tuple[int, int, int]:
+        decoded.append(recording)
+        remark("it is unusual", recording)
+        return 4410, 11025, 2
+
+    for cache in (kept, AudioCache(kept.folder), AudioCache(None)):
+        with remarks():
+            assert cache.checked(recording, decode) == (4410, 11025, 2)
+    assert len(decoded) == 2
+    assert [record.getMessage() for record in caplog.records] == [f"{recording}: it is unusual"] * 3
+    (entry,) = entries(kept)
+    entry.write_bytes(entry.read_bytes().replace(b"4410", b"4411"))
+    assert kept.checked(recording, decode) == (4410, 11025, 2)
+    os.utime(recording, (5, 5))
+    assert kept.checked(recording, decode) == (4410, 11025, 2)
+    assert len(decoded) == 4
+
+
+def test_no_check_is_kept_of_a_damaged_recording(recording: str, kept: AudioCache) -> None:
+    def decode() -> tuple[int, int, int]:
+        raise InputError("cut short")
+
+    for _ in range(2):
+        with pytest.raises(InputError, match="cut short"):
+            kept.checked(recording, decode)
+    assert not entries(kept)
 
 
 def test_where_a_run_keeps_its_recordings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
