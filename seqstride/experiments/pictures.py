@@ -85,17 +85,20 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
         raise InputError("`found` must have runs with output frames per second; there are none")
     figure = figure_of(width=9.5, height=5.6)
     axis = figure.subplots()
-    for kind, stroke in zip(KINDS, (":", "--", "-", "-."), strict=True):
-        alike = sorted((method for own, method in lines if own == kind), key=[*methods].index)
-        for index, method in enumerate(alike):
-            points = sorted(lines[kind, method])
-            places = [frames for frames, _ in points]
-            means = np.array([score.mean for _, score in points])
-            halves = np.array([score.half or 0.0 for _, score in points])
-            style = {**look(index), "markersize": 6, "linestyle": stroke, "linewidth": 1.6}
-            style |= {"markerfacecolor": "white"} if kind == FIXED else {}
-            axis.plot(places, means, label=f"{method} ({kind})", **style)
-            axis.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.12, linewidth=0)
+    strokes = dict(zip(KINDS, (":", "--", "-", "-."), strict=True))
+    ordered = sorted(lines, key=lambda key: (KINDS.index(key[0]), [*methods].index(key[1])))
+    for index, (kind, method) in enumerate(ordered):
+        points = sorted(lines[kind, method])
+        places = [frames for frames, _ in points]
+        means = np.array([score.mean for _, score in points])
+        halves = np.array([score.half or 0.0 for _, score in points])
+        style = {**look(index), "markersize": 6, "linestyle": strokes[kind], "linewidth": 1.6}
+        style |= {"markerfacecolor": "white"} if kind == FIXED else {}
+        axis.plot(places, means, label=f"{method} ({kind})", **style)
+        axis.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.12, linewidth=0)
+    drawn = [score.mean for points in lines.values() for _, score in points]
+    room = 0.15 * (max(drawn) - min(drawn)) or 1.0
+    axis.set_ylim(min(drawn) - room, max(drawn) + room)  # a band of few runs may be wider than all lines together
     _label_rates(axis, [frames for points in lines.values() for frames, _ in points], RATES[rate])
     axis.set_ylabel(metric_of(run.record for run in found[0].methods[0].runs).title, fontsize=FONT)
     axis.set_title("line: mean; band: its 95 % interval", fontsize=FONT)
