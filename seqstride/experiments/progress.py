@@ -94,5 +94,5 @@ class Progress:
 
 def _duration(seconds: float) -> str:
     """Returns whole minutes, and hours where there are any."""
-    minutes = math.ceil(seconds / 60)
+    minutes = max(1, math.ceil(seconds / 60))
     return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
