@@ -17,7 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from pathlib import Path
 
@@ -57,7 +57,7 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
             sys.stdout.flush()
         return code
     except KeyboardInterrupt as stop:
-        _say(str(stop) or "stopped; run the same command again to resume")
+        _say(str(stop) or "stopped")
         return 130
     except Exception as error:
         if isinstance(error, BrokenPipeError) and _output_is_unread():
@@ -75,6 +75,15 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
             return 2 if isinstance(error, RuntimeError) else 1
         print(f"seqstride: {_summary(error)} ({_kept(error)})", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def resumable() -> Iterator[None]:
+    """A context in which Ctrl-C says that the same command goes on where it was stopped."""
+    try:
+        yield
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or "stopped; run the same command again to resume") from None
 
 
 def _print_any_text() -> None:

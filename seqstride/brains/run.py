@@ -48,7 +48,7 @@ from seqstride.experiments.run_folder import (
 )
 from seqstride.experiments.screen import LOG_CONFIG, closing, opening, say, without_noise
 from seqstride.experiments.settings import flat_settings, with_values
-from seqstride.failures import log_errors_in
+from seqstride.failures import log_errors_in, resumable
 from seqstride.files.audio_cache import AudioCache
 from seqstride.files.folder_lock import FolderLock
 from seqstride.layers.complexity import macs
@@ -101,7 +101,7 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     _agreed(lock.take)
     try:
         had_run = asked.folder.has_run
-        with kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:
+        with resumable(), kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:
             _run(brain_class, asked, had_run, kept)
     finally:
         lock.release()

@@ -27,6 +27,7 @@ import torch.distributed as dist
 
 from seqstride.distributed import leave_group, rank, world_size
 from seqstride.errors import FileError, UserError, require
+from seqstride.failures import resumable
 from seqstride.files.folder_lock import FolderLock
 from seqstride.files.whole_files import whole_file
 
@@ -71,7 +72,7 @@ def write_in_shards(
     size = max(1, min(LARGEST_CHUNK, len(items) // CHUNKS))
     described = {**job, "items": _digest(repr(item).encode() for item in items), "chunk": str(size)}
     lock = FolderLock(_usual_parts(output))
-    with _together():
+    with _together(), resumable():
         try:
             parts, missing = _of_first_rank(partial(_open, output, described, range(0, len(items), size), lock))
             mine = missing[rank() :: world_size()]

@@ -135,3 +135,22 @@ def test_a_cell_may_be_longer_than_csv_reads_by_default(model: Path, recording: 
         assert table.is_file()
     finally:
         csv.field_size_limit(limit)
+
+
+@pytest.mark.parametrize("table", [True, False])
+def test_ctrl_c_promises_only_what_there_is(
+    table: bool,
+    model: Path,
+    recording: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def stop(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("seqstride.models.classifier.classify_files", stop)
+    words = ["classify", str(recording), "--model", str(model), *(["--csv", str(tmp_path / "t.csv")] if table else [])]
+    assert main(words) == 130
+    resumes = "stopped; run the same command again to resume" if table else "stopped"
+    assert capsys.readouterr().err.strip() == f"seqstride: {resumes}"
