@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from string import Formatter
 from typing import Any, NamedTuple
 
 from seqstride.errors import InputError, require
@@ -19,6 +20,10 @@ CODECS = frozenset(["3gp", "aac", "ac3", "amr", "ape", "m4a", "m4b", "mka", "mp4
 """Extensions of audio files that soundfile does not read."""
 
 _OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that differ from the name of their format
+
+
+BARE = ("data_root", "", None)
+"""`{data_root}` as Python's formatter reads it, without width or conversion."""
 
 
 class Recording(NamedTuple):
@@ -83,7 +88,7 @@ def with_root(value: Any, root: str) -> Any:
     """Replaces `{data_root}` in all texts of a value of a manifest, as SpeechBrain does.
 
     Raises:
-        ValueError: a text has another name in braces; literal braces must be doubled.
+        ValueError: a text has something else in braces; literal braces must be doubled.
     """
     if isinstance(value, dict):
         return {key: with_root(part, root) for key, part in value.items()}
@@ -92,9 +97,14 @@ def with_root(value: Any, root: str) -> Any:
     if not isinstance(value, str):
         return value
     try:
-        return value.format_map({"data_root": root})
-    except (KeyError, IndexError, AttributeError, ValueError) as error:
-        raise InputError(f"{value!r} must have no names in braces but {{data_root}}: {error!r}") from error
+        parts = list(Formatter().parse(value))
+    except ValueError as error:
+        raise InputError(f"{value!r} must have no names in braces but {{data_root}}: {error}") from error
+    # a width such as {data_root:>2000000000} would take gigabytes, and {data_root.x} looks inside of Python's objects
+    others = [name for _, name, width, change in parts if name is not None and (name, width, change) != BARE]
+    if others:
+        raise InputError(f"{value!r} must have no names in braces but {{data_root}}: it has {others[0]!r}")
+    return "".join(text if name is None else text + root for text, name, _, _ in parts)
 
 
 def part_of(item: Mapping[str, Any]) -> tuple[int, int | None]:
