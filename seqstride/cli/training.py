@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from seqstride.cli.parser import Command
-from seqstride.errors import InputError
+from seqstride.errors import InputError, UserError
 from seqstride.experiments.options import HELP as TRAIN_HELP
 
 COMPARE_HELP = """\
@@ -120,22 +121,33 @@ def _table(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.results_page import results_page
     from seqstride.experiments.score_tables import score_tables
     from seqstride.experiments.tables import results_table
+    from seqstride.files.audio_files import shown
     from seqstride.layers import DOWNSAMPLERS
 
     folder = find_recipe_file(arguments.folder, "folder of runs, or recipe,")
     if not folder.is_dir():
         raise InputError(f"`folder` (={arguments.folder!r}) must be a folder of runs, of a comparison, or of a recipe")
-    if arguments.all:
-        print(results_page(folder))
-        return
-    places = [folder, *sorted((folder / "results").glob("*/"))]
-    comparisons = [comparison for place in places if (comparison := read_comparison(place))]
-    if comparisons:
-        print("\n\n".join(report(comparison) for comparison in comparisons))
-    else:
+
+    def text() -> str:
+        if arguments.all:
+            return results_page(folder)
+        places = [folder, *sorted((folder / "results").glob("*/"))]
+        comparisons = [comparison for place in places if (comparison := read_comparison(place))]
+        if comparisons:
+            return "\n\n".join(report(comparison) for comparison in comparisons)
         records = read_records(folder)
         several = len({record.get("ratio") for record in records}) > 1
-        print(score_tables(records, list(DOWNSAMPLERS)) if several else results_table(records, order=DOWNSAMPLERS))
+        return score_tables(records, list(DOWNSAMPLERS)) if several else results_table(records, order=DOWNSAMPLERS)
+
+    try:
+        lines = text().split("\n")
+    except UserError:
+        raise
+    except Exception as error:  # records of others may hold anything, and fail in many ways
+        raise InputError(
+            f"the records in {os.fspath(folder)!r} are not as this package writes them: {error!r}"
+        ) from error
+    print("\n".join(map(shown, lines)))
 
 
 COMMANDS = (

@@ -57,10 +57,13 @@ def read_record(path: str | os.PathLike[str]) -> Record:
         ValueError: the file is not a record.
     """
     try:
-        record = with_ratio(read_json(path))
+        record = read_json(path)
+        if not isinstance(record, dict):
+            raise InputError("it must be an object")
+        record = with_ratio(record)
         value = "metric" if "metric" in record else "test_accuracy"
         missing = [key for key in (*REQUIRED, value) if key not in record]
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, KeyError, OverflowError) as error:
         raise InputError(f"{os.fspath(path)!r} is not a record: {error}") from error
     if missing:
         raise InputError(f"{os.fspath(path)!r} is not a record: it lacks {', '.join(missing)}")

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import csv
 import io
 import json
 import os
+import random
 import shutil
 import signal
 import tarfile
@@ -14,6 +16,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 import hostile
 import numpy as np
@@ -41,7 +44,7 @@ from seqstride.cli import main
 from seqstride.encoders.frontend import LogMel
 from seqstride.estimators.series_files import Columns, read_series
 from seqstride.experiments.recipe import recipes_folder
-from seqstride.files.audio_files import shown
+from seqstride.files.audio_files import shown, with_root
 from seqstride.files.loading import load_audio
 from seqstride.models.recogniser import Transcriber, save_transcriber
 
@@ -387,11 +390,42 @@ def test_records_that_are_none_are_named(
     assert name in failure(capsys, "table", tmp_path)
 
 
+STRANGE = (None, -1, 0, 1e-9, 1e30, float("nan"), "16000", [], {}, True, [[[]]])
+
+
+def places_in(node: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The paths of all values in a record, the first two of every list."""
+    yield path
+    for key in node if isinstance(node, dict) else range(min(2, len(node))) if isinstance(node, list) else ():
+        yield from places_in(node[key], (*path, key))
+
+
+def test_records_with_strange_values_are_shown_or_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    committed = recipes_folder() / "Synthetic" / "tones" / "results" / "compare_6" / "runs.json"
+    comparison = json.loads(committed.read_text(encoding="utf-8"))
+    comparison["runs"] = comparison["runs"][:2]
+    strange = (*STRANGE, "\x1b[2J", 10**400)
+    draw = random.Random(0)
+    for content, name in ((comparison, "runs.json"), (comparison["runs"][0], "results.json")):
+        paths = [path for path in places_in(content) if path]
+        for path in draw.sample(paths, min(60, len(paths))):
+            altered = copy.deepcopy(content)
+            node = altered
+            for key in path[:-1]:
+                node = node[key]
+            node[path[-1]] = draw.choice(strange)
+            (tmp_path / name).write_text(json.dumps(altered))
+            code = main(["table", str(tmp_path)])
+            captured = capsys.readouterr()
+            assert code in (0, 2), (path, node[path[-1]], captured.err)
+            assert "\x1b" not in captured.out + captured.err
+        (tmp_path / name).unlink()
+
+
 # Models from a stranger
 
 
 LEAVES = ("sample_rate", "frame_rate", "window", "feature_name", "labels", "modules", "head")
-STRANGE = (None, -1, 0, 1e-9, 1e30, float("nan"), "16000", [], {}, True, [[[]]])
 
 
 @pytest.mark.parametrize("leaf", LEAVES)
@@ -489,3 +523,12 @@ def test_pieces_of_a_spectrogram_are_the_whole(monkeypatch: pytest.MonkeyPatch) 
         torch.testing.assert_close(frontend(waves, lengths)[0], whole)
         monkeypatch.undo()
         assert whole.shape[2] == samples // 80 + 1 == int(frames[0])
+
+
+@pytest.mark.parametrize(
+    "text", ["{data_root:>2000000000}", "{data_root.__class__}", "{data_root!r}", "{data_root[0]}", "{}", "{x}", "{"]
+)
+def test_braces_in_manifests_hold_data_root_and_nothing_else(text: str) -> None:
+    assert with_root({"wav": ["{data_root}/{{a}}.wav", 3]}, "/{r}") == {"wav": ["/{r}/{a}.wav", 3]}
+    with pytest.raises(ValueError, match=r"must have no names in braces but {data_root}: "):
+        with_root({"wav": text}, "/r")
