@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from collections import Counter
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from seqstride.data_prep.mitbih import DS1, DS2, prepare_mitbih
 from serving import Server
 
 from seqstride.cli import main
-from seqstride.errors import InputError
+from seqstride.errors import InputError, MissingExtraError
 
 VALID = [114, 208]
 
@@ -96,6 +97,12 @@ def test_a_missing_file_and_a_short_window_are_named(tmp_path: Path) -> None:
         prepare_mitbih(tmp_path, tmp_path / "save", series_folder=tmp_path / "series", valid_records=VALID)
     with pytest.raises(InputError, match=r"`window` \(=0\.01\) must be at least 2 frames"):
         prepare_mitbih(tmp_path, tmp_path / "save", series_folder=tmp_path, valid_records=VALID, window=0.01)
+
+
+def test_a_missing_package_is_named_before_anything_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "wfdb", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'seqstride\[sensors\]'"):
+        prepare_mitbih(tmp_path, tmp_path / "save", series_folder=tmp_path, valid_records=VALID)
 
 
 def test_a_damaged_record_is_named(hearts: Path, tmp_path: Path) -> None:
