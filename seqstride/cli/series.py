@@ -24,7 +24,7 @@ A table with a column `series` but without `time`, in which no id comes twice, h
 
 Labels and ids are text as written: 001 is not 1. Spaces around them do not count. Empty cells are missing values;
 labels, ids and times must not be empty. Times are numbers or ISO 8601 dates. The columns of the second file are found
-by name, and it may lack labels. The output folder gets predictions.csv, report.md, strides.png, model.zip and
+by name, and it may lack labels. The output folder gets predictions.csv, report.md, strides.png, series.ckpt and
 series.json; `seqstride predict-series` labels further files with it."""
 
 PREDICT_SERIES_HELP = """\
@@ -33,8 +33,7 @@ Labels the time series of a file with a classifier of fit-series, and writes a t
   seqstride predict-series new.csv --model results/mine -o predictions.csv
 
 FILE has any format that fit-series reads. Its columns of labels, ids and times have the names given to fit-series, and
-channels are found by name. The model.zip in the folder is a pickle, which can run any code when it is loaded. Load only
-your own folders."""
+channels are found by name."""
 
 
 def _add_fit_series(command: argparse.ArgumentParser) -> None:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import csv
 import os
-import pickle
 from pathlib import Path
 from typing import Any, NamedTuple
-from zipfile import ZipFile
 
 import numpy as np
 
 from seqstride.errors import InputError, require
 from seqstride.estimators.classifier import SeqStrideClassifier
+from seqstride.estimators.saved import WEIGHTS, load_classifier, save_classifier
 from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
 
-FORMAT = 1
-MODEL, LAYOUT = "model.zip", "series.json"
+FORMAT = 2
+DESCRIPTION = "series.json"
 SHOWN = 8
 """Largest number of series in a picture."""
 
@@ -50,8 +49,8 @@ def fit_series(
     - `predictions.csv`: the label of every series, and the probabilities of all labels;
     - `report.md`;
     - `strides.png`: a series of every class of the second file, 8 at most;
-    - `model.zip`: the fitted estimator for `sktime.base.load`;
-    - `series.json`: layout and column names of the first file.
+    - `series.json` and `series.ckpt`: the fitted classifier, with layout and column names of the first file; reading
+      them runs no code.
 
     Args:
         train: a file with labels.
@@ -94,8 +93,7 @@ def predict_series(
 
     Args:
         file: series, with or without labels. The special columns of a table have the names given to `fit_series`.
-        model: the output folder of `fit_series`. **Its `model.zip` is a pickle, which can run any code when it is
-            loaded**: only load folders of your own.
+        model: the output folder of `fit_series`.
         output: the table to write; it has the columns of `predictions.csv`.
         device: a device of torch; "auto": a GPU if there is one.
 
@@ -159,44 +157,43 @@ def _short(name: str, letters: int = 14) -> str:
 
 
 def _save(folder: Path, classifier: SeqStrideClassifier, columns: Columns, layout: Layout) -> None:
-    """Writes the layout, and the estimator for `sktime.base.load`. (sktime's `save` may leave half a file.)"""
-    with whole_file(folder / MODEL) as part, ZipFile(part, "w") as archive:
-        for name, content in (("_metadata", type(classifier)), ("_obj", classifier)):
-            archive.writestr(name, pickle.dumps(content))
-    write_record(folder / LAYOUT, {"format": FORMAT, "columns": columns._asdict(), "layout": layout._asdict()})
+    """Writes the weights, and then the description: of the classifier, and of how series were read."""
+    described = save_classifier(folder, classifier)
+    read = {"format": FORMAT, "columns": columns._asdict(), "layout": layout._asdict()}
+    write_record(folder / DESCRIPTION, {**read, "classifier": described})
+
+
+def load_fitted(folder: str | os.PathLike[str]) -> SeqStrideClassifier:
+    """Returns the fitted classifier in the output folder of `fit_series`.
+
+    Raises:
+        InputError: the folder has none, or files of it are damaged.
+    """
+    return _load(Path(folder))[0]
 
 
 def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
-    from sktime.base import load
-
-    for name in (MODEL, LAYOUT):
+    for name in (DESCRIPTION, WEIGHTS):
         if not (folder / name).is_file():
             other = "; its model.json is for `seqstride classify`, `transcribe` or `units`"
+            old = "; its model.zip is of an older version: fit it again"
+            why = other if (folder / "model.json").is_file() else old if (folder / "model.zip").is_file() else ""
             raise InputError(
                 f"`model` (={os.fspath(folder)!r}) must be the output folder of `seqstride fit-series`; "
-                f"{name} is missing{other if (folder / 'model.json').is_file() else ''}"
+                f"{name} is missing{why}"
             )
+    where = os.fspath(folder / DESCRIPTION)
     try:
-        content = read_json(folder / LAYOUT)
+        content = read_json(folder / DESCRIPTION)
         if content["format"] != FORMAT:
-            raise InputError(f"its format (={content['format']!r}) must be {FORMAT}")
+            raise InputError(f"its format (={content['format']!r}) must be {FORMAT}: fit it again")
         columns, layout = Columns(**content["columns"]), Layout(**content["layout"])
+        described = content["classifier"]
+        if described["channel_names_"] != layout.channels:
+            raise InputError("its classifier has other channels than its series")
     except (KeyError, TypeError, InputError) as error:
-        raise InputError(f"{os.fspath(folder / LAYOUT)!r} does not describe how series were read: {error}") from error
-    try:
-        classifier = load(folder / MODEL)
-    except (AttributeError, ModuleNotFoundError) as error:
-        raise InputError(
-            f"{os.fspath(folder / MODEL)!r} was saved by another version of this package; fit it again ({error})"
-        ) from error
-    except Exception as error:  # zip files and pickles fail in many ways
-        raise InputError(f"{os.fspath(folder / MODEL)!r} does not hold a fitted estimator: {error}") from error
-    if (
-        not isinstance(classifier, SeqStrideClassifier)
-        or getattr(classifier, "channel_names_", None) != layout.channels
-    ):
-        raise InputError(f"{os.fspath(folder / MODEL)!r} must be the estimator that was fitted with {LAYOUT} beside it")
-    return classifier, columns, layout
+        raise InputError(f"{where!r} does not describe how series were read: {error}") from error
+    return load_classifier(folder, described), columns, layout
 
 
 def _score(labelled: Labelled) -> list[str]:

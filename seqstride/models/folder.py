@@ -33,7 +33,7 @@ def _instead(folder: Path) -> str:
         return f": there is no such folder{near_paths(folder)}"
     if not folder.is_dir():
         return ": it is not a folder"
-    if (folder / "model.zip").is_file():
+    if (folder / "series.json").is_file():
         command = f"seqstride predict-series FILE --model {os.fspath(folder)} -o OUT"
         return f": this is a model of fit-series, and `{command}` labels series with it"
     if (folder / "model.joblib").is_file():

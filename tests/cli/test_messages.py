@@ -69,7 +69,7 @@ def test_a_model_that_is_not_there(
     assert "resumes" not in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
     (tmp_path / "run" / "save" / "checkpoints" / "CKPT+1").mkdir(parents=True)
     assert "its run is not finished" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
-    (tmp_path / "run" / "model.zip").touch()
+    (tmp_path / "run" / "series.json").touch()
     assert "`seqstride predict-series FILE" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
 
 

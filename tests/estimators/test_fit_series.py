@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import csv
+import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import sktime.datasets
 from series import waves, wide
-from sktime.base import load
 
 from seqstride import SeqStrideClassifier
 from seqstride.cli import main
+from seqstride.estimators.labelling import fit_series, load_fitted
 from seqstride.estimators.series_files import Columns, read_series
 
 HEADER = "@problemName bare\n@timeStamps false\n@univariate false\n@classLabel false\n@data\n"
@@ -87,14 +89,14 @@ def test_labels_probabilities_a_report_a_picture_and_the_estimator_come_out(
     assert printed.startswith(f"{report}\n")
     lines = dict(line.split(maxsplit=1) for line in printed.removeprefix(f"{report}\n").splitlines())
     assert lines["results"] == str(out / "report.md")
-    assert lines["model"].split() == [str(out / "model.zip"), str(out / "series.json")]
+    assert lines["model"].split() == [str(out / "series.json"), str(out / "series.ckpt")]
     assert lines["pictures"] == str(out / "strides.png")
     assert main(shlex.split(lines["next"])[1:]) == 0
     assert (out / "again.csv").read_text() == (out / "predictions.csv").read_text()
     assert f"**{100 * np.mean(right):.1f} % of 24 series are labelled correctly.**" in report
     assert "| fast | 12 | " in report
     assert "Method `adastride`, strides 2, 1.5 input frames per output frame, seed 1." in report
-    estimator = load(str(out / "model"))
+    estimator = load_fitted(out)
     predicted = estimator.predict(read_series(tmp_path / "test.csv", Columns()).series)
     assert predicted.tolist() == [row["predicted"] for row in rows]
     assert (out / "strides.png").stat().st_size > 10_000
@@ -212,23 +214,63 @@ def test_folders_that_hold_no_fitted_series_are_named(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["predict-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
-    assert "must be the output folder of `seqstride fit-series`; model.zip is missing" in run(capsys, *words, code=2)
+    assert "must be the output folder of `seqstride fit-series`; series.json is missing" in run(capsys, *words, code=2)
     (tmp_path / "model.json").write_text("{}")
     assert "its model.json is for `seqstride classify`, `transcribe` or `units`" in run(capsys, *words, code=2)
-    (tmp_path / "model.zip").write_bytes((fitted / "mine" / "model.zip").read_bytes())
-    assert "series.json is missing" in run(capsys, *words, code=2)
+    (tmp_path / "model.json").unlink()
+    (tmp_path / "model.zip").touch()
+    assert "its model.zip is of an older version: fit it again" in run(capsys, *words, code=2)
+    (tmp_path / "series.ckpt").write_bytes((fitted / "mine" / "series.ckpt").read_bytes())
     said = (fitted / "mine" / "series.json").read_text()
     for text, message in (
         ("{", "must be JSON"),
         ("{}", "does not describe how series were read"),
-        (said.replace('"format": 1', '"format": 2'), "its format (=2) must be 1"),
-        (said.replace('"wave"', '"tide"'), "must be the estimator that was fitted with series.json beside it"),
+        (said.replace('"format": 2', '"format": 1'), "its format (=1) must be 2: fit it again"),
+        (said.replace('"wave"', '"tide"', 1), "its classifier has other channels than its series"),
+        (said.replace('"classifier"', '"other"'), "does not describe how series were read"),
     ):
         (tmp_path / "series.json").write_text(text)
         assert message in run(capsys, *words, code=2)
+    for key, value, message in (
+        ("arguments", {"os": 1}, "does not describe a fitted classifier"),
+        ("arguments", {"downsampler": "x"}, "does not hold the classifier's weights"),
+        ("arguments", {"channels": [10**6] * 2, "strides": [2, 2]}, "does not hold the classifier's weights"),
+        ("classes_", ["fast", 3], "must be texts, at least two classes"),
+        ("classes_", ["fast", "slow", "new"], "does not hold the classifier's weights"),
+    ):
+        words_of = json.loads(said)
+        words_of["classifier"][key] = value
+        (tmp_path / "series.json").write_text(json.dumps(words_of))
+        assert message in run(capsys, *words, code=2)
     (tmp_path / "series.json").write_text(said)
-    (tmp_path / "model.zip").write_bytes(b"no archive")
-    assert "model.zip' does not hold a fitted estimator" in run(capsys, *words, code=2)
+    (tmp_path / "series.ckpt").write_bytes(b"no archive")
+    assert "series.ckpt' does not hold the classifier's weights" in run(capsys, *words, code=2)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"downsampler": "diffstride", "strides": (1.5, 2.5), "downsampler_options": {"smoothness": 2}},
+        {"downsampler": "strided", "strides": "random", "channels": (4, 6), "normalise": "series", "harmonics": 0},
+        {
+            "downsampler": "adastride_f",
+            "pool": "max",
+            "class_weight": "balanced",
+            "random_state": np.random.RandomState(1),
+        },
+    ],
+)
+def test_a_fitted_classifier_is_the_same_after_it_was_saved(settings: dict[str, Any], tmp_path: Path) -> None:
+    wide(0).to_csv(tmp_path / "train.csv", index=False)
+    classifier = SeqStrideClassifier(**{"channels": 4, "n_epochs": 2, "random_state": 0, "strides": (2, 2), **settings})
+    fit_series(tmp_path / "train.csv", tmp_path / "train.csv", tmp_path / "out", classifier)
+    loaded = load_fitted(tmp_path / "out")
+    series = read_series(tmp_path / "train.csv", Columns()).series
+    assert np.array_equal(loaded.predict_proba(series), classifier.predict_proba(series))
+    assert loaded.predict(series).tolist() == classifier.predict(series).tolist()
+    assert loaded.strides_ == classifier.strides_
+    assert loaded.history_ == classifier.history_
+    assert not {path.name for path in (tmp_path / "out").iterdir()} & {"model.zip", "model.joblib"}
 
 
 def test_labels_that_the_training_lacks_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -67,7 +67,10 @@ PROMISED = {
     ],
     "recipes/LJSpeechFormat/VQVAE/README.md": ["new.json", "new.wav"],
     "seqstride/estimators/README.md": [
-        *(f"results/mine/{name}" for name in ("predictions.csv", "report.md", "strides.png", "model.zip")),
+        *(
+            f"results/mine/{name}"
+            for name in ("predictions.csv", "report.md", "strides.png", "series.json", "series.ckpt")
+        ),
         *("strides.png", "predictions.csv"),
     ],
     "seqstride/export/README.md": ["my_model/model.onnx", "my_model/model.pt2"],

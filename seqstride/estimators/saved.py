@@ -1,0 +1,109 @@
+"""Fitted classifiers of series as a description and weights: reading them runs no code, as `joblib` and sktime's do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from seqstride.errors import InputError
+from seqstride.estimators.classifier import SeqStrideClassifier
+from seqstride.estimators.network import Model, Network, strides
+from seqstride.estimators.preparation import SeriesNorm
+from seqstride.estimators.randomness import own_generator
+from seqstride.estimators.settings import Settings
+from seqstride.files.whole_files import whole_file
+from seqstride.models.untrusted import check_shapes, outline, read_weights
+
+WEIGHTS = "series.ckpt"
+_FITTED = {"classes_": list, "channel_names_": list, "initial_strides_": list, "history_": list}
+"""What a fit leaves besides the network, as kinds of JSON values."""
+
+
+def save_classifier(folder: Path, classifier: SeqStrideClassifier) -> dict[str, Any]:
+    """Writes the weights of a fitted classifier whose labels are texts.
+
+    Returns:
+        Its description, plain JSON values, for `load_classifier`.
+    """
+    model = classifier.model_
+    parts = nn.ModuleDict({"norm": model.norm, "network": model.network})
+    with whole_file(folder / WEIGHTS) as part:
+        torch.save({name: tensor.detach().cpu() for name, tensor in parts.state_dict().items()}, part)
+    settings = asdict(Settings.of(classifier))
+    whole = [int(stride) if float(stride).is_integer() else stride for stride in classifier.initial_strides_]
+    seed = classifier.random_state if isinstance(classifier.random_state, int) else None
+    return {
+        "arguments": {
+            **{**settings, "strides": whole},  # as they were drawn, if they were random
+            "normalise": classifier.normalise,
+            "harmonics": int(classifier.harmonics),
+            "n_threads": int(classifier.n_threads),
+            "random_state": seed,
+        },
+        "classes_": [str(name) for name in classifier.classes_],
+        "channel_names_": classifier.channel_names_,
+        "initial_strides_": classifier.initial_strides_,
+        "history_": classifier.history_,
+    }
+
+
+def load_classifier(folder: Path, description: Mapping[str, Any]) -> SeqStrideClassifier:
+    """Makes the classifier of a description, with the weights in the folder.
+
+    Args:
+        folder: has the weights.
+        description: as `save_classifier` returned it.
+
+    Raises:
+        InputError: the description is none, or is not that of the weights.
+    """
+    try:
+        classifier = SeqStrideClassifier(**description["arguments"])
+        for name, kind in _FITTED.items():
+            if not isinstance(description[name], kind):
+                raise InputError(f"`{name}` must be a {kind.__name__}")
+        names = description["classes_"]
+        if len(names) < 2 or not all(isinstance(name, str) for name in (*names, *description["channel_names_"])):
+            raise InputError("`classes_` and `channel_names_` must be texts, at least two classes")
+        make = partial(_network, classifier, len(description["channel_names_"]), len(names))
+    except (KeyError, TypeError, InputError) as error:
+        raise InputError(f"it does not describe a fitted classifier: {error}") from error
+    where = os.fspath(folder / WEIGHTS)
+    try:
+        weights = read_weights(folder / WEIGHTS)
+        check_shapes(outline(make, len(weights)), weights)
+        parts = make()
+        parts.load_state_dict(weights)
+    except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that it did not write
+        raise InputError(f"{where!r} does not hold the classifier's weights: {' '.join(str(error).split())}") from error
+    _set_fitted(classifier, description, parts)
+    return classifier
+
+
+def _network(classifier: SeqStrideClassifier, channels: int, classes: int) -> nn.ModuleDict:
+    norm = SeriesNorm(channels, classifier.normalise, classifier.harmonics)
+    network = Settings.of(classifier).network(norm.groups, classes, own_generator(0))
+    return nn.ModuleDict({"norm": norm, "network": network})
+
+
+def _set_fitted(classifier: SeqStrideClassifier, description: Mapping[str, Any], parts: nn.ModuleDict) -> None:
+    """Sets what a fit leaves, also for sktime: texts as labels, one column of them."""
+    norm, network = parts["norm"], parts["network"]
+    assert isinstance(network, Network)
+    classifier.model_ = Model(norm, network)
+    classifier.strides_ = strides(network)
+    for name in ("channel_names_", "initial_strides_", "history_"):
+        setattr(classifier, name, description[name])
+    classes = np.array(description["classes_"])
+    classifier.classes_, classifier.n_classes_ = classes, len(classes)
+    classifier._class_dictionary = {name: index for index, name in enumerate(classes)}
+    classifier._y_metadata, classifier._y_inner_mtype = {"is_univariate": True}, "numpy1D"
+    classifier._is_vectorized, classifier._is_fitted = False, True
