@@ -9,6 +9,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
+from unicodedata import category
 
 import numpy as np
 
@@ -21,7 +22,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
 from seqstride.brains.events import check_events, event_times  # noqa: E402
 from seqstride.files.audio_cache import AudioCache  # noqa: E402
-from seqstride.files.audio_files import part_of, with_root  # noqa: E402
+from seqstride.files.audio_files import part_of, shown, with_root  # noqa: E402
 from seqstride.files.decoding import (  # noqa: E402
     UNKNOWN,
     open_recording,
@@ -203,8 +204,8 @@ def labelled_signals(
         split → `DynamicItemDataset`, and label → the names of its classes, sorted.
 
     Raises:
-        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part lacks; or some
-            items of a split have no `events`, or wrong ones.
+        ValueError: a manifest is missing or empty, lacks a label, or has a class that the training part lacks, or whose
+            name a model cannot keep; or some items of a split have no `events`, or wrong ones.
     """
     datasets = open_manifests(manifests, sample_rate, data_root, audio_cache)
     classes: dict[str, list[str]] = {}
@@ -216,6 +217,7 @@ def labelled_signals(
                     f"`labels` (={label!r}) must be a key of every item, with a text; not so in {split}: {lacking[0]}"
                 )
         classes[label] = sorted({item[label] for item in datasets["train"].data.values()})
+        _check_names(label, classes[label])
         indices = {name: index for index, name in enumerate(classes[label])}
         for split, dataset in datasets.items():
             unknown = {item[label] for item in dataset.data.values()} - set(indices)
@@ -228,6 +230,20 @@ def labelled_signals(
         where = f"`manifests` ({split}={os.fspath(manifests[split])!r})"
         dataset.set_output_keys([*keys, *add_event_times(where, dataset)])
     return datasets, classes
+
+
+def _check_names(label: str, names: Sequence[str]) -> None:
+    """Refuses names of classes that the files of the trained model cannot hold, before it is trained."""
+    for name in names:
+        wrong = {
+            "must be UTF-8": any("\udc80" <= letter <= "\udcff" for letter in name),
+            "must not be empty": not name.strip(),
+            "must not have line breaks or control characters": any(category(x) in ("Cc", "Zl", "Zp") for x in name),
+            "must not have the arrow of SpeechBrain's list of labels": " => " in name,
+        }
+        for rule, broken in wrong.items():
+            if broken:
+                raise InputError(f"`labels` ({label}='{shown(name)}') {rule}: rename the class")
 
 
 def add_event_times(where: str, dataset: Any) -> list[str]:

@@ -532,3 +532,24 @@ def test_braces_in_manifests_hold_data_root_and_nothing_else(text: str) -> None:
     assert with_root({"wav": ["{data_root}/{{a}}.wav", 3]}, "/{r}") == {"wav": ["/{r}/{a}.wav", 3]}
     with pytest.raises(ValueError, match=r"must have no names in braces but {data_root}: "):
         with_root({"wav": text}, "/r")
+
+
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        ("\udcffcls", "must be UTF-8"),
+        (" ", "must not be empty"),
+        ("a\nb", "must not have line breaks"),
+        ("\x1b[2J", "must not have line breaks or control characters"),
+        ("a => b", "must not have the arrow"),
+    ],
+)
+def test_names_of_classes_that_a_model_cannot_keep_are_refused_before_the_training(
+    name: str, rule: str, tmp_path: Path
+) -> None:
+    np.save(tmp_path / "x.npy", np.zeros((4, 2), dtype=np.float32))
+    item = {"features": "{data_root}/x.npy", "length": 4, "frame_rate": 100.0}
+    items = {"a": {**item, "class": "fine: ü\u00a0= 👩\u200d🔬"}, "b": {**item, "class": name}}
+    (tmp_path / "train.json").write_text(json.dumps(items))
+    with pytest.raises(ValueError, match=rf"`labels` \(class='.*'\) {rule}"):
+        labelled_signals({"train": tmp_path / "train.json"}, ["class"])
