@@ -123,17 +123,22 @@ def p_cell(each: Ranked) -> str:
     return "–" if each.p is None else "< 0.001" if each.p < 0.001 else f"{each.p:.3f}"
 
 
+def _intervals(records: Sequence[Record], runs: int) -> str:
+    if not all("items" in record for record in records):
+        return "Student's, over the runs"
+    if runs == 1:
+        return f"of {DRAWS} draws of items; of other seeds they say nothing"
+    return f"of {DRAWS} draws of items and of runs, with Student's t for the few runs"
+
+
 def _caption(records: Sequence[Record], metric: Metric, found: Sequence[Ranking]) -> str:
     """Returns the sentences below the tables."""
     better = "lower" if metric.lower_is_better else "higher"
     seeds, folds = (len({record.get(key) for record in records}) for key in ("seed", "fold"))
-    runs = f"{seeds} seeds" if folds == 1 else f"{seeds} seeds on {folds} {kind_of_folds(records)}"
+    runs = "one seed" if seeds == 1 else f"{seeds} seeds"
+    runs += f" on {folds} {kind_of_folds(records)}" if folds > 1 else ""
     text = f"{sentence_case(metric.title)}: mean ± half of its 95 % interval, {runs}; {better} is better."
-    text += (
-        f" Intervals are of {DRAWS} draws of items and of runs, with Student's t for the few runs."
-        if all("items" in record for record in records)
-        else " Intervals are Student's, over the runs."
-    )
+    text += f" Intervals are {_intervals(records, seeds * folds)}."
     if metric.scored == "valid":
         text += " The test part was not touched."
     if any(ranking.reference is not None and len(ranking.methods) > 1 for ranking in found):
