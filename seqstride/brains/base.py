@@ -28,10 +28,11 @@ require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.sampler import ReproducibleRandomSampler  # noqa: E402
+from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from torch.utils.data import SequentialSampler  # noqa: E402
 
 from seqstride.brains.epoch_state import EpochState, random_states, restore_random_states, seed_generators  # noqa: E402
-from seqstride.brains.history import History  # noqa: E402
+from seqstride.brains.history import History, forget_later  # noqa: E402
 from seqstride.brains.manifests import item_seconds  # noqa: E402
 from seqstride.brains.optimisation import OptimisingBrain  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
@@ -249,6 +250,7 @@ class DownsamplingBrain(OptimisingBrain):
         """Calls `before_training`, runs SpeechBrain's method, and starts the table of the epochs."""
         self.before_training()
         super().on_fit_start()
+        run_on_main(forget_later, [getattr(self.hparams.train_logger, "save_file", None), len(self.history.epochs)])
         self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 
     # One epoch

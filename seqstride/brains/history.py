@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from pathlib import Path
 from typing import Any
 
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
+
+from seqstride.files.whole_files import whole_file
 
 
 @register_checkpoint_hooks
@@ -29,3 +33,21 @@ class History:
     def load(self, path: str | Path, end_of_epoch: bool) -> None:
         """Reads the records."""
         self.epochs = json.loads(Path(path).read_text(encoding="utf-8"))
+
+
+def forget_later(log: str | os.PathLike[str] | None, epochs: int) -> None:
+    """Removes from SpeechBrain's text log what comes behind these epochs: a run killed between the log and its
+    checkpoint trains that epoch again, and would have it twice.
+
+    Args:
+        log: the file of a `FileTrainLogger`; None: another logger, which is left alone.
+        epochs: the number of epochs from which the run goes on.
+    """
+    if log is None or not Path(log).is_file():
+        return
+    lines = Path(log).read_text(encoding="utf-8").splitlines(keepends=True)
+    logged = [re.match(r"epoch: ([0-9]+)", line) for line in lines]
+    kept = [line for line, match in zip(lines, logged, strict=True) if match is None or int(match[1]) <= epochs]
+    if kept != lines:
+        with whole_file(log) as part:
+            part.write_text("".join(kept), encoding="utf-8")

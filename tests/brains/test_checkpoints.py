@@ -11,6 +11,7 @@ import torch
 from speechbrain.utils.checkpoints import mark_as_loader, mark_as_saver, register_checkpoint_hooks
 
 from seqstride.brains.checkpoints import Checkpointer
+from seqstride.brains.history import forget_later
 
 
 class Killed(Exception):
@@ -81,3 +82,14 @@ def test_the_newest_is_the_one_that_was_saved_last_whatever_the_clock_says(
         keeper.save_and_keep_only(meta={"epoch": epoch, "loss": epoch}, min_keys=["loss"])
     assert checkpointer(tmp_path, Fragile()).recover_if_possible().meta["epoch"] == 3
     assert sorted(kept.meta["epoch"] for kept in keeper.list_checkpoints()) == [0, 3]
+
+
+def test_an_epoch_that_is_trained_again_is_logged_once(tmp_path: Path) -> None:
+    log = tmp_path / "train_log.txt"
+    lines = [f"epoch: {epoch}, lr: 1e-3 - valid loss: 1\n" for epoch in (1, 2, 3, 10)]
+    log.write_text("".join([*lines, "best_epoch: 2 - test loss: 1\n"]))
+    forget_later(log, 2)
+    assert log.read_text() == "".join([*lines[:2], "best_epoch: 2 - test loss: 1\n"])
+    forget_later(None, 2)
+    forget_later(tmp_path / "none.txt", 2)
+    assert not (tmp_path / "none.txt").exists()
