@@ -35,10 +35,9 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
         content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
         if not all(isinstance(content[key], kind) for key, kind in (("arguments", dict), ("runs", list))):
             raise InputError("`arguments` must be a mapping and `runs` a list")
+        return _with_ratios({**content, "runs": parts_inside(content["runs"], content.pop("parts", {}))})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{os.fspath(summary)!r} is not the summary of a comparison: {error!r}") from error
-    runs = parts_inside(content["runs"], content.pop("parts", {}))
-    return _with_ratios({**content, "runs": runs})
 
 
 def _with_ratios(content: dict[str, Any]) -> dict[str, Any]:

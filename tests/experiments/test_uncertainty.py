@@ -242,3 +242,6 @@ def test_the_page_counts_who_leads(tmp_path: Path) -> None:
     ]
     with pytest.raises(InputError, match="must have recipes with results"):
         results_page(folder)
+    (folder / "runs.json").write_text(json.dumps({"arguments": arguments, "runs": runs, "failed": []}))
+    with pytest.raises(InputError, match="is not the summary of a comparison"):  # the part of its items is missing
+        results_page(tmp_path)
