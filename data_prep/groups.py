@@ -42,3 +42,28 @@ def split_groups(groups: Sequence[Group], *, valid_share: float, test_share: flo
     if not held["train"] or not held["valid"]:
         raise InputError(f"there must be more groups (={len(names)}): the three parts share none")
     return parts
+
+
+def hold_out(groups: Sequence[Group], share: float, seed: int) -> set[Group]:
+    """Draws groups until they have a share of the items, for a part beside an official one.
+
+    Args:
+        groups: the group of every item. The result depends on their order of first occurrence.
+        share: of the items.
+        seed: seed of the order.
+
+    Raises:
+        InputError: the share is not between 0 and 1, or nothing would be left.
+    """
+    if not 0 < share < 1:
+        raise InputError(f"`valid_share` (={share}) must be above 0 and below 1")
+    sizes = Counter(groups)
+    names = list(sizes)
+    drawn: set[Group] = set()
+    held = 0
+    for index in np.random.default_rng(seed).permutation(len(names)).tolist():
+        if held >= share * len(groups):
+            return drawn
+        drawn.add(names[index])
+        held += sizes[names[index]]
+    raise InputError(f"there must be more groups (={len(names)}) than those that are held out")
