@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import soundfile
-from corpus_layouts import philharmonia_layout, speech_to_intent_layout, wuw_layout
-from seqstride.data_prep import download, philharmonia, speech_to_intent, wuw
-from seqstride.data_prep.groups import split_groups
+from corpus_layouts import kathleen_layout, mboshi_layout, philharmonia_layout, speech_to_intent_layout, wuw_layout
+from seqstride.data_prep import download, kathleen, mboshi, philharmonia, speech_to_intent, wuw
+from seqstride.data_prep.groups import hold_out, split_groups
+from seqstride.data_prep.kathleen import prepare_kathleen
+from seqstride.data_prep.mboshi import prepare_mboshi
 from seqstride.data_prep.philharmonia import prepare_philharmonia
 from seqstride.data_prep.speech_to_intent import SLOTS, prepare_speech_to_intent
 from seqstride.data_prep.wuw import KEYWORDS, prepare_wuw
@@ -173,9 +177,64 @@ def test_notes_that_cannot_be_read_or_named(tmp_path: Path, caplog: pytest.LogCa
         prepare_philharmonia(notes, tmp_path / "save", seconds=0)
 
 
+# ---- Mboshi and Kathleen
+
+
+def test_the_official_parts_of_mboshi(tmp_path: Path) -> None:
+    corpus = mboshi_layout(tmp_path / "corpus")
+    for seed in range(3):
+        prepare_mboshi(corpus, tmp_path / "save", valid_share=0.2, seed=seed)
+        parts = manifests(tmp_path / "save")
+        assert set(parts["test"]) == {f"ada_2015_Dico_{index}" for index in (13, 14, 15)}
+        assert len(parts["train"]) + len(parts["valid"]) == 13
+        words = [{item["words"] for item in part.values()} for part in parts.values()]
+        assert sum(map(len, words)) == len(set.union(*words)) == 15
+    assert parts["test"]["ada_2015_Dico_13"]["words"].endswith(" Ω13")
+    assert parts["test"]["ada_2015_Dico_13"]["speaker"] == "ada"
+
+
+def test_prompts_and_words_are_in_one_part(tmp_path: Path) -> None:
+    corpus = kathleen_layout(tmp_path / "corpus")
+    for seed in range(3):
+        prepare_kathleen(corpus, tmp_path / "save", **SHARES, seed=seed)
+        parts = manifests(tmp_path / "save")
+        assert sum(map(len, parts.values())) == 13
+        words = [{item["words"] for item in part.values()} for part in parts.values()]
+        assert sum(map(len, words)) == len(set.union(*words)) == 10
+
+
+@pytest.mark.parametrize(
+    ("layout", "prepare", "text"),
+    [
+        (mboshi_layout, prepare_mboshi, "full_corpus_newsplit/train/ada_2015_Dico_4.mb.cleaned"),
+        (kathleen_layout, prepare_kathleen, "data/arctic_a0002_1592748001.txt"),
+    ],
+)
+def test_recordings_without_words_are_named(layout: Callable, prepare: Callable, text: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"must hold .*\*\.wav.*there are none"):
+        prepare(tmp_path, tmp_path / "save")
+    corpus = layout(tmp_path / "corpus")
+    (corpus / text).write_text(" -- \n")
+    with pytest.raises(ValueError, match=rf"{re.escape(text)} must have the words of"):
+        prepare(corpus, tmp_path / "save")
+    (corpus / text).unlink()
+    with pytest.raises(ValueError, match=rf"{re.escape(text)} must have the words of"):
+        prepare(corpus, tmp_path / "save")
+
+
+@pytest.mark.parametrize(
+    ("groups", "share", "message"), [(["a"], 0.5, "more groups"), (["a", "b"], 1.0, "`valid_share`")]
+)
+def test_a_part_beside_an_official_one_needs_room(groups: list[str], share: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        hold_out(groups, share, 0)
+
+
 # ---- downloads
 
 SETS = {
+    "mboshi": (mboshi, mboshi_layout, lambda data, save: prepare_mboshi(data, save, download=True)),
+    "kathleen": (kathleen, kathleen_layout, lambda data, save: prepare_kathleen(data, save, **OPTIONS)),
     "wuw": (wuw, wuw_layout, lambda data, save: prepare_wuw(data, save, wav_folder=save / "wav", **OPTIONS)),
     "commands": (
         speech_to_intent,
@@ -205,7 +264,7 @@ def test_the_archive_of_a_commit_becomes_the_set(
     server.cut = None
     prepare(tmp_path / "data", tmp_path / "save")
     assert server.asked == [None, "bytes=5000-"]
-    assert sum(map(len, manifests(tmp_path / "save").values())) > 20
+    assert sum(map(len, manifests(tmp_path / "save").values())) > 12
 
 
 # ---- recipes

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+from layouts import write
 from seqstride.data_prep.wuw import KEYWORDS
+from speech_layouts import SENTENCES
 
 CALLERS = ("{breath} Ada Byron", "Ada K. Byron [click]", "Alan Turing", "Grace Hopper", "((Emmy)) Noether", "[[skip]]")
 
@@ -84,4 +86,25 @@ def philharmonia_layout(folder: Path) -> Path:
         soundfile.write(file, noise, 44100)
     (folder / "audio" / "saxophone").mkdir()
     (folder / "audio" / "saxophone" / "saxophone_Fs3_15_fortissimo_normal.mp3").touch()
+    return folder
+
+
+def mboshi_layout(folder: Path) -> Path:
+    """Twelve sentences for training, the first of them said twice, and three for the test."""
+    root = folder / "full_corpus_newsplit"
+    for part, first, count in (("train", 0, 13), ("dev", 13, 3)):
+        for index in range(first, first + count):
+            text = SENTENCES[index % 10 if index < 12 else 0].lower().replace(",", "").replace(".", "")
+            number = "" if index in (0, 12) else f" ω{index}"
+            file = write(root / part / f"ada_2015_Dico_{index}.wav", 32000 + index, 16000)
+            file.with_suffix(".mb.cleaned").write_text(f"{text}{number}\n", encoding="utf-8")
+    return folder
+
+
+def kathleen_layout(folder: Path) -> Path:
+    """Ten prompts, two of them recorded twice, and the words of the first one under another name."""
+    takes = [(index, SENTENCES[index], take) for index in range(10) for take in range(1 + (index in (2, 5)))]
+    for index, text, take in [*takes, (10, SENTENCES[0], 0)]:
+        file = write(folder / "data" / f"arctic_a{index:04d}_{1592748000 + take}.wav", 96000 + index, 48000, 2)
+        file.with_suffix(".txt").write_text(f"{text}\n", encoding="utf-8")
     return folder

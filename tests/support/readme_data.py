@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import soundfile
 from an4_release import Spoken, write_release
-from corpus_layouts import philharmonia_layout, speech_to_intent_layout, wuw_layout
+from corpus_layouts import kathleen_layout, mboshi_layout, philharmonia_layout, speech_to_intent_layout, wuw_layout
 from layouts import esc_layout, speech_commands_layout
 from sensor_layouts import mitbih_layout, wharf_layout
 from series import wide
@@ -81,6 +81,8 @@ DATA: dict[str, Callable[[Path], object]] = {
     "recipes/AN4/ASR/README.md": an4,
     "recipes/AudioFolder/classification/README.md": recordings,
     "recipes/ESC/classification/README.md": lambda folder: esc_layout(folder / "ESC-50"),
+    "recipes/Kathleen/ASR/README.md": lambda folder: kathleen_layout(folder / "kathleen"),
+    "recipes/Kathleen/VQVAE/README.md": lambda folder: kathleen_layout(folder / "kathleen"),
     "recipes/LJSpeechFormat/ASR/README.md": spoken_sentences,
     "recipes/LJSpeechFormat/VQVAE/README.md": spoken_sentences,
     "recipes/LibriSpeech/ASR/README.md": lambda folder: librispeech(folder / "LibriSpeech"),
@@ -91,6 +93,7 @@ DATA: dict[str, Callable[[Path], object]] = {
     ),
     "recipes/SpokenDigits/VQVAE/README.md": digits,
     "recipes/SpokenDigits/classification/README.md": digits,
+    "recipes/Mboshi/ASR/README.md": lambda folder: mboshi_layout(folder / "mboshi"),
     "recipes/Philharmonia/notes/README.md": lambda folder: philharmonia_layout(folder / "philharmonia"),
     "recipes/SpeechToIntent/commands/README.md": lambda folder: speech_to_intent_layout(
         folder / "speech-to-intent", speakers=52, each=4
@@ -120,6 +123,9 @@ SMALL: dict[str, dict[str, str]] = {
     "AN4/ASR": CONFORMER,
     "LJSpeechFormat/ASR": CONFORMER,
     "LibriSpeech/ASR": {**CONFORMER, "pieces": "{vocab_size: 26}"},
+    "Mboshi/ASR": {**CONFORMER, "pieces": "{vocab_size: 40}"},
+    "Kathleen/ASR": {**CONFORMER, "pieces": "{vocab_size: 40}"},
+    "Kathleen/VQVAE": {"width": "8", "codebook": "12"},
     "LJSpeechFormat/VQVAE": {"width": "8", "codebook": "12"},
     "SpokenDigits/VQVAE": {"width": "8", "codebook": "12"},
     "AudioFolder/classification": {"width": "8", "channels": "[8]", "strides": "[2]"},
