@@ -49,7 +49,7 @@ def wuw_layout(folder: Path, callers: tuple[str, ...] = CALLERS) -> Path:
 
 
 def speech_to_intent_layout(folder: Path, speakers: int = 6, each: int = 4) -> Path:
-    """Each speaker is twice as loud as the one before; every class is said by each of them."""
+    """Each speaker is softer than the one before; every class is said by each of them."""
     labels = {"not-there.wav": {"intent": "orderDrink", "slots": {"coffeeDrink": "latte"}}}
     amounts = ("", "a bit of", "lots of", " ")
     for speaker, index in product(range(speakers), range(each)):
@@ -57,7 +57,7 @@ def speech_to_intent_layout(folder: Path, speakers: int = 6, each: int = 4) -> P
         name = f"{speaker:04d}-{index:04d}.wav"
         file = folder / "data" / "speech" / "clean" / name
         file.parent.mkdir(parents=True, exist_ok=True)
-        soundfile.write(file, 0.004 * 2.0**speaker * noise, 16000, subtype="FLOAT")
+        soundfile.write(file, 0.1 * 0.01 ** (speaker / speakers) * noise, 16000, subtype="FLOAT")
         slots = {"coffeeDrink": ("latte", "iced mocha")[index % 2]}
         if index % 2:
             slots |= {"milkAmount": f"{amounts[index]} soy milk", "sugarAmount": "brown sugar", "size": "small"}
