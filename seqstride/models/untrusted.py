@@ -27,14 +27,18 @@ def read_weights(file: str | os.PathLike[str]) -> dict[str, Tensor]:
     """Reads a state dict as `torch.save` writes it.
 
     Raises:
-        InputError: the file is larger than it looks, it has other things than tensors, or a tensor is not finite.
+        InputError: the file is larger than it looks, it has other things than tensors, tensors share their numbers, or
+            a tensor is not finite.
         Exception: of torch, for files that it did not write.
     """
     if zipfile.is_zipfile(file):
         with zipfile.ZipFile(file) as archive:
-            packed = [entry.filename for entry in archive.infolist() if entry.file_size != entry.compress_size]
+            entries = archive.infolist()
+        packed = [entry.filename for entry in entries if entry.file_size != entry.compress_size]
         if packed:
             raise InputError(f"its entry {packed[0]!r} must not be compressed")
+        if sum(entry.file_size for entry in entries) > os.path.getsize(file):
+            raise InputError("its entries must not lie over each other")
     weights = torch.load(file, map_location="cpu", weights_only=True)
     if not isinstance(weights, Mapping):
         raise InputError(f"it must map names to tensors; it holds a {type(weights).__name__}")
@@ -43,10 +47,13 @@ def read_weights(file: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise InputError(f"`{name}` must be a tensor; it is a {type(tensor).__name__}")
         if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.nbytes:
             raise InputError(f"`{name}` must hold all its numbers")
-        if not tensor.isfinite().all():
+        if not tensor.float().isfinite().all():  # as a model has it: float64 has larger numbers
             raise InputError(f"`{name}` must be finite; it has NaN or infinite numbers")
         if "running_var" in name and (tensor < 0).any():
             raise InputError(f"`{name}` must not be negative; it is a variance")
+    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in weights.values())}
+    if sum(tensor.nbytes for tensor in weights.values()) > sum(storages.values()):
+        raise InputError("its tensors must have numbers of their own; some share them")
     return dict(weights)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import resource
+import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,11 +94,13 @@ def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> N
     ("change", "message"),
     [
         (lambda w: next(iter(w.values())).fill_(float("nan")), "must be finite"),
+        (lambda w: w.update({name: t.double() + 1e300 for name, t in w.items()}), "must be finite"),
         (lambda w: [t.fill_(-1.0) for name, t in w.items() if name.endswith("running_var")] and None, "a variance"),
         (lambda w: w.update(more=torch.ones(3)), "`more` has shape .*the model has none of this name"),
         (lambda w: w.pop(next(iter(w))) is None, "is missing"),
         (lambda w: w.update(more=3), "`more` must be a tensor"),
         (lambda w: w.update(more=torch.ones(1).expand(10**12)), "must hold all its numbers"),
+        (lambda w: w.update(dict.fromkeys(map(str, range(99)), torch.ones(99))), "must have numbers of their own"),
         (lambda w: list(w.values()), "must map names to tensors"),
     ],
 )
@@ -128,6 +131,19 @@ def test_weights_that_are_small_only_on_the_disk_are_refused(folder: Path) -> No
                 archive.writestr(name, content)
     assert (folder / "model.ckpt").stat().st_size < 1 << 20
     with pytest.raises(ValueError, match="must not be compressed"):
+        load_model(folder)
+
+
+def test_entries_that_lie_over_each_other_are_refused(folder: Path) -> None:
+    """The directory of the archive names the same bytes again and again."""
+    content = (folder / "model.ckpt").read_bytes()
+    with zipfile.ZipFile(folder / "model.ckpt") as archive:
+        start, entries = archive.start_dir, len(archive.infolist())
+    end = content.rindex(b"PK\5\6")
+    directory = content[start : content.index(b"PK\6\6", start) if b"PK\6\6" in content else end]
+    counts = struct.pack("<HHII", 50 * entries, 50 * entries, 50 * len(directory), start)
+    (folder / "model.ckpt").write_bytes(content[:start] + 50 * directory + b"PK\5\6" + bytes(4) + counts + bytes(2))
+    with pytest.raises(ValueError, match="its entries must not lie over each other"):
         load_model(folder)
 
 
