@@ -27,7 +27,7 @@ def check_output(
 
     Raises:
         InputError: it is one of the inputs, a folder, or named like a recording.
-        FileError: there is no permission to write it.
+        FileError: there is no permission to write it, or it is a link into a folder that is missing.
     """
     path = Path(path)
     given = f"`{option}` (={os.fspath(path)!r})"
@@ -37,11 +37,16 @@ def check_output(
         raise InputError(f"{given} must not be one of the files that are read")
     if table and is_audio(path):
         raise InputError(f"{given} is written as a table, and must not have the extension of a recording")
-    there = path if path.exists() else next(folder for folder in path.absolute().parents if folder.exists())
+    # a file is replaced by one in the same folder, and a link stays
+    target = Path(os.path.realpath(path))
+    there = next(folder for folder in target.parents if folder.exists())
     if not path.exists() and not there.is_dir():
         raise FileError(f"{given} cannot be written: {os.fspath(there)!r} is not a folder")
-    if not os.access(there, os.W_OK):
-        raise FileError(f"{given} cannot be written: {os.fspath(there)!r} allows no writing")
+    if path.is_symlink() and there != target.parent:
+        raise FileError(f"{given} cannot be written: it is a link to {os.fspath(target)!r}, whose folder is missing")
+    for place in [there] if not path.exists() else [path, there] if path.is_file() else [path]:
+        if not os.access(place, os.W_OK):
+            raise FileError(f"{given} cannot be written: {os.fspath(place)!r} allows no writing")
 
 
 def check_output_folder(option: str, path: str | os.PathLike[str], extensions: Iterable[str]) -> None:

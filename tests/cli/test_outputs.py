@@ -86,6 +86,24 @@ def test_files_that_cannot_be_written_are_named_before_the_work(
         check_output("--csv", tmp_path / "new" / "t.csv")
 
 
+def test_a_file_in_a_folder_that_allows_no_writing_and_a_link_to_nowhere_are_named_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file is replaced by another in its folder, and a link stays: its own rights do not suffice."""
+    table, link = tmp_path / "t.csv", tmp_path / "link.csv"
+    table.touch()
+    check_output("--csv", table)
+    link.symlink_to(tmp_path / "new.csv")
+    check_output("--csv", link)
+    link.unlink()
+    link.symlink_to(tmp_path / "missing" / "t.csv")
+    with pytest.raises(FileError, match=r"`--csv` .* cannot be written: it is a link to '.*', whose folder is missing"):
+        check_output("--csv", link)
+    monkeypatch.setattr(os, "access", lambda path, mode: Path(path) == table)
+    with pytest.raises(FileError, match=rf"cannot be written: '{tmp_path}' allows no writing"):
+        check_output("--csv", table)
+
+
 def test_devices_are_written_to(model: Path, recording: Path) -> None:
     assert main(["classify", str(recording), "--model", str(model), "--csv", os.devnull]) == 0
     assert Path(os.devnull).is_char_device()
