@@ -134,7 +134,7 @@ def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, 
         "scored": hparams["score"],
         "train_items": len(fitted[1]),
         "data": data,
-        **_fit_and_score(model, fitted, scored, output),
+        **_fit_and_score(model, fitted, scored, output, [*items[hparams["score"]].values()]),
         "device": str(resolve_device(getattr(model, "device", "cpu"))),
         "threads": torch.get_num_threads(),
         "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
@@ -143,19 +143,25 @@ def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, 
     say(closing(record, output, command_line("table", output)))
 
 
-def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path) -> dict[str, Any]:
-    """Fits a model, leaves it and its predictions in the output folder, and returns the results for the record."""
+def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path, digests: list[str]) -> dict[str, Any]:
+    """Fits a model, leaves it and its predictions in the output folder, and returns the results for the record.
+
+    The names of the results have the `digests` of the scored items: rows of other data sets have the same numbers.
+    """
     start, start_cpu = time.monotonic(), cpu_seconds()
     model.fit(*fitted)
     seconds, processor = time.monotonic() - start, cpu_seconds() - start_cpu
     rows, labels = scored
     predictions = model.predict(rows)
+    names = [f"{row:09d} {digest}" for row, digest in enumerate(digests)]
     _write_predictions(output / "predictions.csv", labels, predictions)
     if _is_ours(model):
         _save(model, output, rows, labels)
     return {
         "test_accuracy": float((predictions == labels).mean()),
-        "items": pack_items({f"{row:09d}": ItemResult(right) for row, right in enumerate(predictions == labels)}),
+        "items": pack_items(
+            {name: ItemResult(right) for name, right in zip(names, predictions == labels, strict=True)}
+        ),
         **_errors(labels, predictions),
         **_costs(model, rows),
         "seconds": seconds,

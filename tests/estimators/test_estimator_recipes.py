@@ -20,6 +20,7 @@ import seqstride as ss
 from recipes import words_for
 from seqstride.cli import main
 from seqstride.errors import FileError, InputError
+from seqstride.experiments.items import part_of
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
 from seqstride.experiments.recipe import list_recipes, recipe_folds, recipes_folder
@@ -209,6 +210,17 @@ def test_a_run_leaves_record_predictions_estimator_and_picture(tmp_path: Path) -
     again = train("UCR", "diffstride", tmp_path / "again", fold="ItalyPowerDemand", seed=3, **TINY)
     assert again["test_accuracy"] == record["test_accuracy"]
     assert again["strides"] == record["strides"]
+    assert part_of(again) == part_of(record)
+
+
+def test_rows_of_other_data_sets_are_other_items(tmp_path: Path) -> None:
+    records = []
+    for name in "ab":
+        rows = [f"{index + len(records)},{index % 3},{'yes' if index % 2 else 'no'}" for index in range(20)]
+        (tmp_path / f"{name}.csv").write_text("\n".join(["a,b,kind", *rows]))
+        own = {"data_file": tmp_path / f"{name}.csv", "label": "kind", "fold": name}
+        records.append(train("Tabular", "forest", tmp_path / name, **own))
+    assert part_of(records[0]) != part_of(records[1])
 
 
 def test_while_settings_are_chosen_the_training_part_is_all_there_is(
