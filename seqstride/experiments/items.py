@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from seqstride.errors import InputError
 from seqstride.experiments.provenance import digest
 
 
@@ -111,7 +112,10 @@ def _text(values: Sequence[Any]) -> str:
 def _array(text: str) -> np.ndarray:
     """Returns the numbers of `_text` as float64."""
     kind, count, packed = text.split(":")
-    data = zlib.decompress(base64.b64decode(packed))
+    try:
+        data = zlib.decompress(base64.b64decode(packed))
+    except zlib.error as error:  # it is no ValueError, as the errors of other damages are
+        raise InputError(f"the results of items in a record are damaged: {error}") from error
     if kind == "bool":
         return np.unpackbits(np.frombuffer(data, np.uint8), count=int(count)).astype(np.float64)
     return np.frombuffer(data, np.dtype(kind).newbyteorder("<")).astype(np.float64)

@@ -35,6 +35,8 @@ from seqstride.experiments.records import Record, metric_of, pair_of, value_of
 
 DRAWS = 2000
 """So many that a standard error is known to 1.6 %."""
+_ROUNDING = 1e-9
+"""Spreads that are smaller, relative to the scores, are of the rounding of equal values."""
 _AT_A_TIME = 250
 """Draws of items that are in memory together."""
 
@@ -53,7 +55,7 @@ class Estimate(NamedTuple):
 
     mean: float
     half: float | None
-    """Half of its 95 % interval; None for a single run without results of items."""
+    """Half of its 95 % interval; None for a single run without results of items, or whose items all have the same."""
     p: float | None
     """Of the hypothesis that it is 0; None without an interval."""
 
@@ -105,7 +107,7 @@ def _score(times: np.ndarray, counts: np.ndarray, part: Items) -> np.ndarray:
 
 def estimate(runs: Sequence[Sampled]) -> Estimate:
     """Returns the mean score of runs of one method at one ratio."""
-    return _estimate([(run.record.get("fold"), run.value, run.drawn) for run in runs])
+    return _estimate([(run.record.get("fold"), run.value, run.drawn) for run in runs], _largest(runs))
 
 
 def difference(runs: Sequence[Sampled], reference: Sequence[Sampled]) -> Estimate | None:
@@ -129,12 +131,16 @@ def difference(runs: Sequence[Sampled], reference: Sequence[Sampled]) -> Estimat
         differences.append((mine.record.get("fold"), mine.value - other.value, drawn))
     if not pairs:
         return None
-    found = _estimate(differences)
+    found = _estimate(differences, _largest([run for pair in pairs for run in pair]))
     return found._replace(half=None) if found.p is None else found  # equal differences of a few runs prove nothing
 
 
-def _estimate(runs: Sequence[tuple[str | None, float, np.ndarray | None]]) -> Estimate:
-    """Returns the estimate from fold, value and drawn values of every run."""
+def _largest(runs: Sequence[Sampled]) -> float:
+    return max(abs(run.value) for run in runs)
+
+
+def _estimate(runs: Sequence[tuple[str | None, float, np.ndarray | None]], scale: float) -> Estimate:
+    """Returns the estimate from fold, value and drawn values of every run; the scores are as large as `scale`."""
     ordered = sorted(runs, key=lambda run: str(run[0]))
     folds = [list(inside) for _, inside in groupby(ordered, key=lambda run: str(run[0]))]
     if max(map(len, folds)) == 1:
@@ -151,8 +157,8 @@ def _estimate(runs: Sequence[tuple[str | None, float, np.ndarray | None]]) -> Es
         )
     elif len(runs) == 1:
         return Estimate(mean, None, None)
-    if variance == 0:
-        return Estimate(mean, 0.0, 1.0 if mean == 0 else None)
+    if math.sqrt(variance) <= _ROUNDING * scale:
+        return Estimate(mean, 0.0 if len(runs) > 1 else None, 1.0 if abs(mean) <= _ROUNDING * scale else None)
     freedom = sum(v**2 / (len(fold) - 1) for v, fold in zip(of_seeds, folds, strict=True) if len(fold) > 1)
     t = require("scipy.stats", "speech").t(variance**2 / freedom if freedom else math.inf)
     error = math.sqrt(variance)

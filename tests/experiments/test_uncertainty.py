@@ -126,6 +126,28 @@ def test_equal_runs_do_not_differ_and_other_items_are_refused() -> None:
         difference(sample(records[:1]), sample([run("b", 0, np.ones(3))]))
 
 
+def test_equal_differences_prove_nothing_however_they_are_rounded() -> None:
+    base = [{"method": "a", "seed": s, "test_accuracy": v} for s, v in enumerate((0.901, 0.953, 0.917))]
+    better = [{**record, "test_accuracy": record["test_accuracy"] + 0.033} for record in base]
+    found = difference(sample(better), sample(base))
+    assert found.mean == pytest.approx(3.3)
+    assert (found.half, found.p) == (None, None)
+    same = [{**record, "test_accuracy": record["test_accuracy"] + 1e-16} for record in base]
+    assert difference(sample(same), sample(base)).p == 1
+
+
+@pytest.mark.parametrize("right", [np.ones(30), np.zeros(1)])
+def test_one_run_whose_items_are_all_alike_has_no_interval(right: np.ndarray) -> None:
+    assert estimate(sample([run("a", 0, right)])).half is None
+
+
+def test_damaged_results_of_items_are_an_error_of_the_file() -> None:
+    record = run("a", 0, np.ones(3))
+    record["items"]["counts"] = "uint8:3:AAAA"
+    with pytest.raises(InputError, match="the results of items in a record are damaged"):
+        sample([record])
+
+
 def test_a_true_null_is_rejected_as_often_as_it_should() -> None:
     """Two methods without a difference: items are hard or easy for all, and seeds differ by 3 points."""
     rejected, covered, trials = 0, 0, 100
