@@ -47,7 +47,7 @@ def read_weights(file: str | os.PathLike[str]) -> dict[str, Tensor]:
             raise InputError(f"`{name}` must be a tensor; it is a {type(tensor).__name__}")
         if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.nbytes:
             raise InputError(f"`{name}` must hold all its numbers")
-        if not tensor.float().isfinite().all():  # as a model has it: float64 has larger numbers
+        if not tensor.isfinite().all():
             raise InputError(f"`{name}` must be finite; it has NaN or infinite numbers")
         if "running_var" in name and (tensor < 0).any():
             raise InputError(f"`{name}` must not be negative; it is a variance")
@@ -76,15 +76,18 @@ def check_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Compares the shapes of weights with those of a model, such as its `outline`.
 
     Raises:
-        InputError: the model has other weights.
+        InputError: the model has other weights, or a weight is not finite in the model's type.
     """
-    wanted = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    state = model.state_dict()
+    wanted = {name: tuple(tensor.shape) for name, tensor in state.items()}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             have = f"has shape {found[name]}" if name in found else "is missing"
             need = f"shape {wanted[name]} is needed" if name in wanted else "the model has none of this name"
             raise InputError(f"`{name}` {have}; {need}")
+        if not weights[name].to(state[name].dtype).isfinite().all():  # float64 has larger numbers than float32
+            raise InputError(f"`{name}` must be finite as {state[name].dtype}")
 
 
 @contextmanager
