@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Codes in short bursts, hidden in noise.
 
-python train.py hparams/train.yaml --downsampler adastride [--fold 16] [--any_key_of_train.yaml value ...]
+python train.py hparams/train.yaml --downsampler adastride [--ratio 16] [--any_key_of_train.yaml value ...]
 """
 
 from __future__ import annotations

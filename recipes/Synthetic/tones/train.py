@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Tones in noise, which a large stride cuts.
 
-python train.py hparams/train.yaml --downsampler diffstride [--fold 6] [--any_key_of_train.yaml value ...]
+python train.py hparams/train.yaml --downsampler diffstride [--ratio 6] [--any_key_of_train.yaml value ...]
 """
 
 from __future__ import annotations
