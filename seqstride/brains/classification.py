@@ -19,7 +19,7 @@ from seqstride.files.whole_files import save_figure
 from seqstride.models.classifier import describe, save_model
 from seqstride.models.windows import all_windows, mean_by_owner, random_windows
 from seqstride.plots.runs import plot_training
-from seqstride.plots.strides import plot_strides
+from seqstride.plots.strides import plot_input
 
 require_torchaudio()
 
@@ -211,13 +211,12 @@ class ClassificationBrain(DownsamplingBrain):
             x, lengths = self.front(signal, absolute_lengths(relative, signal.shape[1]))
             encoded = self.encoder(x, lengths)
         items = [item for _, item in chosen]
-        picture = plot_strides(
+        picture = plot_input(
             x,
             encoded,
             titles=[f"{label} {item[label]}" for item in items],
             frame_rate=self.frame_rate(items[0]),
             feature_name=self.hparams.feature_name,
-            value_name="value, normalised",
             bands_hz=self.bands_hz(items[0]),
         )
         save_figure(picture, folder / "strides.png")

@@ -19,7 +19,7 @@ from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.items import ItemResult
 from seqstride.files.whole_files import save_figure
 from seqstride.plots.runs import plot_training
-from seqstride.plots.strides import plot_strides
+from seqstride.plots.strides import plot_input
 
 require_torchaudio()
 
@@ -172,13 +172,12 @@ class FrameClassificationBrain(DownsamplingBrain):
         with torch.no_grad():
             x, lengths = self.front(signal, absolute_lengths(relative, signal.shape[1]))
             encoded = self.encoder(x, lengths)
-        picture = plot_strides(
+        picture = plot_input(
             x,
             encoded,
             titles=[f"{labels} {''.join(dataset.data[name][labels])}" for name in names],
             frame_rate=self.hparams.signal_rate,
             feature_name=self.hparams.feature_name,
-            value_name="value, normalised",
         )
         save_figure(picture, folder / "strides.png")
 

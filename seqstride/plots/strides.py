@@ -39,6 +39,7 @@ LEAST_OF_FEATURES, LEAST_OF_SERIES = 0.08, 0.04
 MOST_FRAMES = 150  # output frames of features that are shown at most
 HEIGHT = 1.6  # inches, approximate height of a panel of features
 LETTERS = 10  # letters of a title per inch
+MOST_SERIES = 8  # channels that are drawn as lines at most; more make an image
 MOST_LINES = 2  # a line of a title that is too long is broken into this many lines at most
 GAP = 0.2  # inches between two columns
 
@@ -56,6 +57,47 @@ class _Panels(NamedTuple):
     """For each item the bounds of its output frames on the time axis."""
     widths: list[np.ndarray]
     """Widths of lines at the bounds, in points."""
+
+
+def plot_input(
+    x: Tensor,
+    encoded: Any,
+    *,
+    titles: Sequence[str],
+    feature_name: str,
+    frame_rate: float | None = None,
+    bands_hz: np.ndarray | None = None,
+) -> Figure:
+    """Draws an encoder's input and its local strides: up to eight channels as lines, more or bands as an image.
+
+    Args:
+        x: (B, C, T), the normalised input.
+        encoded: the output of an encoder for this batch.
+        titles: B titles, which may have several lines.
+        feature_name: name of one channel.
+        frame_rate: frames per second; None: the time axis counts frames.
+        bands_hz: (C,) centre frequencies, if the channels are bands of a spectrogram.
+
+    Returns:
+        The figure of `plot_series` or of `plot_strides`.
+
+    Raises:
+        ValueError: the number of titles is not the number of items.
+    """
+    channels = x.shape[1]
+    if bands_hz is not None or channels > MOST_SERIES:
+        return plot_strides(
+            x,
+            encoded,
+            titles=titles,
+            frame_rate=frame_rate,
+            feature_name=feature_name,
+            value_name="value, normalised",
+            bands_hz=bands_hz,
+        )
+    series = [item[:, :length] for item, length in zip(array(x), encoded.input_lengths.tolist(), strict=True)]
+    names = [f"{feature_name} {channel + 1}" for channel in range(channels)] if channels > 1 else [feature_name]
+    return plot_series(series, encoded, titles=titles, channel_names=names, frame_rate=frame_rate)
 
 
 def plot_strides(

@@ -19,7 +19,7 @@ from seqstride.files.whole_files import save_figure
 from seqstride.plots.canvas import marks_hz
 from seqstride.plots.codes import Reconstruction, plot_codes
 from seqstride.plots.runs import plot_training
-from seqstride.plots.strides import plot_series, plot_strides
+from seqstride.plots.strides import plot_input, plot_series, plot_strides
 
 
 def encode(key: str = "adastride") -> tuple[torch.Tensor, object]:
@@ -66,6 +66,20 @@ def test_strides_are_those_of_the_plans(key: str) -> None:
         assert len(blocks) == 2
     assert curves[0].get_xlabel() == "time (ms)"
     assert images[0].get_ylabel() == "mel band"
+
+
+@pytest.mark.parametrize(("channels", "bands"), [(1, False), (8, False), (9, False), (3, True)])
+def test_few_channels_of_a_sensor_are_lines(channels: int, bands: bool) -> None:
+    _, encoded = encode()
+    x = torch.randn(3, channels, 40)
+    bands_hz = np.linspace(100.0, 2000.0, channels) if bands else None
+    figure = plot_input(x, encoded, titles=["a", "b", "c"], feature_name="axis", frame_rate=32.0, bands_hz=bands_hz)
+    assert bool(figure.axes[0].images) == (bands or channels > 8)
+    assert figure.axes[0].get_ylabel() == {1: "axis", 8: "", 9: "axis", 3: "frequency (Hz)"}[channels]
+    if channels == 1:
+        np.testing.assert_allclose(figure.axes[2].lines[-1].get_ydata(), x[2, 0, :7])  # without its padding
+    if channels == 8:
+        assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == [f"axis {n}" for n in range(1, 9)]
 
 
 def test_pictures_are_written_without_a_display(tmp_path: Path) -> None:
