@@ -392,7 +392,7 @@ def test_errors_of_the_work_are_not_errors_of_writing(error: Exception, tmp_path
     with pytest.raises(FileError, match="must be a file, not a folder"):
         write_in_shards(range(3), work, tmp_path, job={})
     (tmp_path / "file").touch()
-    with pytest.raises(FileError, match=r"'.*file.u\.parts' cannot be made: Not a directory"):
+    with pytest.raises(FileError, match=r"'.*file.u\.parts' cannot be written: Not a directory"):
         write_in_shards(range(3), work, tmp_path / "file" / "u", job={})
 
 

@@ -83,6 +83,7 @@ def test_shared_strides_are_one(digits: Path, tmp_path: Path) -> None:
     assert record["strides"] == record["frequency_strides"] != record["initial_strides"]
 
 
+@pytest.mark.long
 def test_random_strides_depend_on_the_seed_alone(digits: Path, tmp_path: Path) -> None:
     starts = {}
     for seed in (0, 1, 2):

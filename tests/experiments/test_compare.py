@@ -246,6 +246,7 @@ def test_a_comparison_goes_on_from_its_records(
 # Runs that go wrong
 
 
+@pytest.mark.long
 def test_folds_failures_and_variants(
     fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

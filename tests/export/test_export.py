@@ -662,7 +662,7 @@ def test_a_stride_that_learns_is_refused(key: str) -> None:
 
 
 @pytest.mark.filterwarnings("ignore:# The axis name")
-@pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
+@pytest.mark.parametrize("key", ["diffstride", pytest.param("dct_diffstride", marks=pytest.mark.long)])
 def test_onnx_of_a_layer_with_lengths(key: str) -> None:
     """By torch's own exporter, and nothing of ours."""
     layer = ss.make_downsampler(key, channels=2, stride=2.3).freeze().eval()

@@ -71,7 +71,7 @@ def test_a_command_says_once_that_recordings_are_at_a_low_rate(
 ) -> None:
     name, *table = command.split()
     table += [str(tmp_path / "table.csv")] if table else []
-    output = ["-o", str(tmp_path / "pictures" / "x.png")] if name == "strides" else []
+    output = ["-o", str(tmp_path / "pictures")] if name == "strides" else []
     assert main([name, str(recordings), "--model", str(model), *table, *output]) == 0
     assert warnings(caplog) == ["3 " + LOW.format(recordings / "low 0.wav")]
 
