@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from importlib.util import find_spec
 
@@ -75,3 +76,19 @@ def _own_logging() -> Iterator[None]:
     for handler in [handler for handler in root.handlers if handler not in handlers]:
         root.removeHandler(handler)
         handler.close()
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
+    """Counts how often each recording is decoded."""
+    from seqstride.files import audio_cache
+    from seqstride.files.loading import load_audio
+
+    counts: Counter = Counter()
+
+    def counted(rate: int, path: str, *part: int | None) -> torch.Tensor:
+        counts[path] += 1
+        return load_audio(rate, path, *part)
+
+    monkeypatch.setattr(audio_cache, "load_audio", counted)
+    return counts

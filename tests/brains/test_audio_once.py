@@ -17,7 +17,6 @@ from seqstride.data_prep.audio_check import check_audio
 from seqstride.cli import main
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.files import audio_cache
-from seqstride.files.loading import load_audio
 
 RECIPE = recipes_folder() / "SpokenDigits" / "classification"
 
@@ -25,19 +24,6 @@ RECIPE = recipes_folder() / "SpokenDigits" / "classification"
 @pytest.fixture(scope="module")
 def digits(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return spoken_digits_layout(tmp_path_factory.mktemp("digits"))
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """Counts how often training decodes each recording."""
-    counts: Counter = Counter()
-
-    def counted(rate: int, path: str, *part: int | None) -> torch.Tensor:
-        counts[path] += 1
-        return load_audio(rate, path, *part)
-
-    monkeypatch.setattr(audio_cache, "load_audio", counted)
-    return counts
 
 
 def train(data: Path, output: Path, **overrides: object) -> dict[str, Any]:

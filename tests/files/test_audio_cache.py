@@ -34,19 +34,6 @@ def recording(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> Counter:
-    """Counts how often each recording is decoded."""
-    counts: Counter = Counter()
-
-    def counted(rate: int, path: str, *part: int | None) -> torch.Tensor:
-        counts[path] += 1
-        return load_audio(rate, path, *part)
-
-    monkeypatch.setattr(audio_cache, "load_audio", counted)
-    return counts
-
-
-@pytest.fixture
 def kept(tmp_path: Path) -> AudioCache:
     return AudioCache(tmp_path / "decoded")
 
