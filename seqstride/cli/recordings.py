@@ -181,9 +181,11 @@ def _write_table(
         return 0
     if Path(arguments.csv).is_file():  # with the work of other processes, and of this command before it was resumed
         limit = csv.field_size_limit(2**31 - 1)  # a transcript of hours is one cell
-        with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
-            failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the title of the column
-        csv.field_size_limit(limit)
+        try:
+            with open(arguments.csv, encoding="utf-8", errors="surrogateescape", newline="") as file:
+                failed = sum(bool(row[-1]) for row in csv.reader(file)) - 1  # the title of the column
+        finally:
+            csv.field_size_limit(limit)
     if failed and world_size() > 1:  # a single process has printed the errors
         print(f"seqstride: {failed} of {len(recordings)} cannot be read, see {arguments.csv}", file=sys.stderr)
     return 2 if failed else 0

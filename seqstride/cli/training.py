@@ -17,7 +17,8 @@ and compares the results in one table, for example
   seqstride compare recipes/JapaneseVowels/speaker_id --methods strided,adastride --seeds 0,1,2 --jobs 2
 
 Every run is a `seqstride train`, which gets all other arguments: `--key value` overrides a key of the recipe. The
-output folder gets runs/ with the files and the output of each run, runs.json, table.md and comparison.png."""
+output folder gets runs/ with the files and the output of each run, runs.json, table.md, and comparison.png or, with
+several ratios, against_frames.png."""
 
 RECIPES_HELP = """\
 Prints the name of every recipe, which `seqstride train`, `seqstride compare` and `seqstride table` take in any folder,

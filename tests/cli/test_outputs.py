@@ -151,6 +151,7 @@ def test_a_cell_may_be_longer_than_csv_reads_by_default(model: Path, recording: 
     try:
         assert main(["classify", str(recording), "--model", str(model), "--csv", str(table)]) == 0
         assert table.is_file()
+        assert csv.field_size_limit() == 10
     finally:
         csv.field_size_limit(limit)
 
