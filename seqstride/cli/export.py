@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from seqstride.cli.parser import Command, add_model
-from seqstride.models.folder import FILES, check_model_folder
+from seqstride.models.folder import check_model_folder, model_files
 
 EXPORT_HELP = """\
 Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes. The file is written only if the graph
@@ -34,7 +34,7 @@ def _export(arguments: argparse.Namespace) -> None:
 
     file = arguments.output or Path(arguments.model) / default_name(arguments.format)
     check_model_folder(arguments.model, "--model")
-    check_output("--output", file, (Path(arguments.model, name) for name in FILES))
+    check_output("--output", file, model_files(arguments.model))
     written = export_model(load_trained(arguments.model), file, arguments.format)
     print(
         f"{written.file}: {written.size / 1e6:.2f} MB, largest difference to the model {written.difference:.1e} "

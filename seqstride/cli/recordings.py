@@ -14,7 +14,7 @@ from seqstride.cli.parser import Command, add_model
 from seqstride.errors import InputError, require
 from seqstride.files.remarks import remarks
 from seqstride.files.whole_files import whole_file
-from seqstride.models.folder import check_model_folder
+from seqstride.models.folder import check_model_folder, model_files
 
 if TYPE_CHECKING:
     from seqstride.files.audio_files import Recording
@@ -165,7 +165,7 @@ def _write_table(
             failed += bool(rows[-1][-1])
             yield text(rows)
 
-    model, titles = Path(arguments.model), ["file", *columns, "error"]
+    titles = ["file", *columns, "error"]
     write_in_shards(
         recordings,
         counted,
@@ -173,7 +173,7 @@ def _write_table(
         header=text([titles]),
         job={
             "command": arguments.command,
-            "model": digest_of_files(model / "model.json", model / "model.ckpt"),
+            "model": digest_of_files(*model_files(arguments.model)),
             "columns": ",".join(titles),
         },
     )

@@ -24,8 +24,8 @@ A table with a column `series` but without `time`, in which no id comes twice, h
 
 Labels and ids are text as written: 001 is not 1. Spaces around them do not count. Empty cells are missing values;
 labels, ids and times must not be empty. Times are numbers or ISO 8601 dates. The columns of the second file are found
-by name, and it may lack labels. The output folder gets predictions.csv, report.md, strides.png, series.ckpt and
-series.json; `seqstride predict-series` labels further files with it."""
+by name, and it may lack labels. The output folder gets predictions.csv, report.md, strides.png,
+series.safetensors and series.json; `seqstride predict-series` labels further files with it."""
 
 PREDICT_SERIES_HELP = """\
 Labels the time series of a file with a classifier of fit-series, and writes a table like its predictions.csv:

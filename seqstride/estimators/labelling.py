@@ -17,6 +17,7 @@ from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
+from seqstride.models.folder import weights_file
 
 FORMAT = 2
 DESCRIPTION = "series.json"
@@ -49,8 +50,8 @@ def fit_series(
     - `predictions.csv`: the label of every series, and the probabilities of all labels;
     - `report.md`;
     - `strides.png`: a series of every class of the second file, 8 at most;
-    - `series.json` and `series.ckpt`: the fitted classifier, with layout and column names of the first file; reading
-      them runs no code.
+    - `series.json` and `series.safetensors`: the fitted classifier, with layout and column names of the first file;
+      reading them runs no code.
 
     Args:
         train: a file with labels.
@@ -173,14 +174,14 @@ def load_fitted(folder: str | os.PathLike[str]) -> SeqStrideClassifier:
 
 
 def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
-    for name in (DESCRIPTION, WEIGHTS):
-        if not (folder / name).is_file():
+    for file in (folder / DESCRIPTION, weights_file(folder, WEIGHTS)):
+        if not file.is_file():
             other = "; its model.json is for `seqstride classify`, `transcribe` or `units`"
             old = "; its model.zip is of an older version: fit it again"
             why = other if (folder / "model.json").is_file() else old if (folder / "model.zip").is_file() else ""
             raise InputError(
                 f"`model` (={os.fspath(folder)!r}) must be the output folder of `seqstride fit-series`; "
-                f"{name} is missing{why}"
+                f"{file.name} is missing{why}"
             )
     where = os.fspath(folder / DESCRIPTION)
     try:

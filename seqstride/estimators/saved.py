@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import nn
 
 from seqstride.errors import InputError
@@ -19,10 +18,12 @@ from seqstride.estimators.network import Model, Network, strides
 from seqstride.estimators.preparation import SeriesNorm
 from seqstride.estimators.randomness import own_generator
 from seqstride.estimators.settings import Settings
-from seqstride.files.whole_files import whole_file
-from seqstride.models.untrusted import check_shapes, outline, read_weights
+from seqstride.models.folder import ENDING, weights_file
+from seqstride.models.untrusted import check_shapes, outline
+from seqstride.models.weights import read_weights, write_weights
 
-WEIGHTS = "series.ckpt"
+WEIGHTS = "series"
+"""The stem of the file of weights."""
 _FITTED = {"classes_": list, "channel_names_": list, "initial_strides_": list, "history_": list}
 """What a fit leaves besides the network, as kinds of JSON values."""
 
@@ -35,8 +36,7 @@ def save_classifier(folder: Path, classifier: SeqStrideClassifier) -> dict[str, 
     """
     model = classifier.model_
     parts = nn.ModuleDict({"norm": model.norm, "network": model.network})
-    with whole_file(folder / WEIGHTS) as part:
-        torch.save({name: tensor.detach().cpu() for name, tensor in parts.state_dict().items()}, part)
+    write_weights(folder / (WEIGHTS + ENDING), parts)
     settings = asdict(Settings.of(classifier))
     whole = [int(stride) if float(stride).is_integer() else stride for stride in classifier.initial_strides_]
     seed = classifier.random_state if isinstance(classifier.random_state, int) else None
@@ -76,14 +76,15 @@ def load_classifier(folder: Path, description: Mapping[str, Any]) -> SeqStrideCl
         make = partial(_network, classifier, len(description["channel_names_"]), len(names))
     except (KeyError, TypeError, InputError) as error:
         raise InputError(f"it does not describe a fitted classifier: {error}") from error
-    where = os.fspath(folder / WEIGHTS)
+    file = weights_file(folder, WEIGHTS)
     try:
-        weights = read_weights(folder / WEIGHTS)
+        weights = read_weights(file)
         check_shapes(outline(make, len(weights)), weights)
         parts = make()
         parts.load_state_dict(weights)
     except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that it did not write
-        raise InputError(f"{where!r} does not hold the classifier's weights: {' '.join(str(error).split())}") from error
+        reason = " ".join(str(error).split())
+        raise InputError(f"{os.fspath(file)!r} does not hold the classifier's weights: {reason}") from error
     _set_fitted(classifier, description, parts)
     return classifier
 

@@ -43,7 +43,7 @@ logger = logging.getLogger(__name__)
 
 OVERWRITE = "--overwrite"
 RECORD = "results.json"
-MODELS = ("model.ckpt", "model.joblib")
+MODELS = ("model.safetensors", "model.ckpt", "model.joblib")  # .ckpt: of older versions
 LEFT = (
     *(RECORD, BASE, "model.json", *MODELS, "hyperparams.yaml", "label_encoder.ckpt", "predictions.csv"),
     *("training.png", "strides.png", "units.png", "wer.txt", "cer.txt", "train_log.txt"),

@@ -1,8 +1,9 @@
 """Trained classifiers in results folders: saved, loaded, and applied to recordings.
 
-The folder holds `model.json` and `model.ckpt`; `seqstride.models.description` explains why `load_model` can safely load
-folders from strangers. It also holds `hyperparams.yaml`, with which SpeechBrain's `EncoderClassifier.from_hparams`
-loads the same model. HyperPyYAML runs any code that a YAML file names, so use that way only for your own folders.
+The folder holds `model.json` and `model.safetensors`; `seqstride.models.description` explains why `load_model` can
+safely load folders from strangers. It also holds `hyperparams.yaml`, with which SpeechBrain's
+`EncoderClassifier.from_hparams` loads the same model. HyperPyYAML runs any code that a YAML file names, so use that way
+only for your own folders.
 """
 
 from __future__ import annotations
@@ -184,7 +185,7 @@ def describe(
 
 
 def save_model(folder: str | os.PathLike[str], description: Mapping[str, Any], modules: nn.ModuleDict) -> None:
-    """Writes `model.json`, `model.ckpt`, and for SpeechBrain `hyperparams.yaml` and `label_encoder.ckpt`.
+    """Writes `model.json`, `model.safetensors`, and for SpeechBrain `hyperparams.yaml` and `label_encoder.ckpt`.
 
     Args:
         folder: a results folder.
@@ -275,7 +276,7 @@ modules:
         model: !ref <model>
     classifier: !new:seqstride.lobes.LogProbabilities
         model: !ref <model>
-pretrainer: !new:speechbrain.utils.parameter_transfer.Pretrainer
+pretrainer: !new:seqstride.models.pretrained.ModelPretrainer
     loadables:
         model: !ref <model>
         label_encoder: !ref <label_encoder>

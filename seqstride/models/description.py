@@ -1,8 +1,8 @@
 """Trained models: built from a description, written to a results folder, and read from it.
 
-`model.json` names classes of this package and their arguments. `model.ckpt` is a plain state dict. A description may
-name only the classes of `ALLOWED`, and torch loads the weights with `weights_only=True`: a model folder cannot run
-code, so folders from strangers can be loaded safely.
+`model.json` names classes of this package and their arguments; `model.safetensors` holds the weights. A description may
+name only the classes of `ALLOWED`, and safetensors are plain numbers: a model folder cannot run code, so folders from
+strangers can be loaded safely.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ from seqstride.encoders.spectrogram import Spectrogram2d
 from seqstride.errors import InputError, MissingExtraError
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
-from seqstride.models.folder import check_model_folder
-from seqstride.models.untrusted import check_shapes, outline, read_weights
+from seqstride.models.folder import ENDING, MODEL, WEIGHTS, check_model_folder, weights_file
+from seqstride.models.untrusted import check_shapes, outline
+from seqstride.models.weights import read_weights, write_weights
 
 FORMAT = 1
 FASTEST = 10_000_000
@@ -192,7 +193,7 @@ class TrainedModel(nn.Module):
 
 
 def write_model(folder: Path, description: Mapping[str, Any], modules: nn.ModuleDict) -> Mapping[str, Any]:
-    """Writes `model.json` and `model.ckpt` into a results folder.
+    """Writes `model.json` and `model.safetensors` into a results folder.
 
     Args:
         folder: where.
@@ -203,10 +204,8 @@ def write_model(folder: Path, description: Mapping[str, Any], modules: nn.Module
         The description as written: with the strides that the encoder has, where it asked for random ones.
     """
     description = _with_drawn_strides(description, modules["encoder"])
-    weights = {name: tensor.detach().cpu() for name, tensor in modules.state_dict().items()}
-    with whole_file(folder / "model.ckpt") as part:
-        torch.save(weights, part)
-    with whole_file(folder / "model.json") as part:
+    write_weights(folder / (WEIGHTS + ENDING), modules)
+    with whole_file(folder / MODEL) as part:
         part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return description
 
@@ -233,7 +232,7 @@ def read_model(
     """Builds the model of a results folder and loads its weights.
 
     Args:
-        folder: has `model.json` and `model.ckpt`.
+        folder: has `model.json` and `model.safetensors`, or `model.ckpt` of an older version.
         make: builds a model from its description, such as the model's class.
         device: where the model computes.
 
@@ -243,13 +242,14 @@ def read_model(
     """
     check_model_folder(folder)
     folder = Path(folder)
-    with _named(folder / "model.json", "does not describe a model"):
-        description = read_json(folder / "model.json")
-    with _named(folder / "model.ckpt", "does not hold the model's weights"):
-        weights = read_weights(folder / "model.ckpt")
-    with _named(folder / "model.json", "does not describe a model"):
+    file = weights_file(folder, WEIGHTS)
+    with _named(folder / MODEL, "does not describe a model"):
+        description = read_json(folder / MODEL)
+    with _named(file, "does not hold the model's weights"):
+        weights = read_weights(file)
+    with _named(folder / MODEL, "does not describe a model"):
         shapes = outline(partial(make, description), len(weights))
-    with _named(folder / "model.ckpt", "does not hold the model's weights"):
+    with _named(file, "does not hold the model's weights"):
         check_shapes(shapes, weights)
         model = make(description)
         model.load_state_dict(weights)

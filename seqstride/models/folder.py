@@ -8,7 +8,10 @@ from pathlib import Path
 from seqstride.errors import InputError
 from seqstride.nearest import near_paths
 
-FILES = ("model.json", "model.ckpt")
+MODEL, WEIGHTS = "model.json", "model"
+"""The file of the description, and the stem of the file of weights."""
+ENDING, OLD_ENDING = ".safetensors", ".ckpt"
+"""Of files of weights; older versions wrote the second with `torch.save`."""
 _MOST = 3  # folders that the hint names
 
 
@@ -22,10 +25,23 @@ def check_model_folder(folder: str | os.PathLike[str], name: str = "folder") -> 
     Raises:
         InputError: a file is missing. The error says what the folder has instead, or names similar folders.
     """
-    for file in FILES:
-        if not Path(folder, file).is_file():
-            instead = _instead(Path(folder))
-            raise InputError(f"`{name}` (={os.fspath(folder)!r}) must hold a trained model; {file} is missing{instead}")
+    for file in model_files(folder):
+        if not file.is_file():
+            raise InputError(
+                f"`{name}` (={os.fspath(folder)!r}) must hold a trained model; {file.name} is missing"
+                f"{_instead(Path(folder))}"
+            )
+
+
+def model_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Returns the files of the description and the weights in a folder, which need not exist."""
+    return Path(folder, MODEL), weights_file(folder, WEIGHTS)
+
+
+def weights_file(folder: str | os.PathLike[str], stem: str) -> Path:
+    """Returns the file of weights in a folder, which need not exist: that of an older version only if it is alone."""
+    file, old = (Path(folder, stem + ending) for ending in (ENDING, OLD_ENDING))
+    return old if old.is_file() and not file.is_file() else file
 
 
 def _instead(folder: Path) -> str:

@@ -223,7 +223,7 @@ def describe_transcriber(
 
 
 def save_transcriber(folder: Path, description: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
-    """Writes `model.json` and `model.ckpt`.
+    """Writes `model.json` and `model.safetensors`.
 
     Args:
         folder: a results folder.

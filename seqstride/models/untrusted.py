@@ -7,8 +7,6 @@ are compared with those of the weights; only then is it made in earnest.
 
 from __future__ import annotations
 
-import os
-import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -21,40 +19,6 @@ from seqstride.errors import InputError
 
 SPARE = 1000
 """Modules that a model may have besides five for every tensor of its weights."""
-
-
-def read_weights(file: str | os.PathLike[str]) -> dict[str, Tensor]:
-    """Reads a state dict as `torch.save` writes it.
-
-    Raises:
-        InputError: the file is larger than it looks, it has other things than tensors, tensors share their numbers, or
-            a tensor is not finite.
-        Exception: of torch, for files that it did not write.
-    """
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-        packed = [entry.filename for entry in entries if entry.file_size != entry.compress_size]
-        if packed:
-            raise InputError(f"its entry {packed[0]!r} must not be compressed")
-        if sum(entry.file_size for entry in entries) > os.path.getsize(file):
-            raise InputError("its entries must not lie over each other")
-    weights = torch.load(file, map_location="cpu", weights_only=True)
-    if not isinstance(weights, Mapping):
-        raise InputError(f"it must map names to tensors; it holds a {type(weights).__name__}")
-    for name, tensor in weights.items():
-        if not isinstance(tensor, Tensor):
-            raise InputError(f"`{name}` must be a tensor; it is a {type(tensor).__name__}")
-        if tensor.layout != torch.strided or tensor.untyped_storage().nbytes() < tensor.nbytes:
-            raise InputError(f"`{name}` must hold all its numbers")
-        if not tensor.isfinite().all():
-            raise InputError(f"`{name}` must be finite; it has NaN or infinite numbers")
-        if "running_var" in name and (tensor < 0).any():
-            raise InputError(f"`{name}` must not be negative; it is a variance")
-    storages = {storage.data_ptr(): storage.nbytes() for storage in (t.untyped_storage() for t in weights.values())}
-    if sum(tensor.nbytes for tensor in weights.values()) > sum(storages.values()):
-        raise InputError("its tensors must have numbers of their own; some share them")
-    return dict(weights)
 
 
 def outline(make: Callable[[], nn.Module], tensors: int) -> nn.Module:

@@ -176,7 +176,7 @@ def describe_coder(recipe: str, *, sample_rate: int) -> dict[str, Any]:
 
 
 def save_coder(folder: Path, description: Mapping[str, Any], modules: Mapping[str, nn.Module]) -> None:
-    """Writes `model.json` and `model.ckpt` into a results folder."""
+    """Writes `model.json` and `model.safetensors` into a results folder."""
     write_model(folder, description, nn.ModuleDict({name: modules[name] for name in NAMES}))
 
 

@@ -14,6 +14,7 @@ import torch
 from an4_release import Spoken, write_release
 from conformers import encoder
 from helpers import ADAPTIVE, COUNTED, KEYS
+from safetensors.torch import load_file
 from speechbrain.core import Stage
 from speechbrain.decoders.ctc import CTCBeamSearcher
 from speechbrain.lobes.models.transformer.Conformer import ConvolutionModule
@@ -635,7 +636,7 @@ def test_a_run_resumed_inside_an_epoch_of_dynamic_batches_equals_one_that_never_
             patch.setattr(CTCBrain, "_save_intra_epoch_ckpt", save_and_stop)
             assert run("adastride", toy, tmp_path / "resumed", ckpt_interval_steps=2, **options) == 130
     assert run("adastride", toy, tmp_path / "resumed", **options) == 0
-    whole, resumed = (torch.load(tmp_path / name / "model.ckpt") for name in ("whole", "resumed"))
+    whole, resumed = (load_file(tmp_path / name / "model.safetensors") for name in ("whole", "resumed"))
     assert whole.keys() == resumed.keys()
     assert all(torch.equal(whole[name], resumed[name]) for name in whole)
     assert record(tmp_path / "whole")["test_loss"] == record(tmp_path / "resumed")["test_loss"]

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 from layouts import spoken_digits_layout
 from runs import assert_same
+from safetensors.torch import load_file
 from seqstride.data_prep import audio_check
 from seqstride.data_prep.audio_check import check_audio
 
@@ -34,7 +34,7 @@ def train(data: Path, output: Path, **overrides: object) -> dict[str, Any]:
     record = json.loads((output / "results.json").read_text(encoding="utf-8"))
     assert record.pop("seconds") > 0
     assert record.pop("cpu_seconds") > 0
-    return {"record": record, "model": torch.load(output / "model.ckpt")}
+    return {"record": record, "model": load_file(output / "model.safetensors")}
 
 
 def test_a_run_decodes_once_and_gives_the_same_bits(

@@ -515,7 +515,7 @@ def test_what_is_wrong_with_units_is_one_line(
     description = json.loads((trained / "model.json").read_text(encoding="utf-8"))
     description["modules"]["decoder"]["class"] = "torch.nn.Identity"
     (tmp_path / "model.json").write_text(json.dumps(description), encoding="utf-8")
-    (tmp_path / "model.ckpt").write_bytes((trained / "model.ckpt").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     with pytest.raises(ValueError, match=r"module `decoder` \(='torch.nn.Identity'\) must be one of"):
         load_coder(tmp_path)
     file = tmp_path / "recipe"

@@ -81,7 +81,7 @@ def test_a_model_of_another_task(
 ) -> None:
     words = json.loads((model / "model.json").read_text())
     (tmp_path / "model.json").write_text(json.dumps({**words, "task": task}))
-    (tmp_path / "model.ckpt").write_bytes((model / "model.ckpt").read_bytes())
+    (tmp_path / "model.safetensors").write_bytes((model / "model.safetensors").read_bytes())
     for words in commands(recording, tmp_path, tmp_path / "out.wav")[:-1]:
         wanted = {"strides": "classify", "resynth": "units"}.get(str(words[0]), words[0])
         if wanted != applies:

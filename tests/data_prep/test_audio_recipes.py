@@ -59,7 +59,7 @@ def test_from_the_official_layout_to_results(
     assert sum(record["test_items_per_class"].values()) == items
     assert 0 <= record["test_accuracy"] <= 1
     assert record["scored"] == "test"
-    for name in ("model.json", "model.ckpt", "hyperparams.yaml", "strides.png", "training.png", "train.yaml"):
+    for name in ("model.json", "model.safetensors", "hyperparams.yaml", "strides.png", "training.png", "train.yaml"):
         assert (tmp_path / "out" / name).stat().st_size > 100
 
 

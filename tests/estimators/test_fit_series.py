@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import sktime.datasets
 from series import waves, wide
+from tiny_models import as_older
 
 from seqstride import SeqStrideClassifier
 from seqstride.cli import main
@@ -89,7 +90,7 @@ def test_labels_probabilities_a_report_a_picture_and_the_estimator_come_out(
     assert printed.startswith(f"{report}\n")
     lines = dict(line.split(maxsplit=1) for line in printed.removeprefix(f"{report}\n").splitlines())
     assert lines["results"] == str(out / "report.md")
-    assert lines["model"].split() == [str(out / "series.json"), str(out / "series.ckpt")]
+    assert lines["model"].split() == [str(out / "series.json"), str(out / "series.safetensors")]
     assert lines["pictures"] == str(out / "strides.png")
     assert main(shlex.split(lines["next"])[1:]) == 0
     assert (out / "again.csv").read_text() == (out / "predictions.csv").read_text()
@@ -220,7 +221,7 @@ def test_folders_that_hold_no_fitted_series_are_named(
     (tmp_path / "model.json").unlink()
     (tmp_path / "model.zip").touch()
     assert "its model.zip is of an older version: fit it again" in run(capsys, *words, code=2)
-    (tmp_path / "series.ckpt").write_bytes((fitted / "mine" / "series.ckpt").read_bytes())
+    (tmp_path / "series.safetensors").write_bytes((fitted / "mine" / "series.safetensors").read_bytes())
     said = (fitted / "mine" / "series.json").read_text()
     for text, message in (
         ("{", "must be JSON"),
@@ -243,8 +244,12 @@ def test_folders_that_hold_no_fitted_series_are_named(
         (tmp_path / "series.json").write_text(json.dumps(words_of))
         assert message in run(capsys, *words, code=2)
     (tmp_path / "series.json").write_text(said)
-    (tmp_path / "series.ckpt").write_bytes(b"no archive")
-    assert "series.ckpt' does not hold the classifier's weights" in run(capsys, *words, code=2)
+    (tmp_path / "series.safetensors").write_bytes(b"no archive")
+    assert "series.safetensors' does not hold the classifier's weights" in run(capsys, *words, code=2)
+    (tmp_path / "series.safetensors").write_bytes((fitted / "mine" / "series.safetensors").read_bytes())
+    as_older(tmp_path, "series")
+    run(capsys, *words)
+    assert (tmp_path / "out.csv").read_text() == (fitted / "mine" / "predictions.csv").read_text()
 
 
 @pytest.mark.parametrize(

@@ -165,7 +165,7 @@ def test_every_method_trains(method: str, tmp_path: Path) -> None:
         pixels = imread(tmp_path / name)
         assert min(pixels.shape[:2]) > 300
         assert pixels[..., :3].std() > 0.05, f"{name} shows nothing"
-    for name in ("hyperparams.yaml", "train.yaml", "model.json", "model.ckpt", "log.txt", "train_log.txt"):
+    for name in ("hyperparams.yaml", "train.yaml", "model.json", "model.safetensors", "log.txt", "train_log.txt"):
         assert (tmp_path / name).stat().st_size > 0
     assert list((tmp_path / "save" / "checkpoints").glob("*/encoder.ckpt"))
     log = (tmp_path / "train_log.txt").read_text()

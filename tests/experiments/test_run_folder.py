@@ -314,7 +314,7 @@ def test_more_epochs_are_really_trained(
         patch.setattr(ClassificationBrain, "_end_epoch", stop_after_the_third)
         assert main(longer) == 130
     # until it is finished, the results, the model and the settings beside them are those of the shorter run
-    for name in ("results.json", "train.yaml", "model.json", "model.ckpt", "hyperparams.yaml"):
+    for name in ("results.json", "train.yaml", "model.json", "model.safetensors", "hyperparams.yaml"):
         assert state(output)[Path(name)] == kept[Path(name)]
     refused(capsys, argv(place / "data", output), r"`number_of_epochs` was 4, now 2", output)
 
@@ -472,7 +472,7 @@ def test_texts_of_another_alphabet_are_refused(tmp_path: Path, capsys: pytest.Ca
     latin = [f"AB{'AB' * (index % 3)} BA" for index in range(10)]
     data, output = spoken(tmp_path / "data", latin), tmp_path / "out"
     assert main(recogniser(data, output)) == 0
-    weights = (output / "model.ckpt").read_bytes()
+    weights = (output / "model.safetensors").read_bytes()
     spoken(data, [text.replace("A", "Ж").replace("B", "Щ") for text in latin])
     message = "units: 'A', 'B' went, 'Ж', 'Щ' came; train, of 3 items: 3 changed"
     refused(capsys, recogniser(data, output), message, output)
@@ -482,7 +482,7 @@ def test_texts_of_another_alphabet_are_refused(tmp_path: Path, capsys: pytest.Ca
     spoken(data, latin)
     assert main(recogniser(data, output, number_of_epochs=2)) == 0
     assert record(output)["epochs"] == 2
-    assert (output / "model.ckpt").read_bytes() != weights
+    assert (output / "model.safetensors").read_bytes() != weights
 
 
 def test_pieces_are_learnt_anew_where_the_run_is(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

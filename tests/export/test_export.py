@@ -383,7 +383,7 @@ def test_a_recogniser_by_the_command(recogniser: Path, capsys: pytest.CaptureFix
     assert captured.out.startswith(f"{file}: ")
     assert "largest difference" in captured.out
     assert captured.err == ""
-    assert sorted(path.name for path in recogniser.iterdir()) == ["model.ckpt", "model.json", "model.onnx"]
+    assert sorted(path.name for path in recogniser.iterdir()) == ["model.safetensors", "model.json", "model.onnx"]
     opened = Opened(file)
     opened.assert_real()
     opened.assert_dynamic([None, None])

@@ -442,7 +442,7 @@ def test_a_model_with_a_strange_value_is_refused_or_works(
         assert code in (0, 2), value
         assert "nan" not in captured.out, value
         if code == 2:
-            named = any(name in captured.err for name in ("model.json", "model.ckpt", "`model`", "its rate"))
+            named = any(name in captured.err for name in ("model.json", "model.safetensors", "`model`", "its rate"))
             assert named, (value, captured.err)
 
 

@@ -16,13 +16,14 @@ import torch
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from speechbrain.inference.classifiers import EncoderClassifier
-from tiny_models import description, resnet, saved, spectrogram, tones
+from tiny_models import as_older, description, resnet, saved, spectrogram, tones
 
 from recipes import words_for
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.run import run_recipe
 from seqstride.files.loading import load_audio
 from seqstride.models.classifier import SequenceClassifier, load_model
+from seqstride.models.weights import read_weights, write_weights
 
 PLAIN = {"labels": "[digit]"}
 WINDOWED = {"labels": "[speaker, digit]", "window": 0.15}
@@ -112,7 +113,7 @@ def test_a_model_works_wherever_its_folder_goes(run: Run, tmp_path: Path) -> Non
     signal, lengths, expected = run.batch()
     elsewhere = tmp_path / "else where"
     elsewhere.mkdir()
-    for name in ("model.json", "model.ckpt", "hyperparams.yaml", "label_encoder.ckpt"):
+    for name in ("model.json", "model.safetensors", "hyperparams.yaml", "label_encoder.ckpt"):
         shutil.copy(run.folder / name, elsewhere)
     assert str(run.folder) not in "".join(path.read_text(errors="replace") for path in elsewhere.iterdir())
     label = next(iter(expected))
@@ -231,8 +232,8 @@ def folder(tmp_path: Path) -> Path:
 def test_a_folder_without_a_model_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"`folder` \(='.*nothing'\) must hold a trained model; model.json is missing"):
         load_model(tmp_path / "nothing")
-    (folder / "model.ckpt").unlink()
-    with pytest.raises(ValueError, match=r"model\.ckpt is missing"):
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(ValueError, match=r"model\.safetensors is missing"):
         load_model(folder)
 
 
@@ -285,30 +286,51 @@ def test_files_that_do_not_describe_a_model_are_refused(folder: Path, text: str)
         load_model(folder)
 
 
-def test_code_in_the_weights_does_not_run(folder: Path) -> None:
+@pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
+def test_code_in_the_weights_does_not_run(folder: Path, name: str) -> None:
     marker = folder / "marker"
-    torch.save({"x": Evil(marker)}, folder / "model.ckpt")
-    with pytest.raises(ValueError, match=r"model\.ckpt' does not hold the model's weights"):
+    (folder / "model.safetensors").unlink()
+    torch.save({"x": Evil(marker)}, folder / name)
+    with pytest.raises(ValueError, match=rf"{name}' does not hold the model's weights"):
         load_model(folder)
-    (folder / "model.ckpt").write_bytes(pickle.dumps(Evil(marker)))
-    with pytest.raises(ValueError, match=r"model\.ckpt' does not hold the model's weights"):
+    (folder / name).write_bytes(pickle.dumps(Evil(marker)))
+    with pytest.raises(ValueError, match=rf"{name}' does not hold the model's weights"):
         load_model(folder)
     assert not marker.exists()
     pickle.loads(pickle.dumps(Evil(marker)))
     assert marker.exists(), "the bait must work"
 
 
-def test_damaged_weights_are_named(folder: Path) -> None:
-    whole = (folder / "model.ckpt").read_bytes()
+@pytest.mark.parametrize("name", ["model.safetensors", "model.ckpt"])
+def test_damaged_weights_are_named(folder: Path, name: str) -> None:
+    whole = (as_older(folder) if name == "model.ckpt" else folder / name).read_bytes()
     for size in (0, 1, 100, len(whole) // 2, len(whole) - 10):
-        (folder / "model.ckpt").write_bytes(whole[:size])
-        with pytest.raises(ValueError, match=r"model\.ckpt' does not hold the model's weights"):
+        (folder / name).write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=rf"{name}' does not hold the model's weights"):
             load_model(folder)
 
 
+def test_folders_of_older_versions_load(folder: Path) -> None:
+    weights = load_model(folder).state_dict()
+    assert as_older(folder).name == "model.ckpt"
+    torch.testing.assert_close(load_model(folder).state_dict(), weights, rtol=0, atol=0)
+
+
+def test_weights_are_copied_whatever_their_memory_looks_like(tmp_path: Path) -> None:
+    """Tensors that share their numbers, or lie in another order, are written as what they are."""
+    modules = torch.nn.Linear(3, 2)
+    modules.weight = torch.nn.Parameter(torch.randn(3, 2).t())
+    modules.register_buffer("same", modules.weight.data)
+    modules.register_buffer("none", torch.zeros(0, 3))
+    modules.register_buffer("one", torch.tensor(3))
+    file = tmp_path / os.fsdecode(b"f\xfc.safetensors")
+    write_weights(file, modules)
+    torch.testing.assert_close(read_weights(file), dict(modules.state_dict()), rtol=0, atol=0)
+
+
 def test_weights_of_another_model_are_refused(folder: Path, tmp_path: Path) -> None:
-    shutil.copy(saved(resnet("adastride"), tmp_path / "other") / "model.ckpt", folder)
-    with pytest.raises(ValueError, match=r"model\.ckpt' does not hold the model's weights: .*score"):
+    shutil.copy(saved(resnet("adastride"), tmp_path / "other") / "model.safetensors", folder)
+    with pytest.raises(ValueError, match=r"model\.safetensors' does not hold the model's weights: .*score"):
         load_model(folder)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import resource
 import struct
@@ -13,7 +12,8 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import resnet, saved
+from safetensors.torch import load_file, save_file
+from tiny_models import as_older, resnet, saved
 
 from seqstride.encoders.frontend import LogMel
 from seqstride.models.classifier import load_model
@@ -66,7 +66,7 @@ def test_a_description_that_asks_for_other_weights_allocates_nothing(
     folder: Path, module: str, arguments: dict[str, Any]
 ) -> None:
     altered(folder, module, **arguments)
-    with pytest.raises(ValueError, match=r"model\.(json' does not describe|ckpt' does not hold)") as refused:
+    with pytest.raises(ValueError, match=r"model\.(json' does not describe|safetensors' does not hold)") as refused:
         load_model(folder)
     assert "emory" not in str(refused.value)
     assert "alloc" not in str(refused.value)
@@ -85,7 +85,7 @@ def test_a_loop_that_would_not_end_is_not_begun() -> None:
 
 
 def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
-    weights = copy.deepcopy(torch.load(folder / "model.ckpt"))
+    weights = torch.load(as_older(folder))
     result = change(weights)
     torch.save(weights if result is None else result, folder / "model.ckpt")
 
@@ -93,7 +93,7 @@ def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> N
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda w: next(iter(w.values())).fill_(float("nan")), "must be finite"),
+        (lambda w: w["normalize.std"].fill_(float("nan")), "must be finite"),
         (lambda w: w.update({name: t.double() + 1e300 for name, t in w.items()}), "must be finite"),
         (lambda w: [t.fill_(-1.0) for name, t in w.items() if name.endswith("running_var")] and None, "a variance"),
         (lambda w: w.update(more=torch.ones(3)), "`more` has shape .*the model has none of this name"),
@@ -104,7 +104,7 @@ def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> N
         (lambda w: list(w.values()), "must map names to tensors"),
     ],
 )
-def test_weights_that_are_no_weights_are_named(
+def test_weights_of_older_versions_that_are_no_weights_are_named(
     folder: Path, change: Callable[[dict[str, torch.Tensor]], Any], message: str
 ) -> None:
     def kept(weights: dict[str, torch.Tensor]) -> Any:
@@ -116,9 +116,51 @@ def test_weights_that_are_no_weights_are_named(
         load_model(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w["normalize.std"].fill_(float("nan")), "must be finite"),
+        (lambda w: w.update({name: t.double() + 1e300 for name, t in w.items()}), "must be finite"),
+        (lambda w: [t.fill_(-1.0) for name, t in w.items() if name.endswith("running_var")], "a variance"),
+        (lambda w: w.update(more=torch.ones(3)), "`more` has shape .*the model has none of this name"),
+        (lambda w: w.pop(next(iter(w))), "is missing"),
+        (lambda w: w.update({f"{number:0500}": torch.ones(1) for number in range(4000)}), "its header .* at most"),
+    ],
+)
+def test_weights_that_are_no_weights_are_named(
+    folder: Path, change: Callable[[dict[str, torch.Tensor]], Any], message: str
+) -> None:
+    weights = {name: tensor.clone() for name, tensor in load_file(folder / "model.safetensors").items()}
+    change(weights)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match=rf"model\.safetensors' does not hold the model's weights: .*{message}"):
+        load_model(folder)
+
+
+@pytest.mark.usefixtures("little_memory")
+@pytest.mark.parametrize(
+    "header",
+    [
+        b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4000000000000]}}',
+        b'{"a":{"dtype":"F32","shape":[1000000000000],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,4]},"b":{"dtype":"F32","shape":[1],"data_offsets":[0,4]}}',
+        b'{"a":{"dtype":"F32","shape":[0,99999999999],"data_offsets":[0,0]}}',
+        100_000 * b'{"a":',
+        b"[]",
+    ],
+)
+def test_headers_that_lie_are_refused(folder: Path, header: bytes) -> None:
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(header)) + header + bytes(4))
+    with pytest.raises(ValueError, match=r"model\.safetensors' does not hold the model's weights"):
+        load_model(folder)
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", 1 << 40) + header)
+    with pytest.raises(ValueError, match=r"its header \(=1099511627776 bytes\) must have at most"):
+        load_model(folder)
+
+
 @pytest.mark.usefixtures("little_memory")
 def test_weights_that_are_small_only_on_the_disk_are_refused(folder: Path) -> None:
-    with zipfile.ZipFile(folder / "model.ckpt") as archive:
+    with zipfile.ZipFile(as_older(folder)) as archive:
         entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
     data = max((name for name in entries if "/data/" in name), key=lambda name: len(entries[name]))
     with zipfile.ZipFile(folder / "model.ckpt", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -136,7 +178,7 @@ def test_weights_that_are_small_only_on_the_disk_are_refused(folder: Path) -> No
 
 def test_entries_that_lie_over_each_other_are_refused(folder: Path) -> None:
     """The directory of the archive names the same bytes again and again."""
-    content = (folder / "model.ckpt").read_bytes()
+    content = as_older(folder).read_bytes()
     with zipfile.ZipFile(folder / "model.ckpt") as archive:
         start, entries = archive.start_dir, len(archive.infolist())
     end = content.rindex(b"PK\5\6")

@@ -69,7 +69,7 @@ PROMISED = {
     "seqstride/estimators/README.md": [
         *(
             f"results/mine/{name}"
-            for name in ("predictions.csv", "report.md", "strides.png", "series.json", "series.ckpt")
+            for name in ("predictions.csv", "report.md", "strides.png", "series.json", "series.safetensors")
         ),
         *("strides.png", "predictions.csv"),
     ],

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 import yaml
+from safetensors.torch import load_file
 
 from recipes import words_for
 from seqstride.cli import main
@@ -51,7 +52,7 @@ def final(output: Path) -> dict[str, Any]:
     for part in (*epochs, record):
         assert part.pop("seconds") > 0
         assert part.pop("cpu_seconds") > 0
-    model = torch.load(output / "model.ckpt")
+    model = load_file(output / "model.safetensors")
     return {**state, "brain": (newest / "brain.ckpt").read_text(), "epochs": epochs, "record": record, "model": model}
 
 

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from torch import nn
 
 from seqstride.models.classifier import SequenceClassifier, save_model
@@ -73,6 +74,14 @@ def randomised(words):
             if name.endswith(("mean", "running_var", "std")):
                 buffer.add_(0.2 * torch.rand(buffer.shape))
     return model
+
+
+def as_older(folder, stem="model"):
+    """Turns the weights of a folder into the file that older versions wrote, and returns it."""
+    file = Path(folder, f"{stem}.safetensors")
+    torch.save(load_file(file), old := file.with_suffix(".ckpt"))
+    file.unlink()
+    return old
 
 
 def saved(model, folder):
