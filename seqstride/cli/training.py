@@ -53,7 +53,9 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
     text = "comma-separated values of --downsampler, and files of hparams/; the first is the reference; default: all"
     command.add_argument("--methods", help=text)
     command.add_argument("--seeds", default="0,1,2", help="comma-separated seeds (default 0,1,2)")
-    command.add_argument("--folds", help="all, or comma-separated folds of the recipe; default: its key fold")
+    command.add_argument(
+        "--folds", help="all, more (those of more_folds), or comma-separated folds; default: the key fold"
+    )
     text = "all, or comma-separated numbers of input frames for one output frame; default: the recipe's key ratio"
     command.add_argument("--ratios", help=text)
     command.add_argument("--jobs", type=int, default=1, help="number of runs at the same time (default 1)")

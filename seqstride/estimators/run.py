@@ -22,6 +22,7 @@ import torch
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
 from seqstride.errors import InputError
+from seqstride.estimators.base import NetworkEstimator
 from seqstride.estimators.labelling import one_of_every
 from seqstride.estimators.network import resolve_device
 from seqstride.experiments.building import build_recipe, check_parts
@@ -137,7 +138,7 @@ def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, 
         **_fit_and_score(model, fitted, scored, output, [*items[hparams["score"]].values()]),
         "device": str(resolve_device(getattr(model, "device", "cpu"))),
         "threads": torch.get_num_threads(),
-        "versions": {**versions(), **{name: version(name) for name in ("sktime", "scikit-learn")}},
+        "versions": {**versions(), **{name: version(name) for name in _packages()}},
     }
     write_record(output / RECORD, record)
     say(closing(record, output, command_line("table", output)))
@@ -212,8 +213,13 @@ def _items(rows: Any, labels: Any) -> dict[str, str]:
     return items
 
 
+def _packages() -> list[str]:
+    """The packages whose versions a record names: aeon where it is the model's."""
+    return ["sktime", "scikit-learn", *(["aeon"] if "aeon" in sys.modules else [])]
+
+
 def _is_ours(model: Any) -> bool:
-    return type(model).__module__.startswith("seqstride.")
+    return isinstance(model, NetworkEstimator)
 
 
 def _write_predictions(path: Path, labels: Sequence[Any], predictions: Sequence[Any]) -> None:

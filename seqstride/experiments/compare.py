@@ -68,7 +68,8 @@ def compare(
         methods: keys of `DOWNSAMPLERS`, and names or paths of files in the recipe's `hparams/`; None: all methods of
             the recipe. All are compared with the first one.
         seeds: seeds of the runs; every method has one run per seed.
-        folds: values of the recipe's list `folds`, or `["all"]`; None: the value of its key `fold`, if it has one.
+        folds: values of the recipe's key `fold`. "all" stands for its list `folds`, "more" for its `more_folds`, whose
+            data come with optional packages; None: the value of its key `fold`, if it has one.
         ratios: values of the recipe's key `ratio`, input frames for one output frame, or `["all"]`, those of its list
             `ratios`; None: the value of its key `ratio`, if it has one.
         jobs: the number of runs at a time.

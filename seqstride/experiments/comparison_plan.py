@@ -12,6 +12,7 @@ from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.experiments.building import check_given
 from seqstride.experiments.merging import merge_recipe
+from seqstride.experiments.packages import check_packages
 from seqstride.experiments.provenance import settings_digest
 from seqstride.experiments.recipe import (
     find_recipe_file,
@@ -20,6 +21,7 @@ from seqstride.experiments.recipe import (
     ratio_of,
     recipe_folds,
     recipe_methods,
+    recipe_more_folds,
     recipe_ratios,
 )
 from seqstride.experiments.settings import flat_settings
@@ -145,12 +147,14 @@ def plan_comparison(
         raise InputError(f"`recipe` (={recipe!r}) must be a folder with train.py and hparams/{BASE}")
     files = choose_methods(folder, methods)
     chosen = None if folds is None else _choose_folds(folder, folds)
+    packages = {} if folds is None else recipe_more_folds(folder)
     strides = None if ratios is None else _choose_ratios(folder, ratios)
     if not seeds or len(set(seeds)) < len(seeds):
         raise InputError(f"`seeds` (={list(seeds)}) must be one or more different whole numbers")
     if world_size() > 1:
         raise InputError("a comparison must be started as one process: it starts its runs itself, `--jobs` at a time")
     _check_overrides(overrides, files)
+    check_packages(files.values(), {fold: package for fold, package in packages.items() if fold in (chosen or [])})
     return Plan(f"{folder.parent.name}/{folder.name}", files, list(seeds), chosen, strides, list(overrides))
 
 
@@ -197,13 +201,15 @@ def _label_of_file(folder: Path, name: str) -> str | None:
 
 
 def _choose_folds(folder: Path, folds: Sequence[str]) -> list[str]:
-    known = recipe_folds(folder)
-    if list(folds) == ["all"]:
-        return known
-    unknown = [fold for fold in folds if fold not in known]
-    if unknown or len(set(folds)) < len(folds):
-        raise InputError(f"`folds` (={list(folds)}) must be all, or some of {', '.join(known)}, each once")
-    return list(folds)
+    """Returns the folds, with the lists that `all` and `more` stand for."""
+    lists = {"all": recipe_folds(folder), "more": [*recipe_more_folds(folder)]}
+    lists = {word: names for word, names in lists.items() if names}
+    chosen = [fold for word in folds for fold in lists.get(word, [word])]
+    known = [fold for names in lists.values() for fold in names]
+    if not set(chosen) <= set(known) or len(set(chosen)) < len(chosen):
+        words = ", ".join(lists)
+        raise InputError(f"`folds` (={list(folds)}) must be {words}, or some of {', '.join(known)}, each once")
+    return chosen
 
 
 def _choose_ratios(folder: Path, ratios: Sequence[str | float]) -> list[float]:

@@ -26,7 +26,7 @@ FREE = frozenset(
     [
         *("output_folder", "save_folder", "data_folder", "data_root", "data_file", "csv"),  # places
         *("manifests", "prepare", "data", "download"),  # their items are compared
-        *("folds", "folds_are", "ratios", "methods"),  # for comparisons
+        *("folds", "more_folds", "folds_are", "ratios", "methods"),  # for comparisons
         *("threads", "__set_threads", "device", "precision", "eval_precision", "distributed_backend"),
         *("train_logger", "noprogressbar", "ckpt_interval_minutes", "ckpt_interval_steps"),
         *(

@@ -73,6 +73,15 @@ def recipe_folds(folder: Path) -> list[str]:
     return [str(fold) for fold in _listed(folder, "fold", "[a, b, …]")]
 
 
+def recipe_more_folds(folder: Path) -> dict[str, str]:
+    """Returns the mapping `more_folds` of a recipe's `train.yaml`, empty if it has none.
+
+    It has folds beyond the list `folds`: fold → the optional package that holds its data.
+    """
+    more = _tree(folder / "hparams" / BASE).get("more_folds") or {}
+    return {str(fold): str(package) for fold, package in more.items()}
+
+
 def recipe_ratios(folder: Path) -> list[float]:
     """Returns the list `ratios` of a recipe's `train.yaml`: the usual values of its key `ratio`.
 

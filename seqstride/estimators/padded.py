@@ -1,0 +1,54 @@
+"""Classifiers of arrays (N, C, T) for series of unequal lengths: the series are filled up to one length."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from seqstride.errors import InputError
+from seqstride.estimators.preparation import interpolate
+
+
+class PaddedClassifier(BaseEstimator):
+    """Gives a classifier of other packages series of one length, that of the longest training series.
+
+    Shorter series are filled up with the mean of each channel, as the archives' own versions of equal length are (but
+    for their faint noise); longer ones are cut. Gaps are interpolated.
+
+    Args:
+        classifier: has `fit` and `predict` for arrays (N, C, T).
+    """
+
+    def __init__(self, classifier: Any) -> None:
+        self.classifier = classifier
+
+    def fit(self, X: Any, y: Sequence[Any]) -> PaddedClassifier:
+        """Fits the classifier to series, a data frame whose cells are series (sktime's `nested_univ`)."""
+        series = _arrays(X)
+        self.frames_ = max(values.shape[1] for values in series)
+        self.classifier.fit(_padded(series, self.frames_), np.asarray(y))
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Returns the labels (N,) of series, a data frame as in `fit`."""
+        labels: np.ndarray = self.classifier.predict(_padded(_arrays(X), self.frames_))
+        return labels
+
+
+def _arrays(X: Any) -> list[np.ndarray]:
+    """Series (C, T) without gaps."""
+    return [interpolate(np.array([np.asarray(cell, dtype=float) for cell in row])) for row in X.to_numpy()]
+
+
+def _padded(series: Sequence[np.ndarray], frames: int) -> np.ndarray:
+    """Cuts series (C, T), or fills them up with their means: (N, C, frames), single precision."""
+    x = np.empty((len(series), len(series[0]), frames), np.float32)
+    for row, values in zip(x, series, strict=True):
+        if np.isnan(values).any():
+            raise InputError("`X` must have a value in every channel of every series, for this classifier")
+        row[:] = values.mean(1, keepdims=True)
+        row[:, : values.shape[1]] = values[:, :frames]
+    return x
