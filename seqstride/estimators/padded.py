@@ -44,8 +44,8 @@ def _arrays(X: Any) -> list[np.ndarray]:
 
 
 def _padded(series: Sequence[np.ndarray], frames: int) -> np.ndarray:
-    """Cuts series (C, T), or fills them up with their means: (N, C, frames), single precision."""
-    x = np.empty((len(series), len(series[0]), frames), np.float32)
+    """Cuts series (C, T), or fills them up with their means: (N, C, frames)."""
+    x = np.empty((len(series), len(series[0]), frames))  # in double precision: sktime's MultiRocket takes no other
     for row, values in zip(x, series, strict=True):
         if np.isnan(values).any():
             raise InputError("`X` must have a value in every channel of every series, for this classifier")
