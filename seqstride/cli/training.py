@@ -115,9 +115,12 @@ def _add_table(command: argparse.ArgumentParser) -> None:
     command.add_argument("folder", help="a recipe, such as recipes/JapaneseVowels/speaker_id, or a folder of runs")
     text = "one page for all recipes below the folder: the best methods of each, and how often each method leads"
     command.add_argument("--all", action="store_true", help=text)
+    text = "write results over data sets as CSV files in the format of the public archives, with pictures of ranks"
+    command.add_argument("--archive", metavar="OUT", help=text)
 
 
 def _table(arguments: argparse.Namespace) -> None:
+    from seqstride.experiments.archive import write_archive
     from seqstride.experiments.comparison_report import read_comparison, report
     from seqstride.experiments.recipe import find_recipe_file
     from seqstride.experiments.records import read_records
@@ -136,6 +139,9 @@ def _table(arguments: argparse.Namespace) -> None:
             return results_page(folder)
         places = [folder, *sorted((folder / "results").glob("*/"))]
         comparisons = [comparison for place in places if (comparison := read_comparison(place))]
+        if arguments.archive is not None:
+            runs = [run for comparison in comparisons for run in comparison["runs"]]
+            return "\n".join(write_archive(runs or read_records(folder), arguments.archive))
         if comparisons:
             return "\n\n".join(report(comparison) for comparison in comparisons)
         records = read_records(folder)
