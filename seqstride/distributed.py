@@ -7,6 +7,7 @@ processes that have joined torch's default process group.
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -108,6 +109,16 @@ def of_all_ranks(value: Any) -> list[Any]:
     if ranks() > 1:
         dist.all_gather_object(values, value)
     return values
+
+
+def as_first_rank(tensors: Iterable[Tensor]) -> None:
+    """Sets the tensors of every rank to those of the first one. All ranks must call it, with tensors of its device."""
+    if ranks() == 1:
+        return
+    for tensor in tensors:
+        sent = tensor.detach().contiguous()
+        dist.broadcast(sent, 0)
+        tensor.detach().copy_(sent)
 
 
 def leave_group() -> None:

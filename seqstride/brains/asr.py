@@ -79,6 +79,7 @@ class CTCBrain(DownsamplingBrain):
     """
 
     running = ("unaligned",)
+    counted = (*DownsamplingBrain.counted, "unaligned", "compute_seconds", "decoded")
     commands = {"wav": "transcribe", "features": "transcribe"}
     intermediate = 0.0
 
@@ -231,11 +232,21 @@ class CTCBrain(DownsamplingBrain):
         texts = self.decode(log_probs, encoded.lengths, beam=stage == sb.Stage.TEST)
         self.compute_seconds += time.perf_counter() - self.batch_start
         hypotheses, references = [text.split() for text in texts], [text.split() for text in batch.text]
-        self.wer.append(batch.id, hypotheses, references)
+        letters = [[list(" ".join(words)) for words in texts] for texts in (hypotheses, references)]
+        compared = {"WER": ErrorRateStats(), "CER": ErrorRateStats()}
+        compared["WER"].append(batch.id, hypotheses, references)
+        compared["CER"].append(batch.id, *letters)
+        self.decoded.append({name: stats.scores for name, stats in compared.items()})
         if stage == sb.Stage.TEST:
-            for item in self.wer.scores[-len(batch.id) :]:
+            for item in compared["WER"].scores:
                 self.item_results[item["key"]] = ItemResult(item["num_edits"], item["num_ref_tokens"])
-        self.cer.append(batch.id, [list(" ".join(h)) for h in hypotheses], [list(" ".join(r)) for r in references])
+
+    def error_rates(self, name: str) -> ErrorRateStats:
+        """Returns the comparison of all texts of the stage with what was said: of words, "WER", or letters, "CER"."""
+        stats = ErrorRateStats()
+        stats.scores = [item for batch in self.decoded for item in batch[name]]
+        stats.ids = [item["key"] for item in stats.scores]
+        return stats
 
     def decode(self, log_probs: Tensor, lengths: Tensor, beam: bool = False) -> list[str]:
         """Returns the texts: (B, L, units), (B,) int64 → B texts, by beam search if `beam` and there is one."""
@@ -276,13 +287,13 @@ class CTCBrain(DownsamplingBrain):
     def start_scores(self, stage: sb.Stage) -> None:
         self.unaligned = 0
         self.compute_seconds = 0.0
-        self.wer, self.cer = ErrorRateStats(), ErrorRateStats()
+        self.decoded: list[dict[str, Any]] = []
 
     def scores(self, stage: sb.Stage) -> dict[str, float]:
         """Returns `unalignable`, the number of too short items, and in decoded stages `WER` and `CER` in %."""
         if stage == sb.Stage.TRAIN:
             return {"unalignable": int(self.total(torch.tensor(self.unaligned), stage))}
-        rates = {name: float(stats.summarize("WER")) for name, stats in (("WER", self.wer), ("CER", self.cer))}
+        rates = {name: float(self.error_rates(name).summarize("WER")) for name in ("WER", "CER")}
         return {**rates, "unalignable": self.unaligned}
 
     def record(self, datasets: dict[str, Any]) -> dict[str, Any]:
@@ -313,9 +324,9 @@ class CTCBrain(DownsamplingBrain):
             feature_name=self.hparams.feature_name,
         )
         save_transcriber(folder, description, {name: self.net(name) for name in self.modules})
-        for name, stats in (("wer", self.wer), ("cer", self.cer)):
-            with whole_file(folder / f"{name}.txt") as part, open(part, "w", encoding="utf-8") as file:
-                stats.write_stats(file)
+        for name in ("WER", "CER"):
+            with whole_file(folder / f"{name.lower()}.txt") as part, open(part, "w", encoding="utf-8") as file:
+                self.error_rates(name).write_stats(file)
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """Draws `training.png`, the curves of the run, and `strides.png`, three items with texts and outputs."""

@@ -18,7 +18,7 @@ from seqstride._compat import require_torchaudio
 from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
 from seqstride.errors import InputError, made_as_asked
-from seqstride.experiments.items import ItemResult, pack_items
+from seqstride.experiments.items import pack_items
 from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.screen import in_percent
 from seqstride.layers.complexity import complexity
@@ -31,16 +31,17 @@ from speechbrain.dataio.sampler import ReproducibleRandomSampler  # noqa: E402
 from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from torch.utils.data import SequentialSampler  # noqa: E402
 
+from seqstride.brains.dealing import DealingBrain  # noqa: E402
 from seqstride.brains.epoch_state import EpochState, random_states, restore_random_states, seed_generators  # noqa: E402
 from seqstride.brains.history import History, forget_later  # noqa: E402
 from seqstride.brains.manifests import item_seconds  # noqa: E402
-from seqstride.brains.optimisation import OptimisingBrain  # noqa: E402
+from seqstride.brains.process_group import check_processes, note_processes  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 
-class DownsamplingBrain(OptimisingBrain):
+class DownsamplingBrain(DealingBrain):
     """A SpeechBrain `Brain` around an encoder whose layers downsample. Each task is a subclass.
 
     Batches have `id`, and `signal` with relative lengths: waveforms (B, S), which the module `frontend` turns into
@@ -55,13 +56,12 @@ class DownsamplingBrain(OptimisingBrain):
     accumulation such a checkpoint waits for the next step. A validation loss that is not finite counts as infinite.
 
     Under `torchrun` W ranks with batches of B items take the steps that one process takes with batches of W·B items.
-    The loss is the mean over the items of all ranks, also if their batches differ in size. Every rank computes the
-    whole validation and test without communication, and rank 0 writes.
+    The loss is the mean over the items of all ranks, also if their batches differ in size. The ranks share
+    the batches of validation and test, and every score is that of a single process. Rank 0 writes.
 
     Attributes:
         history: one record per epoch: losses, scores, strides, seconds.
         test: the scores of `evaluate`.
-        item_results: the result of every item of `evaluate`, by its id, where a task notes them in `TEST`.
         before_training: called by `fit` after all checks, before anything is recovered or trained.
         selection: the validation score that decides which epoch is kept; the lowest is best.
         checkpoints_kept: the number of best epochs that are kept, besides the newest.
@@ -72,6 +72,7 @@ class DownsamplingBrain(OptimisingBrain):
     selection = "loss"
     checkpoints_kept = 1
     running: tuple[str, ...] = ()
+    counted = (*DealingBrain.counted, "input_frames", "output_frames", "frames_seen", "local_strides")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -81,9 +82,10 @@ class DownsamplingBrain(OptimisingBrain):
         self.epoch_state = EpochState()
         self.generators: dict[str, Any] = {}  # their states in the middle of the epoch that is resumed
         self.before_training: Callable[[], None] = lambda: None
-        self.item_results: dict[str, ItemResult] = {}
         self.input_frames = self.output_frames = 0  # of the encoder, outside of training
-        self.frames_seen: list[list[int]] = [[0, 0] for _ in self.encoder.downsamplers]  # before and behind each layer
+        self.frames_seen = torch.zeros(
+            len(self.encoder.downsamplers), 2, dtype=torch.int64
+        )  # before, behind each layer
         if self.checkpointer is not None:
             self.checkpointer.add_recoverable("history", self.history)
             self.checkpointer.add_recoverable("progress", self.epoch_state)
@@ -210,12 +212,12 @@ class DownsamplingBrain(OptimisingBrain):
             self.output_frames += int(encoded.lengths.sum())
             for seen, layer, plan in zip(self.frames_seen, self.encoder.downsamplers, encoded.plans, strict=True):
                 if layer.content_lengths:
-                    seen[0] += int(plan.input_lengths.sum())
-                    seen[1] += int(plan.lengths.sum())
+                    seen += torch.tensor([int(plan.input_lengths.sum()), int(plan.lengths.sum())])
         if stage == sb.Stage.VALID:
-            for block, plan in zip(self.local_strides, encoded.plans, strict=True):
-                strides = plan.strides()
-                block.append(strides[length_mask(plan.input_lengths, strides.shape[1])].cpu())
+            every = [plan.strides() for plan in encoded.plans]
+            pairs = zip(every, encoded.plans, strict=True)
+            own = [strides[length_mask(plan.input_lengths, strides.shape[1])].cpu() for strides, plan in pairs]
+            self.local_strides.append(own)
         return loss
 
     def share(self, count: float, stage: sb.Stage) -> Tensor | float:
@@ -223,7 +225,7 @@ class DownsamplingBrain(OptimisingBrain):
         return share_of_rank(count, self.device) if stage == sb.Stage.TRAIN else 1.0
 
     def total(self, counts: Tensor, stage: sb.Stage) -> Tensor:
-        """Returns the sum of the counts of all ranks; outside of training every rank has counted all items."""
+        """Returns the sum of the counts of all ranks; outside of training a rank knows those of all."""
         whole = ranks() == 1 or stage != sb.Stage.TRAIN
         return counts if whole else sum_over_ranks(counts.to(self.device)).cpu()
 
@@ -250,6 +252,8 @@ class DownsamplingBrain(OptimisingBrain):
         """Calls `before_training`, runs SpeechBrain's method, and starts the table of the epochs."""
         self.before_training()
         super().on_fit_start()
+        if self.history.epochs:
+            note_processes(self.history.epochs[-1].get("processes", ranks()))
         run_on_main(forget_later, [getattr(self.hparams.train_logger, "save_file", None), len(self.history.epochs)])
         self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 
@@ -266,12 +270,9 @@ class DownsamplingBrain(OptimisingBrain):
         """Resets the counts; in training also seeds the generators and sets the learning rate."""
         super().on_stage_start(stage, epoch)
         self.start_scores(stage)
-        self.loss_not_finite = False
-        self.evaluated: set[str] = set()
-        self.item_results = {}
         self.input_frames = self.output_frames = 0
-        self.local_strides: list[list[Tensor]] = [[] for _ in self.encoder.downsamplers]
-        self.frames_seen = [[0, 0] for _ in self.encoder.downsamplers]
+        self.local_strides: list[list[Tensor]] = []  # batch by batch, of every block
+        self.frames_seen = torch.zeros_like(self.frames_seen)
         if stage == sb.Stage.TRAIN:
             assert epoch is not None  # SpeechBrain numbers the epochs of training from 1
             self.epoch_start, self.epoch_start_cpu = time.monotonic(), cpu_seconds()
@@ -286,8 +287,7 @@ class DownsamplingBrain(OptimisingBrain):
     def _resume_epoch(self) -> None:
         """Continues from the state that a checkpoint inside this epoch kept."""
         states, self.epoch_state.state = self.epoch_state.state.get("ranks", [{}] * ranks()), {}
-        if len(states) != ranks():
-            raise InputError(f"{len(states)} processes began this epoch: as many must go on with it, not {ranks()}")
+        check_processes(len(states))
         state = states[rank()]
         self.generators = state.get("generators", {})  # for the first batch: the loader draws a number before it
         if state:
@@ -311,23 +311,12 @@ class DownsamplingBrain(OptimisingBrain):
         super()._save_intra_epoch_ckpt()
         self.epoch_state.state = {}
 
-    def evaluate_batch(self, batch: Any, stage: sb.Stage) -> Tensor:
-        """Runs SpeechBrain's method and notes the items.
-
-        It warns of a batch whose loss is not finite, because the mean would leave that out.
-        """
-        loss = super().evaluate_batch(batch, stage)
-        self.evaluated.update(batch.id)
-        if not loss.isfinite():
-            self.loss_not_finite = True
-            logger.warning("the loss of a batch should be finite; that of %s is not", ", ".join(batch.id))
-        return loss
-
     def on_stage_end(self, stage: sb.Stage, stage_loss: float, epoch: int | None = None) -> None:
         """Logs the stage. After validation saves a checkpoint, and keeps the newest and the best ones."""
         super().on_stage_end(stage, stage_loss, epoch)
-        if stage != sb.Stage.TRAIN and self.loss_not_finite:
-            stage_loss = math.inf
+        if stage != sb.Stage.TRAIN:
+            stage_loss = self.put_together(stage_loss)
+            stage_loss = math.inf if self.loss_not_finite else stage_loss
         if stage == sb.Stage.TRAIN:  # the mean over the steps of this rank, so far
             stage_loss = float(self.total(torch.tensor(float(stage_loss), dtype=torch.float64), stage)) / ranks()
         stats = {"loss": float(stage_loss), **self.scores(stage)}
@@ -347,7 +336,8 @@ class DownsamplingBrain(OptimisingBrain):
         test, and before that the one aimed at.
         """
         strides = [torch.as_tensor(layer.stride).detach().item() for layer in self.encoder.downsamplers]
-        return [seen[0] / seen[1] if seen[1] else own for own, seen in zip(strides, self.frames_seen, strict=True)]
+        seen = self.frames_seen.tolist()
+        return [before / behind if behind else own for own, (before, behind) in zip(strides, seen, strict=True)]
 
     def frequency_strides(self) -> list[float]:
         """Returns the current stride of every block along frequency; empty for encoders that downsample time only."""
@@ -357,13 +347,15 @@ class DownsamplingBrain(OptimisingBrain):
     def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
         strides, wide = self.strides(), self.frequency_strides()
         quantiles = torch.tensor([0.1, 0.9])
-        spread = [torch.quantile(_few(torch.cat(block)).float(), quantiles).tolist() for block in self.local_strides]
+        blocks = zip(*self.local_strides, strict=True)
+        spread = [torch.quantile(_few(torch.cat(block)).float(), quantiles).tolist() for block in blocks]
         record = {
             "epoch": epoch,
             "train": self.train_stats,
             "valid": stats,
             "strides": strides,
             "local_strides": spread,
+            "processes": ranks(),
             "lr": self.optimizer.param_groups[0]["lr"],
             "seconds": time.monotonic() - self.epoch_start,
             "cpu_seconds": cpu_seconds() - self.epoch_start_cpu,

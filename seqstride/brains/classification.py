@@ -59,6 +59,7 @@ class ClassificationBrain(DownsamplingBrain):
     """
 
     running = ("confusion",)
+    counted = (*DownsamplingBrain.counted, "confusion", "event_shares")
     commands = {"wav": "classify"}
 
     @classmethod

@@ -64,6 +64,11 @@ class EventShares:
         self.items = 0
         self.input = self.output = 0.0
 
+    def __add__(self, other: EventShares) -> EventShares:
+        added = EventShares()
+        added.__dict__.update({name: value + getattr(other, name) for name, value in vars(self).items()})
+        return added
+
     def count(self, times: Tensor, frame_rate: float, encoded: Encoded) -> None:
         """Adds the items of a batch; arguments as in `marked_frames`."""
         lengths = encoded.input_lengths

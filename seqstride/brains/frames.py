@@ -62,6 +62,7 @@ class FrameClassificationBrain(DownsamplingBrain):
     """
 
     running = ("confusion",)
+    counted = (*DownsamplingBrain.counted, "confusion", "event_shares")
 
     @classmethod
     def load_data(cls, hparams: dict[str, Any]) -> dict[str, Any]:

@@ -2,18 +2,53 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from typing import Any
 
 import torch
 
 from seqstride._compat import require_torchaudio
-from seqstride.distributed import device_of_rank, local_rank, world_size
+from seqstride.distributed import device_of_rank, local_rank, ranks, world_size
 from seqstride.errors import InputError
 
 require_torchaudio()
 
 from speechbrain.utils.distributed import ddp_init_group  # noqa: E402
+
+logger = logging.getLogger(__name__)
+
+
+def check_processes(began: int) -> None:
+    """Checks that an epoch is ended by as many processes as have begun it.
+
+    Raises:
+        InputError: it is another number.
+    """
+    if began != ranks():
+        raise InputError(
+            f"the run stopped inside an epoch of {_processes(began)}, and {_processes(ranks())} cannot go on with it: "
+            f"start the same command with {_start(began)}"
+        )
+
+
+def note_processes(before: int) -> None:
+    """Warns where `before` processes have trained the epochs so far, and now it is another number."""
+    if before != ranks():
+        logger.warning(
+            "%s trained so far; now it is %s, and steps have other numbers of items; for the result of an "
+            "uninterrupted run start the same command with %s",
+            *(_processes(before), _processes(ranks()), _start(before)),
+        )
+
+
+def _processes(count: int) -> str:
+    return f"{count} process{'' if count == 1 else 'es'}"
+
+
+def _start(count: int) -> str:
+    """What starts a number of processes, if they are on one machine."""
+    return f"`torchrun --nproc_per_node {count}`" if count > 1 else "a single process, without torchrun"
 
 
 def join_group(run_opts: Any) -> Any:

@@ -71,6 +71,7 @@ class VQVAEBrain(DownsamplingBrain):
 
     selection = "L1"
     running = ("tally",)
+    counted = (*DownsamplingBrain.counted, "tally")
     commands = {"wav": "units"}
 
     @classmethod
@@ -235,9 +236,9 @@ class VQVAEBrain(DownsamplingBrain):
         """Returns the units of every item of a data set, in its order."""
         self.modules.eval()
         quantizer, found = self.net("quantizer"), {}
-        # `evaluate` has added a checkpoint's name to these arguments; this loader has none
-        options = {**self.hparams.valid_dataloader, "ckpt_prefix": None}
-        for batch in self.make_dataloader(dataset, sb.Stage.TEST, **options):
+        # the first rank alone reads all batches; `evaluate` has added a checkpoint's name to these arguments
+        options = {key: value for key, value in self.hparams.valid_dataloader.items() if key != "ckpt_prefix"}
+        for batch in sb.dataio.dataloader.make_dataloader(dataset, **options):
             x, lengths = self._front(batch)
             encoded = self.encoder(x, lengths)
             codes = quantizer(encoded.features, encoded.lengths).codes.cpu().numpy()

@@ -7,12 +7,14 @@ from pathlib import Path
 import pytest
 import torch
 from brain import LENGTHS, Batch, batch, make_brain, signal
+from speechbrain import Stage
 from torch import nn
 
 import seqstride as ss
 from seqstride.brains import ClassificationBrain
 from seqstride.brains.history import History
 from seqstride.brains.manifests import labelled_signals
+from seqstride.brains.process_group import note_processes
 from seqstride.encoders.heads import FeatureNorm, PooledClassifier
 from seqstride.encoders.mixup import mixup
 from seqstride.experiments.items import ItemResult
@@ -249,6 +251,18 @@ def test_the_history_is_saved_and_recovered(tmp_path: Path) -> None:
 
 
 # Data sets
+
+
+def test_another_number_of_processes_is_told_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    brain = make_brain()
+    brain.on_fit_start()
+    brain.epoch_state.state = {"ranks": [{}, {}, {}]}
+    message = "an epoch of 3 processes, and 1 process cannot go on with it: .* `torchrun --nproc_per_node 3`"
+    with pytest.raises(ValueError, match=message):
+        brain.on_stage_start(Stage.TRAIN, 1)
+    for count, warned in ((1, False), (2, True)):
+        note_processes(count)
+        assert ("2 processes trained so far; now it is 1 process, " in caplog.text) is warned
 
 
 def write_manifest(folder: Path, name: str, labels: list[str]) -> Path:

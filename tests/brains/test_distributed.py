@@ -22,6 +22,7 @@ import torch
 import torch.distributed as dist
 from an4_release import Spoken, write_release
 from helpers import COUNTED, LEARNT
+from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
 from tiny_models import resnet, saved, tones
 from torch import nn
@@ -244,6 +245,67 @@ def test_codebooks_are_those_of_all_ranks() -> None:
 
 def test_items_count_alike_where_ranks_have_different_numbers_of_them() -> None:
     assert_one_run(recognition, ["adastride", "dct_diffstride"], [[[0, 2, 4], [1]], [[6], [3, 7]]])
+
+
+# Validation and test
+
+
+def evaluate(make: Any, method: str, batch_size: int) -> dict[str, Any]:
+    """What a fresh Brain counts of all items, on this rank or all together, and the batches that it has seen."""
+    torch.manual_seed(0)
+    brain, data, seen = make(method), items(), []
+    options = {"batch_size": batch_size, "collate_fn": PaddedBatch}
+    with torch.no_grad():
+        for buffer in brain.modules.buffers():
+            buffer += buffer.is_floating_point() and rank()  # those of the first rank count
+
+    def forward(batch: Any, stage: Stage, real: Any = brain.compute_forward) -> Any:
+        seen.append(list(batch.id))
+        return real(batch, stage)
+
+    brain.compute_forward = forward
+    brain.evaluate(data, test_loader_kwargs=dict(options))
+    counts = {name: getattr(brain, name) for name in brain.counted if name not in ("compute_seconds", "event_shares")}
+    loader = brain.make_dataloader(data, Stage.VALID, None, shuffle=False, **options)
+    brain.on_stage_start(Stage.VALID)
+    for batch in loader:
+        brain.evaluate_batch(batch, Stage.VALID)
+    brain.put_together(0.0)
+    return {"seen": seen, "all": [brain.test, counts, brain.strides(), brain.local_strides]}
+
+
+EVALUATED = [(classification, "average"), (codes, "cif"), (recognition, "adastride")]
+
+
+def evaluate_all(sizes: tuple[int, ...]) -> list[dict[str, Any]]:
+    join()
+    return [evaluate(make, method, size) for make, method in EVALUATED for size in sizes]
+
+
+def test_two_ranks_share_the_batches_of_a_test_and_count_what_one_counts() -> None:
+    sizes = (3, 8)  # three batches, and one that leaves the second rank without any
+    parts, wholes = ranks.run(evaluate_all, sizes), evaluate_all(sizes)
+    assert len(wholes) == len(EVALUATED) * len(sizes)
+    for first, second, whole in zip(*parts, wholes, strict=True):
+        batches = whole["seen"][: len(whole["seen"]) // 2]
+        assert first["seen"] == 2 * batches[::2]
+        assert second["seen"] == 2 * batches[1::2]
+        for part in (first, second):
+            assert_equal(part["all"], whole["all"])
+
+
+def assert_equal(found: Any, expected: Any) -> None:
+    """Equal, but for the order of sums."""
+    if isinstance(expected, dict):
+        assert found.keys() == expected.keys()
+        found, expected = ([values[key] for key in expected] for values in (found, expected))
+    if isinstance(expected, torch.Tensor):
+        torch.testing.assert_close(found, expected, rtol=1e-15, atol=0)
+    elif isinstance(expected, list):
+        for one, other in zip(found, expected, strict=True):
+            assert_equal(one, other)
+    else:
+        assert found == (pytest.approx(expected, rel=1e-15) if isinstance(expected, float) else expected)
 
 
 # Whole runs
