@@ -37,7 +37,7 @@ from seqstride.experiments.building import build_recipe
 from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import joined, read_command_line
-from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds
+from seqstride.experiments.recipe import find_recipe_file, method_file, method_words, recipe_folds, recipe_more_folds
 from seqstride.experiments.run_folder import OVERWRITE
 
 README = "README.md"
