@@ -146,7 +146,8 @@ def check_seqstride(argv: list[str]) -> None:
         first = method_words(*next(iter(methods.items()))) if arguments.methods else [arguments.recipe]
         built(first[0], (*first[1:], *rest))
         if arguments.folds and arguments.folds != "all":
-            assert set(arguments.folds.split(",")) <= set(recipe_folds(folder)), argv
+            known = {*recipe_folds(folder), *recipe_more_folds(folder), "all", "more"}
+            assert set(arguments.folds.split(",")) <= known, argv
     else:
         assert not rest, argv
     if arguments.command == "table":
