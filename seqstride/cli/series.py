@@ -1,4 +1,4 @@
-"""The commands for time series in files: fit-series and predict-series."""
+"""The commands for time series in files: fit-series and classify-series."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ A table with a column `series` but without `time`, in which no id comes twice, h
 Labels and ids are text as written: 001 is not 1. Spaces around them do not count. Empty cells are missing values;
 labels, ids and times must not be empty. Times are numbers or ISO 8601 dates. The columns of the second file are found
 by name, and it may lack labels. The output folder gets predictions.csv, report.md, strides.png,
-series.safetensors and series.json; `seqstride predict-series` labels further files with it."""
+series.safetensors and series.json; `seqstride classify-series` labels further files with it."""
 
-PREDICT_SERIES_HELP = """\
-Labels the time series of a file with a classifier of fit-series, and writes a table like its predictions.csv:
+CLASSIFY_SERIES_HELP = """\
+Labels the time series of a file with a classifier of fit-series or of a run of the recipe UCR/classification, and
+writes a table like its predictions.csv:
 
-  seqstride predict-series new.csv --model results/mine -o predictions.csv
+  seqstride classify-series new.csv --model results/mine -o predictions.csv
 
 FILE has any format that fit-series reads. Its columns of labels, ids and times have the names given to fit-series, and
 channels are found by name."""
@@ -72,23 +73,23 @@ def _fit_series(arguments: argparse.Namespace) -> None:
     columns = Columns(arguments.label, arguments.series, arguments.time)
     print(fit_series(arguments.train, arguments.test, arguments.output, classifier, columns), end="\n\n")
     folder = Path(arguments.output)
-    again = command_line("predict-series", arguments.test, "--model", folder, "-o", folder / "again.csv")
+    again = command_line("classify-series", arguments.test, "--model", folder, "-o", folder / "again.csv")
     print(where(folder, again))
 
 
-def _add_predict_series(command: argparse.ArgumentParser) -> None:
+def _add_classify_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="a file of series, with labels or without")
-    add_model(command, "the output folder of fit-series")
+    add_model(command, "the output folder of fit-series, or of a run on series")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the table of labels and probabilities")
     command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU if there is one")
 
 
-def _predict_series(arguments: argparse.Namespace) -> None:
-    from seqstride.estimators.labelling import predict_series
+def _classify_series(arguments: argparse.Namespace) -> None:
+    from seqstride.estimators.labelling import classify_series
     from seqstride.files.outputs import check_output
 
     check_output("--output", arguments.output, [arguments.file], table=True)
-    print(predict_series(arguments.file, arguments.model, arguments.output, arguments.device))
+    print(classify_series(arguments.file, arguments.model, arguments.output, arguments.device))
 
 
 COMMANDS = (
@@ -100,10 +101,17 @@ COMMANDS = (
         FIT_SERIES_HELP,
     ),
     Command(
+        "classify-series",
+        "label time series with a fitted classifier",
+        _classify_series,
+        _add_classify_series,
+        CLASSIFY_SERIES_HELP,
+    ),
+    Command(
         "predict-series",
-        "label time series with a classifier of fit-series",
-        _predict_series,
-        _add_predict_series,
-        PREDICT_SERIES_HELP,
+        "the former name of classify-series, in this version only",
+        _classify_series,
+        _add_classify_series,
+        CLASSIFY_SERIES_HELP,
     ),
 )

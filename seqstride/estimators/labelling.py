@@ -1,4 +1,4 @@
-"""Fits a classifier to series in files and labels others: `seqstride fit-series` and `seqstride predict-series`."""
+"""Fits a classifier to series in files and labels others: `seqstride fit-series` and `seqstride classify-series`."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def fit_series(
     output = Path(output)
     with locked(output):  # before the fit: a folder that cannot be written is told now
         classifier.fit(fitted.series, fitted.labels)
-        _save(output, classifier, columns, fitted.layout)  # first, so that it is there whatever comes after
+        save_fitted(output, classifier, columns, fitted.layout)  # first, so that it is there whatever comes after
         labelled = _labelled(classifier, scored)
         _write_predictions(output / "predictions.csv", labelled)
         text = _report(Path(train), Path(test), fitted, labelled, classifier)
@@ -87,14 +87,14 @@ def fit_series(
     return text
 
 
-def predict_series(
+def classify_series(
     file: str | os.PathLike[str], model: str | os.PathLike[str], output: str | os.PathLike[str], device: str = "auto"
 ) -> str:
-    """Labels the series of a file with a classifier that `fit_series` saved.
+    """Labels the series of a file with a fitted classifier.
 
     Args:
         file: series, with or without labels. The special columns of a table have the names given to `fit_series`.
-        model: the output folder of `fit_series`.
+        model: the output folder of `fit_series`, or of a run on series.
         output: the table to write; it has the columns of `predictions.csv`.
         device: a device of torch; "auto": a GPU if there is one.
 
@@ -157,15 +157,21 @@ def _short(name: str, letters: int = 14) -> str:
     return name if len(name) <= letters else f"{name[: letters - 1]}…"
 
 
-def _save(folder: Path, classifier: SeqStrideClassifier, columns: Columns, layout: Layout) -> None:
-    """Writes the weights, and then the description: of the classifier, and of how series were read."""
+def save_fitted(folder: Path, classifier: SeqStrideClassifier, columns: Columns, layout: Layout) -> None:
+    """Writes a fitted classifier for `load_fitted`: the weights, then the description.
+
+    Args:
+        folder: gets `series.safetensors` and `series.json`.
+        classifier: its labels are texts.
+        columns, layout: how series were read; `classify_series` reads other files the same way.
+    """
     described = save_classifier(folder, classifier)
     read = {"format": FORMAT, "columns": columns._asdict(), "layout": layout._asdict()}
     write_record(folder / DESCRIPTION, {**read, "classifier": described})
 
 
 def load_fitted(folder: str | os.PathLike[str]) -> SeqStrideClassifier:
-    """Returns the fitted classifier in the output folder of `fit_series`.
+    """Returns the fitted classifier in the output folder of `fit_series`, or of a run on series.
 
     Raises:
         InputError: the folder has none, or files of it are damaged.
@@ -180,8 +186,8 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
             old = "; its model.zip is of an older version: fit it again"
             why = other if (folder / "model.json").is_file() else old if (folder / "model.zip").is_file() else ""
             raise InputError(
-                f"`model` (={os.fspath(folder)!r}) must be the output folder of `seqstride fit-series`; "
-                f"{file.name} is missing{why}"
+                f"`model` (={os.fspath(folder)!r}) must be the output folder of `seqstride fit-series`, or of a run "
+                f"on series; {file.name} is missing{why}"
             )
     where = os.fspath(folder / DESCRIPTION)
     try:

@@ -23,8 +23,11 @@ from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.estimators.base import NetworkEstimator
-from seqstride.estimators.labelling import one_of_every
+from seqstride.estimators.labelling import one_of_every, save_fitted
 from seqstride.estimators.network import resolve_device
+from seqstride.estimators.saved_tabular import save_tabular
+from seqstride.estimators.series_files import TS, Columns, Layout
+from seqstride.estimators.tabular import SeqStrideTabularClassifier
 from seqstride.experiments.building import build_recipe, check_parts
 from seqstride.experiments.items import ItemResult, pack_items
 from seqstride.experiments.merging import merge_recipe
@@ -66,9 +69,9 @@ def run_estimator(argv: Sequence[str]) -> None:
     """Fits the recipe's `model` to the training part, scores it once, and leaves record, predictions and pictures.
 
     The output folder gets `results.json`, `predictions.csv`, `log.txt`, `train.yaml` with the merged hyperparameters,
-    and `made_from.json`. An estimator of this package also leaves `model.joblib` and, for series, `strides.png`. The
-    same command again says that the run is finished. A run with other settings or data is refused without
-    `--overwrite`; see `seqstride.brains.run.run_recipe`.
+    and `made_from.json`. A classifier of this package also leaves its model: `series.json`, `series.safetensors` and
+    `strides.png`, or `rows.json` and `rows.safetensors`. The same command again says that the run is finished. A run
+    with other settings or data is refused without `--overwrite`; see `seqstride.brains.run.run_recipe`.
 
     Args:
         argv: the command line after the program's name: a recipe's YAML file, `--device`, `--noprogressbar`,
@@ -258,13 +261,12 @@ def _costs(model: Any, rows: Any) -> dict[str, Any]:
 
 
 def _save(model: Any, folder: Path, rows: Any, labels: Any) -> None:
-    """The fitted estimator and its picture."""
-    import joblib
-
-    with whole_file(folder / "model.joblib") as part:
-        joblib.dump(model, part)
-    if hasattr(model, "plot_strides"):
-        chosen = one_of_every(labels)
-        titles = [f"class {labels[index]}, series {index}" for index in chosen]
-        picture = model.plot_strides(rows.iloc[chosen], titles=titles)
-        save_figure(picture, folder / "strides.png")
+    """The fitted estimator; of series also a picture with one of every class."""
+    if isinstance(model, SeqStrideTabularClassifier):
+        save_tabular(folder, model)
+        return
+    save_fitted(folder, model, Columns(), Layout(TS, model.channel_names_, []))
+    chosen = one_of_every(labels)
+    titles = [f"class {labels[index]}, series {index}" for index in chosen]
+    picture = model.plot_strides(rows.iloc[chosen], titles=titles)
+    save_figure(picture, folder / "strides.png")

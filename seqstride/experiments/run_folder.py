@@ -43,9 +43,22 @@ logger = logging.getLogger(__name__)
 
 OVERWRITE = "--overwrite"
 RECORD = "results.json"
-MODELS = ("model.safetensors", "model.ckpt", "model.joblib")  # .ckpt: of older versions
+MODELS = (
+    *("model.safetensors", "series.safetensors", "rows.safetensors"),
+    *("model.ckpt", "model.joblib"),  # of older versions
+)
 LEFT = (
-    *(RECORD, BASE, "model.json", *MODELS, "hyperparams.yaml", "label_encoder.ckpt", "predictions.csv"),
+    *(
+        RECORD,
+        BASE,
+        "model.json",
+        "series.json",
+        "rows.json",
+        *MODELS,
+        "hyperparams.yaml",
+        "label_encoder.ckpt",
+        "predictions.csv",
+    ),
     *("training.png", "strides.png", "units.png", "wer.txt", "cer.txt", "train_log.txt"),
     *("model.onnx", "model.pt2"),
 )

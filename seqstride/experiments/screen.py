@@ -26,7 +26,7 @@ LOG_CONFIG = Path(__file__).with_name("log-config.yaml")
 """The logging configuration for SpeechBrain's `create_experiment_directory`."""
 FILES = {
     "results": ("results.json", "table.md", "runs.json", "report.md"),
-    "model": ("model.json", "model.safetensors", "model.joblib", "series.json", "series.safetensors"),
+    "model": ("model.json", "model.safetensors", "series.json", "series.safetensors", "rows.json", "rows.safetensors"),
     "pictures": ("*.png",),
     "details": ("predictions.csv", "wer.txt", "cer.txt"),
     "log": ("log.txt", "train_log.txt"),

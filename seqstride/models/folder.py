@@ -50,10 +50,12 @@ def _instead(folder: Path) -> str:
     if not folder.is_dir():
         return ": it is not a folder"
     if (folder / "series.json").is_file():
-        command = f"seqstride predict-series FILE --model {os.fspath(folder)} -o OUT"
-        return f": this is a model of fit-series, and `{command}` labels series with it"
+        command = f"seqstride classify-series FILE --model {os.fspath(folder)} -o OUT"
+        return f": this is a classifier of series, and `{command}` labels series with it"
+    if (folder / "rows.json").is_file():
+        return ": it holds a classifier of rows, for `seqstride.estimators.saved_tabular.load_tabular`"
     if (folder / "model.joblib").is_file():
-        return ": it holds an estimator for `joblib.load`"
+        return ": it holds an estimator of an older version, for `joblib.load`"
     below = sorted(path.parent for path in [*folder.glob("*/model.json"), *folder.glob("*/*/model.json")])
     if below:
         shown = ", ".join(repr(os.fspath(path)) for path in below[:_MOST])

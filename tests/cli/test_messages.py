@@ -70,7 +70,7 @@ def test_a_model_that_is_not_there(
     (tmp_path / "run" / "save" / "checkpoints" / "CKPT+1").mkdir(parents=True)
     assert "its run is not finished" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
     (tmp_path / "run" / "series.json").touch()
-    assert "`seqstride predict-series FILE" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
+    assert "`seqstride classify-series FILE" in line_of(capsys, "classify", recording, "--model", tmp_path / "run")
 
 
 @pytest.mark.parametrize(

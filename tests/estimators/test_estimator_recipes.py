@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import joblib
 import numpy as np
 import pandas as pd
 import pytest
@@ -20,7 +19,9 @@ import seqstride as ss
 from recipes import words_for
 from seqstride.cli import main
 from seqstride.errors import FileError, InputError
+from seqstride.estimators.labelling import load_fitted
 from seqstride.estimators.padded import PaddedClassifier
+from seqstride.estimators.saved_tabular import load_tabular, save_tabular
 from seqstride.experiments.items import part_of
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
@@ -202,9 +203,14 @@ def test_a_run_leaves_record_predictions_estimator_and_picture(tmp_path: Path) -
     assert np.mean([row["label"] == row["predicted"] for row in rows]) == pytest.approx(record["test_accuracy"])
     wrong = sum(record["test_error_per_class"][name] * count for name, count in record["test_items_per_class"].items())
     assert wrong == pytest.approx(1029 * (1 - record["test_accuracy"]))
-    model = joblib.load(tmp_path / "model.joblib")
+    assert not [*tmp_path.glob("*.joblib")]
+    model = load_fitted(tmp_path)
     assert model.predict(load_ucr("ItalyPowerDemand")["test"][0]).tolist() == [row["predicted"] for row in rows]
     assert sum(value.numel() for value in model.model_.network.parameters()) == record["parameters"]
+    file = Path(sktime.datasets.__file__).parent / "data" / "ItalyPowerDemand" / "ItalyPowerDemand_TEST.ts"
+    assert main(["classify-series", str(file), "--model", str(tmp_path), "-o", str(tmp_path / "again.csv")]) == 0
+    with open(tmp_path / "again.csv", encoding="utf-8") as opened:
+        assert [row["predicted"] for row in csv.DictReader(opened)] == [row["predicted"] for row in rows]
     assert (tmp_path / "strides.png").stat().st_size > 10_000
     assert "seed: 3" in (tmp_path / "train.yaml").read_text()
 
@@ -242,7 +248,10 @@ def test_rows_and_their_baseline_share_a_table(tmp_path: Path) -> None:
     theirs = train("Tabular", "forest", tmp_path / "b", fold="wine")
     assert theirs["test_accuracy"] > 0.9
     assert theirs["parameters"] is None
-    assert not (tmp_path / "b" / "model.joblib").exists()
+    assert not [path.name for path in (tmp_path / "b").iterdir() if path.suffix in (".joblib", ".safetensors")]
+    test = load_table("wine")["test"][0]
+    with open(tmp_path / "a" / "predictions.csv", encoding="utf-8") as file:
+        assert load_tabular(tmp_path / "a").predict(test).tolist() == [row["predicted"] for row in csv.DictReader(file)]
     rows = results_table(read_records(tmp_path)).splitlines()
     assert rows[2].startswith("| `adastride` |")
     assert rows[3].split(" | ")[3:6] == ["–", "–", "–"]
@@ -305,3 +314,22 @@ def test_series_of_other_lengths_are_filled_up_or_cut() -> None:
     np.testing.assert_array_equal(seen.predicted, [[[1, 2, 3], [4, 5, 6]]])
     with pytest.raises(InputError, match="`X` must have a value in every channel"):
         model.predict(frames([[1, 2], [np.nan, np.nan]]))
+
+
+def test_a_damaged_classifier_of_rows_is_named(tmp_path: Path) -> None:
+    rows, labels = load_table("iris")["train"]
+    fitted = ss.SeqStrideTabularClassifier(channels=4, n_epochs=1, strides=(2,), column_order="correlation")
+    save_tabular(tmp_path, fitted.fit(rows, labels))
+    loaded = load_tabular(tmp_path)
+    np.testing.assert_array_equal(loaded.predict_proba(rows), fitted.predict_proba(rows))
+    assert loaded.column_order_.tolist() == fitted.column_order_.tolist()
+    described = json.loads((tmp_path / "rows.json").read_text())
+    (tmp_path / "rows.json").write_text(json.dumps({**described, "n_features_in_": 5, "feature_names_in_": None}))
+    with pytest.raises(InputError, match=r"rows\.safetensors' does not hold the classifier's weights"):
+        load_tabular(tmp_path)
+    (tmp_path / "rows.json").write_text(json.dumps({**described, "classes_": ["a"]}))
+    with pytest.raises(InputError, match="`classes_` must be texts, at least two"):
+        load_tabular(tmp_path)
+    (tmp_path / "rows.json").unlink()
+    with pytest.raises(InputError, match=r"must hold a classifier of rows; rows\.json is missing"):
+        load_tabular(tmp_path)

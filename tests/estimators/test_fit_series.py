@@ -1,4 +1,4 @@
-"""`seqstride fit-series` and `predict-series`: files in, predictions and a report out."""
+"""`seqstride fit-series` and `classify-series`: files in, predictions and a report out."""
 
 from __future__ import annotations
 
@@ -155,14 +155,14 @@ def test_a_further_file_is_labelled_as_the_second_was(fitted: Path, capsys: pyte
     table = pd.read_parquet(fitted / "test.parquet")
     table[["level", "kind", "hour", "wave", "id"]].to_csv(fitted / "new.csv", index=False)  # in another order
     for file, output in (("new.csv", "a.csv"), ("test.parquet", "deep/b.csv")):
-        words = ["predict-series", fitted / file, "--model", fitted / "mine", "-o", fitted / output]
+        words = ["classify-series", fitted / file, "--model", fitted / "mine", "-o", fitted / output]
         line = run(capsys, *words)
         assert rows_of(fitted / output) == expected
         right = 100 * np.mean([row["label"] == row["predicted"] for row in expected])
         assert line.startswith(f"{fitted / output}: 24 series labelled (fast: ")
         assert line.endswith(f"{right:.1f} % of 24 series are labelled correctly.\n")
     table.drop(columns="kind").to_csv(fitted / "new.csv", index=False)
-    assert "labelled correctly" not in run(capsys, "predict-series", fitted / "new.csv", *words[2:])
+    assert "labelled correctly" not in run(capsys, "classify-series", fitted / "new.csv", *words[2:])
     assert rows_of(fitted / "deep/b.csv") == [{k: v for k, v in row.items() if k != "label"} for row in expected]
 
 
@@ -174,7 +174,7 @@ def test_a_further_file_must_fit_the_model(fitted: Path, tmp_path: Path, capsys:
         ({"hour": "time"}, "must have the column `hour` of `--time`"),
     ):
         table.rename(columns=change).to_csv(tmp_path / "new.csv", index=False)
-        words = ["predict-series", tmp_path / "new.csv", "--model", fitted / "mine", "-o", tmp_path / "out.csv"]
+        words = ["classify-series", tmp_path / "new.csv", "--model", fitted / "mine", "-o", tmp_path / "out.csv"]
         assert message in run(capsys, *words, code=2)
     assert not (tmp_path / "out.csv").exists()
 
@@ -196,7 +196,7 @@ def test_further_files_of_every_kind_are_labelled(
         new = tmp_path / "new.ts"
         new.write_bytes(b"\xef\xbb\xbf" + (header + "".join(lines)).replace("\n", "\r\n").encode())
     run(capsys, "fit-series", train, test, "-o", tmp_path / "mine", *TINY)
-    run(capsys, "predict-series", new, "--model", tmp_path / "mine", "-o", tmp_path / "new.out")
+    run(capsys, "classify-series", new, "--model", tmp_path / "mine", "-o", tmp_path / "new.out")
     found = rows_of(tmp_path / "new.out")
     assert found == rows_of(tmp_path / "mine" / "predictions.csv")
     assert {row["label"] for row in found} == ({"fast", "slow"} if kind == "wide" else {"Fast", "slow"})
@@ -207,15 +207,17 @@ def test_other_commands_name_the_one_that_reads_the_folder(
     command: str, fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     error = run(capsys, *command.split(), "--model", fitted / "mine", code=2)
-    assert f"of fit-series, and `seqstride predict-series FILE --model {fitted / 'mine'} -o OUT` labels series" in error
+    assert f"of series, and `seqstride classify-series FILE --model {fitted / 'mine'} -o OUT` labels series" in error
     assert len(error.splitlines()) == 1
 
 
 def test_folders_that_hold_no_fitted_series_are_named(
     fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["predict-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
-    assert "must be the output folder of `seqstride fit-series`; series.json is missing" in run(capsys, *words, code=2)
+    words = ["classify-series", fitted / "test.parquet", "-o", tmp_path / "out.csv", "--model", tmp_path]
+    assert "must be the output folder of `seqstride fit-series`, or of a run on series; series.json is" in run(
+        capsys, *words, code=2
+    )
     (tmp_path / "model.json").write_text("{}")
     assert "its model.json is for `seqstride classify`, `transcribe` or `units`" in run(capsys, *words, code=2)
     (tmp_path / "model.json").unlink()

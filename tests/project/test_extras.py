@@ -148,7 +148,7 @@ def test_commands_name_the_extra_that_they_need(tmp_path: Path) -> None:
         ("classify", str(recording), *of_model): "speech",
         ("strides", str(recording), *of_model, "-o", str(tmp_path / "x.png")): "speech",
         ("fit-series", str(table), str(table), "-o", str(tmp_path / "fitted")): "series",
-        ("predict-series", str(table), *of_model, "-o", str(tmp_path / "x.csv")): "series",
+        ("classify-series", str(table), *of_model, "-o", str(tmp_path / "x.csv")): "series",
     }
     works = [("recipes",), ("table", str(RECIPE)), ("bench", "--repeats", "1", "--shapes", "1,2,8")]
     done = run_bare(COMMANDS, tmp_path, json.dumps([*expected, *works]))
