@@ -9,8 +9,8 @@ from seqstride.cli.parser import Command, add_model
 from seqstride.models.folder import check_model_folder, model_files
 
 EXPORT_HELP = """\
-Writes a trained classifier, recogniser or VQ-VAE as a graph for other runtimes. The file is written only if the graph
-gives the same results as the model:
+Writes a trained classifier, recogniser or VQ-VAE, or a fitted classifier of series, as a graph for other runtimes. The
+file is written only if the graph gives the same results as the model:
 
   seqstride export --model results/spoken_digits_adastride/official/1986 --format onnx
 
@@ -33,8 +33,10 @@ def _export(arguments: argparse.Namespace) -> None:
     from seqstride.files.outputs import check_output
 
     file = arguments.output or Path(arguments.model) / default_name(arguments.format)
-    check_model_folder(arguments.model, "--model")
-    check_output("--output", file, model_files(arguments.model))
+    series = [Path(arguments.model, name) for name in ("series.json", "series.safetensors")]
+    if not series[0].is_file():
+        check_model_folder(arguments.model, "--model")
+    check_output("--output", file, [*model_files(arguments.model), *series])
     written = export_model(load_trained(arguments.model), file, arguments.format)
     print(
         f"{written.file}: {written.size / 1e6:.2f} MB, largest difference to the model {written.difference:.1e} "

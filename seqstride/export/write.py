@@ -60,13 +60,13 @@ class Exported(NamedTuple):
 
 
 def export_model(
-    model: nn.Module, file: str | os.PathLike[str] | None = None, format: str = "onnx", *, batches: int = 4
+    model: Any, file: str | os.PathLike[str] | None = None, format: str = "onnx", *, batches: int = 4
 ) -> Exported:
     """Writes a model as a graph with a dynamic batch and a dynamic time axis, once it gives what the model gives.
 
     Args:
-        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, an encoder or a layer of this package; learnt
-            strides are frozen at their current values.
+        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, a fitted `SeqStrideClassifier`, an encoder or a layer
+            of this package; learnt strides are frozen at their current values.
         file: to write; None: `default_name` in the working folder.
         format: a key of `FORMATS`: "onnx", or "exported-program" for `torch.export.load`.
         batches: number of random batches for the check.
@@ -74,7 +74,7 @@ def export_model(
     The inputs are `signal` and `lengths` (B,) int64. A signal is waveforms (B, S) or features (B, T, C), as the trained
     model reads them; of an encoder or layer (B, C, T). The padding has no influence. Outputs by name:
 
-    - classifier: for every label `log_probs_<label>` (B, classes);
+    - classifier: for every label `log_probs_<label>` (B, classes); of series `log_probs_label`;
     - recogniser: `log_probs` (B, L, units), `output_lengths` (B,), `positions` (B, T) of the features' frames;
     - VQ-VAE: `codes` (B, L, Q), −1 in the padding; `durations` (B, L), features' frames of each; `output_lengths` (B,);
     - encoder, layer: `output` (B, C', L), `output_lengths` (B,), `positions` (B, T).
@@ -92,7 +92,7 @@ def export_model(
     chosen = _format(format)
     for package in chosen.packages:
         require(package, "export")
-    graph = graph_of(model)
+    graph = _graph(model)
     step = "its model has no graph for every batch and duration"
     try:
         with torch.no_grad(), _quiet():
@@ -114,6 +114,15 @@ def export_model(
     return Exported(path, len(content), difference, batches)
 
 
+def _graph(model: Any) -> Graph:
+    """Returns the graph of a model, or of a fitted classifier of series."""
+    if hasattr(model, "channel_names_"):
+        from seqstride.export.series import SeriesGraph  # estimators take seconds to import
+
+        return SeriesGraph(model)
+    return graph_of(model)
+
+
 def default_name(format: str) -> str:
     """The file name of a format when none is given, such as model.onnx.
 
@@ -129,8 +138,8 @@ def _format(format: str) -> Format:
     return FORMATS[format]
 
 
-def load_trained(folder: str | os.PathLike[str]) -> nn.Module:
-    """The trained classifier, recogniser or VQ-VAE of a results folder.
+def load_trained(folder: str | os.PathLike[str]) -> Any:
+    """The trained classifier, recogniser or VQ-VAE of a results folder, or the fitted classifier of series.
 
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
@@ -149,6 +158,10 @@ def load_trained(folder: str | os.PathLike[str]) -> nn.Module:
 
         return Transcriber(description)
 
+    if Path(folder, "series.json").is_file():
+        from seqstride.estimators.labelling import load_fitted
+
+        return load_fitted(folder)
     return read_model(folder, make)
 
 

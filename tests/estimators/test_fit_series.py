@@ -202,7 +202,7 @@ def test_further_files_of_every_kind_are_labelled(
     assert {row["label"] for row in found} == ({"fast", "slow"} if kind == "wide" else {"Fast", "slow"})
 
 
-@pytest.mark.parametrize("command", ["export", "classify x.wav", "transcribe x.wav", "units x.wav"])
+@pytest.mark.parametrize("command", ["classify x.wav", "transcribe x.wav", "units x.wav"])
 def test_other_commands_name_the_one_that_reads_the_folder(
     command: str, fitted: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

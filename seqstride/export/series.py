@@ -1,0 +1,121 @@
+"""Fitted classifiers of series as graphs, the normalisation of the series inside."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from seqstride._version import VERSION
+from seqstride.core.lengths import length_mask
+from seqstride.errors import InputError
+from seqstride.estimators.harmonics import QUANTILES, RankHarmonics
+from seqstride.estimators.preparation import LAST_DIGITS, SeriesNorm
+from seqstride.export.graphs import Graph, largest_difference
+
+if TYPE_CHECKING:
+    from seqstride.estimators.classifier import SeqStrideClassifier
+
+
+class SeriesGraph(Graph):
+    """A fitted `SeqStrideClassifier`: series (B, T, C) and lengths (B,) → log-probabilities (B, K).
+
+    Gaps inside series are not interpolated here: whoever runs the graph fills them before. A channel without any value
+    is NaN, and takes its mean over the training series.
+
+    Raises:
+        InputError: the classifier has parts that the graph cannot have.
+    """
+
+    def __init__(self, classifier: SeqStrideClassifier) -> None:
+        model = classifier.model_
+        if getattr(model, "rocket", None) is not None:
+            raise InputError(
+                "`model` (a SeqStrideClassifier with MiniRocket features) must have networks alone for an export: fit "
+                "it with `n_rocket_features=0`"
+            )
+        members = nn.ModuleList(getattr(model, "members", [model.network]))
+        super().__init__(nn.ModuleDict({"norm": model.norm, "members": members}))
+        self.fitted = model
+        self.names = {
+            "labels": {"label": [str(name) for name in classifier.classes_]},
+            "channels": [str(name) for name in classifier.channel_names_],
+        }
+
+    def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
+        """Returns random series (B, T, C) with mean and deviation of the training series."""
+        statistics = self.model["norm"].training_set
+        noise = torch.randn(batch, longest, len(statistics.mean), generator=generator)
+        return (statistics.mean + statistics.std * noise).float()
+
+    def time_axis(self) -> int:
+        return 1
+
+    def spare_frames(self) -> int:
+        strides = [float(layer.stride) for layer in self.model["members"][0].encoder.downsamplers]
+        return 2 * math.prod(math.ceil(stride) for stride in strides)
+
+    def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the largest difference to the estimator's own predictions, 0-d."""
+        items = [series[:length].T.double() for series, length in zip(signal, lengths.tolist(), strict=True)]
+        outputs = self.fitted.predict(items, torch.device("cpu"))
+        return largest_difference(found, {"log_probs_label": outputs.log_softmax(1)})
+
+    def metadata(self) -> dict[str, Any]:
+        channels = len(self.names["channels"])
+        return {"version": VERSION, "signal": f"series (batch, frames, {channels}), without gaps", **self.names}
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        x = normalised(self.model["norm"], signal.transpose(1, 2).double(), lengths)
+        outputs = torch.stack([_outputs(member, x, lengths) for member in self.model["members"]])
+        return {"log_probs_label": outputs.mean(0).log_softmax(1)}
+
+
+def _outputs(network: Any, x: Tensor, lengths: Tensor) -> Tensor:
+    """`Network.forward`, averaged over the groups, without a branch on the lengths."""
+    encoded = network.encoder(x, lengths)
+    parts = zip(network.heads, encoded.features.chunk(len(network.heads), dim=1), strict=True)
+    return torch.stack([head(part, encoded.lengths) for head, part in parts]).mean(0)
+
+
+def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> Tensor:
+    """`SeriesNorm` on a padded batch in double precision: (B, C, T) → (B, C', T) float32, 0 in the padding."""
+    mean, std = norm.training_set.mean[:, None], norm.training_set.std[:, None]
+    real = length_mask(lengths, x.shape[2])[:, None]
+    x = torch.where(real, torch.where(x.isnan(), mean, x), 0.0)
+    parts = []
+    if norm.kind in ("training", "both"):
+        parts.append((x - mean) / std)
+    if norm.kind in ("series", "both"):
+        count = lengths[:, None, None].double()
+        centred = torch.where(real, x - x.sum(2, keepdim=True) / count, 0.0)
+        own = (centred.square().sum(2, keepdim=True) / count).sqrt()
+        moves = own > LAST_DIGITS * x.abs().amax(2, keepdim=True)
+        parts.append(torch.where(moves, centred / torch.where(moves, own, 1.0), 0.0))
+    parts = [part.float() for part in parts] + (_curves(norm.ranks, parts[0]) if norm.ranks.harmonics > 0 else [])
+    return torch.where(real, torch.cat(parts, 1), 0.0)
+
+
+def _curves(ranks: RankHarmonics, x: Tensor) -> list[Tensor]:
+    """The curves of `RankHarmonics`: (B, C, T) → one (B, C, T) float32 for every harmonic.
+
+    Graphs have no `np.interp`: a search by halves finds the last quantile at or below each value.
+    """
+    quantiles, values = ranks.quantiles.flatten(), ranks.ranks.flatten()
+    first = QUANTILES * torch.arange(x.shape[1])[:, None]  # of each channel
+    place = torch.zeros_like(x, dtype=torch.int64)
+    step = QUANTILES // 2
+    while step:
+        place = torch.where(quantiles[first + place + step] <= x, place + step, place)
+        step //= 2
+    low = first + place.clamp(max=QUANTILES - 2)
+    gap = quantiles[low + 1] - quantiles[low]
+    part = torch.where(gap > 0, (x - quantiles[low]) / torch.where(gap > 0, gap, 1.0), 0.0).clamp(0.0, 1.0)
+    found = (values[low] + part * (values[low + 1] - values[low])).float()
+    moves = ranks.moves[:, None]
+    return [
+        torch.where(moves, math.sqrt(2) * torch.cos(math.pi * k * found), 0.0) for k in range(1, ranks.harmonics + 1)
+    ]
