@@ -19,23 +19,31 @@ class PaddedClassifier(BaseEstimator):
     for their faint noise); longer ones are cut. Gaps are interpolated.
 
     Args:
-        classifier: has `fit` and `predict` for arrays (N, C, T).
+        classifier: has `fit` and `predict` for arrays (N, C, T), or for features.
+        features: a transformer of arrays (N, C, T) to features (N, F), or None. It stands here because sktime's own
+            pipeline hands on arrays that cannot be written to, which sktime's MultiRocket refuses.
     """
 
-    def __init__(self, classifier: Any) -> None:
-        self.classifier = classifier
+    def __init__(self, classifier: Any, features: Any = None) -> None:
+        self.classifier, self.features = classifier, features
 
     def fit(self, X: Any, y: Sequence[Any]) -> PaddedClassifier:
         """Fits the classifier to series, a data frame whose cells are series (sktime's `nested_univ`)."""
         series = _arrays(X)
         self.frames_ = max(values.shape[1] for values in series)
-        self.classifier.fit(_padded(series, self.frames_), np.asarray(y))
+        x = _padded(series, self.frames_)
+        if self.features is not None:
+            self.features.fit(x)
+        self.classifier.fit(self._features(x), np.asarray(y))
         return self
 
     def predict(self, X: Any) -> np.ndarray:
         """Returns the labels (N,) of series, a data frame as in `fit`."""
-        labels: np.ndarray = self.classifier.predict(_padded(_arrays(X), self.frames_))
+        labels: np.ndarray = self.classifier.predict(self._features(_padded(_arrays(X), self.frames_)))
         return labels
+
+    def _features(self, x: np.ndarray) -> np.ndarray:
+        return x if self.features is None else np.asarray(self.features.transform(x))
 
 
 def _arrays(X: Any) -> list[np.ndarray]:

@@ -333,3 +333,9 @@ def test_a_damaged_classifier_of_rows_is_named(tmp_path: Path) -> None:
     (tmp_path / "rows.json").unlink()
     with pytest.raises(InputError, match=r"must hold a classifier of rows; rows\.json is missing"):
         load_tabular(tmp_path)
+
+
+@pytest.mark.long  # a minute of compiling what is not ours
+@pytest.mark.parametrize("method", ["multirocket", "rocket"])
+def test_transforms_of_series_of_one_length_run(method: str, tmp_path: Path) -> None:
+    assert train("UCR", method, tmp_path, fold="UnitTest")["test_accuracy"] > 0.8
