@@ -64,18 +64,24 @@ class NetworkEstimator:
         device: torch.device,
         weight: Tensor | None = None,
     ) -> None:
-        """Trains the network of `model` on items (C, T) and sets the fitted attributes; arguments as in `train`."""
+        """Trains `model` on items (C, T) and sets the fitted attributes; arguments as in `train`."""
         self.initial_strides_ = strides(model.network)
-        self.history_ = train(
-            model.network,
-            model.prepare(items),
-            targets,
-            settings,
-            classes=classes,
-            generator=generator,
-            weight=weight,
-            device=device,
-            verbose=self.verbose,
-        )
+        prepared = model.prepare(items)
+        self.history_ = []
+        for number, member in enumerate(model.members, 1):
+            history = train(
+                member,
+                prepared,
+                targets,
+                settings,
+                classes=classes,
+                generator=generator,
+                weight=weight,
+                device=device,
+                verbose=self.verbose,
+            )
+            self.history_ += [{"member": number, **record} for record in history]
+        if model.rocket is not None:
+            model.rocket.fit([model.norm.values(item) for item in items], targets, generator, weight)  # type: ignore[operator]
         self.model_ = model
         self.strides_ = strides(model.network)

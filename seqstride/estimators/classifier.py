@@ -14,11 +14,13 @@ from seqstride.estimators.targets import check_labels, class_weights, one_hot
 
 
 class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
-    """Classifies time series with a residual network that downsamples by a method of choice.
+    """Classifies time series with a residual network that downsamples by a method of choice, and MiniRocket features.
 
     The series may be multivariate, of unequal lengths, and as short as one frame. The network reads the values and
     their ranks among the training values. Every block of its encoder downsamples, the features are pooled over time,
-    and linear layers turn them into class probabilities.
+    and linear layers turn them into class probabilities. MiniRocket features with ridge regressions do the same beside
+    it. The result is the normalised geometric mean of both: filters that are learnt and filters that are fixed err on
+    different series.
 
     Missing values inside a series are interpolated linearly; those at its ends take the nearest value. A channel that
     is missing from a series takes its mean over the training series. The time index orders the frames and aligns the
@@ -46,6 +48,10 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             the normalised training values. They separate values that lie close together. The curves form a second
             group of channels with half of `channels` and a loss of its own; the probabilities are the normalised
             geometric mean of both groups. 0: no curves, and a single group.
+        n_members: number of networks, which differ in their random numbers. Their outputs are averaged; `strides_` and
+            `plan` are those of the first one. The time grows with their number.
+        n_rocket_features: number of MiniRocket features, at most (a multiple of 84 is computed, 84 at least). 0: the
+            networks alone.
         n_epochs: passes over the training series.
         batch_size: series per batch at most. Small sets get smaller batches (8 at least), so that an epoch has 6.
         lr: initial learning rate; it falls to 0 along half a cosine.
@@ -71,9 +77,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
     Attributes:
         classes_: (K,) the labels, sorted, in the order of the probabilities.
         strides_, initial_strides_: stride of every block after and before training, in input frames per output frame.
-        history_: one record per epoch: losses, accuracies, strides, learning rate, seconds.
+        history_: one record per epoch of every network: losses, accuracies, strides, learning rate, seconds.
         channel_names_: the channels of the training series.
-        model_: the normalisation and the network.
+        model_: the normalisation, the networks and the MiniRocket features.
 
     Examples:
         >>> from sktime.datasets import load_unit_test
@@ -100,6 +106,8 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         dropout: float = 0.2,
         normalise: str = "both",
         harmonics: int = 4,
+        n_members: int = 1,
+        n_rocket_features: int = 10_000,
         n_epochs: int = 120,
         batch_size: int = 16,
         lr: float = 0.001,
@@ -137,7 +145,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         return self
 
     def transform(self, X: Any) -> np.ndarray:
-        """Returns the pooled features of every series, which the last layers read: (N, C').
+        """Returns the pooled features of every series, which the last layers of the networks read: (N, C').
 
         Args:
             X: N series, in any of sktime's panel types.

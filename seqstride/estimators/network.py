@@ -1,4 +1,4 @@
-"""The network behind the estimators, and `Model`, a network together with the normalisation of its input.
+"""The network behind the estimators, and `Model`: networks and MiniRocket features behind one normalisation.
 
 Items are tensors (C, T) whose lengths may differ.
 """
@@ -17,6 +17,7 @@ from seqstride.encoders.encoded import Encoded
 from seqstride.encoders.heads import PooledClassifier
 from seqstride.encoders.resnet import ResNet1d
 from seqstride.errors import InputError
+from seqstride.estimators.rocket import Rocket
 
 FRAMES = 1 << 16
 """Most frames in a batch of predictions, padding included, unless a single item is longer. It changes no result."""
@@ -138,16 +139,26 @@ def _too_far(index: int) -> InputError:
 
 
 class Model:
-    """A network and the normalisation of its input. An estimator keeps both on the CPU, wherever it was trained.
+    """What an estimator has fitted; it lies on the CPU, wherever it was trained.
+
+    The outputs are the mean of the networks' outputs and, with MiniRocket features, the mean of that and theirs. A mean
+    of logits or log-probabilities stands for the product of the probabilities.
 
     Args:
         norm: a module with `fit(items)`. It maps an item (C, T) in double precision, NaN where a value is missing, to
-            the network's input in single precision, without missing values.
-        network: reads normalised items.
+            the networks' input in single precision, without missing values. Where there is a `rocket`, `values(item)`
+            returns the input of that.
+        members: the networks; they read normalised items.
+        rocket: predicts from MiniRocket features, or None.
     """
 
-    def __init__(self, norm: nn.Module, network: Network) -> None:
-        self.norm, self.network = norm, network
+    def __init__(self, norm: nn.Module, members: Sequence[Network], rocket: Rocket | None = None) -> None:
+        self.norm, self.members, self.rocket = norm, list(members), rocket
+
+    @property
+    def network(self) -> Network:
+        """The first network: that of plans and pictures."""
+        return self.members[0]
 
     @torch.no_grad()
     def prepare(self, items: Sequence[Tensor]) -> list[Tensor]:
@@ -168,23 +179,33 @@ class Model:
         Raises:
             InputError: a value is too far from the training values.
         """
-        outputs = run_batches(self._on(device), outputs_of, self.prepare(items))
+        prepared = self.prepare(items)
+        rows = [run_batches(_on(device, member), outputs_of, prepared) for member in self.members]
+        outputs = torch.stack(rows).mean(0)
         for index in (~outputs.isfinite().all(1)).nonzero().flatten().tolist():
             raise _too_far(index)
-        return outputs
+        if self.rocket is None:
+            return outputs
+        fixed = torch.stack([self.rocket(self.norm.values(item)) for item in items])  # type: ignore[operator]
+        return (outputs + fixed.float()) / 2
 
     def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
-        """Returns the pooled features of every item, which the heads' linear layers read: (N, C'), on the CPU."""
+        """Returns the pooled features of every item, which the heads' linear layers read: (N, C'), on the CPU.
+
+        Those of several networks stand side by side.
+        """
 
         def pooled(network: Network, x: Tensor, lengths: Tensor) -> Tensor:
             return network.embed(network.encode(x, lengths))
 
-        return run_batches(self._on(device), pooled, self.prepare(items))
+        prepared = self.prepare(items)
+        return torch.cat([run_batches(_on(device, member), pooled, prepared) for member in self.members], 1)
 
     @torch.no_grad()
     def encode(self, items: Sequence[Tensor]) -> Encoded:
-        """Returns the encoder's output for all items as one batch, on the CPU."""
+        """Returns the first encoder's output for all items as one batch, on the CPU."""
         return self.network.eval().encode(*pad(self.prepare(items)))
 
-    def _on(self, device: torch.device) -> Network:
-        return self.network if device.type == "cpu" else copy.deepcopy(self.network).to(device)
+
+def _on(device: torch.device, network: Network) -> Network:
+    return network if device.type == "cpu" else copy.deepcopy(network).to(device)

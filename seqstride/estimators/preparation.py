@@ -62,10 +62,16 @@ class SeriesNorm(nn.Module):
 
     def forward(self, item: Tensor) -> Tensor:
         """Normalises a series: (C, T) → (C', T), single precision."""
+        return torch.cat(self._parts(item)).float()
+
+    def values(self, item: Tensor) -> Tensor:
+        """Normalises a series, by the first kind alone and without rank curves: (C, T) → (C, T), double precision."""
+        return self._normalised(item)[0]
+
+    def _parts(self, item: Tensor) -> list[Tensor]:
+        """Returns the normalised values, by every kind, and the rank curves: (C', T) each, double precision."""
         parts = self._normalised(item)
-        if self.ranks.harmonics > 0:
-            parts.append(self.ranks(parts[0]))
-        return torch.cat(parts).float()
+        return [*parts, self.ranks(parts[0])] if self.ranks.harmonics > 0 else parts
 
     def _normalised(self, item: Tensor) -> list[Tensor]:
         """Returns the normalised parts that `kind` asks for: (C, T) each, double precision."""

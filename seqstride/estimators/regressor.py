@@ -25,6 +25,8 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
     Args:
         downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise,
             harmonics: arguments of the network, as in `SeqStrideClassifier`.
+        n_members, n_rocket_features: as in `SeqStrideClassifier`; the result is the mean of the networks' values and of
+            those of the ridge regressions.
         n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: arguments of the
             training, as in `SeqStrideClassifier`.
         validation_fraction: share of the series that is held out to find the best epoch. 0: train on everything and
@@ -35,7 +37,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         strides_, initial_strides_: stride of every block after and before training, in input frames per output frame.
         history_: one record per epoch: losses, strides, learning rate, seconds.
         channel_names_: the channels of the training series.
-        model_: the normalisation and the network.
+        model_: the normalisation, the networks and the MiniRocket features.
 
     Examples:
         >>> import numpy as np
@@ -58,6 +60,8 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         dropout: float = 0.0,
         normalise: str = "both",
         harmonics: int = 0,
+        n_members: int = 1,
+        n_rocket_features: int = 0,
         n_epochs: int = 100,
         batch_size: int = 16,
         lr: float = 0.002,

@@ -251,8 +251,8 @@ def _costs(model: Any, rows: Any) -> dict[str, Any]:
     frames = [max(len(cell) if hasattr(cell, "__len__") else len(row) for cell in row) for row in rows.to_numpy()]
     mean_length = max(1, round(sum(frames) / len(frames)))
     return {
-        "epochs": len(model.history_),
-        "parameters": sum(parameter.numel() for parameter in network.parameters()),
+        "epochs": max(record["epoch"] for record in model.history_),
+        "parameters": sum(parameter.numel() for member in model.model_.members for parameter in member.parameters()),
         "macs": round(macs(network.encoder, mean_length)),
         "macs_input_frames": mean_length,
         "initial_strides": model.initial_strides_,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import asdict
 from functools import partial
@@ -14,10 +15,11 @@ from torch import nn
 
 from seqstride.errors import InputError
 from seqstride.estimators.classifier import SeqStrideClassifier
-from seqstride.estimators.network import Model, Network, strides
+from seqstride.estimators.network import Model, strides
 from seqstride.estimators.preparation import SeriesNorm
 from seqstride.estimators.randomness import own_generator
-from seqstride.estimators.settings import Settings
+from seqstride.estimators.rocket import Rocket
+from seqstride.estimators.settings import Settings, integer
 from seqstride.models.folder import ENDING, weights_file
 from seqstride.models.untrusted import check_shapes, outline
 from seqstride.models.weights import read_weights, write_weights
@@ -35,8 +37,7 @@ def save_classifier(folder: Path, classifier: SeqStrideClassifier) -> dict[str, 
         Its description, plain JSON values, for `load_classifier`.
     """
     model = classifier.model_
-    parts = nn.ModuleDict({"norm": model.norm, "network": model.network})
-    write_weights(folder / (WEIGHTS + ENDING), parts)
+    write_weights(folder / (WEIGHTS + ENDING), _parts(model))
     settings = asdict(Settings.of(classifier))
     whole = [int(stride) if float(stride).is_integer() else stride for stride in classifier.initial_strides_]
     seed = classifier.random_state if isinstance(classifier.random_state, int) else None
@@ -45,9 +46,12 @@ def save_classifier(folder: Path, classifier: SeqStrideClassifier) -> dict[str, 
             **{**settings, "strides": whole},  # as they were drawn, if they were random
             "normalise": classifier.normalise,
             "harmonics": int(classifier.harmonics),
+            "n_members": len(model.members),
+            "n_rocket_features": int(classifier.n_rocket_features),
             "n_threads": int(classifier.n_threads),
             "random_state": seed,
         },
+        "rocket_steps": None if model.rocket is None else model.rocket.transform.steps,
         "classes_": [str(name) for name in classifier.classes_],
         "channel_names_": classifier.channel_names_,
         "initial_strides_": classifier.initial_strides_,
@@ -66,41 +70,54 @@ def load_classifier(folder: Path, description: Mapping[str, Any]) -> SeqStrideCl
         InputError: the description is none, or is not that of the weights.
     """
     try:
-        classifier = SeqStrideClassifier(**description["arguments"])
+        classifier = SeqStrideClassifier(**{"n_rocket_features": 0, **description["arguments"]})
         for name, kind in _FITTED.items():
             if not isinstance(description[name], kind):
                 raise InputError(f"`{name}` must be a {kind.__name__}")
         names = description["classes_"]
         if len(names) < 2 or not all(isinstance(name, str) for name in (*names, *description["channel_names_"])):
             raise InputError("`classes_` and `channel_names_` must be texts, at least two classes")
-        make = partial(_network, classifier, len(description["channel_names_"]), len(names))
+        make = partial(
+            _unfitted, classifier, len(description["channel_names_"]), len(names), description.get("rocket_steps")
+        )
     except (KeyError, TypeError, InputError) as error:
         raise InputError(f"it does not describe a fitted classifier: {error}") from error
     file = weights_file(folder, WEIGHTS)
     try:
-        weights = read_weights(file)
-        check_shapes(outline(make, len(weights)), weights)
-        parts = make()
-        parts.load_state_dict(weights)
+        # folders of the first version have one network under another name
+        weights = {re.sub("^network", "members.0", name): tensor for name, tensor in read_weights(file).items()}
+        check_shapes(outline(lambda: _parts(make()), len(weights)), weights)
+        model = make()
+        _parts(model).load_state_dict(weights)
     except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that it did not write
         reason = " ".join(str(error).split())
         raise InputError(f"{os.fspath(file)!r} does not hold the classifier's weights: {reason}") from error
-    _set_fitted(classifier, description, parts)
+    _set_fitted(classifier, description, model)
     return classifier
 
 
-def _network(classifier: SeqStrideClassifier, channels: int, classes: int) -> nn.ModuleDict:
+def _unfitted(classifier: SeqStrideClassifier, channels: int, classes: int, steps: Any) -> Model:
+    """Makes the model of the classifier's arguments and of the steps of its MiniRocket features."""
     norm = SeriesNorm(channels, classifier.normalise, classifier.harmonics)
-    network = Settings.of(classifier).network(norm.groups, classes, own_generator(0))
-    return nn.ModuleDict({"norm": norm, "network": network})
+    generator, settings = own_generator(0), Settings.of(classifier)
+    members = [
+        settings.network(norm.groups, classes, generator) for _ in range(integer("n_members", classifier.n_members))
+    ]
+    return Model(norm, members, None if steps is None else Rocket(channels, steps, classes, classes=True))
 
 
-def _set_fitted(classifier: SeqStrideClassifier, description: Mapping[str, Any], parts: nn.ModuleDict) -> None:
+def _parts(model: Model) -> nn.ModuleDict:
+    """All modules of a model under one roof."""
+    parts = nn.ModuleDict({"norm": model.norm, "members": nn.ModuleList(model.members)})
+    if model.rocket is not None:
+        parts["rocket"] = model.rocket
+    return parts
+
+
+def _set_fitted(classifier: SeqStrideClassifier, description: Mapping[str, Any], model: Model) -> None:
     """Sets what a fit leaves, also for sktime: texts as labels, one column of them."""
-    norm, network = parts["norm"], parts["network"]
-    assert isinstance(network, Network)
-    classifier.model_ = Model(norm, network)
-    classifier.strides_ = strides(network)
+    classifier.model_ = model
+    classifier.strides_ = strides(model.network)
     for name in ("channel_names_", "initial_strides_", "history_"):
         setattr(classifier, name, description[name])
     classes = np.array(description["classes_"])

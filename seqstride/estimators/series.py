@@ -14,10 +14,12 @@ from torch import Tensor
 from seqstride.encoders.encoded import Encoded
 from seqstride.errors import InputError
 from seqstride.estimators.base import NetworkEstimator
+from seqstride.estimators.minirocket import dilations
 from seqstride.estimators.network import Model, resolve_device
 from seqstride.estimators.panels import as_frames, nameless, numbers, warn_of_other_order
 from seqstride.estimators.preparation import SeriesNorm, interpolate
 from seqstride.estimators.randomness import own_generator
+from seqstride.estimators.rocket import Rocket
 from seqstride.estimators.settings import Settings, integer
 
 if TYPE_CHECKING:
@@ -99,6 +101,10 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
     def _train(self, frames: Sequence[Any], targets: Tensor, *, classes: bool, weight: Tensor | None = None) -> None:
         settings, device, earlier = Settings.of(self), resolve_device(self.device), self.__earlier
         harmonics = integer("harmonics", self.harmonics, least=0)
+        n_members, n_features = (
+            integer("n_members", self.n_members),
+            integer("n_rocket_features", self.n_rocket_features, 0),
+        )
         # a warm start finds the channels by their names, as a prediction does
         self.channel_names_ = earlier["channel_names_"] if earlier else [str(name) for name in frames[0].columns]
         if not self.channel_names_ or len(set(self.channel_names_)) < len(self.channel_names_):
@@ -109,7 +115,18 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         if earlier is None:
             norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
             norm.fit(items)
-            model = Model(norm, settings.network(norm.groups, targets.shape[1], generator))
+            outputs = targets.shape[1]
+            members = [settings.network(norm.groups, outputs, generator) for _ in range(n_members)]
+            rocket = None
+            if n_features > 0:
+                steps = dilations(max(item.shape[1] for item in items), n_features)
+                rocket = Rocket(len(self.channel_names_), steps, outputs, classes)
+            model = Model(norm, members, rocket)
+        elif len(earlier["model_"].members) != n_members or (earlier["model_"].rocket is None) != (n_features == 0):
+            raise InputError(
+                f"for a warm start `n_members` (={n_members}) must be as before, and `n_rocket_features` "
+                f"(={n_features}) 0 only if it was"
+            )
         else:
             # a copy, so that a failed training leaves the earlier weights unchanged
             model = copy.deepcopy(earlier["model_"])
@@ -202,8 +219,15 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
     @classmethod
     def get_test_params(cls, parameter_set: str = "default") -> list[dict[str, Any]]:
         """Returns small settings for sktime's own tests."""
-        tiny = {"channels": 4, "kernel_size": 3, "n_epochs": 2, "batch_size": 8, "random_state": 0}
+        tiny = {
+            "channels": 4,
+            "kernel_size": 3,
+            "n_epochs": 2,
+            "batch_size": 8,
+            "random_state": 0,
+            "n_rocket_features": 0,
+        }
         return [
-            {**tiny, "strides": (2,)},
+            {**tiny, "strides": (2,), "n_rocket_features": 84},
             {**tiny, "downsampler": "diffstride", "strides": (2, 1.5), "normalise": "series", "mixup_alpha": 0.0},
         ]

@@ -214,7 +214,7 @@ class SeqStrideTabularClassifier(
             with DrawnFrom(generator):
                 embedding = ColumnEmbedding(X.shape[1], settings.channels[0])
             network = settings.network([settings.channels[0]], len(self.classes_), generator, embedding)
-            model = Model(norm, network)
+            model = Model(norm, [network])
         else:
             # a copy, so that a training that fails leaves the earlier weights
             model = copy.deepcopy(earlier["model_"])

@@ -33,39 +33,19 @@ from seqstride.estimators import batches, network, trainer
 from seqstride.estimators.harmonics import RankHarmonics
 from seqstride.estimators.preparation import SeriesNorm, interpolate
 from seqstride.estimators.tabular import correlation_order
-
-SMALL: dict[str, Any] = {
-    "channels": 8,
-    "kernel_size": 5,
-    "strides": (2, 2),
-    "random_state": 0,
-    "n_epochs": 12,
-    "lr": 0.002,
-}
-
-
-def waves(count: int, *, seed: int, shortest: int = 20, longest: int = 40) -> tuple[list[pd.DataFrame], np.ndarray]:
-    """Series of two channels and unequal lengths: "slow" and "fast" waves in the first, noise in the second."""
-    random = np.random.default_rng(seed)
-    labels = np.where(np.arange(count) % 2, "slow", "fast")
-    series = []
-    for label in labels:
-        time = np.arange(random.integers(shortest, longest + 1))
-        wave = np.sin(time * (0.3 if label == "slow" else 1.2) + random.uniform(0, 6)) * random.uniform(1, 3)
-        series.append(pd.DataFrame({"wave": wave + 5, "noise": random.normal(size=len(time))}))
-    return series, labels
+from tests.support.series import SMALL, series_of_waves
 
 
 def as_numpy3d(count: int, *, seed: int, frames: int = 24) -> tuple[np.ndarray, np.ndarray]:
     """The same, of equal lengths, as an array."""
-    series, labels = waves(count, seed=seed, shortest=frames, longest=frames)
+    series, labels = series_of_waves(count, seed=seed, shortest=frames, longest=frames)
     return np.stack([frame.to_numpy().T for frame in series]), labels
 
 
 @pytest.fixture(scope="module")
 def fitted() -> Any:
     torch.manual_seed(0)
-    return ss.SeqStrideClassifier(**SMALL).fit(*waves(40, seed=0))
+    return ss.SeqStrideClassifier(**SMALL).fit(*series_of_waves(40, seed=0))
 
 
 # The contract with sktime
@@ -109,7 +89,7 @@ def test_examples_in_the_docstrings_run(module: str) -> None:
 
 
 def test_it_learns_and_tells_probabilities(fitted: Any) -> None:
-    series, labels = waves(40, seed=1)
+    series, labels = series_of_waves(40, seed=1)
     assert fitted.score(series, labels) >= 0.95
     probabilities = fitted.predict_proba(series)
     assert fitted.classes_.tolist() == ["fast", "slow"]
@@ -133,7 +113,7 @@ def test_containers_say_the_same() -> None:
 
 
 def test_channels_are_found_by_their_names(fitted: Any) -> None:
-    series, _ = waves(6, seed=2)
+    series, _ = series_of_waves(6, seed=2)
     swapped = [frame[["noise", "wave"]] for frame in series]
     np.testing.assert_array_equal(fitted.predict_proba(swapped), fitted.predict_proba(series))
     # those of an array have no names
@@ -149,7 +129,7 @@ def test_channels_are_found_by_their_names(fitted: Any) -> None:
 
 @pytest.mark.parametrize("key", list(ss.DOWNSAMPLERS))
 def test_every_method_takes_series_of_one_frame_and_more(key: str) -> None:
-    series, labels = waves(12, seed=0)
+    series, labels = series_of_waves(12, seed=0)
     series = [frame.iloc[: 1 + index] for index, frame in enumerate(series)]
     estimator = ss.SeqStrideClassifier(key, **{**SMALL, "n_epochs": 2, "strides": (2, 3, 2)}).fit(series, labels)
     probabilities = estimator.predict_proba(series)
@@ -179,28 +159,28 @@ def test_gaps_are_bridged_by_lines_and_ends_are_level() -> None:
 
 
 def test_missing_values_are_read_as_what_is_put_there(fitted: Any) -> None:
-    series, _ = waves(2, seed=3)
+    series, _ = series_of_waves(2, seed=3)
     filled, gappy = series[0].copy(), series[0].copy()
     gappy.loc[[4, 5], "wave"] = np.nan
     filled.loc[[4, 5], "wave"] = np.interp([4, 5], [3, 6], filled.loc[[3, 6], "wave"])
     np.testing.assert_allclose(fitted.predict_proba([gappy]), fitted.predict_proba([filled]), rtol=1e-6)
 
-    mean = np.concatenate([frame["noise"] for frame in waves(40, seed=0)[0]]).mean()
+    mean = np.concatenate([frame["noise"] for frame in series_of_waves(40, seed=0)[0]]).mean()
     blank, level = series[0].assign(noise=np.nan), series[0].assign(noise=mean)
     np.testing.assert_allclose(fitted.predict_proba([blank]), fitted.predict_proba([level]), rtol=1e-6)
 
 
 def test_it_learns_from_series_with_gaps() -> None:
-    series, labels = waves(40, seed=0)
+    series, labels = series_of_waves(40, seed=0)
     random = np.random.default_rng(0)
     gappy = [frame.mask(random.random(frame.shape) < 0.1) for frame in series]
     gappy[0] = gappy[0].assign(wave=np.nan)
     estimator = ss.SeqStrideClassifier(**SMALL).fit(gappy, labels)
-    assert estimator.score(*waves(40, seed=1)) >= 0.9
+    assert estimator.score(*series_of_waves(40, seed=1)) >= 0.9
 
 
 def test_infinite_values_are_refused(fitted: Any) -> None:
-    series, labels = waves(4, seed=0)
+    series, labels = series_of_waves(4, seed=0)
     series[2].loc[3, "noise"] = np.inf
     with pytest.raises(ValueError, match=r"`X` \(series 2 with an infinite value\) must have finite"):
         fitted.predict(series)
@@ -214,7 +194,7 @@ def test_infinite_values_are_refused(fitted: Any) -> None:
 
 
 def test_predictions_do_not_depend_on_the_batch(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    series, _ = waves(30, seed=4, shortest=1)
+    series, _ = series_of_waves(30, seed=4, shortest=1)
     together = fitted.predict_proba(series)
     alone = np.concatenate([fitted.predict_proba([frame]) for frame in series])
     np.testing.assert_allclose(together, alone, rtol=1e-4, atol=1e-6)
@@ -256,7 +236,7 @@ def test_a_window_of_a_series_is_a_part_of_it() -> None:
 
 
 def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    series, labels = waves(12, seed=0)
+    series, labels = series_of_waves(12, seed=0)
     seen = []
 
     def keep(items: Any, least: float, generator: torch.Generator) -> Any:
@@ -273,7 +253,7 @@ def test_windows_are_for_training_alone(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 def test_the_softmax_of_a_pool_lies_between_mean_and_maximum() -> None:
-    series, labels = waves(12, seed=0)
+    series, labels = series_of_waves(12, seed=0)
     settings = {**SMALL, "n_epochs": 1, "weight_decay": 0.0, "harmonics": 0}
     between, mean, largest = (
         ss.SeqStrideClassifier(**settings, pool=pool).fit(series, labels) for pool in ("softmax", "mean", "max")
@@ -293,7 +273,7 @@ def test_the_softmax_of_a_pool_lies_between_mean_and_maximum() -> None:
 
 
 def test_a_seed_decides_everything_and_touches_nothing() -> None:
-    series, labels = waves(16, seed=0)
+    series, labels = series_of_waves(16, seed=0)
     settings = {**SMALL, "n_epochs": 2}
     torch.manual_seed(5)
     first = ss.SeqStrideClassifier(**settings).fit(series, labels).predict_proba(series)
@@ -308,7 +288,7 @@ def test_a_seed_decides_everything_and_touches_nothing() -> None:
 
 
 def test_normalisation_is_that_of_the_training_series(fitted: Any) -> None:
-    series, _ = waves(40, seed=0)
+    series, _ = series_of_waves(40, seed=0)
     values = np.concatenate([frame.to_numpy() for frame in series])
     statistics = fitted.model_.norm.training_set
     np.testing.assert_allclose(statistics.mean.numpy(), values.mean(0), rtol=1e-9)
@@ -316,7 +296,7 @@ def test_normalisation_is_that_of_the_training_series(fitted: Any) -> None:
 
 
 def test_normalised_series_have_no_level_and_no_scale() -> None:
-    series, labels = waves(16, seed=0)
+    series, labels = series_of_waves(16, seed=0)
     estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2, "normalise": "series"}).fit(series, labels)
     moved = [frame * 7 - 1000 for frame in series]
     np.testing.assert_allclose(estimator.predict_proba(moved), estimator.predict_proba(series), rtol=1e-4)
@@ -354,7 +334,7 @@ def test_small_differences_between_dense_values_are_learnt() -> None:
     level = np.where(labels == "high", 1.004, 1.0)[:, None]
     series = (random.choice([-1.0, 1.0], size=(40, 60)) * level)[:, None]
     series[:, 0, 0] = 100.0  # beside outliers the difference is invisible to a normalisation
-    settings = {**SMALL, "normalise": "training", "n_epochs": 10}
+    settings = {**SMALL, "normalise": "training", "n_epochs": 10, "n_rocket_features": 0}
     scores = [
         ss.SeqStrideClassifier(**settings, harmonics=harmonics).fit(series[:20], labels[:20]).score(series, labels)
         for harmonics in (0, 4)
@@ -364,8 +344,8 @@ def test_small_differences_between_dense_values_are_learnt() -> None:
 
 
 def test_values_and_curves_are_two_groups_whose_logits_are_averaged() -> None:
-    series, labels = waves(12, seed=0)
-    estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}).fit(series, labels)
+    series, labels = series_of_waves(12, seed=0)
+    estimator = ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2, "n_rocket_features": 0}).fit(series, labels)
     model = estimator.model_
     x, lengths = network.pad(model.prepare(estimator._items(series)))
     with torch.no_grad():
@@ -383,7 +363,7 @@ def test_values_and_curves_are_two_groups_whose_logits_are_averaged() -> None:
 
 
 def test_early_stopping_restores_the_best_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
-    series, labels = waves(40, seed=0)
+    series, labels = series_of_waves(40, seed=0)
     labels = np.random.default_rng(0).permutation(labels)  # nothing to learn: the validation loss soon rises
     parts = []
 
@@ -393,7 +373,7 @@ def test_early_stopping_restores_the_best_epoch(monkeypatch: pytest.MonkeyPatch)
 
     split = batches.split
     monkeypatch.setattr(trainer, "split", keep)
-    settings = {**SMALL, "n_epochs": 60, "validation_fraction": 0.25, "patience": 5, "lr": 0.01}
+    settings = {**SMALL, "n_epochs": 60, "validation_fraction": 0.25, "patience": 5, "lr": 0.01, "n_rocket_features": 0}
     estimator = ss.SeqStrideClassifier(**settings).fit(series, labels)
     losses = [record["valid"]["loss"] for record in estimator.history_]
     best = int(np.argmin(losses))
@@ -436,7 +416,7 @@ def test_class_weights_shift_the_decision() -> None:
 
 
 def test_a_warm_start_goes_on_from_the_last_weights() -> None:
-    series, labels = waves(24, seed=0)
+    series, labels = series_of_waves(24, seed=0)
     still = {**SMALL, "n_epochs": 1, "lr": 0.0, "stride_lr": 0.0, "warm_start": True}
     estimator = ss.SeqStrideClassifier(**{**still, "lr": 0.01}).fit(series, labels)
     before = {name: value.clone() for name, value in estimator.model_.network.named_parameters()}
@@ -463,7 +443,7 @@ def test_a_warm_start_goes_on_from_the_last_weights() -> None:
 
 
 def test_complexity_lengthens_learnt_strides() -> None:
-    series, labels = waves(16, seed=0)
+    series, labels = series_of_waves(16, seed=0)
     ends = [
         ss.SeqStrideClassifier("diffstride", **{**SMALL, "n_epochs": 6}, complexity_weight=weight, stride_lr=0.05)
         .fit(series, labels)
@@ -476,13 +456,13 @@ def test_complexity_lengthens_learnt_strides() -> None:
 def test_edges_narrow_from_epoch_to_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     monkeypatch.setattr(trainer, "narrow_edges", lambda network, progress: seen.append(progress))
-    series, labels = waves(8, seed=0)
+    series, labels = series_of_waves(8, seed=0)
     ss.SeqStrideClassifier("diffstride_narrowing", **{**SMALL, "n_epochs": 3}).fit(series, labels)
     assert seen == [0, 0.5, 1]
 
 
 def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
-    series, labels = waves(8, seed=0)
+    series, labels = series_of_waves(8, seed=0)
     ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}, verbose=True).fit(series, labels)
     assert "2/2" in capsys.readouterr().err
     ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2}).fit(series, labels)
@@ -515,7 +495,7 @@ def test_progress_shows_on_demand(capsys: pytest.CaptureFixture[str]) -> None:
     ],
 )
 def test_wrong_arguments_are_named(changes: dict[str, Any], message: str) -> None:
-    series, labels = waves(8, seed=0)
+    series, labels = series_of_waves(8, seed=0)
     with pytest.raises(ValueError, match=message):
         ss.SeqStrideClassifier(**{**SMALL, "n_epochs": 2, **changes}).fit(series, labels)
 
@@ -524,7 +504,7 @@ def test_wrong_arguments_are_named(changes: dict[str, Any], message: str) -> Non
 
 
 def test_copies_predict_the_same(fitted: Any, tmp_path: Path) -> None:
-    series, _ = waves(10, seed=5)
+    series, _ = series_of_waves(10, seed=5)
     wanted = fitted.predict_proba(series)
     joblib.dump(fitted, tmp_path / "joblib")
     fitted.save(str(tmp_path / "saved"))
@@ -535,12 +515,12 @@ def test_copies_predict_the_same(fitted: Any, tmp_path: Path) -> None:
     fresh = clone(fitted)
     assert fresh.get_params() == fitted.get_params()
     assert not fresh.is_fitted
-    np.testing.assert_array_equal(fresh.fit(*waves(40, seed=0)).predict_proba(series), wanted)
+    np.testing.assert_array_equal(fresh.fit(*series_of_waves(40, seed=0)).predict_proba(series), wanted)
 
 
 def test_searches_and_cross_validation_take_it() -> None:
     array, labels = as_numpy3d(40, seed=0)
-    estimator = ss.SeqStrideClassifier("average", **SMALL)
+    estimator = ss.SeqStrideClassifier("average", **{**SMALL, "n_rocket_features": 0})
     assert cross_val_score(estimator, array, labels, cv=2).mean() > 0.7
     candidates = {"lr": [1e-9, 0.005]}
     for search in (GridSearchCV(estimator, candidates, cv=2), TSCGridSearchCV(estimator, candidates, cv=2)):
@@ -558,8 +538,9 @@ def test_it_ends_a_pipeline_of_sktime() -> None:
 # Features, plans and pictures
 
 
-def test_features_are_what_the_last_layer_reads(fitted: Any) -> None:
-    series, _ = waves(6, seed=6)
+def test_features_are_what_the_last_layer_reads(fitted: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fitted.model_, "rocket", None)
+    series, _ = series_of_waves(6, seed=6)
     features = fitted.transform(series)
     assert features.shape == (6, 8)
     values, curves = fitted.model_.network.heads
@@ -570,7 +551,7 @@ def test_features_are_what_the_last_layer_reads(fitted: Any) -> None:
 
 
 def test_the_plan_says_where_frames_went(fitted: Any) -> None:
-    series, _ = waves(5, seed=7)
+    series, _ = series_of_waves(5, seed=7)
     plan = fitted.plan(series)
     lengths = [len(frame) for frame in series]
     assert plan.input_lengths.tolist() == lengths
@@ -582,7 +563,7 @@ def test_the_plan_says_where_frames_went(fitted: Any) -> None:
 
 
 def test_the_picture_shows_series_bounds_and_strides(fitted: Any, tmp_path: Path) -> None:
-    series, _ = waves(2, seed=8)
+    series, _ = series_of_waves(2, seed=8)
     gappy = series[0].copy()
     gappy.loc[3:5, "wave"] = np.nan
     figure = fitted.plot_strides([gappy, series[1]], frame_rate=10.0)

@@ -1,0 +1,138 @@
+"""MiniRocket features: how often the outputs of fixed convolutions exceed fixed thresholds.
+
+Source: A. Dempster, D. Schmidt, G. Webb, "MiniRocket: a very fast (almost) deterministic transform for time series
+classification", KDD 2021, <https://arxiv.org/abs/2012.08791>. sktime's `MiniRocketMultivariateVariable` computes the
+same features from the same dilations, channels and thresholds (tested). This one draws from the estimator's own
+generator, keeps what it has fitted in tensors, which a model folder can hold, and does not depend on the order of sums.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from seqstride.errors import InputError
+
+TAPS = 9
+MOST_DILATIONS = 32
+MOST_CHANNELS = 9
+"""Most channels that one convolution reads."""
+STEP, BOUND = 2.0**-36, 512.0
+"""Values are rounded to multiples of `STEP` and bounded. A sum of nine taps of nine channels is then exact in double
+precision (9 · 12 · 2⁹ / 2⁻³⁶ < 2⁵³), so that no order of sums decides on which side of a threshold one lies."""
+
+
+def kernels() -> Tensor:
+    """The 84 kernels: (84, 9). Three taps are 2 and six are −1, so that each sums to 0."""
+    weights = torch.full((math.comb(TAPS, 3), TAPS), -1.0, dtype=torch.float64)
+    for kernel, raised in enumerate(combinations(range(TAPS), 3)):
+        weights[kernel, list(raised)] = 2.0
+    return weights
+
+
+KERNELS = math.comb(TAPS, 3)
+
+
+def dilations(length: int, features: int) -> list[tuple[int, int]]:
+    """Returns pairs (dilation, features per kernel), spaced evenly on a log scale up to the length of the series.
+
+    Args:
+        length: frames of the longest training series.
+        features: number of features; each of the 84 kernels gets an equal share, rounded down, and at least one.
+    """
+    per_kernel = max(1, features // KERNELS)
+    count = min(per_kernel, MOST_DILATIONS)
+    last = math.log2((max(length, TAPS) - 1) / (TAPS - 1))
+    found, repeats = np.unique(np.logspace(0, last, count, base=2).astype(int), return_counts=True)
+    shares = [int(times * per_kernel / count) for times in repeats]
+    for index in range(per_kernel - sum(shares)):  # the remainder goes to the smallest dilations
+        shares[index % len(shares)] += 1
+    return list(zip(found.tolist(), shares, strict=True))
+
+
+class MiniRocket(nn.Module):
+    """MiniRocket features of series of C channels: (C, T) → (F,).
+
+    Args:
+        channels: the number of channels C.
+        steps: pairs (dilation, features per kernel), as `dilations` returns them; F is 84 times the sum of the latter.
+
+    Raises:
+        InputError: `steps` does not list pairs of positive integers.
+    """
+
+    scale: Tensor
+    mixes: Tensor
+    thresholds: Tensor
+
+    def __init__(self, channels: int, steps: Sequence[tuple[int, int]]) -> None:
+        super().__init__()
+        self.steps = [(dilation, count) for dilation, count in steps]
+        if not self.steps or any(type(number) is not int or number < 1 for step in self.steps for number in step):
+            raise InputError(f"`steps` (={self.steps!r}) must list pairs of integers of at least 1")
+        self.features = KERNELS * sum(count for _, count in self.steps)
+        self.register_buffer("scale", torch.ones(channels).double())
+        self.register_buffer("mixes", torch.ones(len(self.steps), KERNELS, channels).double())
+        self.register_buffer("thresholds", torch.zeros(self.features).double())
+
+    def fit(self, items: Sequence[Tensor], generator: torch.Generator) -> None:
+        """Draws the channels of every convolution, and takes thresholds from the outputs for random training series.
+
+        Args:
+            items: (C, T) each, finite. Channels are scaled to unit variance, since a convolution adds several of them.
+            generator: on the CPU.
+        """
+        std = torch.cat(list(items), 1).double().std(1, unbiased=False)
+        self.scale.copy_(torch.where(std > 0, 1 / std, 0.0))
+        exact = [self._exact(item) for item in items]
+        most = min(len(self.scale), MOST_CHANNELS)
+        for mix in self.mixes.flatten(0, 1):
+            count = int(2 ** (float(torch.rand((), generator=generator)) * math.log2(most + 1)))
+            mix.zero_()[torch.randperm(len(mix), generator=generator)[:count]] = 1
+        # the golden ratio spreads quantiles evenly over the kernels
+        quantiles = torch.arange(1, self.features + 1).double() * (math.sqrt(5) + 1) / 2 % 1
+        for step, (levels, thresholds) in enumerate(
+            zip(self._split(quantiles), self._split(self.thresholds), strict=True)
+        ):
+            chosen = torch.randint(len(exact), (KERNELS,), generator=generator)
+            for index in chosen.unique().tolist():
+                outputs = self._outputs(exact[index], step)
+                for kernel in (chosen == index).nonzero().flatten().tolist():
+                    thresholds[kernel] = torch.quantile(outputs[kernel], levels[kernel])
+
+    @torch.no_grad()
+    def forward(self, item: Tensor) -> Tensor:
+        """Computes the features, shares from 0 to 1: (C, T) → (F,), double precision."""
+        item = self._exact(item)
+        shares = [
+            (self._outputs(item, step)[:, None] > thresholds[:, :, None]).double().mean(2).flatten()
+            for step, thresholds in enumerate(self._split(self.thresholds))
+        ]
+        return torch.cat(shares)
+
+    def _exact(self, item: Tensor) -> Tensor:
+        """Scales an item and rounds it to multiples of `STEP`; zeros follow it if it is shorter than a kernel."""
+        item = (item.double() * self.scale[:, None]).clamp(-BOUND, BOUND)
+        item = (item / STEP).round() * STEP
+        return F.pad(item, (0, max(0, TAPS - item.shape[1])))
+
+    def _outputs(self, item: Tensor, step: int) -> Tensor:
+        """The outputs of the convolutions of one dilation, with zeros around the series: (C, T) → (84, T)."""
+        dilation = min(self.steps[step][0], item.shape[1])  # beyond the series there are zeros
+        reach = dilation * (TAPS // 2)
+        mixed = F.pad(self.mixes[step] @ item, (reach, reach))
+        outputs = mixed.new_zeros(KERNELS, item.shape[1])
+        for tap, weights in enumerate(kernels().T):
+            outputs.addcmul_(mixed[:, tap * dilation :][:, : item.shape[1]], weights[:, None])
+        return outputs
+
+    def _split(self, values: Tensor) -> list[Tensor]:
+        """Views of one number per feature: (84, features per kernel) for each dilation."""
+        parts = values.split([KERNELS * count for _, count in self.steps])
+        return [part.view(KERNELS, -1) for part in parts]

@@ -1,0 +1,89 @@
+"""Several networks and MiniRocket features behind one estimator."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import seqstride as ss
+from seqstride.errors import InputError
+from tests.support.series import SMALL, series_of_waves
+
+QUICK: dict[str, Any] = {**SMALL, "n_epochs": 2}
+
+
+def probabilities(**changed: Any) -> np.ndarray:
+    train, test = series_of_waves(16, seed=0), series_of_waves(6, seed=1)[0]
+    return ss.SeqStrideClassifier(**{**QUICK, **changed}).fit(*train).predict_proba(test)
+
+
+def test_the_hybrid_is_the_geometric_mean_of_its_halves() -> None:
+    train, test = series_of_waves(16, seed=0), series_of_waves(6, seed=1)[0]
+    hybrid = ss.SeqStrideClassifier(**QUICK).fit(*train)
+    network = probabilities(n_rocket_features=0)  # the same network: its random numbers come first
+    items = hybrid._items(test)
+    fixed = torch.stack([hybrid.model_.rocket(hybrid.model_.norm.values(item)) for item in items]).exp().numpy()
+    expected = np.sqrt(network * fixed)
+    np.testing.assert_allclose(
+        hybrid.predict_proba(test), expected / expected.sum(1, keepdims=True), rtol=1e-5, atol=1e-7
+    )
+    assert np.abs(network - fixed).max() > 1e-3
+
+
+def test_members_differ_and_are_averaged() -> None:
+    train, test = series_of_waves(16, seed=0), series_of_waves(6, seed=1)[0]
+    settings = {**QUICK, "n_rocket_features": 0}
+    classifier = ss.SeqStrideClassifier(**settings, n_members=3).fit(*train)
+    members = classifier.model_.members
+    logits = []
+    for member in members:
+        classifier.model_.members = [member]
+        logits.append(np.log(classifier.predict_proba(test)))
+    classifier.model_.members = members
+    assert np.abs(logits[0] - logits[1]).max() > 1e-3
+    expected = np.exp(np.mean(logits, 0))
+    np.testing.assert_allclose(classifier.predict_proba(test), expected / expected.sum(1, keepdims=True), rtol=1e-5)
+    assert [(epoch["member"], epoch["epoch"]) for epoch in classifier.history_] == [
+        (member, epoch) for member in (1, 2, 3) for epoch in (1, 2)
+    ]
+    assert classifier.transform(test).shape == (6, 3 * 8)
+    assert classifier.plan(test).strides().shape[0] == 6
+
+
+def test_the_other_series_change_no_prediction() -> None:
+    test = series_of_waves(6, seed=1)[0]
+    classifier = ss.SeqStrideClassifier(**QUICK, n_members=2).fit(*series_of_waves(16, seed=0))
+    whole = classifier.predict_proba(test)
+    for index in (0, 5):
+        np.testing.assert_allclose(classifier.predict_proba([test[index]])[0], whole[index], atol=1e-6)
+
+
+def test_a_warm_start_needs_as_many_members() -> None:
+    series, labels = series_of_waves(16, seed=0)
+    classifier = ss.SeqStrideClassifier(**QUICK, warm_start=True).fit(series, labels)
+    classifier.fit(series, labels)
+    before = classifier.predict_proba(series)
+    for name, value in (("n_members", 2), ("n_rocket_features", 0)):
+        kept = getattr(classifier, name)
+        setattr(classifier, name, value)
+        with pytest.raises(InputError, match="warm start"):
+            classifier.fit(series, labels)
+        setattr(classifier, name, kept)
+    np.testing.assert_array_equal(classifier.predict_proba(series), before)
+
+
+@pytest.mark.parametrize(("name", "value"), [("n_members", 0), ("n_members", 1.5), ("n_rocket_features", -1)])
+def test_wrong_numbers_are_named(name: str, value: Any) -> None:
+    with pytest.raises(InputError, match=f"`{name}` "):
+        ss.SeqStrideClassifier(**{**QUICK, name: value}).fit(*series_of_waves(8, seed=0))
+
+
+def test_the_regressor_averages_both() -> None:
+    series = series_of_waves(24, seed=0)[0]
+    values = np.array([frame["wave"].std() for frame in series])
+    regressor = ss.SeqStrideRegressor(n_epochs=2, channels=8, random_state=0, n_rocket_features=500)
+    predicted = regressor.fit(series, values).predict(series)
+    assert np.corrcoef(predicted, values)[0, 1] > 0.8
