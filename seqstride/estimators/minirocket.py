@@ -39,6 +39,17 @@ def kernels() -> Tensor:
 KERNELS = math.comb(TAPS, 3)
 
 
+def convolve(x: Tensor, mix: Tensor, dilation: int) -> Tensor:
+    """Convolves sums of channels with the kernels, with zeros around the series: (…, C, T), (84, C) → (…, 84, T)."""
+    frames, reach = x.shape[-1], dilation * (TAPS // 2)
+    mixed = F.pad(mix @ x, (reach, reach))
+    taps = (mixed[..., tap * dilation :][..., :frames] for tap in range(TAPS))
+    outputs = torch.zeros_like(mixed[..., :frames])
+    for tap, weights in zip(taps, kernels().T, strict=True):
+        outputs = outputs + weights[:, None] * tap
+    return outputs
+
+
 def dilations(length: int, features: int) -> list[tuple[int, int]]:
     """Returns pairs (dilation, features per kernel), spaced evenly on a log scale up to the length of the series.
 
@@ -98,7 +109,7 @@ class MiniRocket(nn.Module):
         # the golden ratio spreads quantiles evenly over the kernels
         quantiles = torch.arange(1, self.features + 1).double() * (math.sqrt(5) + 1) / 2 % 1
         for step, (levels, thresholds) in enumerate(
-            zip(self._split(quantiles), self._split(self.thresholds), strict=True)
+            zip(self.split(quantiles), self.split(self.thresholds), strict=True)
         ):
             chosen = torch.randint(len(exact), (KERNELS,), generator=generator)
             for index in chosen.unique().tolist():
@@ -112,7 +123,7 @@ class MiniRocket(nn.Module):
         item = self._exact(item)
         shares = [
             (self._outputs(item, step)[:, None] > thresholds[:, :, None]).double().mean(2).flatten()
-            for step, thresholds in enumerate(self._split(self.thresholds))
+            for step, thresholds in enumerate(self.split(self.thresholds))
         ]
         return torch.cat(shares)
 
@@ -123,16 +134,10 @@ class MiniRocket(nn.Module):
         return F.pad(item, (0, max(0, TAPS - item.shape[1])))
 
     def _outputs(self, item: Tensor, step: int) -> Tensor:
-        """The outputs of the convolutions of one dilation, with zeros around the series: (C, T) → (84, T)."""
-        dilation = min(self.steps[step][0], item.shape[1])  # beyond the series there are zeros
-        reach = dilation * (TAPS // 2)
-        mixed = F.pad(self.mixes[step] @ item, (reach, reach))
-        outputs = mixed.new_zeros(KERNELS, item.shape[1])
-        for tap, weights in enumerate(kernels().T):
-            outputs.addcmul_(mixed[:, tap * dilation :][:, : item.shape[1]], weights[:, None])
-        return outputs
+        # beyond the series there are zeros alone
+        return convolve(item, self.mixes[step], min(self.steps[step][0], item.shape[1]))
 
-    def _split(self, values: Tensor) -> list[Tensor]:
+    def split(self, values: Tensor) -> list[Tensor]:
         """Views of one number per feature: (84, features per kernel) for each dilation."""
         parts = values.split([KERNELS * count for _, count in self.steps])
         return [part.view(KERNELS, -1) for part in parts]

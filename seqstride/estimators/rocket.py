@@ -73,10 +73,14 @@ class Rocket(nn.Module):
     @torch.no_grad()
     def forward(self, item: Tensor) -> Tensor:
         """Predicts one series: (C, T) → (K,), double precision."""
-        outputs: Tensor = self.head(self.transform(item))
+        return self.outputs(self.transform(item))
+
+    def outputs(self, features: Tensor) -> Tensor:
+        """Predicts from features: (…, F) → (…, K)."""
+        outputs: Tensor = self.head(features)
         if not self.classes:
             return outputs
-        shares = (1 - self.floor) * outputs.softmax(-1) + self.floor / len(outputs)
+        shares = (1 - self.floor) * outputs.softmax(-1) + self.floor / outputs.shape[-1]
         return shares.log()
 
 

@@ -111,7 +111,7 @@ def _set_fitted(
 ) -> None:
     """Sets what a fit leaves."""
     assert isinstance(network, Network)
-    classifier.model_ = Model(norm, network)
+    classifier.model_ = Model(norm, [network])
     classifier.strides_ = strides(network)
     classifier.column_order_ = norm.positions.numpy()
     classifier.classes_ = np.array(described["classes_"])

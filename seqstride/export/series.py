@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from seqstride._version import VERSION
 from seqstride.core.lengths import length_mask
-from seqstride.errors import InputError
 from seqstride.estimators.harmonics import QUANTILES, RankHarmonics
+from seqstride.estimators.minirocket import BOUND, STEP, TAPS, convolve
 from seqstride.estimators.preparation import LAST_DIGITS, SeriesNorm
 from seqstride.export.graphs import Graph, largest_difference
 
 if TYPE_CHECKING:
     from seqstride.estimators.classifier import SeqStrideClassifier
+    from seqstride.estimators.rocket import Rocket
 
 
 class SeriesGraph(Graph):
@@ -25,20 +27,12 @@ class SeriesGraph(Graph):
 
     Gaps inside series are not interpolated here: whoever runs the graph fills them before. A channel without any value
     is NaN, and takes its mean over the training series.
-
-    Raises:
-        InputError: the classifier has parts that the graph cannot have.
     """
 
     def __init__(self, classifier: SeqStrideClassifier) -> None:
         model = classifier.model_
-        if getattr(model, "rocket", None) is not None:
-            raise InputError(
-                "`model` (a SeqStrideClassifier with MiniRocket features) must have networks alone for an export: fit "
-                "it with `n_rocket_features=0`"
-            )
-        members = nn.ModuleList(getattr(model, "members", [model.network]))
-        super().__init__(nn.ModuleDict({"norm": model.norm, "members": members}))
+        parts = {"norm": model.norm, "members": nn.ModuleList(model.members)}
+        super().__init__(nn.ModuleDict(parts if model.rocket is None else {**parts, "rocket": model.rocket}))
         self.fitted = model
         self.names = {
             "labels": {"label": [str(name) for name in classifier.classes_]},
@@ -69,9 +63,15 @@ class SeriesGraph(Graph):
         return {"version": VERSION, "signal": f"series (batch, frames, {channels}), without gaps", **self.names}
 
     def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        x = normalised(self.model["norm"], signal.transpose(1, 2).double(), lengths)
-        outputs = torch.stack([_outputs(member, x, lengths) for member in self.model["members"]])
-        return {"log_probs_label": outputs.mean(0).log_softmax(1)}
+        norm = self.model["norm"]
+        parts = normalised(norm, signal.transpose(1, 2).double(), lengths)
+        real = length_mask(lengths, signal.shape[1])[:, None]
+        x = torch.where(real, torch.cat([part.float() for part in parts], 1), 0.0)
+        outputs = torch.stack([_outputs(member, x, lengths) for member in self.model["members"]]).mean(0)
+        if "rocket" in self.model:
+            fixed = _rocket(self.model["rocket"], torch.where(real, parts[0], 0.0), lengths)
+            outputs = (outputs + fixed.float()) / 2
+        return {"log_probs_label": outputs.log_softmax(1)}
 
 
 def _outputs(network: Any, x: Tensor, lengths: Tensor) -> Tensor:
@@ -81,8 +81,27 @@ def _outputs(network: Any, x: Tensor, lengths: Tensor) -> Tensor:
     return torch.stack([head(part, encoded.lengths) for head, part in parts]).mean(0)
 
 
-def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> Tensor:
-    """`SeriesNorm` on a padded batch in double precision: (B, C, T) → (B, C', T) float32, 0 in the padding."""
+def _rocket(rocket: Rocket, x: Tensor, lengths: Tensor) -> Tensor:
+    """`Rocket` on a padded batch, 0 in the padding: (B, C, T) → (B, K), double precision.
+
+    A series that is shorter than a kernel counts with zeros up to the kernel's length.
+    """
+    transform = rocket.transform
+    x = F.pad((x * transform.scale[:, None]).clamp(-BOUND, BOUND), (0, TAPS - 1))
+    x = (x / STEP).round() * STEP
+    frames = lengths.clamp(min=TAPS)
+    real = length_mask(frames, x.shape[2])[:, None, None]
+    shares = []
+    for (dilation, _), mix, thresholds in zip(
+        transform.steps, transform.mixes, transform.split(transform.thresholds), strict=True
+    ):
+        above = (convolve(x, mix, dilation)[:, :, None] > thresholds[:, :, None]) & real
+        shares.append((above.double().sum(3) / frames[:, None, None]).flatten(1))
+    return rocket.outputs(torch.cat(shares, 1))
+
+
+def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> list[Tensor]:
+    """The parts of `SeriesNorm` on a padded batch: (B, C, T) → (B, C', T) each, double precision but for the curves."""
     mean, std = norm.training_set.mean[:, None], norm.training_set.std[:, None]
     real = length_mask(lengths, x.shape[2])[:, None]
     x = torch.where(real, torch.where(x.isnan(), mean, x), 0.0)
@@ -95,8 +114,7 @@ def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> Tensor:
         own = (centred.square().sum(2, keepdim=True) / count).sqrt()
         moves = own > LAST_DIGITS * x.abs().amax(2, keepdim=True)
         parts.append(torch.where(moves, centred / torch.where(moves, own, 1.0), 0.0))
-    parts = [part.float() for part in parts] + (_curves(norm.ranks, parts[0]) if norm.ranks.harmonics > 0 else [])
-    return torch.where(real, torch.cat(parts, 1), 0.0)
+    return parts + (_curves(norm.ranks, parts[0]) if norm.ranks.harmonics > 0 else [])
 
 
 def _curves(ranks: RankHarmonics, x: Tensor) -> list[Tensor]:
