@@ -9,7 +9,7 @@ generator, keeps what it has fitted in tensors, which a model folder can hold, a
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -37,17 +37,16 @@ def kernels() -> Tensor:
 
 
 KERNELS = math.comb(TAPS, 3)
+ALL = slice(None)
+FRAMES = 2048
+"""Frames whose outputs are held at the same time."""
 
 
-def convolve(x: Tensor, mix: Tensor, dilation: int) -> Tensor:
-    """Convolves sums of channels with the kernels, with zeros around the series: (…, C, T), (84, C) → (…, 84, T)."""
-    frames, reach = x.shape[-1], dilation * (TAPS // 2)
-    mixed = F.pad(mix @ x, (reach, reach))
-    taps = (mixed[..., tap * dilation :][..., :frames] for tap in range(TAPS))
-    outputs = torch.zeros_like(mixed[..., :frames])
-    for tap, weights in zip(taps, kernels().T, strict=True):
-        outputs = outputs + weights[:, None] * tap
-    return outputs
+def convolve(padded: Tensor, weights: Tensor, dilation: int) -> Tensor:
+    """Convolves series, that have 4 · dilation more frames at either end: (…, C, T'), (K, 9 C) → (…, K, T)."""
+    frames = padded.shape[-1] - (TAPS - 1) * dilation
+    taps = torch.stack([padded[..., tap * dilation :][..., :frames] for tap in range(TAPS)], -2)
+    return weights @ taps.flatten(-3, -2)
 
 
 def dilations(length: int, features: int) -> list[tuple[int, int]]:
@@ -113,31 +112,43 @@ class MiniRocket(nn.Module):
         ):
             chosen = torch.randint(len(exact), (KERNELS,), generator=generator)
             for index in chosen.unique().tolist():
-                outputs = self._outputs(exact[index], step)
-                for kernel in (chosen == index).nonzero().flatten().tolist():
-                    thresholds[kernel] = torch.quantile(outputs[kernel], levels[kernel])
+                kernels = (chosen == index).nonzero().flatten()
+                outputs = torch.cat(list(self._outputs(exact[index], step, kernels)), -1)
+                for kernel, output in zip(kernels.tolist(), outputs, strict=True):
+                    thresholds[kernel] = torch.quantile(output, levels[kernel])
 
     @torch.no_grad()
-    def forward(self, item: Tensor) -> Tensor:
-        """Computes the features, shares from 0 to 1: (C, T) → (F,), double precision."""
-        item = self._exact(item)
-        shares = [
-            (self._outputs(item, step)[:, None] > thresholds[:, :, None]).double().mean(2).flatten()
-            for step, thresholds in enumerate(self.split(self.thresholds))
-        ]
-        return torch.cat(shares)
+    def forward(self, x: Tensor) -> Tensor:
+        """Computes the features, shares from 0 to 1: (…, C, T) → (…, F), double precision."""
+        x = self._exact(x)
+        shares = []
+        for step, thresholds in enumerate(self.split(self.thresholds)):
+            above = sum(
+                (outputs[..., None, :] > thresholds[:, :, None]).sum(-1) for outputs in self._outputs(x, step, ALL)
+            )
+            shares.append(above.double().flatten(-2) / x.shape[-1])  # type: ignore[union-attr]
+        return torch.cat(shares, -1)
 
-    def _exact(self, item: Tensor) -> Tensor:
-        """Scales an item and rounds it to multiples of `STEP`; zeros follow it if it is shorter than a kernel."""
-        item = (item.double() * self.scale[:, None]).clamp(-BOUND, BOUND)
-        item = (item / STEP).round() * STEP
-        return F.pad(item, (0, max(0, TAPS - item.shape[1])))
-
-    def _outputs(self, item: Tensor, step: int) -> Tensor:
-        # beyond the series there are zeros alone
-        return convolve(item, self.mixes[step], min(self.steps[step][0], item.shape[1]))
+    def weights(self, step: int) -> Tensor:
+        """The weights of the convolutions of one dilation, over channels and taps: (84, 9 C)."""
+        return (self.mixes[step][:, :, None] * kernels()[:, None]).flatten(1)
 
     def split(self, values: Tensor) -> list[Tensor]:
         """Views of one number per feature: (84, features per kernel) for each dilation."""
         parts = values.split([KERNELS * count for _, count in self.steps])
         return [part.view(KERNELS, -1) for part in parts]
+
+    def _exact(self, x: Tensor) -> Tensor:
+        """Scales series and rounds them to multiples of `STEP`; zeros follow one that is shorter than a kernel."""
+        x = (x.double() * self.scale[:, None]).clamp(-BOUND, BOUND)
+        x = (x / STEP).round() * STEP
+        return F.pad(x, (0, max(0, TAPS - x.shape[-1])))
+
+    def _outputs(self, x: Tensor, step: int, chosen: Tensor | slice) -> Iterator[Tensor]:
+        """Yields the outputs of chosen kernels of one dilation: (…, C, T) → (…, K, T'), of `FRAMES` frames at most."""
+        frames = x.shape[-1]
+        dilation = min(self.steps[step][0], frames)  # beyond the series there are zeros alone
+        reach = dilation * (TAPS // 2)
+        padded, weights = F.pad(x, (reach, reach)), self.weights(step)[chosen]
+        for start in range(0, frames, FRAMES):
+            yield convolve(padded[..., start : start + FRAMES + 2 * reach], weights, dilation)

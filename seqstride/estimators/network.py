@@ -186,7 +186,7 @@ class Model:
             raise _too_far(index)
         if self.rocket is None:
             return outputs
-        fixed = torch.stack([self.rocket(self.norm.values(item)) for item in items])  # type: ignore[operator]
+        fixed = self.rocket.predict([self.norm.values(item) for item in items])  # type: ignore[operator]
         return (outputs + fixed.float()) / 2
 
     def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
-from seqstride.estimators.minirocket import MiniRocket
+from seqstride.estimators.minirocket import FRAMES, MiniRocket
 
 ALPHAS = np.logspace(-1, 6, 22)
 """Strengths of the ridge penalty that are tried, by leave-one-out error."""
@@ -22,7 +22,7 @@ INVERSE_TEMPERATURES = np.logspace(-1, 2, 100)
 
 
 class Rocket(nn.Module):
-    """Predicts from MiniRocket features by ridge regression: series (C, T) → outputs (K,).
+    """Predicts from MiniRocket features by ridge regression.
 
     For classes, the outputs are log-probabilities: the regression onto ±1 is divided by the temperature at which its
     leave-one-out predictions of the training series are most likely.
@@ -62,7 +62,7 @@ class Rocket(nn.Module):
         targets = targets.double()
         weights = torch.ones(len(items)).double() if weight is None else targets @ weight.double()
         self.transform.fit(items, generator)
-        features = torch.stack([self.transform(item) for item in items])
+        features = self._features(items)
         factor, bias, held_out = _ridge(features, 2 * targets - 1 if self.classes else targets, weights)
         inverse = _inverse_temperature(held_out, targets, weights) if self.classes else 1.0
         self.head.weight.copy_(inverse * factor)
@@ -71,9 +71,9 @@ class Rocket(nn.Module):
         self.floor.fill_(1 / (len(items) + 1))
 
     @torch.no_grad()
-    def forward(self, item: Tensor) -> Tensor:
-        """Predicts one series: (C, T) → (K,), double precision."""
-        return self.outputs(self.transform(item))
+    def predict(self, items: Sequence[Tensor]) -> Tensor:
+        """Predicts series (C, T): returns (N, K), double precision."""
+        return self.outputs(self._features(items))
 
     def outputs(self, features: Tensor) -> Tensor:
         """Predicts from features: (…, F) → (…, K)."""
@@ -82,6 +82,18 @@ class Rocket(nn.Module):
             return outputs
         shares = (1 - self.floor) * outputs.softmax(-1) + self.floor / outputs.shape[-1]
         return shares.log()
+
+    def _features(self, items: Sequence[Tensor]) -> Tensor:
+        """Computes the features of series (C, T), batches of equal lengths at once: (N, F)."""
+        features = torch.empty(len(items), self.transform.features, dtype=torch.float64)
+        alike: dict[int, list[int]] = {}
+        for index, item in enumerate(items):
+            alike.setdefault(item.shape[1], []).append(index)
+        for length, indices in alike.items():
+            size = max(1, FRAMES // length)
+            for batch in (indices[start : start + size] for start in range(0, len(indices), size)):
+                features[batch] = self.transform(torch.stack([items[index] for index in batch]))
+        return features
 
 
 def _ridge(features: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -92,10 +92,11 @@ def _rocket(rocket: Rocket, x: Tensor, lengths: Tensor) -> Tensor:
     frames = lengths.clamp(min=TAPS)
     real = length_mask(frames, x.shape[2])[:, None, None]
     shares = []
-    for (dilation, _), mix, thresholds in zip(
-        transform.steps, transform.mixes, transform.split(transform.thresholds), strict=True
-    ):
-        above = (convolve(x, mix, dilation)[:, :, None] > thresholds[:, :, None]) & real
+    for step, thresholds in enumerate(transform.split(transform.thresholds)):
+        dilation = transform.steps[step][0]
+        reach = dilation * (TAPS // 2)
+        outputs = convolve(F.pad(x, (reach, reach)), transform.weights(step), dilation)
+        above = (outputs[:, :, None] > thresholds[:, :, None]) & real
         shares.append((above.double().sum(3) / frames[:, None, None]).flatten(1))
     return rocket.outputs(torch.cat(shares, 1))
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from seqstride.errors import InputError
+from seqstride.estimators import minirocket
 from seqstride.estimators.minirocket import KERNELS, MiniRocket, dilations
 from seqstride.estimators.rocket import Rocket, _inverse_temperature, _ridge
 
@@ -96,6 +97,17 @@ def test_the_order_of_channels_and_their_scale_change_no_feature() -> None:
     torch.testing.assert_close(doubled(items[0] * 4), transform(items[0]), rtol=0, atol=0)
 
 
+def test_neither_batches_nor_parts_of_a_series_change_a_feature(monkeypatch: pytest.MonkeyPatch) -> None:
+    generator = torch.Generator().manual_seed(0)
+    items = [torch.randn(2, length, generator=generator).double() for length in (40, 7, 40, 40, 120)]
+    rocket = Rocket(2, dilations(120, 500), 2, classes=True)
+    rocket.fit(items, torch.eye(2)[torch.tensor([0, 1, 0, 1, 0])], torch.Generator().manual_seed(0))
+    alone = torch.stack([rocket.transform(item) for item in items])
+    torch.testing.assert_close(rocket._features(items), alone, rtol=0, atol=0)
+    monkeypatch.setattr(minirocket, "FRAMES", 16)
+    torch.testing.assert_close(torch.stack([rocket.transform(item) for item in items]), alone, rtol=0, atol=0)
+
+
 def test_short_and_constant_series_and_long_dilations_have_features() -> None:
     items = [*whole_numbers(3, 2, 400), torch.ones(2, 30).double()]
     transform = fitted(items, 1000)
@@ -150,11 +162,11 @@ def test_probabilities_leave_a_share_to_every_class_and_sum_to_one() -> None:
     targets = torch.eye(3)[torch.arange(12) % 2]  # no training series of the third class
     rocket = Rocket(1, dilations(30, 84), 3, classes=True)
     rocket.fit(items, targets, torch.Generator().manual_seed(0))
-    shares = torch.stack([rocket(item) for item in items]).exp()
+    shares = rocket.predict(items).exp()
     torch.testing.assert_close(shares.sum(1), torch.ones(12).double())
     assert float(shares.min()) >= 1 / 13 / 3 - 1e-12
     numbers = Rocket(1, dilations(30, 84), 1, classes=False)
     values = torch.arange(12.0)[:, None] % 2
     numbers.fit(items, values, torch.Generator().manual_seed(0))
-    outputs = torch.stack([numbers(item) for item in items])
+    outputs = numbers.predict(items)
     assert float(((outputs - values) ** 2).mean()) < 0.05
