@@ -14,7 +14,7 @@ import torch
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import leave_group, rank, ranks
 from seqstride.errors import InputError, require
-from seqstride.experiments.building import build_recipe, check_parts
+from seqstride.experiments.building import build_recipe, check_parts, prepare_data
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
 from seqstride.experiments.provenance import (
@@ -228,7 +228,7 @@ def _load_data(
     elif not before.items and all(Path(path).is_file() for path in manifests.values()):
         before = before._replace(items=manifest_items(manifests))  # before the preparation replaces them
     if hparams["prepare"] is not None:
-        run_on_main(hparams["prepare"])
+        run_on_main(prepare_data, [hparams])
     try:
         datasets = brain_class.load_data(hparams)
     except InputError:
@@ -373,11 +373,12 @@ def _report(
         "device": str(brain.device),
         "threads": torch.get_num_threads(),
         "processes": ranks(),
+        **({"debug": True} if brain.debug else {}),
         "versions": versions(),
     }
     brain.draw(folder, datasets, epochs)
     write_record(folder / RECORD, record)  # last: a record means that the run is finished
-    say(closing(record, folder, brain.next_command(folder, items[0])))
+    say(closing(record, folder, brain.next_command(folder, items[0]), of_debug_run=brain.debug))
 
 
 def _parameters(brain: Any) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Sequence
+from textwrap import fill
 
 from seqstride.cli.parser import Command
 from seqstride.errors import InputError, UserError
@@ -22,9 +24,8 @@ several ratios, against_frames.png."""
 
 RECIPES_HELP = """\
 Prints the name of every recipe, which `seqstride train`, `seqstride compare` and `seqstride table` take in any folder,
-and the methods that `seqstride compare` runs without --methods: values of --downsampler, and after a semicolon the
-files of hparams/ that change more than the method. --downsampler takes every method in every recipe; the first line
-lists them."""
+and below it the methods that `seqstride compare` runs without --methods: values of --downsampler, and files of hparams/
+that change more than the method. --downsampler takes every method in every recipe; the first lines list them."""
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:
@@ -69,13 +70,14 @@ def _add_compare(command: argparse.ArgumentParser) -> None:
 
 def _compare(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.compare import compare
+    from seqstride.experiments.screen import command_line, where
 
     try:
         seeds = [int(seed) for seed in arguments.seeds.split(",")]
     except ValueError:
         raise InputError(f"`--seeds` (={arguments.seeds!r}) must be whole numbers between commas") from None
     try:
-        report, failures = compare(
+        report, failures, folder = compare(
             arguments.recipe,
             methods=arguments.methods.split(",") if arguments.methods else None,
             seeds=seeds,
@@ -89,7 +91,7 @@ def _compare(arguments: argparse.Namespace) -> None:
     except KeyboardInterrupt:
         raise KeyboardInterrupt("stopped; run the same command with --resume to resume") from None
     if report:
-        print(report)
+        print(f"{report}\n\n{where(folder, command_line('table', folder))}")
     if failures:
         print("\n".join(failures), file=sys.stderr)
         raise InputError(
@@ -101,14 +103,17 @@ def _recipes(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.recipe import list_recipes
     from seqstride.layers import DOWNSAMPLERS
 
-    print(f"--downsampler takes, in every recipe: {', '.join(DOWNSAMPLERS)}")
-    print("recipe, and the methods that `seqstride compare` runs without --methods:")
-    rows = {f"recipes/{recipe}": methods for recipe, methods in list_recipes().items()}
-    width = max(map(len, rows))
-    for recipe, methods in rows.items():
+    def show(names: Sequence[str]) -> None:
+        print(fill(", ".join(names), 100, initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False))
+
+    print("--downsampler takes, in every recipe:")
+    show([*DOWNSAMPLERS])
+    print("recipes, and what `seqstride compare` runs without --methods:")
+    for recipe, methods in list_recipes().items():
+        print(f"recipes/{recipe}")
         keys = [method for method in methods if method in DOWNSAMPLERS]
         files = [f"hparams/{method}.yaml" for method in methods if method not in DOWNSAMPLERS]
-        print(f"{recipe:<{width}}  {'; '.join(', '.join(names) for names in (keys, files) if names)}")
+        show([*(["all methods"] if len(keys) == len(DOWNSAMPLERS) else keys), *files])
 
 
 def _add_table(command: argparse.ArgumentParser) -> None:

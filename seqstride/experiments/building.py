@@ -11,6 +11,7 @@ from seqstride.errors import FileError, InputError
 from seqstride.experiments.values import tag_of
 from seqstride.experiments.yaml_trees import BASE, read_file, read_tree
 from seqstride.files.yaml_text import load_recipe
+from seqstride.nearest import near_paths
 
 
 def build_recipe(text: str, file: str | os.PathLike[str]) -> dict[str, Any]:
@@ -72,3 +73,20 @@ def _comment_on(key: str, text: str) -> str:
     _, named, about = block.partition(f"{key}:")
     behind = lines[place].partition(" #")[2]
     return about.strip() if named else behind.strip()
+
+
+def prepare_data(hparams: dict[str, Any]) -> None:
+    """Prepares the manifests.
+
+    Raises:
+        InputError: the data are wrong. If the cause is that their folder is missing, the error says that.
+    """
+    try:
+        hparams["prepare"]()
+    except InputError as error:
+        folder, download = hparams.get("data_folder"), hparams.get("download")
+        if not folder or download or Path(folder).exists():
+            raise
+        way = f": {error}" if download is None else "; `--download true` downloads the data into it"
+        missing = f"`data_folder` (={str(folder)!r}) is missing: there is no such folder{near_paths(folder)}"
+        raise InputError(missing + way) from error

@@ -47,6 +47,8 @@ class Comparison(NamedTuple):
     """The table, its caption and the machine, in Markdown; empty if no run succeeded."""
     failures: list[str]
     """For each failed run: its name, the last line of its log, and the log's path."""
+    folder: Path
+    """The comparison's folder."""
 
 
 def compare(
@@ -95,7 +97,7 @@ def compare(
         runs.write_summary()
         runs.run_all()
         text = write_report(folder) if runs.finished else ""
-    return Comparison(text, [runs.failures[run] for run in runs.all if run in runs.failures])
+    return Comparison(text, [runs.failures[run] for run in runs.all if run in runs.failures], folder)
 
 
 class _Runs:

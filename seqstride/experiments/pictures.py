@@ -159,6 +159,7 @@ def plot_comparison(summaries: Sequence[Summary], *, title: str, over: str) -> F
     costs.set_xlabel("million MACs per item", fontsize=FONT)
     costs.set_title("mean against\nthe cost of the encoder", fontsize=FONT)
     costs.margins(x=0.12)
+    costs.locator_params(axis="x", nbins=4)  # costs that are nearly equal have long numbers
     for axis in (runs, costs):
         axis.grid(True, axis="y", alpha=0.3)
     return figure

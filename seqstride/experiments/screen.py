@@ -171,20 +171,21 @@ def shown(name: str, value: float) -> str:
     return {"WER": f"{value:.1f} %", "CER": f"{value:.1f} %", "L1": f"{value:.2f} dB"}.get(name, f"{value:.4g}")
 
 
-def closing(record: Record, folder: Path, command: str) -> str:
+def closing(record: Record, folder: Path, command: str, of_debug_run: bool = False) -> str:
     """Returns the last lines of a run: results, files, and the next command.
 
     Args:
         record: record of the run.
         folder: the output folder.
         command: a command to try next.
+        of_debug_run: a few batches were trained and scored: the lines say that the scores mean nothing.
     """
     metric = metric_of([record])
     scores = [f"{metric.title.partition(',')[0]} {metric.number(value_of(record))} {metric.unit}".strip()]
     for title, value in record.get("figures", {}).items():
         name, _, unit = title.partition(",")
         scores.append(f"{name} {value:.3g}{unit}")
-    lines = ["", ", ".join(scores)]
+    lines = ["", f"{'NOT REAL (a debug run of a few batches): ' * of_debug_run}{', '.join(scores)}"]
     if "epoch" in record:
         several = record.get("averaged_epochs", 1)
         mean = f"mean of the best {several}, first of them " if several > 1 else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -39,20 +40,27 @@ def test_recipes_lists_names_that_can_be_pasted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     assert main(["recipes"]) == 0
-    taken, _, *lines = capsys.readouterr().out.splitlines()
-    assert taken == f"--downsampler takes, in every recipe: {', '.join(ss.DOWNSAMPLERS)}"
-    assert len(lines) == len(list_recipes())
+    printed = capsys.readouterr().out
+    assert max(map(len, printed.splitlines())) <= 100
+    taken, _, recipes = printed.partition("recipes, and what `seqstride compare` runs without --methods:\n")
+    assert " ".join(taken.split()) == f"--downsampler takes, in every recipe: {', '.join(ss.DOWNSAMPLERS)}"
     monkeypatch.chdir(tmp_path)
     listed = {}
-    for line in lines:
-        recipe, methods = line.split(maxsplit=1)
-        keys, _, files = methods.partition("; ")
+    for text in re.split(r"\n(?=recipes/)", recipes):
+        recipe, methods = text.split(maxsplit=1)
+        names = " ".join(methods.split()).replace("all methods", ", ".join(ss.DOWNSAMPLERS)).split(", ")
         folder = find_recipe_file(recipe)
-        assert all((folder / file).is_file() for file in files.split(", ") if file)
-        names = [*keys.split(", "), *(Path(file).stem for file in files.split(", ") if file)]
+        assert all((folder / name).is_file() for name in names if name.endswith(".yaml"))
+        names = [Path(name).stem for name in names]
         listed[folder.relative_to(recipes_folder()).as_posix()] = sorted(names)
     assert listed == list_recipes()
     assert set(listed[RECIPE]) == set(ss.DOWNSAMPLERS)
+
+
+def test_a_missing_data_folder_is_called_missing(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    words = ["train", "recipes/ESC/classification", "--data_folder", str(tmp_path / "no"), "--device", "cpu"]
+    said = failure(capsys, *words, "--output_folder", str(tmp_path / "out"))
+    assert "/no') is missing: there is no such folder; `--download true` downloads the data into it" in said
 
 
 def test_table_prints_the_committed_results(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from seqstride.experiments.processes import sigterm_as_interrupt
 from seqstride.experiments.ranking import rankings
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.experiments.records import (
+    Summary,
     metric_of,
     paired_difference,
     read_record,
@@ -263,7 +265,10 @@ def test_folds_failures_and_variants(
     assert f"a_better, fold y, seed 1: seqstride: the disk is full ({log})" in printed.err
     assert "1 of the runs failed" in printed.err
     assert "1 of 4 runs failed" in printed.out
-    assert printed.out == (output / "table.md").read_text()
+    table = (output / "table.md").read_text()
+    places = f"results   {output / 'table.md'}  {output / 'runs.json'}\npictures  {output}"
+    assert printed.out.startswith(f"{table}\n{places}")
+    assert printed.out.endswith(f"next      seqstride table {output}\n")
     # accuracies: a 0.51 and 0.41; a_better 0.76 alone, whose pair is a's 0.51
     found = rows(printed.out)
     assert found["a"][:4] == ["46.0 ± 7.1", "–", "–", "2"]
@@ -602,6 +607,16 @@ def test_the_picture_has_every_run_and_the_means() -> None:
     assert single.get_title() == "one run of each"
     with pytest.raises(ValueError, match="`summaries`"):
         plot_comparison([], title="", over="")
+
+
+def test_costs_that_are_nearly_equal_have_numbers_apart() -> None:
+    names = ("merge", "adastride_context_with_a_long_name")
+    summaries = [Summary(name, [0.5], 0.5, None, 124_656_000.0 + 1e5 * place) for place, name in enumerate(names)]
+    figure = plot_comparison(summaries, title="", over="")
+    figure.draw_without_rendering()
+    boxes = [tick.get_window_extent() for tick in figure.axes[1].get_xticklabels() if tick.get_text()]
+    assert len(boxes) > 2
+    assert all(left.x1 + 5 < right.x0 for left, right in pairwise(boxes))
 
 
 STRIDES = {(seed, fold): float(value + seed) for fold, value in (("16", 40), ("8", 60)) for seed in (1, 2, 3)}

@@ -402,11 +402,13 @@ def test_scoring_again_leaves_the_record_of_training(place: Path, capsys: pytest
     refused(capsys, line, "train, of 10 items: 10 went", output)
 
 
-def test_trying_out_leaves_everything_alone(place: Path) -> None:
+def test_trying_out_leaves_everything_alone(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = state(place / "run")
     rename(place / "data")
     assert main(argv(place / "data", place / "run", method="max", width=8, debug_batches=1)) == 0
     assert record(place / "run" / "debug")["method"] == "max"
+    assert record(place / "run" / "debug")["debug"] is True
+    assert "\nNOT REAL (a debug run of a few batches): " in capsys.readouterr().out
     assert {path: kept for path, kept in state(place / "run").items() if "debug" not in path.parts} == before
 
 
