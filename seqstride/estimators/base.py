@@ -9,10 +9,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from seqstride.errors import InputError
 from seqstride.estimators.cpu_threads import cpu_threads
 from seqstride.estimators.network import Model, strides
 from seqstride.estimators.settings import Settings, integer
 from seqstride.estimators.trainer import train
+
+MOST_THREADS = 1024
+"""The process ends without a message where the system has no memory for all threads."""
 
 
 class NetworkEstimator:
@@ -50,7 +54,10 @@ class NetworkEstimator:
             raise
 
     def _cpu_threads(self) -> AbstractContextManager[None]:
-        return cpu_threads(integer("n_threads", self.n_threads))
+        count = integer("n_threads", self.n_threads)
+        if count > MOST_THREADS:
+            raise InputError(f"`n_threads` (={count}) must be at most {MOST_THREADS}")
+        return cpu_threads(count)
 
     def _train_model(
         self,

@@ -43,8 +43,10 @@ class Rocket(nn.Module):
         super().__init__()
         self.classes = classes
         self.transform = MiniRocket(channels, steps)
-        # without initial values, which would be drawn from the global generator
-        self.head = skip_init(nn.Linear, self.transform.features, outputs, dtype=torch.float64).requires_grad_(False)
+        # without initial values, which would be drawn from the global generator; torch would make it on the CPU
+        place = torch.get_default_device()
+        head = skip_init(nn.Linear, self.transform.features, outputs, dtype=torch.float64, device=place)
+        self.head = head.requires_grad_(False)
         self.register_buffer("floor", torch.zeros((), dtype=torch.float64))  # least share of a probability
 
     @torch.no_grad()
@@ -61,6 +63,7 @@ class Rocket(nn.Module):
         """
         targets = targets.double()
         weights = torch.ones(len(items)).double() if weight is None else targets @ weight.double()
+        weights = weights / weights.mean()  # only their ratios count, as in the networks' loss
         self.transform.fit(items, generator)
         features = self._features(items)
         factor, bias, held_out = _ridge(features, 2 * targets - 1 if self.classes else targets, weights)

@@ -6,9 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import seqstride as ss
 from seqstride.errors import InputError
+from seqstride.estimators.rocket import Rocket
+from seqstride.models.untrusted import outline
 from tests.support.series import SMALL, series_of_waves
 
 QUICK: dict[str, Any] = {**SMALL, "n_epochs": 2}
@@ -86,3 +89,28 @@ def test_the_regressor_averages_both() -> None:
     regressor = ss.SeqStrideRegressor(n_epochs=2, channels=8, random_state=0, n_rocket_features=500)
     predicted = regressor.fit(series, values).predict(series)
     assert np.corrcoef(predicted, values)[0, 1] > 0.8
+
+
+def test_equal_class_weights_change_nothing() -> None:
+    """A ridge penalty has a scale; only the ratios of the weights count."""
+    generator = torch.Generator().manual_seed(0)
+    items = [torch.randn(1, 20, generator=generator, dtype=torch.float64) for _ in range(8)]
+    targets = torch.eye(2).repeat(4, 1)
+    found = []
+    for weight in (None, torch.tensor([1e-6, 1e-6]), torch.tensor([1e6, 1e6])):
+        rocket = Rocket(1, [(1, 1)], 2, classes=True)
+        rocket.fit(items, targets, torch.Generator().manual_seed(0), weight)
+        found.append(rocket.predict(items))
+    torch.testing.assert_close(found[1], found[0])
+    torch.testing.assert_close(found[2], found[0])
+
+
+def test_the_outline_of_features_allocates_nothing() -> None:
+    head = outline(lambda: Rocket(1, [(1, 10**9)], 2, classes=True), 10).head
+    assert isinstance(head, torch.nn.Module)
+    assert all(parameter.is_meta for parameter in head.parameters())
+
+
+def test_too_many_threads_are_refused() -> None:
+    with pytest.raises(InputError, match="`n_threads` "):
+        ss.SeqStrideClassifier(**QUICK, n_threads=10**9).fit(*series_of_waves(8, seed=0))
