@@ -29,7 +29,7 @@ from seqstride.experiments.recipe import list_recipes, recipe_folds, recipes_fol
 from seqstride.experiments.records import REQUIRED, read_records
 from seqstride.experiments.tables import comparison_table, results_table
 
-BASELINES = {"UCR": {"minirocket", "multirocket", "multirocket_hydra", "rocket"}, "Tabular": {"forest"}}
+BASELINES = {"UCR": {"hybrid", "minirocket", "multirocket", "multirocket_hydra", "rocket"}, "Tabular": {"forest"}}
 TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3, "n_rocket_features": 84}
 
 
