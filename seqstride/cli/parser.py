@@ -78,3 +78,12 @@ def make_parser(commands: Iterable[Command], chosen: str | None = None) -> argpa
 def add_model(command: argparse.ArgumentParser, text: str = "the output folder of a run") -> None:
     """Adds `--model`, the folder of a trained model; `text` is its help."""
     command.add_argument("--model", required=True, metavar="RESULTS_FOLDER", help=text)
+
+
+def add_spreadsheet(command: argparse.ArgumentParser) -> None:
+    """Adds `--spreadsheet`, for tables that people open in a spreadsheet."""
+    command.add_argument(
+        "--spreadsheet",
+        action="store_true",
+        help="put an apostrophe before cells that begin with = + - or @, which a spreadsheet would take for formulas",
+    )

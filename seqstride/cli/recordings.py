@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from seqstride.cli.parser import Command, add_model
+from seqstride.cli.parser import Command, add_model, add_spreadsheet
 from seqstride.errors import InputError, require
 from seqstride.files.remarks import remarks
 from seqstride.files.whole_files import whole_file
@@ -70,6 +70,7 @@ def _add_recordings(command: argparse.ArgumentParser, files: str, table: str) ->
         "--data_root", metavar="FOLDER", help="value of {data_root} in a manifest; default: its folder"
     )
     command.add_argument("--csv", metavar="FILE", help=table)
+    add_spreadsheet(command)
     command.add_argument("--device", default="cpu", help="cpu or cuda (default %(default)s)")
 
 
@@ -151,10 +152,11 @@ def _write_table(
 
     from seqstride.cli.shards import digest_of_files, write_in_shards
     from seqstride.distributed import rank, world_size
+    from seqstride.files.spreadsheets import plain_cells
 
     def text(rows: Iterable[Iterable[object]]) -> str:
         lines = io.StringIO(newline="")
-        csv.writer(lines).writerows(rows)
+        csv.writer(lines).writerows(map(plain_cells, rows) if arguments.spreadsheet else rows)
         return lines.getvalue()
 
     failed = 0
@@ -175,6 +177,7 @@ def _write_table(
             "command": arguments.command,
             "model": digest_of_files(*model_files(arguments.model)),
             "columns": ",".join(titles),
+            "spreadsheet": str(arguments.spreadsheet),
         },
     )
     if rank() > 0:

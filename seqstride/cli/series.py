@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from seqstride.cli.parser import Command, add_model
+from seqstride.cli.parser import Command, add_model, add_spreadsheet
 from seqstride.errors import InputError
 from seqstride.experiments.screen import command_line, where
 
@@ -81,6 +81,7 @@ def _add_classify_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("file", metavar="FILE", help="a file of series, with labels or without")
     add_model(command, "the output folder of fit-series, or of a run on series")
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the table of labels and probabilities")
+    add_spreadsheet(command)
     command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU if there is one")
 
 
@@ -89,7 +90,11 @@ def _classify_series(arguments: argparse.Namespace) -> None:
     from seqstride.files.outputs import check_output
 
     check_output("--output", arguments.output, [arguments.file], table=True)
-    print(classify_series(arguments.file, arguments.model, arguments.output, arguments.device))
+    print(
+        classify_series(
+            arguments.file, arguments.model, arguments.output, arguments.device, spreadsheet=arguments.spreadsheet
+        )
+    )
 
 
 COMMANDS = (

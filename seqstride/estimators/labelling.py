@@ -15,6 +15,7 @@ from seqstride.estimators.saved import WEIGHTS, load_classifier, save_classifier
 from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
+from seqstride.files.spreadsheets import plain_cells
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.models.folder import weights_file
@@ -88,7 +89,12 @@ def fit_series(
 
 
 def classify_series(
-    file: str | os.PathLike[str], model: str | os.PathLike[str], output: str | os.PathLike[str], device: str = "auto"
+    file: str | os.PathLike[str],
+    model: str | os.PathLike[str],
+    output: str | os.PathLike[str],
+    device: str = "auto",
+    *,
+    spreadsheet: bool = False,
 ) -> str:
     """Labels the series of a file with a fitted classifier.
 
@@ -97,6 +103,7 @@ def classify_series(
         model: the output folder of `fit_series`, or of a run on series.
         output: the table to write; it has the columns of `predictions.csv`.
         device: a device of torch; "auto": a GPU if there is one.
+        spreadsheet: whether an apostrophe stands before texts that a spreadsheet would take for formulas.
 
     Returns:
         A line with the number of series per label.
@@ -109,7 +116,7 @@ def classify_series(
     labelled = _labelled(classifier, read_series(file, columns, like=layout))
     output = Path(output)
     output.parent.mkdir(parents=True, exist_ok=True)
-    _write_predictions(output, labelled)
+    _write_predictions(output, labelled, spreadsheet=spreadsheet)
     counts = ", ".join(f"{name}: {int((labelled.predictions == name).sum())}" for name in labelled.classes)
     return " ".join(
         [f"{os.fspath(output)}: {len(labelled.predictions)} series labelled ({counts}).", *_score(labelled)]
@@ -123,15 +130,16 @@ def _labelled(classifier: SeqStrideClassifier, found: SeriesFile) -> Labelled:
     )
 
 
-def _write_predictions(path: Path, labelled: Labelled) -> None:
+def _write_predictions(path: Path, labelled: Labelled, *, spreadsheet: bool = False) -> None:
     labels = labelled.found.labels
+    cells = plain_cells if spreadsheet else list
     with whole_file(path) as part, open(part, "w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file)
         known = [] if labels is None else ["label"]
-        rows.writerow(["series", *known, "predicted", *(f"probability_{name}" for name in labelled.classes)])
+        rows.writerow(cells(["series", *known, "predicted", *(f"probability_{name}" for name in labelled.classes)]))
         for index, (name, predicted) in enumerate(zip(labelled.found.names, labelled.predictions, strict=True)):
             label = [] if labels is None else [labels[index]]
-            rows.writerow([name, *label, predicted, *labelled.probabilities[index].round(6)])
+            rows.writerow(cells([name, *label, predicted, *labelled.probabilities[index].round(6)]))
 
 
 def one_of_every(labels: np.ndarray) -> list[int]:

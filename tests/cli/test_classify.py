@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -104,6 +105,24 @@ def test_batches_have_a_limited_duration(model: Path, recordings: Path, monkeypa
         list(classify_files(classifier, whole_files(recordings), limit))
         assert sizes == expected
     assert BATCH_SECONDS < 1000, "minutes, not hours"
+
+
+def test_a_spreadsheet_finds_no_formula(
+    model: Path,
+    recordings: Path,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    names = ["=1+1.wav", "@a.wav", "+b.wav", "c.wav"]
+    for name in names:
+        shutil.copy(recordings / ORDER[0], name)
+    for words, mark in (([], ""), (["--spreadsheet"], "'")):
+        classify(capsys, *names, "--model", model, "--csv", tmp_path / f"o{mark}.csv", *words)
+        with open(tmp_path / f"o{mark}.csv", encoding="utf-8", newline="") as file:
+            found = [row["file"] for row in csv.DictReader(file)]
+        assert found == [*(mark + name for name in names[:3]), "c.wav"]
 
 
 def test_the_command_prints_and_writes_every_label(

@@ -166,6 +166,18 @@ def test_a_further_file_is_labelled_as_the_second_was(fitted: Path, capsys: pyte
     assert rows_of(fitted / "deep/b.csv") == [{k: v for k, v in row.items() if k != "label"} for row in expected]
 
 
+def test_a_spreadsheet_finds_no_formula(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    table = pd.read_parquet(fitted / "test.parquet").drop(columns="kind")
+    table["id"] = "=1+" + table["id"].astype(str)
+    table.to_csv(tmp_path / "new.csv", index=False)
+    words = ["classify-series", tmp_path / "new.csv", "--model", fitted / "mine", "-o"]
+    run(capsys, *words, tmp_path / "plain.csv")
+    run(capsys, *words, tmp_path / "safe.csv", "--spreadsheet")
+    plain, safe = rows_of(tmp_path / "plain.csv"), rows_of(tmp_path / "safe.csv")
+    assert {row["series"][:3] for row in plain} == {"=1+"}
+    assert safe == [{**row, "series": f"'{row['series']}"} for row in plain]
+
+
 def test_a_further_file_must_fit_the_model(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_parquet(fitted / "test.parquet")
     for change, message in (
