@@ -131,7 +131,10 @@ def test_the_methods_of_a_recipe() -> None:
     assert list(recipe_methods(recipes_folder() / "AN4" / "ASR")) == [
         *("strided", "average", "diffstride", "dct_diffstride", "adastride", "adastride_f")
     ]
-    assert list(recipe_methods(recipes_folder() / "UCR" / "classification")) == [*ss.DOWNSAMPLERS, "minirocket"]
+    assert list(recipe_methods(recipes_folder() / "UCR" / "classification")) == [
+        *ss.DOWNSAMPLERS,
+        *("hybrid", "minirocket", "multirocket", "multirocket_hydra", "rocket"),
+    ]
 
 
 # Runs

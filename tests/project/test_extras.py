@@ -38,10 +38,11 @@ def requirement_names(requirements: list[str]) -> set[str]:
     return {normalised(re.match(r"[\w.-]+", each)[0]) for each in requirements if "extra ==" not in each}  # type: ignore[index]
 
 
-def installed_by_torch_and_numpy() -> set[str]:
-    """The importable names of torch, numpy and all that they depend on."""
+def installed_without_extras() -> set[str]:
+    """The importable names of the package's own dependencies and of all that they depend on."""
     found: set[str] = set()
-    pending = {"torch", "numpy"}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pending = requirement_names(project["dependencies"])
     while pending:
         name = pending.pop()
         found.add(name)
@@ -107,7 +108,7 @@ print(json.dumps([main(words) for words in json.loads(sys.argv[1])]))
 
 def run_bare(code: str, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """Runs code where no third party but torch and numpy can be imported."""
-    before = BARE.format(allowed=sorted(installed_by_torch_and_numpy()))
+    before = BARE.format(allowed=sorted(installed_without_extras()))
     done = subprocess.run(
         [sys.executable, "-c", before + code, *arguments],
         cwd=folder,
