@@ -6,13 +6,17 @@ import os
 from pathlib import Path
 from typing import Any
 
-from speechbrain.utils.fetching import FetchSource
-from speechbrain.utils.parameter_transfer import Pretrainer
 from torch import nn
 
+from seqstride._compat import require_torchaudio
 from seqstride.models.folder import ENDING, WEIGHTS
 from seqstride.models.untrusted import check_shapes
 from seqstride.models.weights import read_weights
+
+require_torchaudio()
+
+from speechbrain.utils.fetching import FetchSource  # noqa: E402
+from speechbrain.utils.parameter_transfer import Pretrainer  # noqa: E402
 
 
 class ModelPretrainer(Pretrainer):

@@ -133,7 +133,16 @@ def test_every_module_loads_or_names_its_extra(tmp_path: Path) -> None:
     told = json.loads(run_bare(MODULES, tmp_path, json.dumps(names)).stdout.splitlines()[-1])
     for name, message in told.items():
         assert re.search(r"pip install 'seqstride\[(speech|series)\]'", message), (name, message)
-    for room in ("core", "layers", "plots.strides", "plots.runs", "export", "cli.command", "experiments.recipe"):
+    for room in (
+        "core",
+        "layers",
+        "plots.strides",
+        "plots.runs",
+        "export.graphs",
+        "export.write",
+        "cli.command",
+        "experiments.recipe",
+    ):
         assert not [name for name in told if name.startswith(f"seqstride.{room}")]
 
 
