@@ -330,6 +330,7 @@ def test_ratios_are_a_dimension_of_their_own(fake: Path, tmp_path: Path, capsys:
     assert "other arguments: ratios [4, 8], now null" in capsys.readouterr().err
 
 
+@pytest.mark.long  # several whole runs
 def test_a_comparison_whose_folds_were_ratios_grows(fake: Path, tmp_path: Path) -> None:
     output = tmp_path / "out"
     argv = ["compare", str(fake), "--methods", "a", "--seeds", "1", "-o", str(output)]

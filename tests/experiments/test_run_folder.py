@@ -501,6 +501,7 @@ def test_pieces_are_learnt_anew_where_the_run_is(tmp_path: Path, capsys: pytest.
 # Comparisons
 
 
+@pytest.mark.long  # several whole runs
 def test_a_comparison_notices_that_its_data_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
