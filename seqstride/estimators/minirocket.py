@@ -23,6 +23,8 @@ TAPS = 9
 MOST_DILATIONS = 32
 MOST_CHANNELS = 9
 """Most channels that one convolution reads."""
+MOST_DILATION = 1 << 20
+"""Largest dilation: an exported graph pads series by it, so that a folder of a stranger must not choose it freely."""
 STEP, BOUND = 2.0**-36, 512.0
 """Values are rounded to multiples of `STEP` and bounded. A sum of nine taps of nine channels is then exact in double
 precision (9 · 12 · 2⁹ / 2⁻³⁶ < 2⁵³), so that no order of sums decides on which side of a threshold one lies."""
@@ -84,8 +86,10 @@ class MiniRocket(nn.Module):
     def __init__(self, channels: int, steps: Sequence[tuple[int, int]]) -> None:
         super().__init__()
         self.steps = [(dilation, count) for dilation, count in steps]
-        if not self.steps or any(type(number) is not int or number < 1 for step in self.steps for number in step):
-            raise InputError(f"`steps` (={self.steps!r}) must list pairs of integers of at least 1")
+        whole = all(type(number) is int and number >= 1 for step in self.steps for number in step)
+        if not self.steps or not whole or max(dilation for dilation, _ in self.steps) > MOST_DILATION:
+            rule = f"list pairs of integers of at least 1, the dilations at most {MOST_DILATION}"
+            raise InputError(f"`steps` (={self.steps!r}) must {rule}")
         self.features = KERNELS * sum(count for _, count in self.steps)
         self.register_buffer("scale", torch.ones(channels).double())
         self.register_buffer("mixes", torch.ones(len(self.steps), KERNELS, channels).double())

@@ -117,7 +117,7 @@ def test_short_and_constant_series_and_long_dilations_have_features() -> None:
         assert bool(((features >= 0) & (features <= 1)).all())
 
 
-@pytest.mark.parametrize("steps", [[], [(0, 1)], [(1, 0)], [(1.0, 1)], [(True, 1)], [(1, 2), (-3, 1)]])
+@pytest.mark.parametrize("steps", [[], [(0, 1)], [(1, 0)], [(1.0, 1)], [(True, 1)], [(1, 2), (-3, 1)], [(10**9, 1)]])
 def test_steps_must_be_pairs_of_positive_integers(steps: list[tuple[int, int]]) -> None:
     with pytest.raises(InputError, match="`steps`"):
         MiniRocket(1, steps)
