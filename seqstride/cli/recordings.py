@@ -29,7 +29,9 @@ UNIT_COLUMNS = ["start", "end", "codes"]
 
 CLASSIFY_HELP = """\
 Prints the label of every recording and its probability. Folders are searched for audio files. The command reports
-files that it cannot read, classifies the others, and ends with exit code 2.
+files that it cannot read, classifies the others, and ends with exit code 2. The memory that long recordings need does
+not grow with their duration if the model was trained on windows (--window); any other model needs the features of a
+whole recording.
 
 With --csv, several processes can share a long list. To resume an interrupted job, run the same command again:
 
@@ -42,8 +44,8 @@ as given by the output frames of the encoder, and the word.
   seqstride transcribe sentence.flac --model results/an4_adastride/1986 --timestamps
 
 A model that was trained on features reads .npy files (frames, channels). The command reports files that it cannot read,
-transcribes the others, and ends with exit code 2. With --csv it can be resumed and shared among processes, like
-classify."""
+transcribes the others, and ends with exit code 2. Long recordings are read in pieces of 30 s, so memory does not grow
+with their duration. With --csv it can be resumed and shared among processes, like classify."""
 
 UNITS_HELP = """\
 Encodes recordings as discrete units with a trained VQ-VAE. Every unit gets a line with its start and end in seconds
@@ -51,8 +53,9 @@ and its code, or its codes if the quantiser is residual. With --json the output 
 
   seqstride units five.wav --model results/spoken_digit_units_adastride/theo/1986 --json > five.json
 
-The command reports files that it cannot read, encodes the others, and ends with exit code 2. With --csv it can be
-resumed and shared among processes, like classify."""
+The command reports files that it cannot read, encodes the others, and ends with exit code 2. The model reads a
+recording as a whole, so memory grows with its duration. With --csv it can be resumed and shared among processes, like
+classify."""
 
 RESYNTH_HELP = """\
 Makes a sound file from the units of a recording, with the decoder of the model. If the decoder gives spectrograms,
@@ -290,7 +293,7 @@ def _add_resynth(command: argparse.ArgumentParser) -> None:
 def _resynth(arguments: argparse.Namespace) -> None:
     soundfile = require("soundfile", "speech")
 
-    from seqstride.files.loading import load_audio
+    from seqstride.files.loading import open_audio
     from seqstride.files.outputs import check_output
     from seqstride.files.text_files import read_text
     from seqstride.models.vqvae import from_json, load_coder
@@ -302,7 +305,8 @@ def _resynth(arguments: argparse.Namespace) -> None:
     if file.suffix == ".json":
         coded = from_json(model, read_text(file))
     else:
-        coded = model.encode(load_audio(model.sample_rate, file))
+        with open_audio(model.sample_rate, file) as waveform:
+            coded = model.encode_read(waveform)
     # samples beyond full scale would wrap around in a file of integers
     waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
     content = io.BytesIO()

@@ -16,7 +16,7 @@ learnt strides as masks over the modulation frequencies.
 
   seqstride strides five.wav --model results/spoken_digits_adastride/official/1986 -o five.png
 
-A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … If you give a folder, OUT is a
+The model reads a recording as a whole, so memory grows with its duration. A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … If you give a folder, OUT is a
 folder, too, and every recording in it gets a picture with its name. The command reports files that it cannot read,
 draws the others, and ends with exit code 2."""
 

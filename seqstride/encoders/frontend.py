@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from seqstride.core.checks import check_lengths
 from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.errors import require
+from seqstride.files.signal_reader import SignalReader
 
 # lowest power: 1e-10 is 100 dB below white noise of full-scale power, about the range of 16 bits
 FLOOR = 1e-10
@@ -122,21 +123,41 @@ class LogMel(nn.Module):
         frames = self.output_lengths(lengths)
         return zero_padding(x, frames), frames
 
+    def of_reader(self, waveform: SignalReader) -> tuple[Tensor, Tensor]:
+        """What `forward` returns for one waveform (S,), whose samples are read as they are needed."""
+        device = self.taper.device
+
+        def read(start: int, stop: int) -> Tensor:
+            return waveform.read(start, stop)[None].to(device)
+
+        with torch.autocast(device.type, enabled=False):
+            x = self._log_power_of(read, 1, len(waveform))
+        return x, torch.tensor([x.shape[2]], device=device)
+
     def _log_power(self, waveforms: Tensor) -> Tensor:
-        """(B, S) with 0 in the padding → (B, bands, T). Hours are done in pieces: a spectrum is far larger than x."""
+        """(B, S) with 0 in the padding → (B, bands, T)."""
         if torch.compiler.is_exporting():
             power = power_by_convolution(waveforms, self.taper, len(self.filters), self.hop)
             # of one tap, because for a matrix product the exporter adds a guard on the batch size
             return F.conv1d(power, self.filters.T[:, :, None]).clamp(min=FLOOR).log()
+        return self._log_power_of(lambda start, stop: waveforms[:, start:stop], *waveforms.shape)
+
+    def _log_power_of(self, cut: Callable[[int, int], Tensor], batch: int, samples: int) -> Tensor:
+        """(B, bands, T) in pieces, because the spectra of hours are far larger than the result.
+
+        Args:
+            cut: first sample and the one behind the last → the samples (B, N).
+            batch, samples: B and S.
+        """
         spectrogram = require("torchaudio.functional", "speech").spectrogram
 
-        frames, reach = waveforms.shape[1] // self.hop + 1, len(self.filters) - 1  # half the FFT
-        step = max(1, PIECE // len(waveforms))
+        frames, reach = samples // self.hop + 1, len(self.filters) - 1  # half the FFT
+        step = max(1, PIECE // batch)
         pieces = []
         for first in range(0, frames, step):
             last = min(first + step, frames) - 1
             start, stop = first * self.hop - reach, last * self.hop + reach
-            inside = waveforms[:, max(start, 0) : stop]
+            inside = cut(max(start, 0), min(stop, samples))
             power = spectrogram(
                 F.pad(inside, (max(-start, 0), stop - max(start, 0) - inside.shape[1])),
                 pad=0,

@@ -118,29 +118,15 @@ def remark_on_rate(path: str, rate: float, wanted: int | None) -> None:
         )
 
 
-def read_mono(path: str, start: int, stop: int | None, wanted_rate: int) -> tuple[bytearray, int]:
-    """Decodes a recording, or a part of it, and averages its channels.
-
-    Args:
-        path: of the file.
-        start, stop: first sample and the one behind the last; None: the end.
-        wanted_rate: of the model that hears it, Hz. A lower rate of the file gives a remark.
-
-    Returns:
-        The samples as float32, and the sample rate.
+def check_rate(path: str, rate: int, wanted: int) -> None:
+    """Checks the rate of a recording, in Hz, against that of the model that hears it. A lower one gives a remark.
 
     Raises:
-        ValueError: as `open_recording` and `blocks`, or the rate is too far from the wanted one.
+        ValueError: the rates are too far from each other.
     """
-    mono = bytearray()
-    with open_recording(path) as sound:
-        rate = sound.samplerate
-        if not 1 / FARTHEST_RATE <= rate / wanted_rate <= FARTHEST_RATE:
-            raise InputError(f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {wanted_rate} Hz")
-        remark_on_rate(path, rate, wanted_rate)
-        for block in blocks(sound, start, stop):
-            mono += block.mean(1).tobytes()
-    return mono, rate
+    if not 1 / FARTHEST_RATE <= rate / wanted <= FARTHEST_RATE:
+        raise InputError(f"its rate (={rate} Hz) must be within a factor of {FARTHEST_RATE} of {wanted} Hz")
+    remark_on_rate(path, rate, wanted)
 
 
 @cache

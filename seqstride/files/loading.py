@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from fractions import Fraction
 
 import numpy as np
@@ -11,32 +12,16 @@ import torch
 from torch import Tensor
 
 from seqstride.errors import InputError, require
-from seqstride.files.audio_files import Recording, shown
-from seqstride.files.decoding import read_mono
+from seqstride.files.decoding import UNKNOWN, blocks, check_rate, open_recording
+from seqstride.files.signal_reader import SignalReader
 from seqstride.nearest import near_paths
 
 PIECE = 10_000_000  # samples that are resampled at once
+FEATURE_VALUES = 1 << 20  # values of features that are read at once
 REACH = 8  # periods of context on both sides of a piece; the filters reach 6 zero crossings of the lower rate
 
-
-def load_recording(recording: Recording, load: Callable[[str, int, int | None], Tensor]) -> Tensor:
-    """Loads a recording of a list; errors name its item where it has a name other than its path.
-
-    Args:
-        recording: a file, or a part of one.
-        load: path, start and stop → the signal, such as `load_audio` with its rate.
-
-    Raises:
-        ValueError: the item of the list is wrong, or `load` cannot read the file.
-    """
-    try:
-        if recording.problem is not None:
-            raise InputError(recording.problem)
-        return load(recording.path, recording.start, recording.stop)
-    except InputError as error:
-        if recording.name == recording.path and recording.problem is None:
-            raise
-        raise InputError(f"item {shown(recording.name)!r}: {error}") from error
+FEATURES = "features (.npy)"
+_NO_FEATURES = "it must hold at least one frame, and finite values only"
 
 
 def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
@@ -54,18 +39,42 @@ def load_audio(sample_rate: int, path: str | os.PathLike[str], start: int = 0, s
         ValueError: the file cannot be read, is cut short, ends before `stop`, has no samples or samples that are not
             finite, or its rate is too far from `sample_rate`; the error names the file.
     """
+    with open_audio(sample_rate, path, start, stop) as waveform:
+        return waveform.whole()
+
+
+@contextmanager
+def open_audio(
+    sample_rate: int, path: str | os.PathLike[str], start: int = 0, stop: int | None = None
+) -> Iterator[SignalReader]:
+    """Opens what `load_audio` reads; its samples are read as they are needed. Arguments and errors as there.
+
+    Only a recording whose header does not give its length is decoded twice, and one that torchcodec decodes is in
+    memory as a whole.
+    """
     path = os.fspath(path)
-    try:
-        mono, rate = read_mono(path, start, stop, sample_rate)
-        _check_part(start, stop, len(mono) // 4)
-    except ValueError as error:
-        raise InputError(f"{path!r} cannot be read as audio: {error}") from error
-    if not mono:
-        raise InputError(f"{path!r} must have at least one sample")
-    return _resample(torch.frombuffer(mono, dtype=torch.float32), rate, sample_rate)
+    with ExitStack() as files:
+        with _naming(path, "audio"):
+            sound = files.enter_context(open_recording(path))
+            check_rate(path, sound.samplerate, sample_rate)
+            if sound.frames < UNKNOWN:
+                length = max(0, (sound.frames if stop is None else min(stop, sound.frames)) - start)
+            else:
+                with open_recording(path) as counted:
+                    length = sum(map(len, blocks(counted, start, stop)))
+            _check_part(start, stop, length)
+        if not length:
+            raise InputError(f"{path!r} must have at least one sample")
+
+        def mono() -> Iterator[Tensor]:
+            with _naming(path, "audio"):
+                for block in blocks(sound, start, stop):
+                    yield torch.from_numpy(block.mean(1))
+
+        yield _resampled(SignalReader(mono(), length), sound.samplerate, sample_rate)
 
 
-def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
+def _resampled(waveform: SignalReader, rate: int, wanted: int) -> SignalReader:
     """Resamples a waveform; a ratio of rates with large terms is approximated to about a millionth.
 
     torchaudio makes a table of one filter per term, which takes gigabytes for 44101 to 16000 Hz. It also takes several
@@ -73,19 +82,29 @@ def _resample(waveform: Tensor, rate: int, wanted: int) -> Tensor:
     """
     if rate == wanted:
         return waveform
-    resample = require("torchaudio.functional", "speech").resample
-
     slow, fast = sorted((rate, wanted))
     terms = Fraction(slow, fast).limit_denominator(2000)
     # `before` input samples become `behind` output samples
-    before, behind = terms.as_integer_ratio() if rate < wanted else reversed(terms.as_integer_ratio())
+    before, behind = terms.as_integer_ratio() if rate < wanted else terms.as_integer_ratio()[::-1]
     size, reach = max(1, PIECE // before) * before, REACH * before
-    pieces = []
+    last = (len(waveform) - 1) // size * size
+    first = max(0, last - reach)
+    length = first // before * behind + _resampled_length(len(waveform) - first, before, behind)
+    return SignalReader(_resampled_pieces(waveform, before, behind, size, reach), length)
+
+
+def _resampled_pieces(waveform: SignalReader, before: int, behind: int, size: int, reach: int) -> Iterator[Tensor]:
+    resample = require("torchaudio.functional", "speech").resample
+
     for start in range(0, len(waveform), size):
         first = max(0, start - reach)
-        piece = resample(waveform[first : start + size + reach], before, behind)
-        pieces.append(piece[(start - first) // before * behind :][: size // before * behind])
-    return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        piece = resample(waveform.read(first, min(start + size + reach, len(waveform))), before, behind)
+        yield piece[(start - first) // before * behind :][: size // before * behind]
+
+
+def _resampled_length(length: int, before: int, behind: int) -> int:
+    """The length that torchaudio gives: it rounds the quotient to float32, so a sample of a million may be missing."""
+    return min(int(torch.tensor(behind * length / before).ceil()), (length // before + 1) * behind)
 
 
 def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
@@ -99,23 +118,56 @@ def load_features(path: str | os.PathLike[str], start: int = 0, stop: int | None
         ValueError: the file cannot be read, has another shape, ends before `stop`, or has values that are not finite;
             the error names the file.
     """
-    try:
+    with open_features(path, start, stop) as features:
+        return features.whole()
+
+
+@contextmanager
+def open_features(
+    path: str | os.PathLike[str], start: int = 0, stop: int | None = None, channels: int | None = None
+) -> Iterator[SignalReader]:
+    """Opens what `load_features` reads; its frames are read as they are needed. Arguments and errors as there.
+
+    Args:
+        channels: C that the features must have; None: any.
+    """
+    path = os.fspath(path)
+    with _naming(path, FEATURES):
         if not os.path.isfile(path):
             if os.path.exists(path):
                 raise InputError("it is not a regular file")
             raise InputError(f"there is no such file{near_paths(path)}")
         # mapped, so a damaged header cannot ask for more memory than the file has bytes
-        features: np.ndarray = np.lib.format.open_memmap(path, mode="r")
-        if features.ndim != 2 or features.dtype.kind not in "fiu":
+        stored: np.ndarray = np.lib.format.open_memmap(path, mode="r")
+        if stored.ndim != 2 or stored.dtype.kind not in "fiu":
             raise InputError("it must hold real numbers of shape (T, C)")
-        _check_part(start, stop, len(features[start:stop]))
-        with np.errstate(over="ignore"):
-            features = features[start:stop].astype(np.float32)
-        if not features.size or not np.isfinite(features).all():
-            raise InputError("it must hold at least one frame, and finite values only")
+        stored = stored[start:stop]
+        _check_part(start, stop, len(stored))
+        if not stored.size:
+            raise InputError(_NO_FEATURES)
+
+    if channels not in (None, stored.shape[1]):
+        raise InputError(f"{path!r} (shape {stored.shape}) must have shape (T, {channels})")
+
+    def frames() -> Iterator[Tensor]:
+        size = max(1, FEATURE_VALUES // stored.shape[1])
+        for first in range(0, len(stored), size):
+            with _naming(path, FEATURES), np.errstate(over="ignore"):
+                piece = stored[first : first + size].astype(np.float32)
+                if not np.isfinite(piece).all():
+                    raise InputError(_NO_FEATURES)
+            yield torch.from_numpy(piece)
+
+    yield SignalReader(frames(), len(stored))
+
+
+@contextmanager
+def _naming(path: str, kind: str) -> Iterator[None]:
+    """Errors inside get the name of the file."""
+    try:
+        yield
     except (OSError, ValueError, EOFError) as error:
-        raise InputError(f"{os.fspath(path)!r} cannot be read as features (.npy): {error}") from error
-    return torch.from_numpy(features)
+        raise InputError(f"{path!r} cannot be read as {kind}: {error}") from error
 
 
 def _check_part(start: int, stop: int | None, found: int) -> None:

@@ -1,50 +1,90 @@
-"""Recordings of many lengths through a model, in padded batches of limited duration."""
+"""Recordings of many lengths through a model: short ones in padded batches, long ones alone and piece by piece."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack
+from functools import partial
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
-from seqstride.files.audio_files import Recording
-from seqstride.files.loading import load_recording
+from seqstride.errors import InputError
+from seqstride.files.audio_files import Recording, shown
+from seqstride.files.signal_reader import SignalReader
 
 BATCH_SECONDS = 120.0
-"""Duration of a padded batch, as long as no single recording is longer."""
+"""Duration of a padded batch; a longer recording is alone."""
 
 Answer = TypeVar("Answer")
+Found = TypeVar("Found")
+Open = Callable[[str, int, int | None], AbstractContextManager[SignalReader]]
+"""Path, start and stop → the opened signal, such as `open_audio` with its rate."""
 
 
 def in_batches(
     recordings: Iterable[Recording],
-    load: Callable[[str, int, int | None], Tensor],
+    open_signal: Open,
     decide: Callable[[Tensor, Tensor], Sequence[Answer]],
+    decide_long: Callable[[SignalReader], Answer],
     limit: float,
 ) -> Iterator[tuple[Recording, Answer | ValueError]]:
     """Applies a model to recordings and yields its answers in order; for a file that cannot be read, the error.
 
     Args:
         recordings: one batch of them is in memory at a time.
-        load: path, start and stop → the signal (S,) or (T, C); raises a ValueError where the file cannot be read.
+        open_signal: opens one; raises an InputError where the file cannot be read.
         decide: padded signals (B, S) or (B, T, C) and lengths (B,) → B answers.
-        limit: largest number of frames in a batch, padding included; a longer recording makes a batch of its own.
+        decide_long: a signal longer than `limit` → its answer.
+        limit: largest number of frames in a batch, padding included.
     """
     pending: list[tuple[Recording, Tensor | ValueError]] = []
     longest = 0
     for recording in recordings:
-        try:
-            signal: Tensor | ValueError = load_recording(recording, load)
-        except ValueError as error:
-            signal = error
-        length = len(signal) if isinstance(signal, Tensor) else 0
-        if pending and max(longest, length) * (len(pending) + 1) > limit:
-            yield from _decided(pending, decide)
-            pending, longest = [], 0
-        pending.append((recording, signal))
-        longest = max(longest, length)
+        with ExitStack() as files:
+            signal = _tried(recording, partial(_entered, files, recording, open_signal))
+            length = len(signal) if isinstance(signal, SignalReader) else 0
+            if pending and max(longest, length) * (len(pending) + 1) > limit:
+                yield from _decided(pending, decide)
+                pending, longest = [], 0
+            if not isinstance(signal, SignalReader):
+                pending.append((recording, signal))
+            elif length > limit:
+                yield recording, _tried(recording, partial(decide_long, signal))
+            else:
+                pending.append((recording, _tried(recording, signal.whole)))
+                longest = max(longest, length)
     yield from _decided(pending, decide)
+
+
+def one_by_one(
+    recordings: Iterable[Recording], open_signal: Open, decide: Callable[[SignalReader], Answer]
+) -> Iterator[tuple[Recording, Answer | ValueError]]:
+    """`in_batches` for a model that reads one recording at a time."""
+    for recording in recordings:
+        with ExitStack() as files:
+            signal = _tried(recording, partial(_entered, files, recording, open_signal))
+            if isinstance(signal, SignalReader):
+                yield recording, _tried(recording, partial(decide, signal))
+            else:
+                yield recording, signal
+
+
+def _entered(files: ExitStack, recording: Recording, open_signal: Open) -> SignalReader:
+    if recording.problem is not None:
+        raise InputError(recording.problem)
+    return files.enter_context(open_signal(recording.path, recording.start, recording.stop))
+
+
+def _tried(recording: Recording, act: Callable[[], Found]) -> Found | ValueError:
+    """What `act` returns, or the error that it raises, which names the item if its name is not its path."""
+    try:
+        return act()
+    except InputError as error:
+        if recording.name == recording.path and recording.problem is None:
+            return error
+        return InputError(f"item {shown(recording.name)!r}: {error}")
 
 
 def _decided(
@@ -54,8 +94,7 @@ def _decided(
     answers: Iterator[Answer] = iter(())
     if signals:
         lengths = torch.tensor([len(signal) for signal in signals])
-        # a single one, perhaps of hours, is not copied
-        padded = signals[0][None] if len(signals) == 1 else torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
+        padded = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
         answers = iter(decide(padded, lengths))
     for recording, signal in batch:
         yield recording, next(answers) if isinstance(signal, Tensor) else signal

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from seqstride.errors import InputError
 from seqstride.files.audio_files import Recording
-from seqstride.files.loading import load_audio
+from seqstride.files.loading import open_audio
+from seqstride.files.signal_reader import SignalReader
 from seqstride.files.whole_files import whole_file
 from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import BATCH_SECONDS, in_batches
@@ -102,8 +103,23 @@ class SequenceClassifier(TrainedModel):
     @torch.no_grad()
     def decide(self, signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
         """Returns for every item label → its most probable class; arguments as in `features`."""
-        items: list[dict[str, Decision]] = [{} for _ in range(len(signal))]
-        for label, logits in self(signal, lengths).items():
+        return self._decisions(self(signal, lengths))
+
+    @torch.no_grad()
+    def decide_read(self, signal: SignalReader) -> dict[str, Decision]:
+        """`decide` for one signal (S,) or (T, C) that is read as it is needed.
+
+        A model that was trained on windows reads group after group of them, so memory does not grow with the duration.
+        Any other model needs the features of the whole signal.
+        """
+        vectors = self._embed_read(signal)
+        [decisions] = self._decisions({label: self.logits(label, vector) for label, vector in vectors.items()})
+        return decisions
+
+    def _decisions(self, scores: Mapping[str, Tensor]) -> list[dict[str, Decision]]:
+        """Label → logits (B, classes) → for every item label → its most probable class."""
+        items: list[dict[str, Decision]] = [{} for _ in range(len(next(iter(scores.values()))))]
+        for label, logits in scores.items():
             probabilities, indices = logits.softmax(1).max(1)
             for item, probability, index in zip(items, probabilities.tolist(), indices.tolist(), strict=True):
                 item[label] = Decision(self.labels[label][index], probability)
@@ -112,20 +128,44 @@ class SequenceClassifier(TrainedModel):
     def embed(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
         """Returns label → the input (B, C') of its linear layer; arguments as in `features`."""
         if self.window_size is None:
-            return self._pooled(signal, lengths)
+            return self._pooled(self.encode(signal, lengths))
         if torch.compiler.is_exporting():
             return self._embed_every_window(signal, lengths, self.window_size)
         size = min(self.window_size, signal.shape[1])
+        return self._mean_over_windows(lambda owners, starts: cut(signal, owners, starts, size), lengths, size)
+
+    def _embed_read(self, signal: SignalReader) -> dict[str, Tensor]:
+        """`embed` for one signal that is read as it is needed."""
+        if self.window_size is None:
+            return self._pooled(self.encoder(*self.features_read(signal)))
+        size, device = min(self.window_size, len(signal)), self._device()
+
+        def windows(owners: Tensor, starts: Tensor) -> Tensor:
+            first = int(starts[0])
+            part = signal.read(first, int(starts[-1]) + size).to(device)
+            return cut(part[None], owners, starts - first, size)
+
+        return self._mean_over_windows(windows, torch.tensor([len(signal)], device=device), size)
+
+    def _mean_over_windows(
+        self, windows: Callable[[Tensor, Tensor], Tensor], lengths: Tensor, size: int
+    ) -> dict[str, Tensor]:
+        """`embed` with windows of `size` frames.
+
+        Args:
+            windows: items and first frames of windows, in order → the windows.
+            lengths: of the items.
+        """
         owners, starts = window_starts(lengths, size)
         # a group of windows at a time: the windows of an hour need more memory than the hour
         groups = torch.arange(len(owners), device=owners.device).split(max(1, FRAMES // size))
         parts = [
-            self._pooled(cut(signal, owners[group], starts[group], size), lengths.clamp(max=size)[owners[group]])
+            self._pooled(self.encode(windows(owners[group], starts[group]), lengths.clamp(max=size)[owners[group]]))
             for group in groups
         ]
         # the layer is linear, so the mean of its inputs gives the mean of its outputs
         return {
-            label: mean_by_owner(torch.cat([part[label] for part in parts]), owners, len(signal)) for label in parts[0]
+            label: mean_by_owner(torch.cat([part[label] for part in parts]), owners, len(lengths)) for label in parts[0]
         }
 
     def _embed_every_window(self, signal: Tensor, lengths: Tensor, size: int) -> dict[str, Tensor]:
@@ -134,15 +174,14 @@ class SequenceClassifier(TrainedModel):
         owners, starts, shares = every_window(lengths, size, most)
         # a window may reach behind the batch
         windows = cut(F.pad(signal, (0, 0) * (signal.ndim - 2) + (0, size)), owners, starts, size)
-        vectors = self._pooled(windows, lengths.clamp(max=size)[owners])
+        vectors = self._pooled(self.encode(windows, lengths.clamp(max=size)[owners]))
         return {
             label: v.new_zeros(batch, v.shape[1]).index_add(0, owners, v * shares[:, None].to(v.dtype))
             for label, v in vectors.items()
         }
 
-    def _pooled(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
-        """`embed` without windows."""
-        encoded = self.encode(signal, lengths)
+    def _pooled(self, encoded: Any) -> dict[str, Tensor]:
+        """`embed` for what the encoder returns."""
         heads: dict[str, Any] = dict(self.classifier.items())
         return {label: head.embed(encoded.features, encoded.lengths) for label, head in heads.items()}
 
@@ -210,8 +249,8 @@ def classify_files(
     Args:
         model: a model that reads recordings.
         recordings: in any format that `seqstride.files.decoding` reads, at any rate.
-        batch_seconds: recordings are batched up to this duration, padding included; a longer one stands alone.
-            Results do not depend on it, up to rounding.
+        batch_seconds: recordings are batched up to this duration, padding included; a longer one stands alone, and is
+            read as it is needed. Results do not depend on it, up to rounding.
 
     Yields:
         Each recording with label → its most probable class.
@@ -225,7 +264,7 @@ def classify_files(
     def decide(signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
         return model.decide(signal.to(device), lengths.to(device))
 
-    return in_batches(recordings, partial(load_audio, rate), decide, batch_seconds * rate)
+    return in_batches(recordings, partial(open_audio, rate), decide, model.decide_read, batch_seconds * rate)
 
 
 def sample_rate_of(model: SequenceClassifier) -> int:

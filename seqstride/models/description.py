@@ -20,8 +20,10 @@ from typing import Any, ClassVar, TypeVar
 import torch
 from torch import Tensor, nn
 
+from seqstride.encoders.frontend import LogMel
 from seqstride.encoders.spectrogram import Spectrogram2d
 from seqstride.errors import InputError, MissingExtraError
+from seqstride.files.signal_reader import SignalReader
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 from seqstride.models.folder import ENDING, MODEL, WEIGHTS, check_model_folder, weights_file
@@ -187,6 +189,18 @@ class TrainedModel(nn.Module):
         """
         x, lengths = (signal.transpose(1, 2), lengths) if self.frontend is None else self.frontend(signal, lengths)
         return self.normalize(x, lengths), lengths
+
+    def features_read(self, signal: SignalReader) -> tuple[Tensor, Tensor]:
+        """`features` of one signal (S,) or (T, C) that is read as it is needed: for a log-mel front end, the samples
+        are never in memory together."""
+        device = self._device()
+        if isinstance(self.frontend, LogMel):
+            x, lengths = self.frontend.of_reader(signal)
+            return self.normalize(x, lengths), lengths
+        return self.features(signal.whole().to(device)[None], torch.tensor([len(signal)], device=device))
+
+    def _device(self) -> torch.device:
+        return next(self.parameters()).device
 
 
 # Folders

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,9 +12,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from seqstride.errors import InputError
 from seqstride.files.audio_files import Recording
-from seqstride.files.loading import load_audio, load_features
+from seqstride.files.loading import open_audio, open_features
+from seqstride.files.signal_reader import SignalReader
 from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import BATCH_SECONDS, in_batches
 from seqstride.models.description import TRANSCRIPTION, TrainedModel, describe_model, read_model, write_model
@@ -92,26 +93,28 @@ class Transcriber(TrainedModel):
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
 
     @torch.no_grad()
-    def transcribe_long(self, signal: Tensor) -> Transcript:
+    def transcribe_long(self, signal: Tensor | SignalReader) -> Transcript:
         """Transcribes one recording of any duration: (S,) at `sample_rate`, or features (T, C).
 
         A recording longer than 30 s is read in pieces of 30 s that overlap by at least 6 s, so memory stays limited.
         """
-        rate = self.signal_rate
+        rate, device = self.signal_rate, self._device()
         size, overlap = round(PIECE_SECONDS * rate), round(OVERLAP_SECONDS * rate)
-        if len(signal) <= size:
-            (transcript,) = self.transcribe(signal[None], torch.tensor([len(signal)], device=signal.device))
+        reader = signal if isinstance(signal, SignalReader) else SignalReader([signal], len(signal))
+        if len(reader) <= size:
+            (transcript,) = self.transcribe(reader.whole()[None].to(device), torch.tensor([len(reader)], device=device))
             return transcript
         pieces = []
-        for start in piece_starts(len(signal), size, overlap):
-            piece = signal[None, start : start + size]
-            log_probs, encoded = self(piece, torch.tensor([size], device=signal.device))
+        for start in piece_starts(len(reader), size, overlap):
+            piece = reader.read(start, start + size)[None].to(device)
+            log_probs, encoded = self(piece, torch.tensor([size], device=device))
             (tokens,) = timed_tokens(log_probs, encoded, self.frame_rate, start / rate)
             pieces.append(Piece(start / rate, (start + size) / rate, tokens))
         return _transcript(self.units, joined(pieces))
 
-    def read(self, file: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Tensor:
-        """Reads a recording (S,) at the model's rate, or for a model that reads features a .npy file (T, C).
+    @contextmanager
+    def opened(self, file: str | os.PathLike[str], start: int = 0, stop: int | None = None) -> Iterator[SignalReader]:
+        """Opens a recording (S,) at the model's rate, or for a model that reads features a .npy file (T, C).
 
         Args:
             file: its path.
@@ -121,11 +124,11 @@ class Transcriber(TrainedModel):
             ValueError: the file cannot be read or has another shape.
         """
         if self.sample_rate is not None:
-            return load_audio(self.sample_rate, file, start, stop)
-        features, channels = load_features(file, start, stop), self.encoder.in_channels
-        if features.shape[1] != channels:
-            raise InputError(f"{os.fspath(file)!r} (shape {tuple(features.shape)}) must have shape (T, {channels})")
-        return features
+            with open_audio(self.sample_rate, file, start, stop) as waveform:
+                yield waveform
+            return
+        with open_features(file, start, stop, self.encoder.in_channels) as features:
+            yield features
 
 
 def transcribe_files(
@@ -136,7 +139,8 @@ def transcribe_files(
     Args:
         model: reads audio files, or .npy files if it was trained on features.
         recordings: one batch of them is in memory at a time; a recording longer than 30 s is read in pieces.
-        batch_seconds: recordings are batched up to this duration, padding included; a longer one stands alone.
+        batch_seconds: recordings are batched up to this duration, padding included; of a longer one, one piece is in
+            memory at a time.
     """
     device = next(model.parameters()).device
 
@@ -145,7 +149,7 @@ def transcribe_files(
             return model.transcribe(signal.to(device), lengths.to(device))
         return [model.transcribe_long(item[:length].to(device)) for item, length in zip(signal, lengths, strict=True)]
 
-    return in_batches(recordings, model.read, decide, batch_seconds * model.signal_rate)
+    return in_batches(recordings, model.opened, decide, model.transcribe_long, batch_seconds * model.signal_rate)
 
 
 def transcripts(units: Units, log_probs: Tensor, encoded: Any, frame_rate: float) -> list[Transcript]:

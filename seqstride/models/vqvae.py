@@ -23,8 +23,10 @@ from seqstride.encoders.vqvae import decode_vectors, duration_plan
 from seqstride.encoders.waveform import Samples
 from seqstride.errors import InputError
 from seqstride.files.audio_files import Recording
-from seqstride.files.loading import load_audio, load_recording
+from seqstride.files.loading import open_audio
+from seqstride.files.signal_reader import SignalReader
 from seqstride.files.yaml_text import resolved
+from seqstride.models.batches import one_by_one
 from seqstride.models.description import CODING, FORMAT, TrainedModel, describe_model, read_model, write_model
 from seqstride.models.reconstruction import undo_norm
 
@@ -83,11 +85,14 @@ class Coder(TrainedModel):
         self.wave = isinstance(self.frontend, Samples)
         self.eval()
 
-    @torch.no_grad()
     def encode(self, waveform: Tensor) -> Coded:
         """Encodes a recording (S,) at `sample_rate`."""
-        x, lengths = self.features(waveform[None], torch.tensor([len(waveform)], device=waveform.device))
-        encoded = self.encoder(x, lengths)
+        return self.encode_read(SignalReader([waveform], len(waveform)))
+
+    @torch.no_grad()
+    def encode_read(self, waveform: SignalReader) -> Coded:
+        """`encode` of a recording that is read as it is needed. The encoder needs the features of all of it."""
+        encoded = self.encoder(*self.features_read(waveform))
         codes = self.quantizer(encoded.features, encoded.lengths).codes
         return Coded(len(waveform), codes[0], encoded.durations()[0])
 
@@ -198,14 +203,7 @@ def code_files(model: Coder, recordings: Iterable[Recording]) -> Iterator[tuple[
     Args:
         recordings: in any format and at any rate that `seqstride.files.decoding` reads. One is in memory at a time.
     """
-    device = next(model.parameters()).device
-    for recording in recordings:
-        try:
-            waveform = load_recording(recording, partial(load_audio, model.sample_rate))
-        except ValueError as error:
-            yield recording, error
-        else:
-            yield recording, model.encode(waveform.to(device))
+    return one_by_one(recordings, partial(open_audio, model.sample_rate), model.encode_read)
 
 
 # Coded recordings as files

@@ -94,8 +94,9 @@ def test_results_do_not_depend_on_the_batches(model: Path, recordings: Path, bat
 
 def test_batches_have_a_limited_duration(model: Path, recordings: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     classifier, sizes = load_model(model), []
-    decide = classifier.decide
+    decide, read = classifier.decide, classifier.decide_read
     monkeypatch.setattr(classifier, "decide", lambda x, lengths: (sizes.append(tuple(x.shape)), decide(x, lengths))[1])
+    monkeypatch.setattr(classifier, "decide_read", lambda x: (sizes.append((1, len(x))), read(x))[1])
     for limit, expected in {
         1000: [(5, 8000)],
         # a 0.3 with b 0.05; c alone, longer than the limit; e 0.6; d 0.2 would make it 1.2
