@@ -6,7 +6,6 @@ import logging
 import resource
 import sys
 import time
-from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,15 +34,13 @@ from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
 from seqstride.brains.batching import batch_by_length  # noqa: E402
 from seqstride.brains.manifests import item_seconds, recipe_manifests  # noqa: E402
+from seqstride.brains.unit_check import check_units  # noqa: E402
 from seqstride.models.recogniser import describe_transcriber, save_transcriber, transcripts  # noqa: E402
 
 logger = logging.getLogger(__name__)
 
 UNALIGNABLE_SHARE = 0.01
 """The largest share of the training items that may be too short for their units."""
-UNKNOWN_SHARE = 0.01
-"""The largest share of the training items whose texts may have characters without a unit."""
-UNITS_SHOWN = 8
 
 
 class Prediction(NamedTuple):
@@ -125,7 +122,7 @@ class CTCBrain(DownsamplingBrain):
         else:
             units = Units.of(hparams["units"], texts)
         for split, dataset in datasets.items():
-            _check_units(units, split, {name: item[key] for name, item in dataset.data.items()})
+            check_units(units, split, {name: item[key] for name, item in dataset.data.items()})
         hparams["unit_names"] = units
         hparams["modules"]["output"] = nn.Linear(hparams["modules"]["encoder"].out_channels, len(units))
         hparams["checkpointer"].add_recoverable("output", hparams["modules"]["output"])
@@ -357,31 +354,6 @@ class CTCBrain(DownsamplingBrain):
             bands_hz=self.bands_hz(items[0]),
         )
         save_figure(picture, folder / "strides.png")
-
-
-def _check_units(units: Units, split: str, texts: dict[str, str]) -> None:
-    """Reports the characters or words that `encode` leaves out of the texts of a split, item → text.
-
-    Raises:
-        InputError: more than `UNKNOWN_SHARE` of the training items lose something.
-    """
-    unknown = {name: names for name, text in texts.items() if (names := units.unknown(text))}
-    if not unknown:
-        return
-    counts = Counter(name for names in unknown.values() for name in names)
-    most = ", ".join(f"{name!r} ({count}×)" for name, count in counts.most_common(UNITS_SHOWN))
-    others = f" and {len(counts) - UNITS_SHOWN} others" if len(counts) > UNITS_SHOWN else ""
-    item = next(iter(unknown))
-    found = (
-        f"{len(unknown)} of {len(texts)} texts of {split} have what no unit stands for: {most}{others}; "
-        f"such as {item}: {texts[item]!r}"
-    )
-    if split == "train" and len(unknown) > UNKNOWN_SHARE * len(texts):
-        raise InputError(
-            f"{found}. At most {UNKNOWN_SHARE:.0%} of the training texts may lose something: change the texts, or "
-            f"`units` (={units.kind!r})"
-        )
-    logger.warning("%s. No output can be right there", found)
 
 
 def average_states(states: Any) -> dict[str, Tensor]:
