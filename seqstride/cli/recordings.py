@@ -305,8 +305,8 @@ def _resynth(arguments: argparse.Namespace) -> None:
     if file.suffix == ".json":
         coded = from_json(model, read_text(file))
     else:
-        with open_audio(model.sample_rate, file) as waveform:
-            coded = model.encode_read(waveform)
+        with open_audio(model.sample_rate, file) as recording:
+            coded = model.encode_read(recording)
     # samples beyond full scale would wrap around in a file of integers
     waveform = model.synthesise(coded).clamp(-1.0, 1.0).numpy()
     content = io.BytesIO()

@@ -18,7 +18,8 @@ learnt strides as masks over the modulation frequencies.
 
 A recording longer than --seconds gets several pictures: five_001.png, five_002.png, … If you give a folder, OUT is a
 folder, too, and every recording in it gets a picture with its name. The command reports files that it cannot read,
-draws the others, and ends with exit code 2. The model reads a recording as a whole, so memory grows with its duration."""
+draws the others, and ends with exit code 2. The model reads a recording as a whole, so memory grows with its
+duration."""
 
 
 def _add_strides(command: argparse.ArgumentParser) -> None:
