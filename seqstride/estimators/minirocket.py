@@ -20,6 +20,9 @@ from torch.nn import functional as F
 from seqstride.errors import InputError
 
 TAPS = 9
+RAISED = list(combinations(range(TAPS), 3))
+"""The taps of every kernel that are 2."""
+KERNELS = len(RAISED)
 MOST_DILATIONS = 32
 MOST_CHANNELS = 9
 """Most channels that one convolution reads."""
@@ -32,13 +35,9 @@ precision (9 · 12 · 2⁹ / 2⁻³⁶ < 2⁵³), so that no order of sums decid
 
 def kernels() -> Tensor:
     """The 84 kernels: (84, 9). Three taps are 2 and six are −1, so that each sums to 0."""
-    weights = torch.full((math.comb(TAPS, 3), TAPS), -1.0, dtype=torch.float64)
-    for kernel, raised in enumerate(combinations(range(TAPS), 3)):
-        weights[kernel, list(raised)] = 2.0
-    return weights
+    return torch.full((KERNELS, TAPS), -1.0, dtype=torch.float64).scatter_(1, torch.tensor(RAISED), 2.0)
 
 
-KERNELS = math.comb(TAPS, 3)
 ALL = slice(None)
 FRAMES = 2048
 """Frames whose outputs are held at the same time."""
