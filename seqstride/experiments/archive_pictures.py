@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -61,13 +61,9 @@ def plot_critical_difference(methods: Sequence[str], sets: Sequence[str], accura
     Raises:
         MissingExtraError: aeon is not installed.
     """
-    draw = require("aeon.visualisation", "archive").plot_critical_difference
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of methods with the same results
-        figure: Figure = draw(accuracy, list(methods), alpha=ALPHA, width=9, textspace=1 + max(map(len, methods)) / 8)[
-            0
-        ]
-    return _apart(figure)
+    room = 1 + max(map(len, methods)) / 8
+    drawn = _drawn("plot_critical_difference", accuracy, list(methods), alpha=ALPHA, width=9, textspace=room)
+    return _apart(drawn[0])
 
 
 def plot_matrix(methods: Sequence[str], sets: Sequence[str], accuracy: np.ndarray) -> Figure:
@@ -81,23 +77,29 @@ def plot_matrix(methods: Sequence[str], sets: Sequence[str], accuracy: np.ndarra
     Raises:
         MissingExtraError: aeon is not installed.
     """
-    draw = require("aeon.visualisation", "archive").create_multi_comparison_matrix
     frame = require("pandas", "series").DataFrame(accuracy, columns=list(methods), index=list(sets))
     size = f"{3 + 2 * len(methods)},{2 + len(methods)}"
     test = {"zero_method": "pratt", "alternative": "two-sided"}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of pairs without any difference
-        figure: Figure = draw(
-            frame,
-            formats=(),
-            statistic_name="accuracy",
-            pvalue_test_params=test,
-            pvalue_threshold=ALPHA,
-            fig_size=size,
-            colorbar_orientation="horizontal",
-        )
+    figure: Figure = _drawn(
+        "create_multi_comparison_matrix",
+        frame,
+        formats=(),
+        statistic_name="accuracy",
+        pvalue_test_params=test,
+        pvalue_threshold=ALPHA,
+        fig_size=size,
+        colorbar_orientation="horizontal",
+    )
     figure.set_layout_engine("tight")
     return _apart(figure)
+
+
+def _drawn(name: str, *data: Any, **options: Any) -> Any:
+    """Calls a function of aeon without the warnings of scipy about methods with the same results."""
+    draw = getattr(require("aeon.visualisation", "archive"), name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return draw(*data, **options)
 
 
 def _apart(figure: Figure) -> Figure:
