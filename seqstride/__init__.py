@@ -27,6 +27,7 @@ from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.phc import PHConv1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
 from seqstride.layers.separable2d import DCTDiffStride2d, DiffStride2d, Separable2d, make_downsampler2d
+from seqstride.layers.softpool import SoftPool1d
 from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
 from seqstride.layers.stream import Stream
 
@@ -57,6 +58,7 @@ __all__ = [
     "Plan",
     "ResNet1d",
     "Separable2d",
+    "SoftPool1d",
     "SpectralPool1d",
     "Spectrogram2d",
     "Stage",

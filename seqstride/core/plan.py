@@ -211,7 +211,7 @@ class SpectralPlan(UniformPlan):
 def autocast_dtype(x: Tensor) -> torch.dtype:
     """The dtype that autocast wants of a resampled `x`: half precision instead of float32."""
     kind = x.device.type
-    if x.dtype == torch.float32 and torch.is_autocast_enabled(kind):
+    if x.dtype == torch.float32 and not x.is_meta and torch.is_autocast_enabled(kind):
         return torch.get_autocast_dtype(kind)
     return x.dtype
 

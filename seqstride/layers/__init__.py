@@ -21,6 +21,7 @@ from seqstride.layers.hnet import HNet1d
 from seqstride.layers.merge import MergePool1d
 from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
+from seqstride.layers.softpool import SoftPool1d
 from seqstride.layers.spectral_pooling import DCTPool1d, SpectralPool1d
 
 
@@ -57,6 +58,7 @@ DOWNSAMPLERS: dict[str, Method] = {
     "max": Method(MaxPool1d, "maximum"),
     "blur": Method(BlurPool1d, "blur"),
     "phase": Method(PhasePool1d, "phase"),
+    "softpool": Method(SoftPool1d, "softpool"),
     "spectral": Method(SpectralPool1d, "spectral"),
     "dct": Method(DCTPool1d, "dct_pool"),
     "diffstride": Method(DiffStride1d, "diffstride"),
@@ -66,6 +68,7 @@ DOWNSAMPLERS: dict[str, Method] = {
     "adastride": Method(AdaStride1d, "adastride"),
     "adastride_f": Method(AdaStride1d, "adastride_f", {"method": "scatter"}),
     "adastride_context": Method(AdaStride1d, "adastride", {"scorer": "context"}),
+    "adastride_softpool": Method(AdaStride1d, "adastride_softpool", {"scorer": "context", "pooling": "softmax"}),
     "adastride_ratio": Method(AdaStrideRatio1d, "adastride_ratio"),
     "adastride_content": Method(AdaStrideContent1d, "adastride_content"),
     "cif": Method(CIF1d, "cif"),

@@ -18,6 +18,7 @@ from seqstride.layers.base import Downsampler
 from seqstride.layers.pace import Pace
 from seqstride.layers.pooling import AvgPool1d
 from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, Level, bounded_scores, soft_clamp
+from seqstride.layers.softpool import new_sharpness, softmax_pool
 from seqstride.layers.stream import Stream
 
 #: the scores there are
@@ -53,6 +54,10 @@ class AdaStride1d(Downsampler):
             (from the frame before to this one, ours): see `seqstride.layers.scores`.
         context: for "context", frames on either side that a score sees. A mean over more frames has less noise, and
             marks more of an event's surroundings.
+        pooling: "mean", or "softmax": frames with large values weigh more in an output frame than the others around it,
+            channel by channel (`seqstride.layers.softpool.softmax_pool`), with a learnt sharpness for each. An event
+            of few frames then comes through where a mean would dilute it. The plan stays linear, and means are what
+            it makes of other signals, such as the shortcut of a residual block.
         bound: a soft bound of local strides, which lie within s / bound … bound · s (`seqstride.layers.scores.
             soft_clamp`): scores that run away make all frames but a few stand in one place. None: 16, and no bound for
             "linear", which is the paper's. `math.inf`: no bound.
@@ -61,7 +66,7 @@ class AdaStride1d(Downsampler):
         ValueError: naming argument, value and rule.
 
     Source: AdaStride (ICLR 2023 submission), vector positioning; later TadaStride, official code. Ours: real s,
-    positions in double precision, the scale of the scores, `empty="nearest"`, `scorer`, `bound`.
+    positions in double precision, the scale of the scores, `empty="nearest"`, `scorer`, `pooling`, `bound`.
 
     Example:
         >>> import torch
@@ -92,6 +97,7 @@ class AdaStride1d(Downsampler):
         empty: Literal["nearest", "zero"] = "nearest",
         scorer: Literal["linear", "context", "change"] = "linear",
         context: int = 7,
+        pooling: Literal["mean", "softmax"] = "mean",
         bound: float | None = None,
     ) -> None:
         super().__init__()
@@ -102,12 +108,16 @@ class AdaStride1d(Downsampler):
             raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
         if isinstance(context, bool) or not isinstance(context, int) or context < 0:
             raise ValueError(f"`context` (={context!r}) must be an integer of at least 0")
+        if pooling not in ("mean", "softmax"):
+            raise ValueError(f"`pooling` (={pooling!r}) must be 'mean' or 'softmax'")
         if bound is not None and not (isinstance(bound, (int, float)) and bound > 1):
             raise ValueError(f"`bound` (={bound!r}) must be a number above 1, math.inf for none, or None")
         self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
         self.scorer = scorer
         self.bound = float(bound) if bound is not None else math.inf if scorer == "linear" else BOUND
         self.score = ContextScore(channels, context) if scorer == "context" else SCORERS[scorer](channels)
+        self.sharpness = new_sharpness(channels) if pooling == "softmax" else None
+        self.convolves = self.sharpness is not None
         self.input_macs = self.score.macs
 
     def stream(self, *, drift: float = 60.0) -> Stream:
@@ -140,6 +150,8 @@ class AdaStride1d(Downsampler):
         detail = f"method={self.method!r}, sigma_square={self.sigma_square:g}"
         if (self.scorer, self.bound) != ("linear", math.inf):
             detail += f", scorer={self.scorer!r}, bound={self.bound:g}"
+        if self.sharpness is not None:
+            detail += ", pooling='softmax'"
         return f"{self.channels}, {super().extra_repr()}, {detail}"
 
     def _output_lengths(self, lengths: Count, stride: float) -> Count:
@@ -147,7 +159,7 @@ class AdaStride1d(Downsampler):
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
         kernels = x.device.type in dispatch.DEVICES and dispatch.has_kernels(x)
-        if kernels and self.scorer == "linear" and self.bound == math.inf:
+        if kernels and self.scorer == "linear" and self.bound == math.inf and self.sharpness is None:
             return self._plan_by_kernels(x, frames)
         scores, source = self.score(x, frames.given)
         scores, excess = bounded_scores(scores, self.bound, frames)
@@ -179,6 +191,10 @@ class AdaStride1d(Downsampler):
         if self.method == "matrix":
             return AlignPlan(frames, positions, penalty, source, self.sigma_square)
         return ScatterPlan(frames, positions, penalty, source, self.sigma_square, self.empty)
+
+    def pool(self, x: Tensor, plan: Plan) -> Tensor:
+        """As `Downsampler.pool`."""
+        return plan(x) if self.sharpness is None else softmax_pool(x, plan, self.sharpness)
 
 
 def check_alignment(method: str, sigma_square: float, empty: str) -> None:

@@ -42,6 +42,7 @@ OPTIONS: dict[str, list[dict[str, Any]]] = {
     "dct_diffstride": [{"relative_smoothness": 0.3}, {"length_multiple": 8}, {"learnable": False}],
     "adastride": [{"sigma_square": 0.7}],
     "adastride_f": [{"empty": "zero"}],
+    "adastride_softpool": [{"method": "scatter"}, {"method": "scatter", "empty": "zero"}],
     "adastride_context": [{"scorer": "change"}, {"bound": 4.0}],
 }
 
@@ -57,7 +58,7 @@ def layer(key: str, stride: float, **options: Any) -> ss.Downsampler:
         for parameter in made.parameters():
             if parameter.ndim:
                 parameter.normal_()
-            elif made.learnable and stride > 1:
+            elif stride > 1 and getattr(made, "learnable", True):
                 parameter.add_(0.0123457)
     return made.freeze()
 

@@ -15,7 +15,7 @@ import oracles
 import pytest
 import soundfile
 import torch
-from helpers import ADAPTIVE, CONTENT, INTEGER, KEYS, STREAMING, TIGHT, build
+from helpers import ADAPTIVE, CONTENT, INTEGER, KEYS, STREAMING, TIGHT, build, resampled
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.testing import assert_close
@@ -114,7 +114,10 @@ def test_every_length_of_a_last_window(key, stride):
         assert_close(got.times, layer.plan(x).times(), **TIGHT)
 
 
-@pytest.mark.parametrize("options", [{}, {"method": "scatter"}, {"method": "scatter", "empty": "zero"}], ids=str)
+OPTIONS = [{}, {"method": "scatter"}, {"method": "scatter", "empty": "zero"}, {"pooling": "softmax"}]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
 @settings(max_examples=12)
 @given(
     sizes=cuts(),
@@ -130,9 +133,7 @@ def test_adaptive_strides_do_not_depend_on_the_cuts(options, sizes, stride, spre
     assert_close(got.positions, whole.positions, rtol=0, atol=1e-9)
     assert_close(got.output, whole.output, **TIGHT)
     # the package's own resampler, once, at the same positions
-    resample = F.align if layer.method == "matrix" else F.scatter_align
-    empty = {"empty": options["empty"]} if "empty" in options else {}
-    assert_close(got.output, resample(x, got.positions, got.lengths, **empty), **TIGHT)
+    assert_close(got.output, resampled(layer, x, got.positions, got.lengths), **TIGHT)
     for item, length in enumerate(got.lengths.tolist()):
         p = got.positions[item].numpy()
         assert length == math.floor(round(p[-1], 9)) + 1
@@ -148,9 +149,8 @@ def test_long_signals_are_resampled_as_a_whole_too(key):
     # more than 256 frames: bands instead of full matrices, and gaps in between
     layer, x = build(key, 2, 2.5, peak=3.0), 3 * signal(1, 2, 3000)
     got = streamed(layer, x, [7, 1500, 1, 1, 300, 1191])
-    resample = F.align if layer.method == "matrix" else F.scatter_align
     assert layer.bound < math.inf or (got.positions.diff() > 2).any()
-    assert_close(got.output, resample(x, got.positions, got.lengths), **TIGHT)
+    assert_close(got.output, resampled(layer, x, got.positions, got.lengths), **TIGHT)
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32])
@@ -160,11 +160,8 @@ def test_other_precisions_within_their_digits(key, dtype):
     x = signal(1, 2, 500).to(dtype)
     got = streamed(layer, x, 13)
     assert got.output.dtype == dtype
-    if key not in ADAPTIVE:
-        expected = layer(x).detach()
-    else:
-        resample = F.align if layer.method == "matrix" else F.scatter_align
-        expected = resample(x.double(), got.positions, got.lengths)
+    adaptive = key in ADAPTIVE
+    expected = resampled(layer, x.double(), got.positions, got.lengths) if adaptive else layer(x).detach()
     tolerance = 4 * torch.finfo(dtype).eps * x.abs().max().item()
     assert_close(got.output.double(), expected.double(), rtol=0, atol=tolerance)
 

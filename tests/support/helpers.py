@@ -8,6 +8,7 @@ import torch
 from hypothesis import strategies as st
 
 import seqstride as ss
+import seqstride.functional as F
 
 KEYS = sorted(ss.DOWNSAMPLERS)
 
@@ -27,7 +28,8 @@ COUNTED = keys_where(lambda layer: not layer.content_lengths)  # they follow fro
 LINEAR = keys_where(lambda layer: layer.linear)
 STREAMING = keys_where(lambda layer: layer.no_stream is None)
 STRAIGHT = ("hnet",)  # decisions with gradients straight through, which are not those of finite differences
-PLANNED = keys_where(lambda layer: not layer.convolves)  # the plan does all that the layer does
+# the plan does all that the layer does
+PLANNED = tuple(key for key in KEYS if not ss.make_downsampler(key, channels=2, stride=2).convolves)
 FRAMEWISE = tuple(key for key in ADAPTIVE if ss.DOWNSAMPLERS[key].options.get("scorer", "linear") == "linear")
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -50,13 +52,25 @@ def oracle(key, layer, x):
     function = getattr(oracles, ss.DOWNSAMPLERS[key].oracle)
     if isinstance(layer, ss.AdaStride1d):
         scores = oracle_scores(layer, x)
-        item = function(x, layer.stride, oracles.bounded(scores, layer.bound))
+        sharpness = () if layer.sharpness is None else (layer.sharpness.detach().numpy(),)
+        item = function(x, layer.stride, oracles.bounded(scores, layer.bound), *sharpness)
         return item._replace(penalty=item.penalty + oracles.excess_penalty(scores, layer.bound))
     if hasattr(layer, "score"):
         return function(x, stride_of(layer), oracle_scores(layer, x))
     if layer.learns_stride:
         return function(x, layer.stride_parameter.item())
     return function(x, layer.stride, *(parameter.detach().numpy() for parameter in layer.parameters()))
+
+
+def resampled(layer, x, positions, lengths):
+    """`x` by the functions of the package at the positions that an adaptive layer chose."""
+    resample = F.scatter_align if layer.method == "scatter" else F.align
+    empty = {"empty": layer.empty} if layer.method == "scatter" else {}
+    if layer.sharpness is None:
+        return resample(x, positions, lengths, **empty)
+    weights = (layer.sharpness.detach().double()[:, None] * x).clamp(-5, 5).exp()
+    sums, weight = (resample(values, positions, lengths) for values in (x * weights, weights))
+    return sums / torch.where(weight == 0, 1.0, weight)
 
 
 def oracle_expand(key, layer, x, z, positions):
@@ -91,7 +105,8 @@ def oracle_matrix(key, layer, positions, length):
     if layer.adaptive:
         return getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_at")(np.eye(frames), positions, length).T
     if layer.convolves:
-        return oracles.matrix(oracles.subsample, frames, layer.stride)
+        plain = oracles.average if layer.centred else oracles.subsample
+        return oracles.matrix(plain, frames, layer.stride)
     return oracle(key, layer, torch.eye(frames, dtype=torch.float64)).output.T
 
 

@@ -110,6 +110,22 @@ def phase(x, stride, logits=(0.0,)):
     return Item(output, np.array([(t - centre) / stride for t in range(frames)]), 0.0)
 
 
+def softmax_weights(channel, sharpness):
+    """What multiplies the weights of a mean: e^(sharpness · x), the exponent between -5 and 5."""
+    return [math.exp(min(5.0, max(-5.0, float(sharpness) * value))) for value in channel]
+
+
+def softpool(x, stride, sharpness):
+    """A softmax-weighted mean of each window and channel; the last window holds what is left."""
+
+    def reduce(window, axis):
+        return np.array(
+            [np.average(row, weights=softmax_weights(row, alpha)) for row, alpha in zip(window, sharpness, strict=True)]
+        )
+
+    return _windows(x, stride, reduce)
+
+
 # --- transforms
 
 
@@ -376,6 +392,19 @@ def adastride(x, stride, scores, sigma_square=5.0):
     length = ceil_length(x.shape[1], stride)
     positions = adaptive_positions(scores, length)
     return Item(align(x, positions, length, sigma_square), positions, gap_penalty(positions))
+
+
+def adastride_softpool(x, stride, scores, sharpness):
+    """AdaStride whose weights of every output frame are multiplied by those of softmax, channel by channel."""
+    item = adastride(x, stride, scores)
+    length = item.output.shape[1]
+    rows = align(np.eye(x.shape[1]), item.positions, length).T
+    output = np.empty((len(x), length))
+    for c, channel in enumerate(x):
+        factors = softmax_weights(channel, sharpness[c])
+        for index, row in enumerate(rows):
+            output[c, index] = np.average(channel, weights=row * factors)
+    return item._replace(output=output)
 
 
 def adastride_f(x, stride, scores, sigma_square=5.0, empty="nearest"):
