@@ -7,11 +7,12 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import torch
+from joblib import Parallel, delayed
 from torch import Tensor
 
 from seqstride.errors import InputError
 from seqstride.estimators.cpu_threads import cpu_threads
-from seqstride.estimators.network import Model, strides
+from seqstride.estimators.network import Model, Network, strides
 from seqstride.estimators.settings import Settings, integer
 from seqstride.estimators.trainer import train
 
@@ -70,25 +71,45 @@ class NetworkEstimator:
         generator: torch.Generator,
         device: torch.device,
         weight: Tensor | None = None,
+        n_jobs: int | None = None,
     ) -> None:
-        """Trains `model` on items (C, T) and sets the fitted attributes; arguments as in `train`."""
+        """Trains `model` on items (C, T) and sets the fitted attributes.
+
+        Args:
+            model: its networks are replaced by trained ones.
+            items, targets, settings, classes, generator, device, weight: as in `train`.
+            n_jobs: processes for several networks, as joblib takes their number.
+        """
         self.initial_strides_ = strides(model.network)
-        prepared = model.prepare(items)
-        self.history_ = []
-        for number, member in enumerate(model.members, 1):
-            history = train(
-                member,
-                prepared,
-                targets,
-                settings,
-                classes=classes,
-                generator=generator,
-                weight=weight,
-                device=device,
-                verbose=self.verbose,
-            )
-            self.history_ += [{"member": number, **record} for record in history]
+        arguments = {
+            **{"items": model.prepare(items), "targets": targets, "settings": settings, "classes": classes},
+            **{"weight": weight, "device": device, "verbose": self.verbose},
+        }
+        pairs = zip(model.members, _generators(generator, len(model.members)), strict=True)
+        # a single network would gain nothing from a process of its own
+        jobs = n_jobs if len(model.members) > 1 else 1
+        trained = Parallel(n_jobs=jobs)(delayed(_trained)(*pair, self.n_threads, arguments) for pair in pairs)
+        model.members = [network for network, _ in trained]
+        self.history_ = [
+            {"member": number, **record} for number, (_, history) in enumerate(trained, 1) for record in history
+        ]
         if model.rocket is not None:
             model.rocket.fit([model.norm.values(item) for item in items], targets, generator, weight)  # type: ignore[operator]
         self.model_ = model
         self.strides_ = strides(model.network)
+
+
+def _generators(generator: torch.Generator, count: int) -> list[torch.Generator]:
+    """Returns a generator for every network, so that none depends on when another is trained."""
+    if count == 1:
+        return [generator]
+    seeds = torch.randint(2**63 - 1, (count,), generator=generator)
+    return [torch.Generator().manual_seed(seed) for seed in seeds.tolist()]
+
+
+def _trained(
+    network: Network, generator: torch.Generator, threads: int, arguments: dict[str, Any]
+) -> tuple[Network, list[dict[str, Any]]]:
+    """Trains a network, perhaps in a process of its own, and returns it with its history: `train` of `arguments`."""
+    with cpu_threads(threads), torch.inference_mode(False), torch.enable_grad():
+        return network, train(network, generator=generator, **arguments)

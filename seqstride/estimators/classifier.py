@@ -70,6 +70,8 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         n_threads: CPU threads of `fit` and of predictions. Networks of this size are slower with more than one:
             20 epochs on BasicMotions took 3.8 s with one thread and 5.1 s with two on two free cores, and 9 s and more
             than 60 s on cores that other processes used.
+        n_jobs: processes that train several networks side by side, as joblib takes their number: -1 for one per core,
+            None for one unless a `joblib.parallel_config` says otherwise. Predictions are the same, bit for bit.
         device: a device of torch, such as "cuda"; "auto": a GPU if there is one. A fitted estimator lies on the CPU.
         random_state: seed of all random numbers.
         verbose: whether to show a progress bar.
@@ -121,6 +123,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         class_weight: Mapping[Any, float] | str | None = None,
         warm_start: bool = False,
         n_threads: int = 1,
+        n_jobs: int | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,

@@ -31,7 +31,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
             training, as in `SeqStrideClassifier`.
         validation_fraction: share of the series that is held out to find the best epoch. 0: train on everything and
             keep the last epoch.
-        patience, warm_start, n_threads, device, random_state, verbose: as in `SeqStrideClassifier`.
+        patience, warm_start, n_threads, n_jobs, device, random_state, verbose: as in `SeqStrideClassifier`.
 
     Attributes:
         strides_, initial_strides_: stride of every block after and before training, in input frames per output frame.
@@ -74,6 +74,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         patience: int = 30,
         warm_start: bool = False,
         n_threads: int = 1,
+        n_jobs: int | None = None,
         device: str = "auto",
         random_state: int | np.random.RandomState | None = None,
         verbose: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 class SeriesEstimator(NetworkEstimator, BasePanelMixin):
     """Base class of the classifier and the regressor of time series."""
+
+    n_jobs: int | None
 
     _tags = {
         "X_inner_mtype": "df-list",
@@ -101,10 +104,8 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
     def _train(self, frames: Sequence[Any], targets: Tensor, *, classes: bool, weight: Tensor | None = None) -> None:
         settings, device, earlier = Settings.of(self), resolve_device(self.device), self.__earlier
         harmonics = integer("harmonics", self.harmonics, least=0)
-        n_members, n_features = (
-            integer("n_members", self.n_members),
-            integer("n_rocket_features", self.n_rocket_features, 0),
-        )
+        n_members = integer("n_members", self.n_members)
+        n_features = integer("n_rocket_features", self.n_rocket_features, 0)
         # a warm start finds the channels by their names, as a prediction does
         self.channel_names_ = earlier["channel_names_"] if earlier else [str(name) for name in frames[0].columns]
         if not self.channel_names_ or len(set(self.channel_names_)) < len(self.channel_names_):
@@ -115,23 +116,24 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         if earlier is None:
             norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
             norm.fit(items)
-            outputs = targets.shape[1]
-            members = [settings.network(norm.groups, outputs, generator) for _ in range(n_members)]
-            rocket = None
-            if n_features > 0:
-                steps = dilations(max(item.shape[1] for item in items), n_features)
-                rocket = Rocket(len(self.channel_names_), steps, outputs, classes)
-            model = Model(norm, members, rocket)
-        elif len(earlier["model_"].members) != n_members or (earlier["model_"].rocket is None) != (n_features == 0):
-            raise InputError(
-                f"for a warm start `n_members` (={n_members}) must be as before, and `n_rocket_features` "
-                f"(={n_features}) 0 only if it was"
-            )
+            model = Model(norm, [settings.network(norm.groups, targets.shape[1], generator) for _ in range(n_members)])
+        elif len(earlier["model_"].members) != n_members:
+            raise InputError(f"`n_members` (={n_members}) must be as before, for a warm start")
         else:
             # a copy, so that a failed training leaves the earlier weights unchanged
             model = copy.deepcopy(earlier["model_"])
+        # made anew even in a warm start: a regression has nothing to go on from
+        model.rocket = None
+        if n_features > 0:
+            steps = dilations(max(item.shape[1] for item in items), n_features)
+            model.rocket = Rocket(len(self.channel_names_), steps, targets.shape[1], classes)
         self._train_model(
-            model, items, targets, settings, classes=classes, generator=generator, device=device, weight=weight
+            *(model, items, targets, settings),
+            classes=classes,
+            generator=generator,
+            device=device,
+            weight=weight,
+            n_jobs=_jobs(self.n_jobs),
         )
 
     def _items(self, frames: Sequence[Any]) -> list[Tensor]:
@@ -230,3 +232,16 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
             {**tiny, "n_rocket_features": 84},
             {**tiny, "downsampler": "diffstride", "normalise": "series", "n_rocket_features": 0},
         ]
+
+
+def _jobs(value: Any) -> int | None:
+    """Checks a number of processes as joblib takes it, and returns it as Python's.
+
+    Raises:
+        InputError: it is not one.
+    """
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, Integral) or value == 0:
+        raise InputError(f"`n_jobs` (={value!r}) must be None, or an integer other than 0")
+    return int(value)

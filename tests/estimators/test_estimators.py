@@ -60,10 +60,10 @@ def test_estimators_are_names_of_the_package() -> None:
 @pytest.mark.parametrize(
     ("name", "number", "count"),
     [
-        ("SeqStrideClassifier", 0, 130),
-        ("SeqStrideRegressor", 0, 75),
-        pytest.param("SeqStrideClassifier", 1, 130, marks=pytest.mark.long),
-        pytest.param("SeqStrideRegressor", 1, 75, marks=pytest.mark.long),
+        ("SeqStrideClassifier", 0, 120),
+        ("SeqStrideRegressor", 0, 70),
+        pytest.param("SeqStrideClassifier", 1, 120, marks=pytest.mark.long),
+        pytest.param("SeqStrideRegressor", 1, 70, marks=pytest.mark.long),
     ],
 )
 def test_sktimes_own_checks_pass(name: str, number: int, count: int) -> None:
@@ -71,8 +71,9 @@ def test_sktimes_own_checks_pass(name: str, number: int, count: int) -> None:
     estimator = kind(**kind.get_test_params()[number])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of sktime and its checks
-        # the examples in the docstrings have a test of their own below
-        results = sktime_check(estimator, verbose=False, tests_to_exclude=["test_doctest_examples"])
+        # examples in docstrings and several processes have tests of their own
+        others = ["test_doctest_examples", "test_multiprocessing_idempotent"]
+        results = sktime_check(estimator, verbose=False, tests_to_exclude=others)
     assert len(results) > count
     assert {name: result for name, result in results.items() if result != "PASSED"} == {}
 

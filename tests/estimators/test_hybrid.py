@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -68,16 +69,50 @@ def test_a_warm_start_needs_as_many_members() -> None:
     classifier = ss.SeqStrideClassifier(**QUICK, warm_start=True).fit(series, labels)
     classifier.fit(series, labels)
     before = classifier.predict_proba(series)
-    for name, value in (("n_members", 2), ("n_rocket_features", 0)):
-        kept = getattr(classifier, name)
-        setattr(classifier, name, value)
-        with pytest.raises(InputError, match="warm start"):
-            classifier.fit(series, labels)
-        setattr(classifier, name, kept)
+    classifier.n_members = 2
+    with pytest.raises(InputError, match="warm start"):
+        classifier.fit(series, labels)
+    classifier.n_members = 1
     np.testing.assert_array_equal(classifier.predict_proba(series), before)
 
 
-@pytest.mark.parametrize(("name", "value"), [("n_members", 0), ("n_members", 1.5), ("n_rocket_features", -1)])
+def test_a_warm_start_makes_the_features_anew() -> None:
+    """Their regression has nothing to go on from, so that their number may change."""
+    series, labels = series_of_waves(16, seed=0)
+    classifier = ss.SeqStrideClassifier(**QUICK, warm_start=True).fit(series, labels)
+    for features in (168, 0, 84):
+        classifier.n_rocket_features = features
+        classifier.fit(series, labels)
+        rocket = classifier.model_.rocket
+        assert (0 if rocket is None else rocket.transform.features) == features
+
+
+def fitted_members(n_jobs: int | None) -> ss.SeqStrideClassifier:
+    return ss.SeqStrideClassifier(**QUICK, n_members=3, n_jobs=n_jobs).fit(*series_of_waves(16, seed=0))
+
+
+def test_members_trained_side_by_side_are_those_trained_one_after_the_other() -> None:
+    """Threads stand for processes, which take seconds to start."""
+    test = series_of_waves(6, seed=1)[0]
+    one = fitted_members(None)
+    with joblib.parallel_config("threading"):
+        several = fitted_members(3)
+    np.testing.assert_array_equal(several.predict_proba(test), one.predict_proba(test))
+    assert [epoch["train"] for epoch in several.history_] == [epoch["train"] for epoch in one.history_]
+
+
+@pytest.mark.long  # processes that import torch
+def test_members_in_processes_are_those_of_one_process() -> None:
+    test = series_of_waves(6, seed=1)[0]
+    np.testing.assert_array_equal(fitted_members(2).predict_proba(test), fitted_members(1).predict_proba(test))
+    with pytest.raises(InputError, match="training diverged"):
+        ss.SeqStrideClassifier(**{**QUICK, "lr": 1e30}, n_members=2, n_jobs=2).fit(*series_of_waves(16, seed=0))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("n_members", 0), ("n_members", 1.5), ("n_rocket_features", -1), ("n_jobs", 0), ("n_jobs", 1.5), ("n_jobs", True)],
+)
 def test_wrong_numbers_are_named(name: str, value: Any) -> None:
     with pytest.raises(InputError, match=f"`{name}` "):
         ss.SeqStrideClassifier(**{**QUICK, name: value}).fit(*series_of_waves(8, seed=0))
