@@ -11,7 +11,7 @@ import numpy as np
 
 from seqstride.errors import InputError, require
 from seqstride.estimators.classifier import SeqStrideClassifier
-from seqstride.estimators.saved import WEIGHTS, load_classifier, save_classifier
+from seqstride.estimators.saved import DESCRIPTION, FORMAT, WEIGHTS, load_classifier, save_classifier
 from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
@@ -20,8 +20,6 @@ from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.models.folder import weights_file
 
-FORMAT = 2
-DESCRIPTION = "series.json"
 SHOWN = 8
 """Largest number of series in a picture."""
 
@@ -202,6 +200,8 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
         content = read_json(folder / DESCRIPTION)
         if content["format"] != FORMAT:
             raise InputError(f"its format (={content['format']!r}) must be {FORMAT}: fit it again")
+        if "regressor" in content:
+            raise InputError("it is that of a regressor, for `seqstride.estimators.saved_regressor.load_regressor`")
         columns, layout = Columns(**content["columns"]), Layout(**content["layout"])
         described = content["classifier"]
         if described["channel_names_"] != layout.channels:

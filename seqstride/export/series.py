@@ -1,4 +1,4 @@
-"""Fitted classifiers of series as graphs, the normalisation of the series inside."""
+"""Fitted estimators of series as graphs, the normalisation of the series inside."""
 
 from __future__ import annotations
 
@@ -19,25 +19,23 @@ from seqstride.export.graphs import Graph, largest_difference
 
 if TYPE_CHECKING:
     from seqstride.estimators.classifier import SeqStrideClassifier
+    from seqstride.estimators.regressor import SeqStrideRegressor
     from seqstride.estimators.rocket import Rocket
 
 
 class SeriesGraph(Graph):
-    """A fitted `SeqStrideClassifier`: series (B, T, C) and lengths (B,) → log-probabilities (B, K).
+    """A fitted estimator of series: series (B, T, C) and lengths (B,) → what it predicts.
 
     Gaps inside series are not interpolated here: whoever runs the graph fills them before. A channel without any value
     is NaN, and takes its mean over the training series.
     """
 
-    def __init__(self, classifier: SeqStrideClassifier) -> None:
-        model = classifier.model_
+    def __init__(self, estimator: SeqStrideClassifier | SeqStrideRegressor) -> None:
+        model = estimator.model_
         parts = {"norm": model.norm, "members": nn.ModuleList(model.members)}
         super().__init__(nn.ModuleDict(parts if model.rocket is None else {**parts, "rocket": model.rocket}))
         self.fitted = model
-        self.names = {
-            "labels": {"label": [str(name) for name in classifier.classes_]},
-            "channels": [str(name) for name in classifier.channel_names_],
-        }
+        self.channels = [str(name) for name in estimator.channel_names_]
 
     def signal(self, batch: int, longest: int, generator: torch.Generator) -> Tensor:
         """Returns random series (B, T, C) with mean and deviation of the training series."""
@@ -52,26 +50,60 @@ class SeriesGraph(Graph):
         strides = [float(layer.stride) for layer in self.model["members"][0].encoder.downsamplers]
         return 2 * math.prod(math.ceil(stride) for stride in strides)
 
-    def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
-        """Returns the largest difference to the estimator's own predictions, 0-d."""
-        items = [series[:length].T.double() for series, length in zip(signal, lengths.tolist(), strict=True)]
-        outputs = self.fitted.predict(items, torch.device("cpu"))
-        return largest_difference(found, {"log_probs_label": outputs.log_softmax(1)})
-
     def metadata(self) -> dict[str, Any]:
-        channels = len(self.names["channels"])
-        return {"version": VERSION, "signal": f"series (batch, frames, {channels}), without gaps", **self.names}
+        signal = f"series (batch, frames, {len(self.channels)}), without gaps"
+        return {"version": VERSION, "signal": signal, "channels": self.channels}
 
-    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+    def outputs(self, signal: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the model's outputs (B, K)."""
         norm = self.model["norm"]
         parts = normalised(norm, signal.transpose(1, 2).double(), lengths)
         real = length_mask(lengths, signal.shape[1])[:, None]
         x = torch.where(real, torch.cat([part.float() for part in parts], 1), 0.0)
         outputs = torch.stack([_outputs(member, x, lengths) for member in self.model["members"]]).mean(0)
-        if "rocket" in self.model:
-            fixed = _rocket(self.model["rocket"], torch.where(real, parts[0], 0.0), lengths)
-            outputs = (outputs + fixed.float()) / 2
-        return {"log_probs_label": outputs.log_softmax(1)}
+        if "rocket" not in self.model:
+            return outputs
+        fixed = _rocket(self.model["rocket"], torch.where(real, parts[0], 0.0), lengths)
+        return (outputs + fixed.float()) / 2
+
+    def predicted(self, signal: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the outputs (B, K) of the estimator itself."""
+        items = [series[:length].T.double() for series, length in zip(signal, lengths.tolist(), strict=True)]
+        return self.fitted.predict(items, torch.device("cpu"))
+
+
+class SeriesClassifierGraph(SeriesGraph):
+    """A fitted `SeqStrideClassifier`: → log-probabilities (B, K)."""
+
+    def __init__(self, classifier: SeqStrideClassifier) -> None:
+        super().__init__(classifier)
+        self.labels = [str(name) for name in classifier.classes_]
+
+    def metadata(self) -> dict[str, Any]:
+        return {**super().metadata(), "labels": {"label": self.labels}}
+
+    def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the largest difference to the estimator's own predictions, 0-d."""
+        return largest_difference(found, {"log_probs_label": self.predicted(signal, lengths).log_softmax(1)})
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        return {"log_probs_label": self.outputs(signal, lengths).log_softmax(1)}
+
+
+class SeriesRegressorGraph(SeriesGraph):
+    """A fitted `SeqStrideRegressor`: → values (B,), double precision, as they may be large."""
+
+    def __init__(self, regressor: SeqStrideRegressor) -> None:
+        super().__init__(regressor)
+        self.mean, self.std = regressor._mean, regressor._std
+
+    def difference(self, found: Mapping[str, Tensor], signal: Tensor, lengths: Tensor) -> Tensor:
+        """Returns the largest difference to the estimator's predictions, in deviations of the training values, 0-d."""
+        standard = {"value": (found["value"] - self.mean) / self.std}
+        return largest_difference(standard, {"value": self.predicted(signal, lengths)[:, 0].double()})
+
+    def forward(self, signal: Tensor, lengths: Tensor) -> dict[str, Tensor]:
+        return {"value": self.outputs(signal, lengths)[:, 0].double() * self.std + self.mean}
 
 
 def _outputs(network: Any, x: Tensor, lengths: Tensor) -> Tensor:

@@ -65,8 +65,9 @@ def export_model(
     """Writes a model as a graph with a dynamic batch and a dynamic time axis, once it gives what the model gives.
 
     Args:
-        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, a fitted `SeqStrideClassifier`, an encoder or a layer
-            of this package; learnt strides are frozen at their current values.
+        model: a `SequenceClassifier`, a `Transcriber`, a `Coder`, a fitted `SeqStrideClassifier` or
+            `SeqStrideRegressor`, an encoder or a layer of this package; learnt strides are frozen at their current
+            values.
         file: to write; None: `default_name` in the working folder.
         format: a key of `FORMATS`: "onnx", or "exported-program" for `torch.export.load`.
         batches: number of random batches for the check.
@@ -75,6 +76,7 @@ def export_model(
     model reads them; of an encoder or layer (B, C, T). The padding has no influence. Outputs by name:
 
     - classifier: for every label `log_probs_<label>` (B, classes); of series `log_probs_label`;
+    - regressor of series: `value` (B,);
     - recogniser: `log_probs` (B, L, units), `output_lengths` (B,), `positions` (B, T) of the features' frames;
     - VQ-VAE: `codes` (B, L, Q), −1 in the padding; `durations` (B, L), features' frames of each; `output_lengths` (B,);
     - encoder, layer: `output` (B, C', L), `output_lengths` (B,), `positions` (B, T).
@@ -115,11 +117,12 @@ def export_model(
 
 
 def _graph(model: Any) -> Graph:
-    """Returns the graph of a model, or of a fitted classifier of series."""
+    """Returns the graph of a model, or of a fitted estimator of series."""
     if hasattr(model, "channel_names_"):
-        from seqstride.export.series import SeriesGraph  # estimators take seconds to import
+        # estimators take seconds to import
+        from seqstride.export.series import SeriesClassifierGraph, SeriesRegressorGraph
 
-        return SeriesGraph(model)
+        return SeriesClassifierGraph(model) if hasattr(model, "classes_") else SeriesRegressorGraph(model)
     return graph_of(model)
 
 
@@ -139,7 +142,7 @@ def _format(format: str) -> Format:
 
 
 def load_trained(folder: str | os.PathLike[str]) -> Any:
-    """The trained classifier, recogniser or VQ-VAE of a results folder, or the fitted classifier of series.
+    """The trained classifier, recogniser or VQ-VAE of a results folder, or the fitted estimator of series.
 
     Raises:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
@@ -160,8 +163,9 @@ def load_trained(folder: str | os.PathLike[str]) -> Any:
 
     if Path(folder, "series.json").is_file():
         from seqstride.estimators.labelling import load_fitted
+        from seqstride.estimators.saved_regressor import holds_regressor, load_regressor
 
-        return load_fitted(folder)
+        return load_regressor(folder) if holds_regressor(folder) else load_fitted(folder)
     return read_model(folder, make)
 
 

@@ -11,11 +11,12 @@ import pandas as pd
 import pytest
 import torch
 
-from seqstride import SeqStrideClassifier
+from seqstride import SeqStrideClassifier, SeqStrideRegressor
 from seqstride.cli import main
 from seqstride.estimators.labelling import save_fitted
+from seqstride.estimators.saved_regressor import save_regressor
 from seqstride.estimators.series_files import TS, Columns, Layout
-from seqstride.export.series import SeriesGraph
+from seqstride.export.series import SeriesClassifierGraph, SeriesRegressorGraph
 
 SMALL = {
     **{"channels": 4, "n_epochs": 1, "strides": (2, 2), "kernel_size": 3, "input_kernel_size": 3},
@@ -43,7 +44,7 @@ def fitted(**settings: object) -> SeqStrideClassifier:
 )
 def test_the_graph_computes_what_the_estimator_does(settings: dict) -> None:
     """Also for a single frame, a constant channel, and one without any value."""
-    graph = SeriesGraph(fitted(**settings))
+    graph = SeriesClassifierGraph(fitted(**settings))
     lengths = torch.tensor([1, 7, 40, 23])
     signal = graph.signal(4, 43, torch.Generator().manual_seed(0))
     for series, length in zip(signal, lengths.tolist(), strict=True):
@@ -52,6 +53,18 @@ def test_the_graph_computes_what_the_estimator_does(settings: dict) -> None:
     signal[3, :23, 1] = 5.0
     with torch.no_grad():
         assert float(graph.difference(graph(signal, lengths), signal, lengths)) < 1e-5
+
+
+def test_the_graph_of_a_regressor_has_the_values_in_their_unit() -> None:
+    rng = np.random.default_rng(0)
+    X, y = rng.normal(size=(12, 2, 20)), rng.normal(size=12) * 1e6 + 1e7
+    regressor = SeqStrideRegressor(**{**SMALL, "downsampler": "average"}).fit(X, y)
+    graph = SeriesRegressorGraph(regressor)
+    signal, lengths = torch.from_numpy(X[:3]).transpose(1, 2).float(), torch.tensor([20, 20, 20])
+    with torch.no_grad():
+        found = graph(signal, lengths)
+        assert float(graph.difference(found, signal, lengths)) < 1e-5
+    np.testing.assert_allclose(found["value"].numpy(), regressor.predict(signal.transpose(1, 2).numpy()), rtol=1e-6)
 
 
 @pytest.mark.long  # the exporter takes a quarter of a minute
@@ -75,3 +88,15 @@ def test_onnxruntime_labels_series_of_any_length_as_the_estimator_does(
         [found] = session.run(["log_probs_label"], {"signal": signal, "lengths": np.array(frames)})
         expected = classifier.predict_proba([pd.DataFrame(values, columns=["a", "b"]) for values in series])
         np.testing.assert_allclose(np.exp(found), expected, atol=1e-5)
+
+
+@pytest.mark.long  # the exporter takes a quarter of a minute
+def test_onnxruntime_predicts_as_the_regressor_does(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(12, 2, 20)).astype(np.float32)
+    regressor = SeqStrideRegressor(**{**SMALL, "downsampler": "average"}).fit(X, rng.normal(size=12))
+    save_regressor(tmp_path, regressor)
+    assert main(["export", "--model", str(tmp_path)]) == 0
+    session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
+    [found] = session.run(["value"], {"signal": X.transpose(0, 2, 1), "lengths": np.full(12, 20)})
+    np.testing.assert_allclose(found, regressor.predict(X), atol=1e-5)

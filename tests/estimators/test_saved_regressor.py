@@ -1,0 +1,64 @@
+"""A fitted regressor as a folder: it predicts the same afterwards, and damaged folders are named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import seqstride as ss
+from seqstride.errors import InputError
+from seqstride.estimators.labelling import load_fitted
+from seqstride.estimators.saved_regressor import load_regressor, save_regressor
+from tests.support.series import SMALL, series_of_waves
+
+SERIES = series_of_waves(12, seed=0)[0]
+VALUES = np.array([1000 + frame["wave"].std() for frame in SERIES])
+
+
+def fitted(**changed: Any) -> ss.SeqStrideRegressor:
+    return ss.SeqStrideRegressor(**{**SMALL, "n_epochs": 1, **changed}).fit(SERIES, VALUES)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"n_members": 2},
+        {"n_rocket_features": 0, "strides": "random", "channels": (4, 6), "random_state": np.random.RandomState(1)},
+    ],
+)
+def test_a_fitted_regressor_is_the_same_after_it_was_saved(changed: dict[str, Any], tmp_path: Path) -> None:
+    regressor = fitted(**changed)
+    save_regressor(tmp_path, regressor)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["series.json", "series.safetensors"]
+    loaded = load_regressor(tmp_path)
+    np.testing.assert_array_equal(loaded.predict(SERIES), regressor.predict(SERIES))
+    assert loaded.strides_ == regressor.strides_
+    assert loaded.history_ == regressor.history_
+    loaded.warm_start, loaded.n_epochs, loaded.lr = True, 1, 0.0
+    assert np.isfinite(loaded.fit(SERIES, VALUES).predict(SERIES)).all()
+
+
+def test_folders_that_hold_no_regressor_are_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"must hold a regressor of series; series\.json is missing"):
+        load_regressor(tmp_path)
+    save_regressor(tmp_path, fitted())
+    with pytest.raises(InputError, match="it is that of a regressor"):
+        load_fitted(tmp_path)
+    file = tmp_path / "series.json"
+    said = json.loads(file.read_text())
+    for key, value, message in (
+        ("std", 0, "`std` .* must be a number, finite and positive"),
+        ("mean", "x", "`mean` "),
+        ("channel_names_", ["wave"], "does not hold the regressor's weights"),
+        ("arguments", {"os": 1}, "does not describe a fitted regressor"),
+    ):
+        file.write_text(json.dumps({**said, "regressor": {**said["regressor"], key: value}}))
+        with pytest.raises(InputError, match=message):
+            load_regressor(tmp_path)
+    file.write_text(json.dumps({"format": 2, "classifier": {}}))
+    with pytest.raises(InputError, match="does not describe a fitted regressor"):
+        load_regressor(tmp_path)
