@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import select
 import sys
@@ -51,6 +52,7 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
     debug = DEBUG in argv
     _log_folder.set(None)
     _print_any_text()
+    logging.raiseExceptions = debug  # a log on a full disk would fill the screen with tracebacks
     try:
         code = run([word for word in argv if word != DEBUG]) or 0
         with suppress(AttributeError):  # a process may have no standard output

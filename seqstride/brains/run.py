@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ import torch
 
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import leave_group, rank, ranks
-from seqstride.errors import InputError, require
+from seqstride.errors import FileError, InputError, require
 from seqstride.experiments.building import build_recipe, check_parts, prepare_data
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
@@ -320,8 +320,17 @@ def _agreed(check: Callable[[], str]) -> str:
 
 
 def _log_into(output: Path) -> None:
-    """Makes an output folder, and writes all messages from now on into its `log.txt`."""
-    sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
+    """Makes an output folder, and writes all messages from now on into its `log.txt`.
+
+    Raises:
+        FileError: the folder cannot be written, such as on a full disk.
+    """
+    try:
+        sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
+    except OSError as error:  # of a copy it names the source, of an open file nothing
+        with suppress(OSError):
+            (output / "env.log").unlink(missing_ok=True)
+        raise FileError(f"{os.fspath(output)!r} cannot be written: {error.strerror or error}") from error
 
 
 def _log_to_screen() -> None:

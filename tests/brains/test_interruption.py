@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import multiprocessing
 import random
-import resource
 import shutil
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import yaml
+from full_disks import files_of_at_most
 from quick import forget_pip_and_disk
 from runs import RECIPE, assert_same, checkpoints, command, final
 
 from seqstride.brains import ClassificationBrain
+from seqstride.brains.run import _log_into
 from seqstride.cli import main
+from seqstride.errors import FileError
 
 NOISY = """\
 downsampler: adastride
@@ -181,15 +181,9 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_never_was(noisy: str
 # A full disk
 
 
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Writing behind so many bytes fails in the operating system, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+def test_a_log_that_finds_no_room_names_the_folder(tmp_path: Path) -> None:
+    with files_of_at_most(100), pytest.raises(FileError, match=f"'{tmp_path}' cannot be written: File too large"):
+        _log_into(tmp_path)
 
 
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
+from full_disks import files_of_at_most
 from tiny_models import resnet, saved, tones
 
 from seqstride.cli import main
@@ -173,3 +174,29 @@ def test_ctrl_c_promises_only_what_there_is(
     assert main(words) == 130
     resumes = "stopped; run the same command again to resume" if table else "stopped"
     assert capsys.readouterr().err.strip() == f"seqstride: {resumes}"
+
+
+@pytest.mark.parametrize(
+    ("words", "room"),
+    [
+        (["classify", "{in}", "--csv", "{out}/a.csv"], 40),
+        (["strides", "{in}", "-o", "{out}/a.png", "--csv", "{out}/a.csv"], 2000),
+        (["strides", "{in}", "-o", "{out}/a.png"], 2000),
+    ],
+    ids=["classify", "a table of strides", "a picture of strides"],
+)
+def test_a_full_disk_leaves_what_was_there_and_nothing_half(
+    words: list[str], room: int, model: Path, recording: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    earlier = {tmp_path / "out" / name: name.encode() for name in ("a.csv", "a.png")}
+    (tmp_path / "out").mkdir()
+    for path, content in earlier.items():
+        path.write_bytes(content)
+    line = [word.format(**{"in": recording, "out": tmp_path / "out"}) for word in words]
+    with files_of_at_most(room):
+        assert main([*line, "--model", str(model)]) == 2
+    error = capsys.readouterr().err.strip()
+    assert "\n" not in error
+    assert error.endswith(" be written: File too large")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir() if path.is_file()} == earlier
+    assert all(path.stat().st_size or path.name.endswith(".lock") for path in (tmp_path / "out").rglob("*.*"))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import resource
 from collections import Counter
 from pathlib import Path
 
 import pytest
 import soundfile
 import torch
+from full_disks import files_of_at_most
 from tiny_models import tones
 from torch.utils.data import DataLoader
 
@@ -132,12 +132,8 @@ def test_an_entry_under_the_name_of_another_is_noticed(recording: str, kept: Aud
 def test_a_full_disk_is_said_once_and_costs_nothing_but_time(
     recording: str, kept: AudioCache, decoded: Counter, caplog: pytest.LogCaptureFixture
 ) -> None:
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100, before[1]))
-    try:
+    with files_of_at_most(100):
         waves = [kept.load(RATE, recording, start) for start in (0, 0, 7)]
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     for wave, start in zip(waves, (0, 0, 7), strict=True):
         assert torch.equal(wave, load_audio(RATE, recording, start))
     assert decoded == {recording: 3}

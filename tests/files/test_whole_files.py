@@ -4,31 +4,19 @@ from __future__ import annotations
 
 import errno
 import os
-import resource
 import stat
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import torch
+from full_disks import files_of_at_most
 
 from seqstride.brains.checkpoints import Checkpointer
 from seqstride.errors import FileError, InputError
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.plots.runs import plot_training
-
-
-@contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """Writing behind so many bytes fails in the operating system, as on a full disk."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.fixture
