@@ -15,6 +15,7 @@ from seqstride.errors import InputError
 from seqstride.files.audio_files import find_recordings
 from seqstride.files.loading import load_audio
 from seqstride.files.outputs import check_output, check_output_folder
+from seqstride.files.spreadsheets import plain_cells
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.models.classifier import SequenceClassifier, sample_rate_of
 from seqstride.plots.page import require_plotly, view_page
@@ -40,6 +41,7 @@ def draw_strides(
     *,
     table: str | os.PathLike[str] | None = None,
     page: str | os.PathLike[str] | None = None,
+    spreadsheet: bool = False,
     seconds: float = 8.0,
 ) -> Iterator[Drawn]:
     """Draws one recording, or all recordings below a folder.
@@ -52,6 +54,7 @@ def draw_strides(
         output: the picture (PNG, PDF, SVG, …); for a folder, the folder of the pictures, which are PNG.
         table: a CSV file with one row per input frame: `time` in s, then stride and position of every block and of
             the encoder. For a folder the first column is `file`.
+        spreadsheet: a name of a file in the table that a spreadsheet would take for a formula gets an apostrophe.
         page: an HTML file; for a folder, the folder of the pages.
         seconds: longest duration of a picture, and the duration that a page shows at first.
 
@@ -90,7 +93,8 @@ def draw_strides(
             view = view_recording(model, waveform, name.as_posix())
             written = _draw(view, output / f"{stem}.png" if several else output, seconds)
             if rows is not None:
-                rows.writerows([*([view.name] if several else []), *row] for row in _rows(view))
+                cells = ([*([view.name] if several else []), *row] for row in _rows(view))
+                rows.writerows(map(plain_cells, cells) if spreadsheet else cells)
             if page is not None:
                 written.append(Path(page, f"{stem}.html") if several else Path(page))
                 with _create(written[-1]) as html:

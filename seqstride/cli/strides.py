@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from seqstride.cli.parser import Command, add_model
+from seqstride.cli.parser import Command, add_model, add_spreadsheet
 from seqstride.files.remarks import remarks
 from seqstride.models.folder import check_model_folder
 
@@ -27,6 +27,7 @@ def _add_strides(command: argparse.ArgumentParser) -> None:
     add_model(command)
     command.add_argument("-o", "--output", required=True, metavar="OUT", help="the picture; for a folder, a folder")
     command.add_argument("--csv", metavar="FILE", help="write strides and positions of every input frame to FILE")
+    add_spreadsheet(command)
     command.add_argument("--html", metavar="OUT", help="write an interactive page; for a folder, a folder")
     command.add_argument("--seconds", type=float, default=8.0, help="longest duration of a picture (default 8)")
 
@@ -45,6 +46,7 @@ def _strides(arguments: argparse.Namespace) -> int:
         arguments.output,
         table=arguments.csv,
         page=arguments.html,
+        spreadsheet=arguments.spreadsheet,
         seconds=arguments.seconds,
     ):
         failed |= drawn.error is not None

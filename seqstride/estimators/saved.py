@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -31,8 +32,8 @@ DESCRIPTION = "series.json"
 """The file of the description, beside that of the weights."""
 WEIGHTS = "series"
 """The stem of the file of weights."""
-_FITTED = {"channel_names_": list, "initial_strides_": list, "history_": list}
-"""What a fit leaves besides the network, as kinds of JSON values."""
+_FITTED = ("channel_names_", "initial_strides_", "history_")
+"""What a fit leaves besides the network: lists."""
 
 Estimator = TypeVar("Estimator", bound=SeriesEstimator)
 
@@ -79,12 +80,30 @@ def unfitted(kind: type[Estimator], description: Mapping[str, Any]) -> Estimator
         KeyError, TypeError, InputError: the description is none.
     """
     estimator = kind(**{"n_rocket_features": 0, **description["arguments"]})
-    for name, json in _FITTED.items():
-        if not isinstance(description[name], json):
-            raise InputError(f"`{name}` must be a {json.__name__}")
-    if not all(isinstance(name, str) for name in description["channel_names_"]):
-        raise InputError("`channel_names_` must be texts")
+    for name in _FITTED:
+        if not isinstance(description[name], list):
+            raise InputError(f"`{name}` must be a list")
+    channels = description["channel_names_"]
+    if not channels or not all(isinstance(name, str) for name in channels) or len(set(channels)) < len(channels):
+        raise InputError("`channel_names_` must be texts, at least one, and all differ")
+    if not all(_is_number(stride) and stride >= 1 for stride in description["initial_strides_"]):
+        raise InputError("`initial_strides_` must be numbers of at least 1")
+    if not all(map(_is_record, description["history_"])):
+        raise InputError("`history_` must have a record for every epoch, with `epoch`, `train` and `seconds`")
     return estimator
+
+
+def _is_record(epoch: Any) -> bool:
+    return (
+        isinstance(epoch, dict)
+        and type(epoch.get("epoch")) is int
+        and isinstance(epoch.get("train"), dict)
+        and _is_number(epoch.get("seconds"))
+    )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def load_parts(
@@ -168,6 +187,8 @@ def load_classifier(folder: Path, description: Mapping[str, Any]) -> SeqStrideCl
         names = description["classes_"]
         if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):
             raise InputError("`classes_` must be texts, at least two classes")
+        if len(set(names)) < len(names):
+            raise InputError("`classes_` must differ; one comes twice")
     load_parts(folder, classifier, description, len(names), classes=True)
     classes = np.array(names)
     classifier.classes_, classifier.n_classes_ = classes, len(classes)

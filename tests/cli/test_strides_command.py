@@ -343,6 +343,13 @@ def test_a_folder_gets_a_picture_for_every_file(
     assert len(table) == 4 * 21
 
 
+def test_a_spreadsheet_finds_no_formula(model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    record(tmp_path / "in" / "=1+1.wav", seconds=0.1)
+    wanted = ["-o", tmp_path / "out", "--csv", tmp_path / "t.csv", "--spreadsheet"]
+    strides(capsys, tmp_path / "in", "--model", model, *wanted)
+    assert {row["file"] for row in rows(tmp_path / "t.csv")} == {"'=1+1.wav"}
+
+
 def test_what_is_wrong_is_one_line(model: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     file = record(tmp_path / "x.wav")
     out = tmp_path / "x.png"

@@ -252,6 +252,10 @@ def test_folders_that_hold_no_fitted_series_are_named(
         ("arguments", {"channels": [10**6] * 2, "strides": [2, 2]}, "does not hold the classifier's weights"),
         ("classes_", ["fast", 3], "must be texts, at least two classes"),
         ("classes_", ["fast", "slow", "new"], "does not hold the classifier's weights"),
+        ("classes_", ["fast", "fast"], "`classes_` must differ; one comes twice"),
+        ("initial_strides_", [2, "x"], "`initial_strides_` must be numbers of at least 1"),
+        ("history_", [{"epoch": "first"}], "`history_` must have a record for every epoch"),
+        ("history_", [3], "`history_` must have a record for every epoch"),
     ):
         words_of = json.loads(said)
         words_of["classifier"][key] = value
