@@ -23,6 +23,8 @@ def did_you_mean(value: str, known: Iterable[str]) -> str:
 def near_paths(path: str | os.PathLike[str]) -> str:
     """Returns the same for a path that does not exist; the matches are names in its folder."""
     path = Path(path)
+    if not path.name:  # "", "." and "/"
+        return ""
     try:
         names = [name for name in os.listdir(path.parent) if path.with_name(name).exists()]  # leaves out broken links
     except OSError:

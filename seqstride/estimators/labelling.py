@@ -12,7 +12,7 @@ import numpy as np
 from seqstride.errors import InputError, require
 from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.estimators.saved import DESCRIPTION, FORMAT, WEIGHTS, load_classifier, save_classifier
-from seqstride.estimators.series_files import Columns, Layout, SeriesFile, read_series
+from seqstride.estimators.series_files import FRAMES, ROWS, TS, Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
 from seqstride.files.spreadsheets import plain_cells
@@ -203,6 +203,12 @@ def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
         if "regressor" in content:
             raise InputError("it is that of a regressor, for `seqstride.estimators.saved_regressor.load_regressor`")
         columns, layout = Columns(**content["columns"]), Layout(**content["layout"])
+        if not isinstance(layout.channels, list) or not isinstance(layout.frames, list):
+            raise InputError("`channels` and `frames` must be lists")
+        if not all(isinstance(name, str) for name in (*columns, *layout.channels, *layout.frames)):
+            raise InputError("the names of columns must be texts")
+        if layout.kind not in (ROWS, FRAMES, TS):
+            raise InputError(f"`kind` (={layout.kind!r}) must be one of {', '.join((ROWS, FRAMES, TS))}")
         described = content["classifier"]
         if described["channel_names_"] != layout.channels:
             raise InputError("its classifier has other channels than its series")

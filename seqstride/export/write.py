@@ -17,13 +17,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seqstride.errors import InputError, require
 from seqstride.export.graphs import Graph, WideGraph, graph_of
 from seqstride.files.whole_files import whole_file
 from seqstride.models.classifier import SequenceClassifier
-from seqstride.models.description import CLASSIFICATION, CODING, read_model
+from seqstride.models.description import CLASSIFICATION, CODING, TrainedModel, read_model
 
 #: of an output between the file and the model
 TOLERANCE = 1e-4
@@ -148,7 +148,7 @@ def load_trained(folder: str | os.PathLike[str]) -> Any:
         ValueError: the folder has no model, its description is wrong, or names what it must not.
     """
 
-    def make(description: Mapping[str, Any]) -> nn.Module:
+    def make(description: Mapping[str, Any]) -> TrainedModel:
         task = description.get("task", CLASSIFICATION)
         if task == CLASSIFICATION:
             return SequenceClassifier(description)

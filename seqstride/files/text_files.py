@@ -61,9 +61,21 @@ def read_json(file: str | os.PathLike[str], errors: str = "strict") -> Any:
     """
     text = read_text(file, errors)
     try:
+        return parse_json(text)
+    except InputError as error:
+        raise InputError(f"{os.fspath(file)!r} must be JSON: {error}") from error
+
+
+def parse_json(text: str) -> Any:
+    """Reads JSON.
+
+    Raises:
+        InputError: the text is not JSON, is nested too deeply, or an object in it has the same key twice.
+    """
+    try:
         return json.loads(text, object_pairs_hook=_once)
     except (ValueError, RecursionError) as error:
-        raise InputError(f"{os.fspath(file)!r} must be JSON: {error}") from error
+        raise InputError(str(error)) from error
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -116,6 +116,9 @@ class SequenceClassifier(TrainedModel):
         [decisions] = self._decisions({label: self.logits(label, vector) for label, vector in vectors.items()})
         return decisions
 
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
+        return self.decide(signal, lengths)
+
     def _decisions(self, scores: Mapping[str, Tensor]) -> list[dict[str, Decision]]:
         """Label → logits (B, classes) → for every item label → its most probable class."""
         items: list[dict[str, Decision]] = [{} for _ in range(len(next(iter(scores.values()))))]
@@ -328,4 +331,6 @@ def _labels(labels: Any) -> dict[str, list[str]]:
     for label, names in labels.items():
         if not names or not isinstance(names, list) or not all(isinstance(name, str) for name in names):
             raise InputError(f"`labels` ({label}={names!r}) must list the names of the classes")
+        if len(set(names)) < len(names):
+            raise InputError(f"`labels` ({label}={names!r}) must list classes whose names differ")
     return {label: list(names) for label, names in labels.items()}

@@ -199,6 +199,18 @@ class TrainedModel(nn.Module):
             return self.normalize(x, lengths), lengths
         return self.features(signal.whole().to(device)[None], torch.tensor([len(signal)], device=device))
 
+    def try_out(self) -> None:
+        """Applies the model to a short silence: parts that do not fit together raise their errors now."""
+        if self.sample_rate is None:
+            signal = torch.zeros(1, 8, len(self.normalize.mean))
+        else:
+            signal = torch.zeros(1, max(1, self.sample_rate // 20))
+        self._tried(signal, torch.tensor([signal.shape[1]]))
+
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
+        """Does all that the model is for; arguments as in `features`."""
+        raise NotImplementedError
+
     def _device(self) -> torch.device:
         return next(self.parameters()).device
 
@@ -237,7 +249,7 @@ def _with_drawn_strides(description: Mapping[str, Any], encoder: Any) -> Mapping
     return description
 
 
-Model = TypeVar("Model", bound=nn.Module)
+Model = TypeVar("Model", bound=TrainedModel)
 
 
 def read_model(
@@ -267,6 +279,8 @@ def read_model(
         check_shapes(shapes, weights)
         model = make(description)
         model.load_state_dict(weights)
+    with _named(folder / MODEL, "does not describe a model"):
+        model.try_out()
     return model.to(device)
 
 

@@ -92,6 +92,9 @@ class Transcriber(TrainedModel):
         log_probs, encoded = self(signal, lengths)
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
 
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
+        return self.transcribe(signal, lengths)
+
     @torch.no_grad()
     def transcribe_long(self, signal: Tensor | SignalReader) -> Transcript:
         """Transcribes one recording of any duration: (S,) at `sample_rate`, or features (T, C).

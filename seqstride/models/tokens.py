@@ -29,7 +29,7 @@ class Units:
         split: cuts a text into the names of its units; None: by the kind, except for pieces, which then only decode.
 
     Raises:
-        ValueError: an unknown kind, or no names.
+        ValueError: an unknown kind, no names, or one that is no text or empty.
     """
 
     def __init__(self, kind: str, names: Sequence[str], split: Callable[[str], list[str]] | None = None) -> None:
@@ -37,6 +37,9 @@ class Units:
             raise InputError(f"`kind` (={kind!r}) must be one of {', '.join(KINDS)}")
         if not names:
             raise InputError("`names` (empty) must hold at least one unit")
+        wrong = [name for name in names if not isinstance(name, str) or not name]
+        if wrong:
+            raise InputError(f"`names` (one is {wrong[0]!r}) must be texts of at least one letter")
         self.kind, self.names = kind, list(names)
         self._index = {name: index for index, name in enumerate(names, start=1)}
         self._split = split or _SPLIT[kind]

@@ -25,11 +25,14 @@ from seqstride.errors import InputError
 from seqstride.files.audio_files import Recording
 from seqstride.files.loading import open_audio
 from seqstride.files.signal_reader import SignalReader
+from seqstride.files.text_files import parse_json
 from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import one_by_one
 from seqstride.models.description import CODING, FORMAT, TrainedModel, describe_model, read_model, write_model
 from seqstride.models.reconstruction import undo_norm
 
+LONGEST_UNIT = 100_000
+"""Frames that a unit of a coded recording may have: 1000 s at the usual 100 per second."""
 NAMES = ("frontend", "normalize", "encoder", "quantizer", "decoder")
 
 
@@ -120,6 +123,9 @@ class Coder(TrainedModel):
         vectors = self.quantizer(encoded.features, encoded.lengths).features
         y = decode_vectors(self.decoder, vectors, duration_plan(encoded), lengths, x.shape[2])
         return undo_norm(self.normalize, y, lengths)[0]
+
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
+        return self.reconstruct(signal[0])
 
     def synthesise(self, coded: Coded) -> Tensor:
         """Returns a waveform (S,) at `sample_rate`, computed by Griffin-Lim if the decoder gives a spectrogram."""
@@ -223,17 +229,21 @@ def from_json(model: Coder, text: str) -> Coded:
         ValueError: the text has another form, or the recording has another sample rate than the model.
     """
     try:
-        content = json.loads(text)
+        content = parse_json(text)
         if content["format"] != FORMAT:
             raise InputError(f"`format` (={content['format']!r}) must be {FORMAT}")
         rate, samples = content["sample_rate"], content["samples"]
         codes = [unit["codes"] for unit in content["units"]]
         durations = [unit["frames"] for unit in content["units"]]
         numbers = [rate, samples, *durations, *(code for each in codes for code in each)]
+        if not all(isinstance(each, list) for each in codes):
+            raise InputError("`codes` must be lists")
         if not codes or not all(type(number) is int and 0 <= number < 2**40 for number in numbers) or samples < 1:
             raise InputError("it must have at least one unit, and its numbers must be whole and not negative")
+        if max(durations) > LONGEST_UNIT:  # a few letters must not ask for gigabytes
+            raise InputError(f"`frames` (={max(durations)}) must be at most {LONGEST_UNIT} in a unit")
         coded = Coded(samples, torch.tensor(codes), torch.tensor(durations))
-    except (KeyError, TypeError, ValueError) as error:  # JSONDecodeError is a ValueError
+    except (KeyError, TypeError, ValueError) as error:
         reason = f"it lacks {error}" if isinstance(error, KeyError) else error
         raise InputError(f"not a coded recording: {reason}") from error
     if rate != model.sample_rate:

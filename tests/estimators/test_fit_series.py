@@ -261,6 +261,16 @@ def test_folders_that_hold_no_fitted_series_are_named(
         words_of["classifier"][key] = value
         (tmp_path / "series.json").write_text(json.dumps(words_of))
         assert message in run(capsys, *words, code=2)
+    for part, key, value, message in (
+        ("layout", "kind", "x", "`kind` (='x') must be one of row for every series, row for every frame, .ts"),
+        ("layout", "frames", 2, "`channels` and `frames` must be lists"),
+        ("layout", "frames", ["t0", 1.5], "the names of columns must be texts"),
+        ("columns", "label", [1], "the names of columns must be texts"),
+    ):
+        words_of = json.loads(said)
+        words_of[part][key] = value
+        (tmp_path / "series.json").write_text(json.dumps(words_of))
+        assert message in run(capsys, *words, code=2)
     (tmp_path / "series.json").write_text(said)
     (tmp_path / "series.safetensors").write_bytes(b"no archive")
     assert "series.safetensors' does not hold the classifier's weights" in run(capsys, *words, code=2)

@@ -262,6 +262,7 @@ def test_other_classes_are_refused(folder: Path, part: str, name: str) -> None:
         ({"labels": {}}, "`labels`"),
         ({"labels": {"digit": "07"}}, "`labels`"),
         ({"labels": {"digit": [0, 7]}}, "`labels`"),
+        ({"labels": {"digit": ["7", "7"]}}, "names differ"),
         ({"modules": {}}, "normalize"),
         ({"modules": []}, "AttributeError"),
         ({"head": None}, "TypeError"),

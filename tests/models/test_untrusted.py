@@ -8,6 +8,7 @@ import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -17,6 +18,8 @@ from tiny_models import as_older, resnet, saved
 
 from seqstride.encoders.frontend import LogMel
 from seqstride.models.classifier import load_model
+from seqstride.models.tokens import Units
+from seqstride.models.vqvae import from_json
 
 ROOM = 1 << 30
 """Memory that a refused model may take, beside what is there already."""
@@ -70,6 +73,40 @@ def test_a_description_that_asks_for_other_weights_allocates_nothing(
         load_model(folder)
     assert "emory" not in str(refused.value)
     assert "alloc" not in str(refused.value)
+
+
+@pytest.mark.parametrize("bands", [None, 64])
+def test_parts_that_do_not_fit_together_are_named(folder: Path, bands: int | None) -> None:
+    """The front end has no weights that could differ."""
+    words = json.loads((folder / "model.json").read_text())
+    if bands is None:
+        del words["modules"]["frontend"]
+    else:
+        words["modules"]["frontend"]["arguments"]["bands"] = bands
+    (folder / "model.json").write_text(json.dumps(words))
+    with pytest.raises(ValueError, match=r"model\.json' does not describe a model: "):
+        load_model(folder)
+
+
+@pytest.mark.parametrize("name", ["", None, 3, ["a"]])
+def test_units_of_a_recogniser_are_texts(name: object) -> None:
+    with pytest.raises(ValueError, match=r"`names` \(one is .*\) must be texts of at least one letter"):
+        Units("words", ["yes", name])  # type: ignore[list-item]
+
+
+@pytest.mark.parametrize(
+    ("units", "message"),
+    [
+        ([{"codes": {}, "frames": 3}], "not a coded recording"),
+        ([{"codes": [1], "frames": 10**9}], r"`frames` \(=1000000000\) must be at most 100000 in a unit"),
+        ("deep", "not a coded recording: maximum recursion depth"),
+    ],
+)
+def test_coded_recordings_of_strangers_are_read_or_named(units: Any, message: str) -> None:
+    coder: Any = SimpleNamespace(sample_rate=8000)
+    text = json.dumps({"format": 1, "sample_rate": 8000, "samples": 80 * 10**9, "units": units})
+    with pytest.raises(ValueError, match=message):
+        from_json(coder, text.replace('"deep"', "[" * 10**5 + "]" * 10**5))
 
 
 @pytest.mark.usefixtures("little_memory")
