@@ -16,11 +16,11 @@ from seqstride.estimators.targets import check_numbers
 
 
 class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
-    """Predicts a number from a time series with a residual network that downsamples by a method of choice.
+    """Predicts a number from a time series with a residual network that downsamples, and MiniRocket features.
 
-    Network and training are those of `SeqStrideClassifier`; the loss is the squared error of the standardised values.
-    What is said there about series, missing values and the seed holds here, too. Some defaults differ: the series are
-    seen whole, and their features are averaged over time.
+    Network, features and training are those of `SeqStrideClassifier`; the loss is the squared error of the standardised
+    values. What is said there about series, missing values and the seed holds here, too. Some defaults differ: the
+    series are seen whole, and their features are averaged over time.
 
     Args:
         downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise,
@@ -61,7 +61,7 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         normalise: str = "both",
         harmonics: int = 0,
         n_members: int = 1,
-        n_rocket_features: int = 0,
+        n_rocket_features: int = 10_000,
         n_epochs: int = 100,
         batch_size: int = 16,
         lr: float = 0.002,
