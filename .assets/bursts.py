@@ -1,7 +1,7 @@
 """Draws where methods put their frames on an item of recipes/Synthetic/bursts, from the runs of a comparison.
 
-    seqstride compare recipes/Synthetic/bursts --methods average,adastride,adastride_context --seeds 1 --ratios 16 -o r
-    python .assets/bursts.py r 16 average,adastride,adastride_context recipes/Synthetic/bursts/results/strides.png
+    seqstride compare recipes/Synthetic/bursts --methods softpool,adastride_softpool --seeds 1 --ratios 16 -o r
+    python .assets/bursts.py r 16 softpool,adastride_softpool recipes/Synthetic/bursts/results/strides.png
 
 The runs are those of seed 1.
 """
