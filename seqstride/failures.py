@@ -24,6 +24,7 @@ from pathlib import Path
 
 from seqstride.distributed import first_to_fail
 from seqstride.errors import UserError
+from seqstride.files.audio_files import shown
 
 DEBUG = "--debug"
 
@@ -75,7 +76,7 @@ def run_command(run: Callable[[Sequence[str]], int | None], argv: Sequence[str])
             not first_to_fail()
         ):  # another rank has printed its error, and this rank may only have lost the connection to it
             return 2 if isinstance(error, RuntimeError) else 1
-        print(f"seqstride: {_summary(error)} ({_kept(error)})", file=sys.stderr)
+        print(f"seqstride: {shown(_summary(error))} ({_kept(error)})", file=sys.stderr)
         return 1
 
 
@@ -102,7 +103,8 @@ def log_errors_in(folder: Path) -> None:
 
 def _say(line: str) -> None:
     if first_to_fail():
-        print(f"seqstride: {' '.join(line.split())}", file=sys.stderr)
+        # a line may quote a file of a stranger
+        print(f"seqstride: {shown(' '.join(line.split()))}", file=sys.stderr)
 
 
 def _line_for_user(error: Exception) -> str | None:

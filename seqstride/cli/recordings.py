@@ -128,7 +128,7 @@ def _work_through(
         for recording, answer in answers(recordings):
             failed = isinstance(answer, ValueError)
             if alone and failed:
-                tqdm.write(f"seqstride: {answer}", file=sys.stderr)
+                tqdm.write(f"seqstride: {shown(str(answer))}", file=sys.stderr)
             elif alone:
                 tqdm.write(f"{shown(recording.name)}: {text(answer)}")
             cells = [[""] * len(columns)] if failed else rows(answer)

@@ -53,7 +53,7 @@ def _strides(arguments: argparse.Namespace) -> int:
         for path in drawn.written:
             print(shown(path))
         if drawn.error is not None:
-            print(f"seqstride: {drawn.error}", file=sys.stderr)
+            print(f"seqstride: {shown(drawn.error)}", file=sys.stderr)
     return 2 if failed else 0
 
 

@@ -289,7 +289,7 @@ def _named(file: Path, what: str) -> Iterator[None]:
     """Errors inside are errors of a file: wrong keys, types and sizes fail in many ways, as do files of others."""
     try:
         yield
-    except MissingExtraError:
+    except (MissingExtraError, torch.OutOfMemoryError):  # no faults of the file
         raise
     except _OtherTaskError as error:
         raise InputError(f"{os.fspath(file)!r} is {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import os
 import sys
 from collections.abc import Iterator
@@ -145,6 +146,10 @@ def test_names_in_a_model_cannot_write_to_the_terminal(
     out = capsys.readouterr().out
     assert out.count("\n") == 1
     assert "\x1b" not in out
+    words = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**words, "task": "\x1b[2J"}))
+    assert main(["classify", str(recording), "--model", str(folder)]) == 2
+    assert "is a model for \\x1b[2J, where one for classification" in capsys.readouterr().err
 
 
 def test_a_cell_may_be_longer_than_csv_reads_by_default(model: Path, recording: Path, tmp_path: Path) -> None:
