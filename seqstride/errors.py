@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -65,3 +66,11 @@ def made_as_asked(key: str) -> Iterator[None]:
         raise
     except (TypeError, ValueError, OSError) as error:
         raise InputError(f"`{key}` cannot be used: {error}") from error
+
+
+def shown(path: str | os.PathLike[str]) -> str:
+    """Returns a text or path for one line of a terminal: line breaks, escapes and other bytes are written as `\\n`."""
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
+        for letter in os.fspath(path)
+    )

@@ -23,8 +23,7 @@ from contextvars import ContextVar
 from pathlib import Path
 
 from seqstride.distributed import first_to_fail
-from seqstride.errors import UserError
-from seqstride.files.audio_files import shown
+from seqstride.errors import UserError, shown
 
 DEBUG = "--debug"
 

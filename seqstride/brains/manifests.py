@@ -14,7 +14,7 @@ from unicodedata import category
 import numpy as np
 
 from seqstride._compat import require_torchaudio
-from seqstride.errors import InputError
+from seqstride.errors import InputError, shown
 
 require_torchaudio()
 
@@ -22,7 +22,7 @@ from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
 from seqstride.brains.events import check_events, event_times  # noqa: E402
 from seqstride.files.audio_cache import AudioCache  # noqa: E402
-from seqstride.files.audio_files import part_of, shown, with_root  # noqa: E402
+from seqstride.files.audio_files import part_of, with_root  # noqa: E402
 from seqstride.files.decoding import (  # noqa: E402
     UNKNOWN,
     open_recording,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from seqstride.cli.parser import Command, add_model, add_spreadsheet
-from seqstride.errors import InputError, require
+from seqstride.errors import InputError, require, shown
 from seqstride.files.remarks import remarks
 from seqstride.files.whole_files import whole_file
 from seqstride.models.folder import check_model_folder, model_files
@@ -116,7 +116,6 @@ def _work_through(
     tqdm = require("tqdm", "speech").tqdm
 
     from seqstride.distributed import world_size
-    from seqstride.files.audio_files import shown
     from seqstride.files.outputs import check_output
 
     if arguments.csv is not None:
@@ -204,7 +203,6 @@ def _add_classify(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _classify(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
-    from seqstride.files.audio_files import shown
     from seqstride.models.classifier import classify_files, in_words, load_model, sample_rate_of
 
     check_model_folder(arguments.model, "--model")
@@ -229,7 +227,6 @@ def _add_transcribe(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _transcribe(arguments: argparse.Namespace) -> int:
     from seqstride.distributed import device_of_rank
-    from seqstride.files.audio_files import shown
     from seqstride.models.recogniser import load_transcriber, transcribe_files
 
     check_model_folder(arguments.model, "--model")

@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from seqstride.cli.parser import Command, add_model, add_spreadsheet
+from seqstride.errors import shown
 from seqstride.files.remarks import remarks
 from seqstride.models.folder import check_model_folder
 
@@ -35,7 +36,6 @@ def _add_strides(command: argparse.ArgumentParser) -> None:
 @remarks()
 def _strides(arguments: argparse.Namespace) -> int:
     from seqstride.cli.drawing import draw_strides
-    from seqstride.files.audio_files import shown
     from seqstride.models.classifier import load_model
 
     failed = False

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from textwrap import fill
 
 from seqstride.cli.parser import Command
-from seqstride.errors import InputError, UserError
+from seqstride.errors import InputError, UserError, shown
 from seqstride.experiments.options import HELP as TRAIN_HELP
 
 COMPARE_HELP = """\
@@ -132,7 +132,6 @@ def _table(arguments: argparse.Namespace) -> None:
     from seqstride.experiments.results_page import results_page
     from seqstride.experiments.score_tables import score_tables
     from seqstride.experiments.tables import results_table
-    from seqstride.files.audio_files import shown
     from seqstride.layers import DOWNSAMPLERS
 
     folder = find_recipe_file(arguments.folder, "folder of runs, or recipe,")

@@ -185,11 +185,3 @@ def _audio_extensions() -> frozenset[str]:
     soundfile = require("soundfile", "speech")
 
     return (CODECS | {name.lower() for name in soundfile.available_formats()} | _OTHER_NAMES) - {"raw"}
-
-
-def shown(path: str | os.PathLike[str]) -> str:
-    """Returns a file name for one line of a terminal: line breaks, escapes and other bytes are written as `\\n`."""
-    return "".join(
-        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
-        for letter in os.fspath(path)
-    )

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from seqstride.files.audio_files import shown
+from seqstride.errors import shown
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
-from seqstride.errors import InputError
-from seqstride.files.audio_files import Recording, shown
+from seqstride.errors import InputError, shown
+from seqstride.files.audio_files import Recording
 from seqstride.files.signal_reader import SignalReader
 
 BATCH_SECONDS = 120.0

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from seqstride.files.audio_files import shown
+from seqstride.errors import shown
 from seqstride.plots.canvas import (
     COLOURS,
     FONT,

@@ -42,9 +42,10 @@ from tiny_models import resnet, saved
 from seqstride.brains.manifests import labelled_signals, open_manifests
 from seqstride.cli import main
 from seqstride.encoders.frontend import LogMel
+from seqstride.errors import shown
 from seqstride.estimators.series_files import Columns, read_series
 from seqstride.experiments.recipe import recipes_folder
-from seqstride.files.audio_files import shown, with_root
+from seqstride.files.audio_files import with_root
 from seqstride.files.loading import load_audio
 from seqstride.models.recogniser import Transcriber, save_transcriber
 
