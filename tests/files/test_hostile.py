@@ -182,6 +182,12 @@ def test_hours_are_resampled_in_pieces_as_they_would_be_at_once(
     torch.testing.assert_close(load_audio(wanted, tmp_path / "x.wav"), whole, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("path", ["", "/", ".", ".."])
+def test_a_path_without_a_name_is_no_recording(path: str) -> None:
+    with pytest.raises(ValueError, match=r"cannot be read as audio: (there is no such file|it is not a regular file)"):
+        load_audio(8000, path)
+
+
 def test_preparation_skips_what_is_broken_and_reports_it(
     recordings: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
