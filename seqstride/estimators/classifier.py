@@ -65,8 +65,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             keep the last epoch.
         patience: training ends after this many epochs without a lower validation loss.
         class_weight: weight of each class in the loss (label → weight), or "balanced": inverse to the class sizes.
-        warm_start: whether `fit` continues from the weights of the last fit. `set_params` discards them, as in every
-            estimator of sktime; set attributes instead (`classifier.n_epochs = 10`).
+        warm_start: whether `fit` continues from the weights of the last fit; the MiniRocket features are made anew.
+            `set_params` discards the weights, as in every estimator of sktime; set attributes instead
+            (`classifier.n_epochs = 10`).
         n_threads: CPU threads of `fit` and of predictions. Networks of this size are slower with more than one:
             20 epochs on BasicMotions took 3.8 s with one thread and 5.1 s with two on two free cores, and 9 s and more
             than 60 s on cores that other processes used.
