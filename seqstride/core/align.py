@@ -1,10 +1,13 @@
 """AdaStride's two resamplers: every output frame reads the input frames whose positions lie near it.
 
 `align_frames` (the *matrix* method) weighs input frame t by softmax_t(−σ² (l − p_t)²). p is sorted, so with d_l the
-distance of output l to its nearest position every t with |l − p_t| > d_l + √(45 / σ²) has less than e⁻⁴⁵ of the
+distance of output l to its nearest position every t with |l − p_t| > √(d_l² + 45 / σ²) has less than e⁻⁴⁵ of the
 nearest one's weight: nothing in float32 and below the rounding of a sum in float64 (2e-16 needs e⁻³⁶). So each output
-reads one run of inputs, also inside long gaps, and l ± (d_l + √(45 / σ²)) is monotone in l (d is
-1-Lipschitz): a banded matrix. In float32, e⁻²² of the nearest weight (3e-10) is already negligible.
+reads one run of inputs, also inside long gaps, and l ± √(d_l² + 45 / σ²) is monotone in l (d is 1-Lipschitz, and so is
+the root): a banded matrix. In float32, e⁻²² of the nearest weight (3e-10) is already negligible.
+
+Every path leaves out the same frames, those beyond that root. A layer that multiplies weights by others of its own
+(`seqstride.layers.softpool`) would else tell one path from another, and so an item alone from the same in a batch.
 
 `scatter_frames` (the *scatter* method, AdaStride-F) rounds every position to one output frame: a band one frame deep.
 
@@ -85,7 +88,7 @@ def _align_band(
     right = torch.searchsorted(ordered, rows)
     p_left, p_right = (ordered.gather(1, t) for t in ((right - 1).clamp(min=0), torch.minimum(right, lengths - 1)))
     nearest = torch.minimum((rows - p_left).abs(), (p_right - rows).abs())
-    reach = nearest + math.sqrt(NEGLIGIBLE[dtype] / sigma_square)
+    reach = (nearest.square() + NEGLIGIBLE[dtype] / sigma_square).sqrt()
     padding = rows >= output_lengths
     first = torch.where(padding, lengths, torch.searchsorted(ordered, rows - reach))
     behind = torch.minimum(torch.searchsorted(ordered, rows + reach, right=True), lengths)
@@ -217,7 +220,7 @@ def _scatter_band(positions: Tensor, frames: Frames, nearest: bool) -> tuple[Ban
 
 def _scatter_values(weights: Tensor, band: Band, vacant: Tensor) -> Tensor:
     """The entries (n,) of a scatter's matrix: a frame's weight in its row, 1 in the rows that copy a frame."""
-    return weights.view(-1)[band.place].masked_fill(vacant[band.row], 1.0)
+    return weights.reshape(-1)[band.place].masked_fill(vacant[band.row], 1.0)  # vmap repeats them without a copy
 
 
 @torch.library.custom_op("seqstride::scatter", mutates_args=())

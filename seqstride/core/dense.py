@@ -15,6 +15,7 @@ import math
 import torch
 from torch import Tensor
 
+from seqstride.core.full import NEGLIGIBLE
 from seqstride.core.lengths import double, length_mask, zero_padding
 from seqstride.core.positions import nearest_output
 
@@ -38,7 +39,8 @@ def dense_align(
     square = square.masked_fill(~length_mask(lengths, x.shape[2])[:, :, None], math.inf)
     # the smallest square is taken off in double precision: in a long gap all squares are large and nearly equal
     logits = (square - square.amin(1, keepdim=True)) * double(-sigma_square, square.device)
-    weights = logits.to(_working_dtype(x)).softmax(1)
+    logits = logits.to(_working_dtype(x))
+    weights = logits.masked_fill(logits < -NEGLIGIBLE[logits.dtype], -math.inf).softmax(1)
     z = torch.bmm(zero_padding(x, lengths).to(weights.dtype), weights)
     return zero_padding(z, output_lengths).to(x.dtype)
 

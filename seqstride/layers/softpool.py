@@ -26,8 +26,8 @@ def softmax_pool(x: Tensor, plan: Plan, sharpness: Tensor) -> Tensor:
     e^(2β) = 22026 times the weight of the smallest, nearly the maximum. A frame's weight depends on that frame alone,
     so neither padding nor the rest of the signal tells, and a stream has the same.
 
-    The bound β is there for the plan, which leaves out what weighs less than e^−22 in float32, on one path more of it
-    than on another (`seqstride.core.align`): here that is e^(2β − 22) = 6e-6 at most. Numbers stay far from the limits
+    The bound β is there for the plan, which leaves out frames that weigh less than e^−22 of the nearest one in float32
+    (`seqstride.core.align`): here that is e^(2β − 22) = 6e-6 of it at most. Numbers stay far from the limits
     of float32, in which all this is computed at least. A bound that bends early (α x / √(1 + (α x / β)²)) reads the
     codes of `recipes/Synthetic/bursts` two points worse.
 
@@ -86,8 +86,12 @@ class SoftPool1d(AvgPool1d):
     def __init__(self, channels: int, stride: float) -> None:
         super().__init__(stride)
         self.channels = check_channels(channels)
-        self.sharpness = new_sharpness(channels)
+        # in a window of one frame all weights are the same
+        self.sharpness = new_sharpness(channels) if self.stride > 1 else None
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         """As `Downsampler.pool`."""
-        return plan(x) if self.stride == 1 else softmax_pool(x, plan, self.sharpness)
+        return plan(x) if self.sharpness is None else softmax_pool(x, plan, self.sharpness)
+
+    def extra_repr(self) -> str:
+        return f"{self.channels}, {super().extra_repr()}"

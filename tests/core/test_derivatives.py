@@ -124,6 +124,18 @@ def test_vmap_and_jacobians_are_those_item_by_item(key: str, lengths: torch.Tens
     assert_close(torch.func.jacfwd(run)(x[0]), expected, rtol=1e-10, atol=1e-12)
 
 
+@pytest.mark.parametrize("key", ADAPTIVE)
+def test_jacobians_in_the_parameters_of_a_single_item(key: str) -> None:
+    # vmap repeats what it does not batch: one item without a copy
+    layer, x = build(key), batch(0, 12)[:1]
+    parameters = {name: parameter.detach() for name, parameter in layer.named_parameters()}
+
+    def run(parameters: dict[str, torch.Tensor]) -> torch.Tensor:
+        return torch.func.functional_call(layer, parameters, (x,))
+
+    assert_close(torch.func.jacrev(run)(parameters), torch.func.jacfwd(run)(parameters), rtol=1e-10, atol=1e-12)
+
+
 @pytest.mark.parametrize("key", KEYS)
 def test_lengths_that_vmap_batches_are_refused(key: str) -> None:
     layer, x, lengths = build(key), torch.stack([batch(0, 12), batch(1, 12)]), torch.tensor([[12, 7], [5, 12]])

@@ -115,8 +115,9 @@ def softmax_weights(channel, sharpness):
     return [math.exp(min(5.0, max(-5.0, float(sharpness) * value))) for value in channel]
 
 
-def softpool(x, stride, sharpness):
+def softpool(x, stride, sharpness=None):
     """A softmax-weighted mean of each window and channel; the last window holds what is left."""
+    sharpness = np.zeros(len(x)) if sharpness is None else sharpness
 
     def reduce(window, axis):
         return np.array(
