@@ -18,7 +18,6 @@ torch.compile keeps a custom operator whole where it would otherwise break its g
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
