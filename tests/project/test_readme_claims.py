@@ -122,10 +122,18 @@ def test_the_readmes_sentences_have_the_figures_of_the_records() -> None:
     by_ratio = dict(re.findall(r"^\| `(\w+)` \| (\S+ ± \S+(?: \| \S+ ± \S+){3}) \|$", bursts, re.MULTILINE))
     _, eight, sixteen, _ = ({name: cells.split(" ")[at] for name, cells in by_ratio.items()} for at in (0, 4, 8, 12))
     shown = (
-        "reads {adastride_context} % of the codes, `adastride` {adastride}, `phase` {phase} and `average` {average} %"
+        "`adastride_softpool` reads {adastride_softpool} % of the codes, `adastride_context` {adastride_context}, "
+        "`adastride` {adastride}, `softpool` {softpool} and `average` {average} %"
     )
     assert shown.format(**sixteen) in readme
-    assert "it has {adastride_context}, `adastride` {adastride} and `phase` {phase} %".format(**eight) in readme
+    shown = (
+        "`adastride_softpool` has {adastride_softpool}, `adastride_context` {adastride_context} and `softpool` {softpool} %"
+    )
+    assert shown.format(**eight) in readme
+    keywords = {name: mean(row[1]) for name, row in rows("WUW/keywords", "compare_32").items()}
+    shown = "`adastride_softpool` has {adastride_softpool} % and `max` {max} %, which"
+    assert shown.format(**keywords) in readme
+    assert "`adastride_context` has {adastride_context} %.".format(**keywords) in readme
     tones = mean(rows("Synthetic/tones", "compare_6")["diffstride_narrowing"][0])
     assert f"that a start at 6 cuts wholly are told apart at {tones} %." in readme
     sets = {name: mean(row[0]) for name, row in rows("UCR/classification", "compare_all").items()}
