@@ -94,8 +94,8 @@ def make_downsampler(key: str, channels: int, stride: float, **options: Any) -> 
     Args:
         key: one of `DOWNSAMPLERS`.
         channels: C.
-        stride: the stride, or its initial value where it is learnt; an integer for strided, average, max, blur
-            and phase.
+        stride: the stride, or its initial value where it is learnt; an integer for strided, average, max,
+            blur, phase and softpool.
         **options: further arguments of the layer.
 
     Raises:

@@ -126,8 +126,9 @@ class AdaStride1d(Downsampler):
         The mean of the steps so far takes the place of that of all, and a control of the rate keeps |s·p_t − t| ≤
         `drift`, whatever the scores: the ratio of any 6000 frames (60 s at 100 per second) is s within 2 %. Constant
         scores give the uniform stride t / s exactly. The result is that of `seqstride.functional.align` (or
-        `scatter_align`) at the stream's positions, which are not those of the whole signal: on speech, scored by
-        trained models, the logarithms of the local strides correlate with those of the whole signal by 0.96 to 0.99.
+        `scatter_align`; with `pooling="softmax"` that of a quotient of two) at the stream's positions, which are not
+        those of the whole signal: on speech, scored by trained models, the logarithms of the local strides correlate
+        with those of the whole signal by 0.96 to 0.99.
         `seqstride.layers.pace` shows why the bound holds and what is given up; `AdaStrideStream` says when output
         frames are ready. Scores that see `context` frames behind their own are known as many frames later, and so is
         everything else; `positions`, `strides` and `times` are of the frames that were placed.

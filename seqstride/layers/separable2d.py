@@ -135,7 +135,7 @@ def make_downsampler2d(
             without `options`: a stride of each item's own would move its bins away from those of the others.
         channels: C.
         strides: along time and frequency, initial values where they are learnt; integers for strided, average, max,
-            blur and phase, and along frequency where that is an average.
+            blur, phase and softpool, and along frequency where that is an average.
         shared: one stride for both axes: one parameter where it is learnt.
         **options: further arguments of the layers.
 
