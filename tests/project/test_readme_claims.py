@@ -127,7 +127,8 @@ def test_the_readmes_sentences_have_the_figures_of_the_records() -> None:
     )
     assert shown.format(**sixteen) in readme
     shown = (
-        "`adastride_softpool` has {adastride_softpool}, `adastride_context` {adastride_context} and `softpool` {softpool} %"
+        "`adastride_softpool` has {adastride_softpool}, `adastride_context` {adastride_context} and "
+        "`softpool` {softpool} %"
     )
     assert shown.format(**eight) in readme
     keywords = {name: mean(row[1]) for name, row in rows("WUW/keywords", "compare_32").items()}
