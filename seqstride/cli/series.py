@@ -48,6 +48,7 @@ def _add_fit_series(command: argparse.ArgumentParser) -> None:
     command.add_argument("--strides", default="2,2,2", help="strides of the blocks (default %(default)s)")
     command.add_argument("--epochs", type=int, default=None, help="passes over the training series")
     command.add_argument("--seed", type=int, default=0, help="seed of the training (default %(default)s)")
+    command.add_argument("--overwrite", action="store_true", help="replace the classifier in FOLDER")
     command.add_argument("--device", default="auto", help="cpu or cuda; default: a GPU if there is one")
 
 
@@ -60,6 +61,9 @@ def _fit_series(arguments: argparse.Namespace) -> None:
         strides = [float(stride) for stride in arguments.strides.split(",")]
     except ValueError:
         raise InputError(f"`--strides` (={arguments.strides!r}) must be numbers between commas") from None
+    folder = Path(arguments.output)
+    if (folder / "series.json").exists() and not arguments.overwrite:
+        raise InputError(f"`--output` (={arguments.output!r}) must not hold a classifier; --overwrite replaces it")
     classifier = SeqStrideClassifier(
         arguments.downsampler,
         strides=[int(stride) if stride.is_integer() else stride for stride in strides],
@@ -72,7 +76,6 @@ def _fit_series(arguments: argparse.Namespace) -> None:
         classifier.set_params(n_epochs=arguments.epochs)
     columns = Columns(arguments.label, arguments.series, arguments.time)
     print(fit_series(arguments.train, arguments.test, arguments.output, classifier, columns), end="\n\n")
-    folder = Path(arguments.output)
     again = command_line("classify-series", arguments.test, "--model", folder, "-o", folder / "again.csv")
     print(where(folder, again))
 

@@ -87,7 +87,9 @@ def run_estimator(argv: Sequence[str]) -> None:
     file, run_opts, overrides = read_command_line(argv)
     foreign = sorted(run_opts.overridden_args - set(RUN_OPTIONS))
     if foreign:
-        raise InputError(f"--{foreign[0]} is not for this recipe; of SpeechBrain's options it takes --device")
+        # `--debug_batches 2` sets `debug` as well
+        typed = next((word for word in argv if word.startswith(f"--{foreign[0]}")), f"--{foreign[0]}").partition("=")[0]
+        raise InputError(f"{typed} is not for this recipe; of SpeechBrain's options it takes --device")
     device = resolve_device(run_opts.device or "auto")
     text = merge_recipe(file, overrides)
     folder = RunFolder.of(text, file)

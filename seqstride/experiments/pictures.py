@@ -98,9 +98,13 @@ def plot_against_frames(found: Sequence[Ranking], methods: Sequence[str]) -> Fig
         axis.fill_between(places, means - halves, means + halves, color=style["color"], alpha=0.12, linewidth=0)
     drawn = [score.mean for points in lines.values() for _, score in points]
     room = 0.15 * (max(drawn) - min(drawn)) or 1.0
-    axis.set_ylim(min(drawn) - room, max(drawn) + room)  # a band of few runs may be wider than all lines together
+    lowest, highest = min(drawn) - room, max(drawn) + room  # a band of few runs may be wider than all lines together
+    metric = metric_of(run.record for run in found[0].methods[0].runs)
+    if metric.unit == "%" and max(drawn) <= 100:
+        lowest, highest = max(lowest, 0.0), min(highest, 100.0 + 0.1 * room)
+    axis.set_ylim(lowest, highest)
     _label_rates(axis, [frames for points in lines.values() for frames, _ in points], RATES[rate])
-    axis.set_ylabel(metric_of(run.record for run in found[0].methods[0].runs).title, fontsize=FONT)
+    axis.set_ylabel(metric.title, fontsize=FONT)
     axis.set_title("line: mean; band: its 95 % interval", fontsize=FONT)
     figure.legend(loc="outside right upper", fontsize=FONT)
     return figure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 
-from seqstride.experiments.ranking import KINDS, Ranked, Ranking, rankings
+from seqstride.experiments.ranking import ADAPTIVE, LEARNT, Ranked, Ranking, rankings
 from seqstride.experiments.records import Metric, Record, known_mean, metric_of
 from seqstride.experiments.tables import kind_of_folds, markdown, sentence_case, strides_cell
 from seqstride.experiments.uncertainty import DRAWS, Estimate
@@ -148,8 +148,8 @@ def _caption(records: Sequence[Record], metric: Metric, found: Sequence[Ranking]
             "same seed and items; p: two-sided, of the same t, corrected for the number of methods at a ratio (Holm)."
         )
     kinds = {each.kind for ranking in found for each in ranking.methods}
-    meanings = dict(zip(KINDS, ("fixed", "one learnt number", "different from place to place", "none"), strict=True))
-    named = "; ".join(f"{kind}: {meanings[kind]}" for kind in KINDS if kind in kinds and kind != meanings[kind])
+    meanings = {LEARNT: "one learnt number", ADAPTIVE: "different from place to place"}
+    named = "; ".join(f"{kind}: {meaning}" for kind, meaning in meanings.items() if kind in kinds)
     text += f" Strides are, where the kind is {named}." if named else ""
     known = [record["cpu_seconds"] for record in records if "cpu_seconds" in record]
     if len(known) == len(records):

@@ -178,7 +178,8 @@ def closing(record: Record, folder: Path, command: str, of_debug_run: bool = Fal
         record: record of the run.
         folder: the output folder.
         command: a command to try next.
-        of_debug_run: a few batches were trained and scored: the lines say that the scores mean nothing.
+        of_debug_run: a few batches were trained and scored: the lines say that the scores mean nothing, and that the
+            next thing is a real run.
     """
     metric = metric_of([record])
     scores = [f"{metric.title.partition(',')[0]} {metric.number(value_of(record))} {metric.unit}".strip()]
@@ -190,6 +191,8 @@ def closing(record: Record, folder: Path, command: str, of_debug_run: bool = Fal
         several = record.get("averaged_epochs", 1)
         mean = f"mean of the best {several}, first of them " if several > 1 else ""
         lines.append(f"{'epoch':<9} {mean}{record['epoch']} of {record['epochs']}, chosen on the validation part")
+    if of_debug_run:  # a table would show its scores as if they were real
+        command = "the same command without the options of a debug run"
     return "\n".join([*lines, where(folder, command)])
 
 

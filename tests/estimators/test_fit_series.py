@@ -331,7 +331,12 @@ def test_the_picture_has_a_series_of_every_class(
     pd.DataFrame(rows).to_csv(tmp_path / "train.csv", index=False)
     pd.DataFrame(rows).drop(columns="label").to_csv(tmp_path / "bare.csv", index=False)
     run(capsys, "fit-series", tmp_path / "train.csv", tmp_path / "train.csv", "-o", tmp_path, *TINY)
-    run(capsys, "fit-series", tmp_path / "train.csv", tmp_path / "bare.csv", "-o", tmp_path, *TINY)
+    before = (tmp_path / "series.safetensors").read_bytes()
+    again = ["fit-series", tmp_path / "train.csv", tmp_path / "bare.csv", "-o", tmp_path, *TINY]
+    assert main([str(word) for word in again]) == 2
+    assert "must not hold a classifier; --overwrite replaces it" in capsys.readouterr().err
+    assert (tmp_path / "series.safetensors").read_bytes() == before
+    run(capsys, *again, "--overwrite")
     predicted = [row["predicted"] for row in rows_of(tmp_path / "predictions.csv")]
     shown = [0, 1, 2] if count == 3 else [0, 1, 3, 4, 6, 7, 9, 10]
     assert drawn[0] == [f"class c{index:02}, series {5 * index}\npredicted {predicted[5 * index]}" for index in shown]
