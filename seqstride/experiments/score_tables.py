@@ -131,6 +131,16 @@ def _intervals(records: Sequence[Record], runs: int) -> str:
     return f"of {DRAWS} draws of items and of runs, with Student's t for the few runs"
 
 
+def _gaps(records: Sequence[Record]) -> str:
+    """Returns which methods lack folds that others have, so that their means are of something else; "" for none."""
+    folds: dict[str, set[str]] = {}
+    for record in records:
+        folds.setdefault(record["method"], set()).add(str(record["fold"]))
+    total = len(set().union(*folds.values()))
+    short = [f"`{method}` {len(found)} of {total}" for method, found in folds.items() if len(found) < total]
+    return f" Means over fewer {kind_of_folds(records)} cannot be compared: {', '.join(short)}." if short else ""
+
+
 def _caption(records: Sequence[Record], metric: Metric, found: Sequence[Ranking]) -> str:
     """Returns the sentences below the tables."""
     better = "lower" if metric.lower_is_better else "higher"
@@ -151,6 +161,7 @@ def _caption(records: Sequence[Record], metric: Metric, found: Sequence[Ranking]
     meanings = {LEARNT: "one learnt number", ADAPTIVE: "different from place to place"}
     named = "; ".join(f"{kind}: {meaning}" for kind, meaning in meanings.items() if kind in kinds)
     text += f" Strides are, where the kind is {named}." if named else ""
+    text += _gaps(records) if folds > 1 else ""
     known = [record["cpu_seconds"] for record in records if "cpu_seconds" in record]
     if len(known) == len(records):
         text += f" Training took {sum(known) / 3600:.2g} core hours in all; seconds are those of one run."

@@ -230,9 +230,13 @@ def test_data_sets_have_a_table_of_their_own() -> None:
         for method in ("average", "adastride")
         for record in drawn_runs(method, [0.5 + 0.3 * index], index, fold=fold, folds_are="data sets")
     ]
-    title, table = score_tables(records, ["average", "adastride"]).split("\n\n")[-2:]
+    text = score_tables(records, ["average", "adastride"])
+    title, table = text.split("\n\n")[-2:]
     assert title == "Test accuracy, %, on every data set:"
     assert table.splitlines()[0] == "| method | easy | hard |"
+    assert "cannot be compared" not in text
+    text = score_tables(records[:-1], ["average", "adastride"])
+    assert "Means over fewer data sets cannot be compared: `adastride` 1 of 2." in text
 
 
 # The page of all results
