@@ -234,6 +234,7 @@ def assert_one_run(make: Any, methods: list[str], shares: list[list[list[int]]])
                 assert before == pytest.approx(after, rel=1e-5)
 
 
+@pytest.mark.long
 def test_every_method_learns_on_two_ranks_what_it_learns_on_one() -> None:
     # where the content decides on the lengths, each rank holds the mean ratio of its own items
     assert_one_run(classification, COUNTED, [[[0, 2], [1, 3]], [[4, 6], [5, 7]]])
@@ -523,16 +524,16 @@ def test_two_ranks_write_the_table_of_one(
     assert len({tuple(row.values())[1:4] for row in rows}) > 3
 
     # killed at the fourth recording that can be read, and gone on with by two processes
-    load, loaded = seqstride.files.loading.load_audio, []
+    read, loaded = seqstride.files.loading.open_audio, []
 
-    def killed(rate: int, path: str, *part: Any) -> torch.Tensor:
+    def killed(rate: int, path: str, *part: Any) -> Any:
         loaded.append(path)
         if len(loaded) == 5:
             raise Killed
-        return load(rate, path, *part)
+        return read(rate, path, *part)
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"seqstride.{reader}.load_audio", killed)
+        patch.setattr(f"seqstride.{reader}.open_audio", killed)
         with pytest.raises(Killed):
             main(words("two.csv"))
     assert not (tmp_path / "two.csv").exists()

@@ -313,6 +313,7 @@ def test_folds_failures_and_variants(
     assert main([*argv, "--resume"]) == 0
 
 
+@pytest.mark.long  # several whole runs
 def test_ratios_are_a_dimension_of_their_own(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     output = tmp_path / "out"
     argv = ["compare", str(fake), "--methods", "a", "--seeds", "1", "--folds", "all", "-o", str(output)]
@@ -389,6 +390,7 @@ def alive(process: int) -> bool:
     return not status.exists() or status.read_text().rpartition(") ")[2][0] != "Z"
 
 
+@pytest.mark.long
 def test_a_killed_comparison_takes_its_runs_along(fake: Path, tmp_path: Path) -> None:
     stalls = [fake / f"stall-{method}-x-0" for method in ("a", "a_better")]
     for stall in stalls:

@@ -237,6 +237,7 @@ def launch(command: list[str], folder: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.long
 def test_train_py_works_in_its_folder(tmp_path: Path) -> None:
     options = ["--number_of_epochs=1", f"--output_folder={tmp_path}", "--device=cpu", "--noprogressbar"]
     options.append(f"--data_folder={few_vowels(tmp_path / 'data')}")

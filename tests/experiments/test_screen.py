@@ -268,6 +268,7 @@ def test_importing_hides_nothing() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+@pytest.mark.long
 def test_a_fresh_machine_is_not_told_about_fonts(tmp_path: Path) -> None:
     """In a home that is no folder, without a cache of fonts."""
     import soundfile

@@ -28,6 +28,7 @@ def toy(monkeypatch):
     monkeypatch.setitem(ss.DOWNSAMPLERS, "toy", METHOD)
 
 
+@pytest.mark.long
 def test_the_tests_of_all_methods_run_on_it():
     files = [
         file for room in ("core", "layers", "encoders", "export") for file in sorted((TESTS / room).glob("test_*.py"))
