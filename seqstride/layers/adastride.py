@@ -117,7 +117,7 @@ class AdaStride1d(Downsampler):
         self.bound = float(bound) if bound is not None else math.inf if scorer == "linear" else BOUND
         self.score = ContextScore(channels, context) if scorer == "context" else SCORERS[scorer](channels)
         self.sharpness = new_sharpness(channels) if pooling == "softmax" else None
-        self.convolves = self.sharpness is not None
+        self.beyond_plan = self.sharpness is not None
         self.input_macs = self.score.macs
 
     def stream(self, *, drift: float = 60.0) -> Stream:

@@ -60,7 +60,7 @@ class Downsampler(nn.Module):
     content_lengths: bool = False
     """Whether the output length of an item follows from its signal, so that only a plan knows it. `stride` is then the
     ratio that the layer aims at."""
-    convolves: bool = False
+    beyond_plan: bool = False
     """Whether `pool` does more than its plan, such as a convolution with a bias. Only the plan has a matrix."""
     linear: ClassVar[bool] = True
     """Whether the plan is linear and has a matrix."""

@@ -31,7 +31,7 @@ class Unchanged1d(AvgPool1d):
 
 
 def _unless_one(layer: Downsampler) -> Downsampler:
-    weighted = (layer.adaptive or layer.convolves) and not layer.learns_stride
+    weighted = (layer.adaptive or layer.beyond_plan) and not layer.learns_stride
     return Unchanged1d() if weighted and layer.stride == 1 else layer
 
 

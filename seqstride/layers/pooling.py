@@ -253,7 +253,7 @@ class StridedConv1d(WholeStride):
 
     pool_frames = staticmethod(every_frame)
     centred = False
-    convolves = True
+    beyond_plan = True
     half_under_autocast = True
     bins = "items"
     channels: int

@@ -79,7 +79,7 @@ class Separable2d(nn.Module):
         time, frequency = plans
         y = _pool(self.frequency, _pool(self.time, x, time, TIME), frequency, FREQUENCY)
         # the bias of a convolution would stand in the padding
-        return zero_padding_2d(y, time.lengths) if self.frequency.convolves else y
+        return zero_padding_2d(y, time.lengths) if self.frequency.beyond_plan else y
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> Tensor:
         """(B, C, T, F), lengths (B,) along T or None → (B, C, T', F'), 0 behind an item's own output length.

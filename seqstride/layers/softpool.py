@@ -27,9 +27,8 @@ def softmax_pool(x: Tensor, plan: Plan, sharpness: Tensor) -> Tensor:
     so neither padding nor the rest of the signal tells, and a stream has the same.
 
     The bound β is there for the plan, which leaves out frames that weigh less than e^−22 of the nearest one in float32
-    (`seqstride.core.align`): here that is e^(2β − 22) = 6e-6 of it at most. Numbers stay far from the limits
-    of float32, in which all this is computed at least. A bound that bends early (α x / √(1 + (α x / β)²)) reads the
-    codes of `recipes/Synthetic/bursts` two points worse.
+    (`seqstride.core.align`): here that is e^(2β − 22) = 6e-6 of it at most. Numbers stay far from the
+    limits of float32, in which all this is computed at least.
 
     Args:
         x: of the plan's B and T.
@@ -79,7 +78,7 @@ class SoftPool1d(AvgPool1d):
         tensor([[[2.7616, 4.0000, 9.0000]]])
     """
 
-    convolves = True
+    beyond_plan = True
     half_under_autocast = True
     channels: int
 

@@ -57,25 +57,27 @@ def test_estimators_are_names_of_the_package() -> None:
         _ = ss.SeqStrideClassifer
 
 
-@pytest.mark.parametrize(
-    ("name", "number", "count"),
-    [
-        ("SeqStrideClassifier", 0, 120),
-        ("SeqStrideRegressor", 0, 70),
-        pytest.param("SeqStrideClassifier", 1, 120, marks=pytest.mark.long),
-        pytest.param("SeqStrideRegressor", 1, 70, marks=pytest.mark.long),
-    ],
-)
-def test_sktimes_own_checks_pass(name: str, number: int, count: int) -> None:
-    kind = getattr(ss, name)
-    estimator = kind(**kind.get_test_params()[number])
+def sktimes_own_checks(estimator: Any, count: int, without: list[str]) -> None:
+    """Runs the checks, more than `count`, and asserts that all of them pass."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # those of sktime and its checks
-        # examples in docstrings and several processes have tests of their own
-        others = ["test_doctest_examples", "test_multiprocessing_idempotent"]
-        results = sktime_check(estimator, verbose=False, tests_to_exclude=others)
+        results = sktime_check(estimator, verbose=False, tests_to_exclude=without)
     assert len(results) > count
     assert {name: result for name, result in results.items() if result != "PASSED"} == {}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("name", "count"), [("SeqStrideClassifier", 200), ("SeqStrideRegressor", 100)])
+def test_all_of_sktimes_own_checks_pass(name: str, count: int) -> None:
+    sktimes_own_checks(getattr(ss, name), count, [])
+
+
+@pytest.mark.parametrize(("name", "count"), [("SeqStrideClassifier", 120), ("SeqStrideRegressor", 70)])
+def test_sktimes_own_checks_pass(name: str, count: int) -> None:
+    kind = getattr(ss, name)
+    first, *_ = kind.get_test_params()
+    # examples in docstrings and several processes have tests of their own
+    sktimes_own_checks(kind(**first), count, ["test_doctest_examples", "test_multiprocessing_idempotent"])
 
 
 @pytest.mark.parametrize("order", ["given", pytest.param("correlation", marks=pytest.mark.long)])

@@ -29,7 +29,7 @@ LINEAR = keys_where(lambda layer: layer.linear)
 STREAMING = keys_where(lambda layer: layer.no_stream is None)
 STRAIGHT = ("hnet",)  # decisions with gradients straight through, which are not those of finite differences
 # the plan does all that the layer does
-PLANNED = tuple(key for key in KEYS if not ss.make_downsampler(key, channels=2, stride=2).convolves)
+PLANNED = tuple(key for key in KEYS if not ss.make_downsampler(key, channels=2, stride=2).beyond_plan)
 FRAMEWISE = tuple(key for key in ADAPTIVE if ss.DOWNSAMPLERS[key].options.get("scorer", "linear") == "linear")
 TIGHT = {"rtol": 1e-10, "atol": 1e-10}
 
@@ -104,7 +104,7 @@ def oracle_matrix(key, layer, positions, length):
         return resample(np.eye(frames), positions, length).T
     if layer.adaptive:
         return getattr(oracles, f"{ss.DOWNSAMPLERS[key].oracle}_at")(np.eye(frames), positions, length).T
-    if layer.convolves:
+    if layer.beyond_plan:
         plain = oracles.average if layer.centred else oracles.subsample
         return oracles.matrix(plain, frames, layer.stride)
     return oracle(key, layer, torch.eye(frames, dtype=torch.float64)).output.T
