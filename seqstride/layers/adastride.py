@@ -18,7 +18,7 @@ from seqstride.layers.base import Downsampler
 from seqstride.layers.pace import Pace
 from seqstride.layers.pooling import AvgPool1d
 from seqstride.layers.scores import ChangeScore, ContextScore, FrameScore, Level, bounded_scores, soft_clamp
-from seqstride.layers.softpool import new_sharpness, softmax_pool
+from seqstride.layers.softpool import Pooling, new_sharpness, softmax_pool
 from seqstride.layers.stream import Stream
 
 #: the scores there are
@@ -97,7 +97,7 @@ class AdaStride1d(Downsampler):
         empty: Literal["nearest", "zero"] = "nearest",
         scorer: Literal["linear", "context", "change"] = "linear",
         context: int = 7,
-        pooling: Literal["mean", "softmax"] = "mean",
+        pooling: Pooling = "mean",
         bound: float | None = None,
     ) -> None:
         super().__init__()
@@ -108,15 +108,13 @@ class AdaStride1d(Downsampler):
             raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
         if isinstance(context, bool) or not isinstance(context, int) or context < 0:
             raise ValueError(f"`context` (={context!r}) must be an integer of at least 0")
-        if pooling not in ("mean", "softmax"):
-            raise ValueError(f"`pooling` (={pooling!r}) must be 'mean' or 'softmax'")
         if bound is not None and not (isinstance(bound, (int, float)) and bound > 1):
             raise ValueError(f"`bound` (={bound!r}) must be a number above 1, math.inf for none, or None")
         self.method, self.sigma_square, self.empty = method, float(sigma_square), empty
         self.scorer = scorer
         self.bound = float(bound) if bound is not None else math.inf if scorer == "linear" else BOUND
         self.score = ContextScore(channels, context) if scorer == "context" else SCORERS[scorer](channels)
-        self.sharpness = new_sharpness(channels) if pooling == "softmax" else None
+        self.sharpness = new_sharpness(channels, pooling)
         self.beyond_plan = self.sharpness is not None
         self.input_macs = self.score.macs
 
@@ -195,7 +193,7 @@ class AdaStride1d(Downsampler):
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         """As `Downsampler.pool`."""
-        return plan(x) if self.sharpness is None else softmax_pool(x, plan, self.sharpness)
+        return softmax_pool(x, plan, self.sharpness)
 
 
 def check_alignment(method: str, sigma_square: float, empty: str) -> None:

@@ -19,6 +19,7 @@ from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt import Learnt
 from seqstride.layers.pooling import AvgPool1d
 from seqstride.layers.scores import bounded_scores, soft_clamp
+from seqstride.layers.softpool import Pooling, new_sharpness, softmax_pool
 from seqstride.layers.stream import Stream
 
 Scorer = Literal["linear", "context", "change"]
@@ -37,13 +38,15 @@ class _Scored(Downsampler):
     along_frequency = AvgPool1d
     method = "matrix"
 
-    def _score_by(self, channels: int, scorer: Scorer, sigma_square: float) -> None:
+    def _score_by(self, channels: int, scorer: Scorer, sigma_square: float, pooling: Pooling) -> None:
         if scorer not in SCORERS:
             raise ValueError(f"`scorer` (={scorer!r}) must be 'linear', 'context' or 'change'")
         check_alignment("matrix", sigma_square, "nearest")
         self.channels, self.scorer, self.sigma_square = check_channels(channels), scorer, float(sigma_square)
         self.bound = math.inf if scorer == "linear" else BOUND
         self.score = SCORERS[scorer](channels)
+        self.sharpness = new_sharpness(channels, pooling)
+        self.beyond_plan = self.sharpness is not None
         self.input_macs = self.score.macs
 
     def plan_at(
@@ -52,8 +55,15 @@ class _Scored(Downsampler):
         """The plan with these positions (B, T); arguments as in `seqstride.core.plan.PositionPlan`."""
         return AlignPlan(frames, positions, penalty, source, self.sigma_square)
 
+    def pool(self, x: Tensor, plan: Plan) -> Tensor:
+        """As `Downsampler.pool`."""
+        return softmax_pool(x, plan, self.sharpness)
+
     def extra_repr(self) -> str:
-        return f"{self.channels}, {super().extra_repr()}, scorer={self.scorer!r}, sigma_square={self.sigma_square:g}"
+        detail = f"scorer={self.scorer!r}, sigma_square={self.sigma_square:g}"
+        if self.sharpness is not None:
+            detail += ", pooling='softmax'"
+        return f"{self.channels}, {super().extra_repr()}, {detail}"
 
 
 class AdaStrideRatio1d(_Scored, Learnt):
@@ -72,7 +82,7 @@ class AdaStrideRatio1d(_Scored, Learnt):
     Args:
         channels: C of the input.
         stride: S at the start, real, ≥ 1; input frames per output frame.
-        scorer, sigma_square: as in `AdaStride1d`.
+        scorer, sigma_square, pooling: as in `AdaStride1d`.
         learnable: False keeps S.
 
     Raises:
@@ -98,10 +108,11 @@ class AdaStrideRatio1d(_Scored, Learnt):
         *,
         scorer: Scorer = "linear",
         sigma_square: float = 5.0,
+        pooling: Pooling = "mean",
         learnable: bool = True,
     ) -> None:
         super().__init__(stride, learnable=learnable)
-        self._score_by(channels, scorer, sigma_square)
+        self._score_by(channels, scorer, sigma_square, pooling)
 
     def _output_lengths(self, lengths: Count, stride: float) -> Count:
         number: float = torch.sym_max(self._number(stride), 1.0)  # type: ignore[assignment]
@@ -146,7 +157,7 @@ class AdaStrideContent1d(_Scored):
     Args:
         channels: C of the input.
         stride: s, the mean ratio aimed at, real, ≥ 1; input frames per output frame.
-        scorer, sigma_square: as in `AdaStride1d`.
+        scorer, sigma_square, pooling: as in `AdaStride1d`.
 
     Raises:
         ValueError: naming argument, value and rule.
@@ -167,10 +178,18 @@ class AdaStrideContent1d(_Scored):
     content_lengths = True
     no_stream = None
 
-    def __init__(self, channels: int, stride: float, *, scorer: Scorer = "linear", sigma_square: float = 5.0) -> None:
+    def __init__(
+        self,
+        channels: int,
+        stride: float,
+        *,
+        scorer: Scorer = "linear",
+        sigma_square: float = 5.0,
+        pooling: Pooling = "mean",
+    ) -> None:
         super().__init__()
         self.stride = check_stride(stride)
-        self._score_by(channels, scorer, sigma_square)
+        self._score_by(channels, scorer, sigma_square, pooling)
         self.bias = nn.Parameter(torch.zeros(1))
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:

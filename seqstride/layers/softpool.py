@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,10 @@ from seqstride.layers.pooling import AvgPool1d
 BOUND = 5.0
 
 
-def softmax_pool(x: Tensor, plan: Plan, sharpness: Tensor) -> Tensor:
+Pooling = Literal["mean", "softmax"]
+
+
+def softmax_pool(x: Tensor, plan: Plan, sharpness: Tensor | None) -> Tensor:
     """Output frames that read large values more than small ones: (B, C, T) → (B, C, L).
 
     A linear plan makes z_l = Σ_t w_lt x_t with weights that sum to 1. Here every channel weighs its frames once more:
@@ -33,11 +37,13 @@ def softmax_pool(x: Tensor, plan: Plan, sharpness: Tensor) -> Tensor:
     Args:
         x: of the plan's B and T.
         plan: linear, without negative weights.
-        sharpness: α (C',), where each stands for C / C' channels that follow one another.
+        sharpness: α (C',), where each stands for C / C' channels that follow one another; None is the mean.
 
     Source: softmax-weighted windows are SoftPool (Stergiou et al., ICCV 2021), α is the learnt one of auto-pool (McFee
     et al. 2018, "Adaptive pooling operators for weakly labeled sound event detection"); behind any plan: ours.
     """
+    if sharpness is None:
+        return plan(x)
     dtype = autocast_dtype(x)
     with nullcontext() if x.is_meta else torch.autocast(x.device.type, enabled=False):
         x = x.to(torch.promote_types(x.dtype, torch.float32))
@@ -50,9 +56,11 @@ def softmax_pool(x: Tensor, plan: Plan, sharpness: Tensor) -> Tensor:
         return (sums / weight.masked_fill(weight == 0, 1.0)).to(dtype)
 
 
-def new_sharpness(channels: int) -> nn.Parameter:
-    """α (C,) of `softmax_pool`: at 1, SoftPool, between the mean and the maximum."""
-    return nn.Parameter(torch.ones(channels))
+def new_sharpness(channels: int, pooling: Pooling) -> nn.Parameter | None:
+    """α (C,) of `softmax_pool` at its start: 1, SoftPool, between the mean and the maximum; None for means."""
+    if pooling not in ("mean", "softmax"):
+        raise ValueError(f"`pooling` (={pooling!r}) must be 'mean' or 'softmax'")
+    return nn.Parameter(torch.ones(channels)) if pooling == "softmax" else None
 
 
 class SoftPool1d(AvgPool1d):
@@ -86,11 +94,11 @@ class SoftPool1d(AvgPool1d):
         super().__init__(stride)
         self.channels = check_channels(channels)
         # in a window of one frame all weights are the same
-        self.sharpness = new_sharpness(channels) if self.stride > 1 else None
+        self.sharpness = new_sharpness(channels, "softmax" if self.stride > 1 else "mean")
 
     def pool(self, x: Tensor, plan: Plan) -> Tensor:
         """As `Downsampler.pool`."""
-        return plan(x) if self.sharpness is None else softmax_pool(x, plan, self.sharpness)
+        return softmax_pool(x, plan, self.sharpness)
 
     def extra_repr(self) -> str:
         return f"{self.channels}, {super().extra_repr()}"

@@ -112,10 +112,10 @@ def test_the_penalty_is_steep_far_from_the_ratio_and_flat_at_it():
     assert slopes == pytest.approx([0, 0.04 / math.hypot(0.04, 0.2), 1 / math.hypot(1, 0.2)])
 
 
-@pytest.mark.parametrize("scorer", ["linear", "context", "change"])
-def test_the_stream_is_the_whole_signal(scorer):
+@pytest.mark.parametrize("options", [{}, {"scorer": "context", "pooling": "softmax"}, {"scorer": "change"}])
+def test_the_stream_is_the_whole_signal(options):
     torch.manual_seed(1)
-    layer = ss.AdaStrideContent1d(2, 3.0, scorer=scorer).double()
+    layer = ss.AdaStrideContent1d(2, 3.0, **options).double()
     with torch.no_grad():
         layer.score.weight.normal_(0, 0.5)
     x = torch.randn(2, 2, 90, dtype=torch.float64)
@@ -124,7 +124,7 @@ def test_the_stream_is_the_whole_signal(scorer):
     parts = [stream.push(chunk) for chunk in x.split([1, 30, 7, 40, 12], 2)]
     y = torch.cat([*parts, stream.finish()], 2)
     assert stream.lengths.tolist() == plan.lengths.tolist()
-    assert_close(y, plan(x), rtol=1e-9, atol=1e-9)
+    assert_close(y, layer.pool(x, plan), rtol=1e-9, atol=1e-9)
 
 
 def test_one_sentence_says_that_lengths_need_the_signal():
@@ -136,6 +136,8 @@ def test_one_sentence_says_that_lengths_need_the_signal():
 def test_wrong_arguments_are_named(kind):
     with pytest.raises(ValueError, match=r"`scorer` \(='none'\) must be"):
         kind(1, 2, scorer="none")
+    with pytest.raises(ValueError, match=r"`pooling` \(='median'\) must be 'mean' or 'softmax'"):
+        kind(1, 2, pooling="median")
     with pytest.raises(ValueError, match=r"`sigma_square` \(=0\)"):
         kind(1, 2, sigma_square=0)
     with pytest.raises(ValueError, match=r"`stride` \(=0.5\)"):

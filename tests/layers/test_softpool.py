@@ -44,6 +44,28 @@ def test_sharp_weights_do_not_tell_a_graph_from_code():
     assert_close(graph(x), layer(x), **FAINT)
 
 
+@pytest.mark.parametrize(
+    "layer", [ss.AdaStrideRatio1d(2, 2.3, pooling="softmax"), ss.AdaStrideContent1d(2, 2.3, pooling="softmax")]
+)
+def test_layers_that_learn_their_ratio_weigh_large_values_more(layer):
+    layer.double()
+    with torch.no_grad():
+        layer.score.weight.normal_(0, 0.5)
+        layer.sharpness.copy_(torch.tensor([1.5, 0.0]))
+    x, lengths = torch.randn(2, 2, 40, dtype=torch.float64), torch.tensor([40, 31])
+    x[1, :, 31:] = float("nan")
+    plan = layer.plan(x, lengths)
+    y, mean = layer(x, lengths), plan(x)
+    for item, matrix in enumerate(plan.matrix()):
+        weights = (1.5 * x[item, 0, : lengths[item]]).clamp(-5, 5).exp()
+        rows = matrix[: plan.lengths[item], : lengths[item]]
+        expected = rows @ (weights * x[item, 0, : lengths[item]]) / (rows @ weights)
+        assert_close(y[item, 0, : plan.lengths[item]], expected)
+    assert_close(y[:, 1], mean[:, 1])  # α = 0
+    y.sum().backward()
+    assert layer.sharpness.grad.abs().min() > 0
+
+
 def test_a_window_of_one_frame_has_nothing_to_learn():
     # a parameter without a gradient would stop training in several processes
     assert not list(ss.SoftPool1d(2, stride=1).parameters())
