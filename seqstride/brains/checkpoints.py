@@ -18,6 +18,7 @@ from speechbrain.utils import checkpoints as sb  # noqa: E402
 from speechbrain.utils.distributed import if_main_process, run_on_main  # noqa: E402
 
 from seqstride.errors import FileError  # noqa: E402
+from seqstride.files.room import free_megabytes  # noqa: E402
 from seqstride.files.whole_files import is_write_error, sync  # noqa: E402
 
 
@@ -54,10 +55,10 @@ class Checkpointer(sb.Checkpointer):
                 self._clear()
             if not is_write_error(error, Path(self.checkpoints_dir)):
                 raise
-            free = shutil.disk_usage(self.checkpoints_dir).free
             raise FileError(
-                f"no checkpoint could be written to {os.fspath(self.checkpoints_dir)!r}, where {free / 1e6:.1f} MB are "
-                f"free ({error}); those before it are as they were, and the same command resumes from them"
+                f"no checkpoint could be written to {os.fspath(self.checkpoints_dir)!r}, where "
+                f"{free_megabytes(self.checkpoints_dir)} MB are free ({error}); those before it are as they were, and "
+                "the same command resumes from them"
             ) from error
         return checkpoint
 

@@ -51,6 +51,7 @@ from seqstride.experiments.settings import flat_settings, with_values
 from seqstride.failures import log_errors_in, resumable
 from seqstride.files.audio_cache import AudioCache
 from seqstride.files.folder_lock import FolderLock
+from seqstride.files.room import check_room, write_reason
 from seqstride.layers.complexity import macs
 
 require_torchaudio()
@@ -180,6 +181,8 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
             _log_into(output)
 
         def prepare() -> MadeFrom:
+            if not had_run:  # another one finds its checkpoints and goes on when there is room
+                check_room(folder.output)
             kept.let_go()
             return begin(folder, before, made, asked.text, asked.overwrite)
 
@@ -330,7 +333,7 @@ def _log_into(output: Path) -> None:
     except OSError as error:  # of a copy it names the source, of an open file nothing
         with suppress(OSError):
             (output / "env.log").unlink(missing_ok=True)
-        raise FileError(f"{os.fspath(output)!r} cannot be written: {error.strerror or error}") from error
+        raise FileError(f"{os.fspath(output)!r} cannot be written: {write_reason(error, output)}") from error
 
 
 def _log_to_screen() -> None:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from seqstride.errors import InputError, require
+from seqstride.errors import FileError, InputError, require
 from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.estimators.saved import DESCRIPTION, FORMAT, WEIGHTS, load_classifier, save_classifier
 from seqstride.estimators.series_files import FRAMES, ROWS, TS, Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
+from seqstride.files.room import room_kept
 from seqstride.files.spreadsheets import plain_cells
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
@@ -65,7 +68,8 @@ def fit_series(
     Raises:
         InputError: a file is missing or cannot be read as series, the second file does not match the first, or another
             process works in the output folder.
-        FileError: the output folder cannot be written.
+        FileError: the output folder cannot be written, or has no room, before the fit; or some of the files could not
+            be written after it. The text names those that are there.
     """
     require("matplotlib", "plots")  # the picture comes last
     columns = columns or Columns()
@@ -74,16 +78,49 @@ def fit_series(
         raise InputError(f"`train` (={os.fspath(train)!r}) must have at least two different labels")
     scored = read_series(test, columns, like=fitted.layout)
     output = Path(output)
-    with locked(output):  # before the fit: a folder that cannot be written is told now
-        classifier.fit(fitted.series, fitted.labels)
-        save_fitted(output, classifier, columns, fitted.layout)  # first, so that it is there whatever comes after
+    with locked(output):
+        with room_kept(output):
+            classifier.fit(fitted.series, fitted.labels)
+        files = _Files()
+        with files.writing(DESCRIPTION):  # first, so that it is there whatever comes after
+            save_fitted(output, classifier, columns, fitted.layout)
         labelled = _labelled(classifier, scored)
-        _write_predictions(output / "predictions.csv", labelled)
+        with files.writing("predictions.csv"):
+            _write_predictions(output / "predictions.csv", labelled)
         text = _report(Path(train), Path(test), fitted, labelled, classifier)
-        with whole_file(output / "report.md") as part:
+        with files.writing("report.md"), whole_file(output / "report.md") as part:
             part.write_text(text + "\n", encoding="utf-8")
-        save_figure(_picture(classifier, labelled), output / "strides.png")
+        with files.writing("strides.png"):
+            save_figure(_picture(classifier, labelled), output / "strides.png")
+        files.check()
     return text
+
+
+class _Files:
+    """Files of which one that cannot be written does not keep the others from being written."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+        self.failed: dict[str, FileError] = {}
+
+    @contextmanager
+    def writing(self, name: str) -> Iterator[None]:
+        try:
+            yield
+            self.written.append(name)
+        except FileError as error:
+            self.failed[name] = error
+
+    def check(self) -> None:
+        """Raises the error of the first file that failed, with the names of all that failed and of all others.
+
+        Raises:
+            FileError: as said.
+        """
+        if self.failed:
+            error = next(iter(self.failed.values()))
+            written = ", ".join(self.written) or "nothing"
+            raise FileError(f"{error}. Not written: {', '.join(self.failed)}; written: {written}") from error
 
 
 def classify_series(

@@ -23,6 +23,7 @@ from seqstride._compat import require_torchaudio
 from seqstride.distributed import world_size
 from seqstride.errors import InputError
 from seqstride.estimators.base import NetworkEstimator
+from seqstride.estimators.classifier import SeqStrideClassifier
 from seqstride.estimators.labelling import one_of_every, save_fitted
 from seqstride.estimators.network import resolve_device
 from seqstride.estimators.saved_tabular import save_tabular
@@ -50,6 +51,7 @@ from seqstride.experiments.screen import LOG_CONFIG, closing, command_line, open
 from seqstride.experiments.settings import flat_settings
 from seqstride.failures import log_errors_in
 from seqstride.files.folder_lock import locked
+from seqstride.files.room import room_kept
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.layers.complexity import macs
 
@@ -122,14 +124,16 @@ def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, 
     if message:
         print(message, flush=True)
         return
-    begin(folder, before, made, text, overwrite)
-    _log_to(output / "log.txt")
     model = hparams["model"]
     counts = {split: len(names) for split, names in items.items()}
-    say(opening(hparams, file, counts, type(model).__name__))
-    if _is_ours(model):
-        model.verbose = progress and sys.stderr.isatty()
-        model.device = str(device)
+    with room_kept(output):  # before an earlier run is deleted, and until the fit can be saved
+        begin(folder, before, made, text, overwrite)
+        _log_to(output / "log.txt")
+        say(opening(hparams, file, counts, type(model).__name__))
+        if _is_ours(model):
+            model.verbose = progress and sys.stderr.isatty()
+            model.device = str(device)
+        times = _fit(model, fitted)
     record = {
         "recipe": hparams["recipe"],
         "method": hparams["downsampler"],
@@ -140,7 +144,8 @@ def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, 
         "scored": hparams["score"],
         "train_items": len(fitted[1]),
         "data": data,
-        **_fit_and_score(model, fitted, scored, output, [*items[hparams["score"]].values()]),
+        **_score(model, scored, output, [*items[hparams["score"]].values()]),
+        **times,
         "device": str(resolve_device(getattr(model, "device", "cpu"))),
         "threads": torch.get_num_threads(),
         "versions": {**versions(), **{name: version(name) for name in _packages()}},
@@ -149,20 +154,26 @@ def _run(folder: RunFolder, text: str, file: str, overwrite: bool, device: Any, 
     say(closing(record, output, command_line("table", output)))
 
 
-def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path, digests: list[str]) -> dict[str, Any]:
-    """Fits a model, leaves it and its predictions in the output folder, and returns the results for the record.
+def _fit(model: Any, fitted: Part) -> dict[str, float]:
+    """Fits a model, and returns for the record how long that took."""
+    start, start_cpu = time.monotonic(), cpu_seconds()
+    model.fit(*fitted)
+    return {"seconds": time.monotonic() - start, "cpu_seconds": cpu_seconds() - start_cpu}
+
+
+def _score(model: Any, scored: Part, output: Path, digests: list[str]) -> dict[str, Any]:
+    """Leaves a fitted model and its predictions in the output folder, and returns the results for the record.
 
     The names of the results have the `digests` of the scored items: rows of other data sets have the same numbers.
     """
-    start, start_cpu = time.monotonic(), cpu_seconds()
-    model.fit(*fitted)
-    seconds, processor = time.monotonic() - start, cpu_seconds() - start_cpu
     rows, labels = scored
+    if _is_ours(model):
+        _save(model, output)  # first, so that it is there whatever comes after
     predictions = model.predict(rows)
     names = [f"{row:09d} {digest}" for row, digest in enumerate(digests)]
     _write_predictions(output / "predictions.csv", labels, predictions)
-    if _is_ours(model):
-        _save(model, output, rows, labels)
+    if isinstance(model, SeqStrideClassifier):
+        _draw(model, output, rows, labels)
     return {
         "test_accuracy": float((predictions == labels).mean()),
         "items": pack_items(
@@ -170,8 +181,6 @@ def _fit_and_score(model: Any, fitted: Part, scored: Part, output: Path, digests
         ),
         **_errors(labels, predictions),
         **_costs(model, rows),
-        "seconds": seconds,
-        "cpu_seconds": processor,
     }
 
 
@@ -262,12 +271,15 @@ def _costs(model: Any, rows: Any) -> dict[str, Any]:
     }
 
 
-def _save(model: Any, folder: Path, rows: Any, labels: Any) -> None:
-    """The fitted estimator; of series also a picture with one of every class."""
+def _save(model: Any, folder: Path) -> None:
     if isinstance(model, SeqStrideTabularClassifier):
         save_tabular(folder, model)
-        return
-    save_fitted(folder, model, Columns(), Layout(TS, model.channel_names_, []))
+    else:
+        save_fitted(folder, model, Columns(), Layout(TS, model.channel_names_, []))
+
+
+def _draw(model: SeqStrideClassifier, folder: Path, rows: Any, labels: Any) -> None:
+    """Draws one series of every class."""
     chosen = one_of_every(labels)
     titles = [f"class {labels[index]}, series {index}" for index in chosen]
     picture = model.plot_strides(rows.iloc[chosen], titles=titles)

@@ -45,6 +45,7 @@ def save_parts(folder: Path, estimator: SeriesEstimator) -> dict[str, Any]:
         What classifiers and regressors have in common in their descriptions, plain JSON values.
     """
     model = estimator.model_
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # that of an earlier estimator would not be that of the weights
     write_weights(folder / (WEIGHTS + ENDING), _parts(model))
     given: Any = estimator
     settings = asdict(Settings.of(estimator))

@@ -36,6 +36,7 @@ def save_tabular(folder: str | os.PathLike[str], classifier: SeqStrideTabularCla
     """
     folder = Path(folder)
     model = classifier.model_
+    (folder / DESCRIPTION).unlink(missing_ok=True)  # that of an earlier classifier would not be that of the weights
     write_weights(folder / WEIGHTS, nn.ModuleDict({"norm": model.norm, "network": model.network}))
     settings = {name: value for name, value in asdict(Settings.of(classifier)).items() if name not in _TABLES}
     whole = [int(stride) if float(stride).is_integer() else stride for stride in classifier.initial_strides_]

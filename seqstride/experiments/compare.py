@@ -25,7 +25,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from seqstride.errors import InputError
+from seqstride.errors import FileError, InputError
 from seqstride.experiments.comparison_plan import Plan, Run, plan_comparison
 from seqstride.experiments.comparison_report import SUMMARY, read_comparison, write_report
 from seqstride.experiments.items import parts_apart
@@ -36,6 +36,7 @@ from seqstride.experiments.records import Record, read_record, write_record
 from seqstride.experiments.run_folder import RECORD
 from seqstride.files import audio_cache
 from seqstride.files.folder_lock import locked
+from seqstride.files.room import check_room
 
 LOG = "output.log"
 
@@ -83,6 +84,7 @@ def compare(
     Raises:
         InputError: an argument is wrong, or the folder holds runs that cannot be continued, or another process works
             in it.
+        FileError: the folder cannot be written, or has no room.
         KeyboardInterrupt: on Ctrl-C or SIGTERM, after the processes were stopped.
     """
     plan = plan_comparison(recipe, methods, seeds, folds, ratios, overrides)
@@ -94,6 +96,8 @@ def compare(
         if content is not None:
             plan = _grown(recipe, plan, content["arguments"], folder)
         runs = _Runs(plan, plan.arguments(), folder, jobs, known=content["runs"] if content else [])
+        if runs.pending:
+            check_room(folder)
         runs.write_summary()
         runs.run_all()
         text = write_report(folder) if runs.finished else ""
@@ -127,13 +131,17 @@ class _Runs:
         """Writes `runs.json`."""
         write_record(self.output / SUMMARY, self.summary())
 
+    @property
+    def pending(self) -> list[Run]:
+        """The runs that are not finished."""
+        return [run for run in self.all if run not in self.finished]
+
     def run_all(self) -> None:
         """Starts all pending runs, `jobs` at a time, and shows the progress."""
-        pending = [run for run in self.all if run not in self.finished]
         progress = Progress(len(self.all), len(self.finished))
         with sigterm_as_interrupt(), ThreadPoolExecutor(self.jobs) as pool:
             try:
-                futures = {pool.submit(self._train, run): run for run in pending}
+                futures = {pool.submit(self._train, run): run for run in self.pending}
                 waiting = set(futures)
                 while waiting:
                     ready, waiting = wait(waiting, timeout=1.0, return_when=FIRST_COMPLETED)
@@ -157,13 +165,18 @@ class _Runs:
         if failure is None:
             self.finished[run] = self._entry(run)
         else:
-            self.failures[run] = f"{run}: {failure} ({self.output / run.folder / LOG})"
+            log = self.output / run.folder / LOG
+            self.failures[run] = f"{run}: {failure}" + (f" ({log})" if log.is_file() else "")
         self.write_summary()
 
     def _train(self, run: Run) -> str | None:
         """Runs one run; returns None on success, else the reason: the last line of its log."""
         folder = self.output / run.folder
-        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            check_room(folder)
+        except OSError as error:  # a run would fail, and its log could not say why
+            return str(error)
         words = run.words(self.output, self.plan.overrides)
         command = [sys.executable, "-m", "seqstride.cli.leash", "train", *words]
         log = folder / LOG
@@ -175,8 +188,7 @@ class _Runs:
         if code != 0:
             # a run may fail after it wrote its record, but only finished runs may have one
             (folder / RECORD).unlink(missing_ok=True)
-            lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
-            last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+            last = _last_line(log)
             return last if code > 0 else f"ended by signal {-code}; {last}"
         try:
             read_record(folder / RECORD)
@@ -208,6 +220,19 @@ class _Runs:
             "jobs": self.jobs,
             "date": datetime.fromtimestamp(path.stat().st_mtime, timezone.utc).isoformat(timespec="seconds"),
         }
+
+
+def _last_line(log: Path) -> str:
+    """Returns the last line of a run's log; if it has none, the reason."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    if last:
+        return last
+    try:
+        check_room(log.parent)
+    except FileError as error:
+        return str(error)
+    return "it printed nothing"
 
 
 def _cores() -> int:

@@ -18,6 +18,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from seqstride.errors import FileError, InputError
+from seqstride.files.room import write_reason
 
 LOCK = ".seqstride.lock"
 HOLDER = ".seqstride.json"
@@ -57,7 +58,9 @@ class FolderLock:
             ) from None
         except OSError as error:
             self.release()
-            raise FileError(f"{os.fspath(self.folder)!r} cannot be written: {error.strerror or error}") from error
+            raise FileError(
+                f"{os.fspath(self.folder)!r} cannot be written: {write_reason(error, self.folder)}"
+            ) from error
         return ""
 
     def release(self) -> None:

@@ -11,6 +11,7 @@ import numpy as np
 
 from seqstride.errors import InputError, require
 from seqstride.files.text_files import read_text
+from seqstride.files.whole_files import whole_file
 
 UNKNOWN = "?"
 """A missing value, or the label of a series whose class is unknown."""
@@ -27,6 +28,7 @@ def read_ts(path: str | os.PathLike[str]) -> tuple[list[Any], np.ndarray | None]
 
     Raises:
         InputError: there is no such file, or it has another format; the error names it.
+        FileError: the copy cannot be written to the folder for temporary files.
     """
     load_from_tsfile_to_dataframe = require("sktime.datasets", "series").load_from_tsfile_to_dataframe
 
@@ -50,14 +52,15 @@ def read_ts(path: str | os.PathLike[str]) -> tuple[list[Any], np.ndarray | None]
     for number, line in data:
         if not line.strip(": "):
             raise InputError(f"{where}, line {number}: it must have at least one frame")
-    try:
-        with tempfile.TemporaryDirectory() as folder:
-            copy = Path(folder, "series.ts")
-            copy.write_text("\n".join([*header, *(line for _, line in data), ""]), encoding="utf-8")
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder, "series.ts")
+        with whole_file(copy, durable=False) as part:
+            part.write_text("\n".join([*header, *(line for _, line in data), ""]), encoding="utf-8")
+        try:
             nested = load_from_tsfile_to_dataframe(str(copy))
-        series = [_frame(row, nested.columns) for row in nested.to_numpy()]
-    except Exception as error:  # the reader raises many kinds of errors
-        raise InputError(f"{where} cannot be read as series: {error}") from error
+            series = [_frame(row, nested.columns) for row in nested.to_numpy()]
+        except Exception as error:  # the reader raises many kinds of errors
+            raise InputError(f"{where} cannot be read as series: {error}") from error
     for frame, (number, _) in zip(series, data, strict=True):
         if np.isinf(frame.to_numpy()).any():
             raise InputError(f"{where}, line {number}: it must have finite or missing values")

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import FileError, InputError, UserError
+from seqstride.files.room import write_reason
 
 # Errors of a file that is already open; the operating system gives no file name with them.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS}
@@ -63,8 +64,9 @@ def whole_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[P
         with suppress(OSError):
             part.unlink(missing_ok=True)
         if is_write_error(error, part):
-            reason = getattr(error, "strerror", None) or error
-            raise FileError(f"{os.fspath(path)!r} could not be written: {reason}") from error
+            raise FileError(
+                f"{os.fspath(path)!r} could not be written: {write_reason(error, target.parent)}"
+            ) from error
         raise
     if durable:
         sync(target.parent)

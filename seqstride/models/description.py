@@ -230,6 +230,7 @@ def write_model(folder: Path, description: Mapping[str, Any], modules: nn.Module
         The description as written: with the strides that the encoder has, where it asked for random ones.
     """
     description = _with_drawn_strides(description, modules["encoder"])
+    (folder / MODEL).unlink(missing_ok=True)  # that of an earlier model would not be that of the weights
     write_weights(folder / (WEIGHTS + ENDING), modules)
     with whole_file(folder / MODEL) as part:
         part.write_text(json.dumps(description, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import sktime.datasets
+from full_disks import files_of_at_most
 from hyperpyyaml import load_hyperpyyaml
 from seqstride.data_prep import tables
 from seqstride.data_prep.tables import load_table
@@ -281,6 +282,19 @@ def test_rows_and_their_baseline_share_a_table(tmp_path: Path) -> None:
     rows = results_table(read_records(tmp_path)).splitlines()
     assert rows[2].startswith("| `adastride` |")
     assert rows[3].split(" | ")[3:6] == ["–", "–", "–"]
+
+
+@pytest.mark.parametrize(("recipe", "fold"), [("Tabular", "iris"), ("UCR", "UnitTest")])
+def test_a_full_disk_is_told_before_the_fit_and_leaves_the_run_that_was_there(
+    recipe: str, fold: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "results.json").write_text("{}")
+    monkeypatch.setattr("seqstride.estimators.run._fit", lambda *_: pytest.fail("it was fitted"))
+    options = ["--fold", fold, "--output_folder", str(tmp_path), "--overwrite", "--noprogressbar"]
+    with files_of_at_most(100_000):
+        assert main(["train", *words_for(f"{recipe}/classification", "average"), *options]) == 2
+    assert capsys.readouterr().err.endswith(f"seqstride: '{tmp_path}' must have room for 16 MB: File too large\n")
+    assert (tmp_path / "results.json").read_text() == "{}"
 
 
 @pytest.mark.long  # half a minute of compiling what is not ours

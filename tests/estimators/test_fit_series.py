@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import shlex
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,16 @@ import numpy as np
 import pandas as pd
 import pytest
 import sktime.datasets
-from series import waves, wide
+from full_disks import files_of_at_most
+from matplotlib.figure import Figure
+from series import SMALL, waves, wide
 from tiny_models import as_older
 
 from seqstride import SeqStrideClassifier
 from seqstride.cli import main
-from seqstride.estimators.labelling import fit_series, load_fitted
-from seqstride.estimators.series_files import Columns, read_series
+from seqstride.errors import FileError, InputError
+from seqstride.estimators.labelling import fit_series, load_fitted, save_fitted
+from seqstride.estimators.series_files import Columns, Layout, read_series
 
 HEADER = "@problemName bare\n@timeStamps false\n@univariate false\n@classLabel false\n@data\n"
 GUN_POINT = Path(sktime.datasets.__file__).parent / "data" / "GunPoint"
@@ -101,6 +105,48 @@ def test_labels_probabilities_a_report_a_picture_and_the_estimator_come_out(
     predicted = estimator.predict(read_series(tmp_path / "test.csv", Columns()).series)
     assert predicted.tolist() == [row["predicted"] for row in rows]
     assert (out / "strides.png").stat().st_size > 10_000
+
+
+def test_a_full_disk_is_told_before_the_fit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    wide(0).to_csv(tmp_path / "train.csv", index=False)
+    monkeypatch.setattr(SeqStrideClassifier, "fit", lambda *_: pytest.fail("it was fitted"))
+    with files_of_at_most(100_000):
+        assert main(["fit-series", *[str(tmp_path / "train.csv")] * 2, "-o", str(tmp_path / "out")]) == 2
+    assert capsys.readouterr().err == f"seqstride: '{tmp_path / 'out'}' must have room for 16 MB: File too large\n"
+    assert not (tmp_path / "out").exists()
+
+
+def test_what_a_full_disk_takes_after_the_fit_is_there_and_the_rest_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first file fails in the one case, the last one in the other."""
+    wide(0).to_csv(tmp_path / "a.csv", index=False)
+    small = SeqStrideClassifier(**{**SMALL, "n_epochs": 1})
+
+    def full(*_: object) -> None:
+        raise FileError("'x' could not be written: no space")
+
+    monkeypatch.setattr("seqstride.estimators.labelling._picture", lambda *_: Figure())
+    for target, lacking in (("save_figure", "strides.png"), ("save_fitted", "series.json")):
+        names = ["series.json", "predictions.csv", "report.md", "strides.png"]
+        names.remove(lacking)
+        words = f"^'x' could not be written: no space. Not written: {lacking}; written: {', '.join(names)}$"
+        with monkeypatch.context() as patch:
+            patch.setattr(f"seqstride.estimators.labelling.{target}", full)
+            with pytest.raises(FileError, match=words):
+                fit_series(tmp_path / "a.csv", tmp_path / "a.csv", tmp_path / target, small)
+        assert sorted(path.name for path in (tmp_path / target).glob("[!.]*.[!s]*")) == sorted(names)
+
+
+def test_a_classifier_of_which_half_was_replaced_is_none(fitted: Path, tmp_path: Path) -> None:
+    shutil.copytree(fitted / "mine", tmp_path / "model")
+    classifier = load_fitted(tmp_path / "model")
+    with files_of_at_most(10), pytest.raises(FileError, match=r"series\.safetensors' could not be written"):
+        save_fitted(tmp_path / "model", classifier, Columns(), Layout("ts", [], []))
+    with pytest.raises(InputError, match=r"series\.json is missing"):
+        load_fitted(tmp_path / "model")
 
 
 def test_columns_have_the_names_that_are_said_and_labels_may_be_unknown(tmp_path: Path) -> None:

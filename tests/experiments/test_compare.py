@@ -17,11 +17,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from full_disks import files_of_at_most
 from quick import few_vowels
 from scipy.stats import ttest_rel
 
 from seqstride import DOWNSAMPLERS
 from seqstride.cli import main
+from seqstride.errors import FileError
+from seqstride.experiments.compare import _last_line
 from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.comparison_report import read_comparison
 from seqstride.experiments.items import unpack_items
@@ -311,6 +314,31 @@ def test_folds_failures_and_variants(
     del content["arguments"]["settings"]
     (output / "runs.json").write_text(json.dumps(content))
     assert main([*argv, "--resume"]) == 0
+
+
+def test_a_full_disk_is_told_before_the_runs_and_before_each_of_them(
+    fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    output = tmp_path / "out"
+    argv = ["compare", str(fake), "--methods", "a", "--seeds", "1", "-o", str(output)]
+    with files_of_at_most(100_000):
+        assert main(argv) == 2
+    assert capsys.readouterr().err == f"seqstride: '{output}' must have room for 16 MB: File too large\n"
+    assert not output.exists()
+
+    (tmp_path / "output.log").touch()
+    assert _last_line(tmp_path / "output.log") == "it printed nothing"
+    with files_of_at_most(100_000):
+        assert _last_line(tmp_path / "output.log").startswith(f"'{tmp_path}' must have room for 16 MB")
+
+    def fills_up(folder: Path) -> None:
+        if folder != output:
+            raise FileError(f"'{folder}' must have room")
+
+    monkeypatch.setattr("seqstride.experiments.compare.check_room", fills_up)
+    assert main(argv) == 2
+    assert f"\na, seed 1: '{output / 'runs/a/1'}' must have room\n" in capsys.readouterr().err
+    assert starts(output) == {}
 
 
 @pytest.mark.long  # several whole runs
