@@ -490,7 +490,7 @@ def test_a_debug_run_counts_the_seconds_of_what_it_scored(toy: Path, tmp_path: P
     assert 100 * items.counts.sum() / items.totals.sum() == pytest.approx(result["test_WER"])
 
 
-@pytest.mark.parametrize("method", ["strided", "adastride"])
+@pytest.mark.parametrize("method", [pytest.param("strided", marks=pytest.mark.long), "adastride"])
 def test_a_toy_language_is_learnt_without_an_error(
     method: str, toy: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

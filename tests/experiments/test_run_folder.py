@@ -236,9 +236,9 @@ def test_other_data_are_refused(
     shutil.copytree(place / "data", place / "kept")
     change(place / "data")
     refused(capsys, argv(place / "data", place / "run"), message, place / "run")
-    # as they were, the run is known again; and so it is without a preparation
-    assert main(argv(place / "data", place / "run", prepare="null")) == 0
-    assert main(argv(place / "kept", place / "run")) == 0
+    if change is lengthen:  # as they were, the run is known again; and so it is without a preparation
+        assert main(argv(place / "data", place / "run", prepare="null")) == 0
+        assert main(argv(place / "kept", place / "run")) == 0
 
 
 def test_manifests_of_ones_own_are_compared_by_their_content(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

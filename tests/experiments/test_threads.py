@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from quick import few_vowels
 from runs import train
 
 from seqstride.cli import main
@@ -31,7 +32,8 @@ def test_every_recipe_has_the_key(file: Path) -> None:
 
 @pytest.mark.parametrize("asked", [None, 2])
 def test_a_run_uses_one_thread_or_what_it_is_told(asked: int | None, tmp_path: Path) -> None:
-    options = {} if asked is None else {"threads": asked}
+    options: dict[str, object] = {} if asked is None else {"threads": asked}
+    options["data_folder"] = few_vowels(tmp_path / "data")
     assert train("average", tmp_path, number_of_epochs=1, **options)["threads"] == (asked or 1)
 
 
