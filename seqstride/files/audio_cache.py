@@ -45,7 +45,7 @@ SPARED = 2**30
 """Bytes of the disk that stay free, for checkpoints."""
 
 _CHECK = 4  # bytes of the CRC-32
-_FORMAT = 1  # to be raised when `load_audio` gives other samples
+_FORMAT = 2  # to be raised when `load_audio` gives other samples
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from seqstride.files.decoding import UNKNOWN, blocks, check_rate, open_recording
 from seqstride.files.signal_reader import SignalReader
 from seqstride.nearest import near_paths
 
-PIECE = 10_000_000  # samples that are resampled at once
+PIECE = 1_000_000  # samples that are resampled at once; it takes about ten times their memory
 FEATURE_VALUES = 1 << 20  # values of features that are read at once
 REACH = 8  # periods of context on both sides of a piece; the filters reach 6 zero crossings of the lower rate
 
