@@ -25,7 +25,9 @@ several ratios, against_frames.png."""
 RECIPES_HELP = """\
 Prints the name of every recipe, which `seqstride train`, `seqstride compare` and `seqstride table` take in any folder,
 and below it the methods that `seqstride compare` runs without --methods: values of --downsampler, and files of hparams/
-that change more than the method. --downsampler takes every method in every recipe; the first lines list them."""
+that change more than the method. --downsampler takes every method in every recipe; the first lines list them. The
+options of a method (--downsampler_options "{key: value}") are the arguments of its layer, such as
+`python -c "import seqstride; help(seqstride.AdaStride1d)"` prints."""
 
 
 def _add_train(command: argparse.ArgumentParser) -> None:

@@ -64,14 +64,17 @@ def report(content: dict[str, Any]) -> str:
         ValueError: there are no runs, or they differ in their metric.
     """
     arguments, runs = content["arguments"], content["runs"]
-    sizes = (len(arguments[key] or [None]) for key in ("methods", "seeds", "folds", "ratios"))
-    planned = math.prod(sizes)
+    sizes = {key: len(arguments[key] or [None]) for key in ("methods", "seeds", "folds", "ratios")}
+    planned = math.prod(sizes.values())
     failed = len(content["failed"])
     notes = []
     if failed:
         notes.append(f"{failed} of {planned} runs failed and are missing here.")
     if planned > len(runs) + failed:
-        notes.append(f"{planned - len(runs) - failed} of {planned} runs are not done yet.")
+        product = " × ".join(f"{size} {key}" for key, size in sizes.items() if size > 1)
+        notes.append(
+            f"{len(runs)} of {planned} runs ({product}) are done; the column `runs` counts those of each method."
+        )
     if arguments["overrides"]:
         notes.append(f"Run with `{shlex.join(arguments['overrides'])}`.")
     notes.append(_circumstances(runs))

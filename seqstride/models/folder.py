@@ -53,7 +53,10 @@ def _instead(folder: Path) -> str:
         command = f"seqstride classify-series FILE --model {os.fspath(folder)} -o OUT"
         return f": this is a classifier of series, and `{command}` labels series with it"
     if (folder / "rows.json").is_file():
-        return ": it holds a classifier of rows, for `seqstride.estimators.saved_tabular.load_tabular`"
+        return (
+            ": it holds a classifier of rows, which no command reads, only "
+            "`seqstride.estimators.saved_tabular.load_tabular` in Python"
+        )
     if (folder / "model.joblib").is_file():
         return ": it holds an estimator of an older version, for `joblib.load`"
     below = sorted(path.parent for path in [*folder.glob("*/model.json"), *folder.glob("*/*/model.json")])

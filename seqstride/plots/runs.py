@@ -36,10 +36,12 @@ def plot_training(epochs: Sequence[dict[str, Any]], *, chosen: int | None = None
     _draw_strides(strides, epochs)
     for axis in (loss, score, strides):
         axis.set_xlabel("epoch", fontsize=FONT)
-        axis.xaxis.get_major_locator().set_params(integer=True)
+        axis.xaxis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+        axis.set_xlim(*_span(epochs))
         axis.grid(True, alpha=0.3)
         if chosen is not None:
-            axis.axvline(chosen, color="black", linestyle=":", linewidth=1.2, label="scored epoch")
+            # below the points: of a single epoch there is nothing else
+            axis.axvline(chosen, color="black", linestyle=":", linewidth=1.2, label="scored epoch", zorder=1)
     handles, names = loss.get_legend_handles_labels()
     blocks, block_names = strides.get_legend_handles_labels()
     count = len(epochs[0]["strides"])
@@ -51,7 +53,7 @@ def _draw_loss(axis: Axes, epochs: Sequence[dict[str, Any]]) -> None:
     for part, (name, colour, style) in PARTS.items():
         values = [epoch[part]["loss"] for epoch in epochs]
         axis.plot(_numbers(epochs), values, color=colour, marker=".", linestyle=style, label=name)
-    axis.set_ylim(bottom=0)
+    _from_zero(axis)
     # a cross entropy is in nats; the loss of a VQ-VAE has no unit
     axis.set_ylabel("loss" if "L1" in epochs[0]["valid"] else "loss (nats)", fontsize=FONT)
 
@@ -65,7 +67,7 @@ def _draw_score(axis: Axes, epochs: Sequence[dict[str, Any]]) -> None:
         for name, marker, style in (("WER", ".", "-"), ("CER", "x", "-.")):
             rates = [epoch["valid"][name] for epoch in epochs]
             axis.plot(numbers, rates, color=COLOURS[1], marker=marker, linestyle=style, markersize=4, label=name)
-        axis.set_ylim(bottom=0)
+        _from_zero(axis)
         axis.set_ylabel("error rate of the validation part (%)", fontsize=FONT)
         axis.legend(fontsize=FONT)
     elif "L1" in scores:
@@ -89,9 +91,26 @@ def _draw_strides(axis: Axes, epochs: Sequence[dict[str, Any]]) -> None:
         low, high = zip(*(epoch["local_strides"][block] for epoch in epochs), strict=True)
         style = {**look(block), "markersize": 5, "markevery": (block * every // 3, every)}
         axis.plot(numbers, overall, label=f"block {block + 1}", **style)
-        axis.fill_between(numbers, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        if len(numbers) > 1:
+            axis.fill_between(numbers, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        else:
+            axis.fill_between(_span(epochs), low * 2, high * 2, color=style["color"], alpha=0.2, linewidth=0)
     axis.set_ylabel("stride (input frames per output frame)", fontsize=FONT)
     axis.set_title("line: the layer; band: 10–90 % of local strides", fontsize=FONT)
+
+
+def _from_zero(axis: Axes) -> None:
+    """Lets a vertical axis begin at 0, and leaves room above the highest point."""
+    axis.update_datalim([(axis.dataLim.x0, 0.0)])
+    axis.autoscale_view()
+    axis.set_ylim(bottom=0)
+
+
+def _span(epochs: Sequence[dict[str, Any]]) -> tuple[float, float]:
+    """Returns the ends of the axis of epochs."""
+    first, last = epochs[0]["epoch"], epochs[-1]["epoch"]
+    room = 0.05 * (last - first) or 0.5
+    return first - room, last + room
 
 
 def _numbers(epochs: Sequence[dict[str, Any]]) -> list[int]:

@@ -26,7 +26,7 @@ from seqstride.cli import main
 from seqstride.errors import FileError
 from seqstride.experiments.compare import _last_line
 from seqstride.experiments.comparison_plan import choose_methods
-from seqstride.experiments.comparison_report import read_comparison
+from seqstride.experiments.comparison_report import read_comparison, report
 from seqstride.experiments.items import unpack_items
 from seqstride.experiments.pictures import plot_against_frames, plot_comparison
 from seqstride.experiments.processes import sigterm_as_interrupt
@@ -175,6 +175,13 @@ def test_the_table_says_what_the_runs_left(
     for folder in (output, recipe):
         assert main(["table", str(folder)]) == 0
         assert capsys.readouterr().out == table
+
+
+def test_what_is_not_done_is_told_with_what_was_asked_for(vowels: tuple[list[str], Path]) -> None:
+    content = read_comparison(vowels[1])
+    content["runs"].pop()
+    told = "3 of 4 runs (2 methods × 2 seeds) are done; the column `runs` counts those of each method."
+    assert told in report(content)
 
 
 def test_all_records_are_in_one_file(vowels: tuple[list[str], Path]) -> None:

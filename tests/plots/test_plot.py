@@ -105,6 +105,17 @@ def test_training_curves_are_those_of_the_history() -> None:
     assert {axis.get_xlabel() for axis in figure.axes} == {"epoch"}
 
 
+def test_a_single_epoch_has_points_that_show() -> None:
+    figure = plot_training(epochs(1), chosen=1)
+    figure.canvas.draw()
+    for axis in figure.axes:
+        *points, mark = axis.lines
+        assert min(line.get_zorder() for line in points) > mark.get_zorder(), "hidden behind the scored epoch"
+        assert [tick for tick in axis.get_xticks() if 0.5 <= tick <= 1.5] == [1]
+        bottom, top = axis.get_ylim()
+        assert all(bottom < y < top for line in points for y in line.get_ydata())
+
+
 def test_epochs_of_a_reconstruction_have_no_nats() -> None:
     parts = {"train": {"loss": 1.0, "L1": 4.0}, "valid": {"loss": 1.2, "L1": 5.0}}
     loss, error, _ = plot_training([{**epoch, **parts} for epoch in epochs(2)]).axes
