@@ -18,6 +18,8 @@ from seqstride.brains.base import DownsamplingBrain
 from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.items import ItemResult
 from seqstride.files.whole_files import save_figure
+from seqstride.models.description import write_model
+from seqstride.models.frames import describe_frames
 from seqstride.plots.runs import plot_training
 from seqstride.plots.strides import plot_input
 
@@ -162,6 +164,19 @@ class FrameClassificationBrain(DownsamplingBrain):
             "test_items_per_class": dict(zip(self.hparams.classes, found.long().tolist(), strict=True)),
             **self.event_shares.record(),
         }
+
+    # Model and pictures
+
+    def save(self, folder: Path, recipe: str, datasets: dict[str, Any]) -> None:
+        """Writes the classifier, as `seqstride.models.frames` reads it."""
+        description = describe_frames(
+            recipe,
+            label=self.hparams.frame_labels,
+            classes=self.hparams.classes,
+            frame_rate=self.hparams.signal_rate,
+            feature_name=self.hparams.feature_name,
+        )
+        write_model(folder, description, nn.ModuleDict({name: self.net(name) for name in self.modules}))
 
     def draw(self, folder: Path, datasets: dict[str, Any], epochs: list[dict[str, Any]]) -> None:
         """Draws `training.png`, the curves of the run, and `strides.png`, the items with the most kinds of labels."""

@@ -23,7 +23,7 @@ from seqstride.errors import InputError, require
 from seqstride.export.graphs import Graph, WideGraph, graph_of
 from seqstride.files.whole_files import whole_file
 from seqstride.models.classifier import SequenceClassifier
-from seqstride.models.description import CLASSIFICATION, CODING, TrainedModel, read_model
+from seqstride.models.description import CLASSIFICATION, CODING, FRAMES, OtherTaskError, TrainedModel, read_model
 
 #: of an output between the file and the model
 TOLERANCE = 1e-4
@@ -152,6 +152,8 @@ def load_trained(folder: str | os.PathLike[str]) -> Any:
         task = description.get("task", CLASSIFICATION)
         if task == CLASSIFICATION:
             return SequenceClassifier(description)
+        if task == FRAMES:
+            raise OtherTaskError(f"a model for {task}, which cannot be exported")
         # what these import takes seconds to load
         from seqstride.models.recogniser import Transcriber
         from seqstride.models.vqvae import Coder

@@ -66,7 +66,7 @@ class SequenceClassifier(TrainedModel):
 
     def __init__(self, description: Mapping[str, Any]) -> None:
         super().__init__(description)
-        self.labels = _labels(description["labels"])
+        self.labels = checked_labels(description["labels"])
         if self.window_size is not None and self.window_size < 1:
             raise InputError(f"`window` (={description['window']}) must be at least one sample, or frame")
         head = description["head"]
@@ -325,7 +325,12 @@ pretrainer: !new:seqstride.models.pretrained.ModelPretrainer
 """
 
 
-def _labels(labels: Any) -> dict[str, list[str]]:
+def checked_labels(labels: Any) -> dict[str, list[str]]:
+    """Checks and returns the entry `labels` of a description: label → the names of its classes.
+
+    Raises:
+        InputError: it is none.
+    """
     if not labels or not isinstance(labels, Mapping):
         raise InputError(f"`labels` (={labels!r}) must map at least one label to the names of its classes")
     for label, names in labels.items():

@@ -32,9 +32,14 @@ from seqstride.models.weights import read_weights, write_weights
 
 FORMAT = 1
 FASTEST = 10_000_000
-CLASSIFICATION, TRANSCRIPTION, CODING = "classification", "transcription", "coding"
-COMMANDS = {CLASSIFICATION: "classify", TRANSCRIPTION: "transcribe", CODING: "units"}
-"""Task of a model → the command that applies the model."""
+CLASSIFICATION, TRANSCRIPTION, CODING, FRAMES = "classification", "transcription", "coding", "frame classification"
+USES = {
+    CLASSIFICATION: "`seqstride classify` applies it",
+    TRANSCRIPTION: "`seqstride transcribe` applies it",
+    CODING: "`seqstride units` applies it",
+    FRAMES: "`seqstride.models.frames.load_frame_labeller` loads it in Python",
+}
+"""Task of a model → how it is used."""
 
 ALLOWED: dict[str, tuple[str, ...]] = {
     CLASSIFICATION: (
@@ -60,6 +65,11 @@ ALLOWED: dict[str, tuple[str, ...]] = {
         "seqstride.encoders.waveform.Samples",
         "seqstride.encoders.waveform.WaveDecoder",
         "seqstride.encoders.waveform.WaveEncoder",
+    ),
+    FRAMES: (
+        "seqstride.ResNet1d",
+        "seqstride.encoders.heads.FeatureNorm",
+        "seqstride.encoders.heads.FrameClassifier",
     ),
 }
 """Task → the classes that its descriptions may name. A class is imported when a description names it."""
@@ -118,12 +128,12 @@ def check_description(description: Mapping[str, Any], task: str) -> None:
         raise InputError(f"`sample_rate` (={rate}) must lie in 1 … {FASTEST} Hz, or be null for features")
     found = description.get("task", CLASSIFICATION)
     if found != task:
-        how = f"; `seqstride {COMMANDS[found]}` applies it" if found in COMMANDS else ""
-        raise _OtherTaskError(f"a model for {found}, where one for {task} is needed{how}")
+        how = f"; {USES[found]}" if found in USES else ""
+        raise OtherTaskError(f"a model for {found}, where one for {task} is needed{how}")
 
 
-class _OtherTaskError(InputError):
-    pass
+class OtherTaskError(InputError):
+    """A model of which something else is asked than what it was trained for; the text begins with what it is."""
 
 
 def build_module(name: str, entry: Mapping[str, Any], task: str) -> Any:
@@ -292,7 +302,7 @@ def _named(file: Path, what: str) -> Iterator[None]:
         yield
     except (MissingExtraError, torch.OutOfMemoryError):  # no faults of the file
         raise
-    except _OtherTaskError as error:
+    except OtherTaskError as error:
         raise InputError(f"{os.fspath(file)!r} is {error}") from None
     except Exception as error:
         reason = str(error) if isinstance(error, ValueError) else repr(error)

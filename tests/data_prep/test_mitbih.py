@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from sensor_layouts import mitbih_layout
 from seqstride.data_prep import mitbih
 from seqstride.data_prep.mitbih import DS1, DS2, prepare_mitbih
@@ -17,6 +18,8 @@ from serving import Server
 
 from seqstride.cli import main
 from seqstride.errors import InputError, MissingExtraError
+from seqstride.files.loading import load_features
+from seqstride.models.frames import load_frame_labeller
 
 VALID = [114, 208]
 
@@ -148,3 +151,17 @@ def test_from_records_to_the_balanced_accuracy(recipe: str, hearts: Path, tmp_pa
     assert 0 < record["test_event_share_of_time"] < 0.2
     assert record["test_event_share"] > 0
     assert (tmp_path / "run" / "strides.png").stat().st_size > 1000
+    if recipe == "framewise":
+        assert correct_by_class(tmp_path / "run") == pytest.approx(dict(zip("FNSV", found, strict=True)))
+
+
+def correct_by_class(run: Path) -> dict[str, float]:
+    """The shares of the test's beats that the model in a run's folder finds."""
+    model = load_frame_labeller(run)
+    seen, right = Counter(), Counter()
+    for item in json.loads((run / "save" / "data" / "test.json").read_text()).values():
+        signal = load_features(item["features"], item["start"], item["stop"])
+        [decisions] = model.decide(signal[None], torch.tensor([len(signal)]), [item["beat_frames"]])
+        seen.update(item["beats"])
+        right.update(name for name, found in zip(item["beats"], decisions, strict=True) if found.name == name)
+    return {name: right[name] / seen[name] for name in sorted(seen)}

@@ -11,7 +11,7 @@ import pytest
 from tiny_models import resnet, saved
 from torch import nn
 
-from seqstride.models.description import ALLOWED, COMMANDS, build_module
+from seqstride.models.description import ALLOWED, USES, build_module
 
 
 @pytest.mark.parametrize("path", sorted({path for paths in ALLOWED.values() for path in paths}))
@@ -20,8 +20,8 @@ def test_every_allowed_name_is_a_module(path: str) -> None:
     assert issubclass(getattr(import_module(module), name), nn.Module)
 
 
-def test_every_task_has_its_command_and_its_own_classes() -> None:
-    assert ALLOWED.keys() == COMMANDS.keys()
+def test_every_task_has_its_use_and_its_own_classes() -> None:
+    assert ALLOWED.keys() == USES.keys()
     conformer = "seqstride.encoders.conformer.ConformerEncoder"
     for task, allowed in ALLOWED.items():
         if conformer not in allowed:
