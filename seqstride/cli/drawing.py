@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import errno
 import os
 import re
 from collections import Counter
@@ -11,7 +12,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
 
-from seqstride.errors import InputError
+from seqstride.errors import FileError, InputError
 from seqstride.files.audio_files import find_recordings
 from seqstride.files.loading import load_audio
 from seqstride.files.outputs import check_output, check_output_folder
@@ -31,7 +32,7 @@ class Drawn(NamedTuple):
     file: Path
     written: list[Path]
     error: str | None
-    """Why the file could not be read; None if it could."""
+    """Why the file could not be read, or its picture not be written under its name; None if all was well."""
 
 
 def draw_strides(
@@ -59,7 +60,8 @@ def draw_strides(
         seconds: longest duration of a picture, and the duration that a page shows at first.
 
     Yields:
-        The result for each recording, in order; for a file of a folder that cannot be read, the error.
+        The result for each recording, in order; for a file of a folder that cannot be read, or whose name is too long
+        for a picture, the error.
 
     Raises:
         ValueError: the model reads features, `source` has no recordings or is one that cannot be read, `seconds` is not
@@ -91,15 +93,13 @@ def draw_strides(
                 yield Drawn(file, [], str(error))
                 continue
             view = view_recording(model, waveform, name.as_posix())
-            written = _draw(view, output / f"{stem}.png" if several else output, seconds)
             if rows is not None:
                 cells = ([*([view.name] if several else []), *row] for row in _rows(view))
                 rows.writerows(map(plain_cells, cells) if spreadsheet else cells)
+            places = [output / f"{stem}.png" if several else output]
             if page is not None:
-                written.append(Path(page, f"{stem}.html") if several else Path(page))
-                with _create(written[-1]) as html:
-                    html.write(view_page(view, seconds))
-            yield Drawn(file, written, None)
+                places.append(Path(page, f"{stem}.html") if several else Path(page))
+            yield _drawn(file, view, places, seconds, several)
 
 
 def _check_outputs(
@@ -133,6 +133,26 @@ def _stems(names: Sequence[Path]) -> list[Path]:
         return short[stem] == 1 and stem not in names and not of_another
 
     return [name.with_suffix("") if clear(name) else name for name in names]
+
+
+def _drawn(file: Path, view: View, places: Sequence[Path], seconds: float, several: bool) -> Drawn:
+    """Writes the picture of a recording, and its page where there is a second place.
+
+    The name of a recording, with another extension, may be too long for the disk; one of several is then reported.
+    """
+    written: list[Path] = []
+    picture, *pages = places
+    try:
+        written += _draw(view, picture, seconds)
+        for page in pages:
+            with _create(page) as html:
+                html.write(view_page(view, seconds))
+            written.append(page)
+    except FileError as error:
+        if not several or getattr(error.__cause__, "errno", None) != errno.ENAMETOOLONG:
+            raise
+        return Drawn(file, written, str(error))
+    return Drawn(file, written, None)
 
 
 @contextmanager

@@ -31,7 +31,8 @@ CLASSIFY_HELP = """\
 Prints the label of every recording and its probability. Folders are searched for audio files. The command reports
 files that it cannot read, classifies the others, and ends with exit code 2. The memory that long recordings need does
 not grow with their duration if the model was trained on windows (--window); any other model needs the features of a
-whole recording.
+whole recording. M4A, WMA, WebM and others that torchcodec decodes are in memory as a whole, 0.7 GB for an hour of a
+channel at 48 kHz: convert long ones to FLAC or WAV.
 
 With --csv, several processes can share a long list. To resume an interrupted job, run the same command again:
 
@@ -45,7 +46,7 @@ as given by the output frames of the encoder, and the word.
 
 A model that was trained on features reads .npy files (frames, channels). The command reports files that it cannot read,
 transcribes the others, and ends with exit code 2. Long recordings are read in pieces of 30 s, so memory does not grow
-with their duration. With --csv it can be resumed and shared among processes, like classify."""
+with their duration, unless torchcodec decodes them (see classify). With --csv it can be resumed and shared among processes, like classify."""
 
 UNITS_HELP = """\
 Encodes recordings as discrete units with a trained VQ-VAE. Every unit gets a line with its start and end in seconds

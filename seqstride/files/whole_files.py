@@ -47,7 +47,11 @@ def whole_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[P
         BaseException: any other error inside passes through unchanged; the old content of `path` stays, too.
     """
     path = Path(path)
-    if path.exists() and not path.is_file() and not path.is_dir():
+    try:
+        direct = path.exists() and not path.is_file() and not path.is_dir()
+    except OSError as error:  # such as a name that is too long
+        raise FileError(f"{os.fspath(path)!r} could not be written: {error.strerror}") from error
+    if direct:
         yield path
         return
     target = Path(os.path.realpath(path))

@@ -8,6 +8,7 @@ import io
 import json
 import os
 import random
+import re
 import shutil
 import signal
 import tarfile
@@ -141,6 +142,20 @@ def test_pictures_tables_and_pages_stay_in_their_folders(
     [page] = (tmp_path / "pages").glob("$x*.html")
     assert "<b>&amp;.wav:" not in page.read_text(encoding="utf-8"), "a name is no markup"
     assert len(capsys.readouterr().out.splitlines()) == 2 * (len(odd) + 1)
+
+
+def test_a_name_that_is_too_long_for_a_page_keeps_no_other_from_being_drawn(
+    model: Path, recordings: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "in").mkdir()
+    for name in ("a" * 251 + ".wav", "b.wav"):
+        shutil.copy(recordings / "one sample.wav", tmp_path / "in" / name)
+    words = ["strides", tmp_path / "in", "--model", model, "-o", tmp_path / "out", "--html", tmp_path / "pages"]
+    assert main([*map(str, words)]) == 2
+    told = capsys.readouterr()
+    assert re.fullmatch(r"seqstride: '.*aaa\.html' could not be written: File name too long\n", told.err)
+    drawn = ["out/" + "a" * 251 + ".png", "out/b.png", "pages/b.html"]
+    assert told.out.split() == [str(tmp_path / name) for name in drawn]
 
 
 def test_an_unreadable_file_is_named() -> None:
