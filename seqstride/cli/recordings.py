@@ -46,7 +46,8 @@ as given by the output frames of the encoder, and the word.
 
 A model that was trained on features reads .npy files (frames, channels). The command reports files that it cannot read,
 transcribes the others, and ends with exit code 2. Long recordings are read in pieces of 30 s, so memory does not grow
-with their duration, unless torchcodec decodes them (see classify). With --csv it can be resumed and shared among processes, like classify."""
+with their duration, unless torchcodec decodes them (see classify). With --csv it can be resumed and shared among
+processes, like classify."""
 
 UNITS_HELP = """\
 Encodes recordings as discrete units with a trained VQ-VAE. Every unit gets a line with its start and end in seconds

@@ -277,7 +277,10 @@ def sample_rate_of(model: SequenceClassifier) -> int:
         ValueError: the model reads features.
     """
     if model.sample_rate is None:
-        raise InputError(f"`model` must read recordings; this one reads features ({model.description['feature_name']})")
+        raise InputError(
+            f"`model` must read recordings; this one reads features ({model.description['feature_name']}), which its "
+            "`decide` and `encode` take in Python. The pictures of its run show some strides"
+        )
     return model.sample_rate
 
 
