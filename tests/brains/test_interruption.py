@@ -186,6 +186,17 @@ def test_a_log_that_finds_no_room_names_the_folder(tmp_path: Path) -> None:
         _log_into(tmp_path)
 
 
+def test_a_run_without_room_ends_before_its_first_epoch(
+    noisy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(ClassificationBrain, "compute_forward", lambda *_: pytest.fail("it was trained"))
+    with files_of_at_most(10_000_000):
+        assert main(argv(noisy, tmp_path)) == 2
+    [line] = [row for row in capsys.readouterr().err.splitlines() if row.startswith("seqstride: ")]
+    assert line == f"seqstride: '{tmp_path}' must have room for 16 MB: File too large"
+    assert not (tmp_path / "made_from.json").exists()
+
+
 def test_a_full_disk_is_one_line_and_the_run_goes_on_when_there_is_room(
     noisy: str,
     whole: dict[str, Any],

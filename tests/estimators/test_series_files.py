@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from full_disks import files_of_at_most
 
-from seqstride.errors import InputError
+from seqstride.errors import FileError, InputError
 from seqstride.estimators.series_files import Columns, SeriesFile, read_series
 from seqstride.estimators.table_times import times_of
 from seqstride.files.table_files import Table
@@ -450,3 +451,9 @@ def test_labels_that_nobody_knows_are_none(tmp_path: Path) -> None:
     assert read(tmp_path, ts("1,2:?\n1,2:?\n", one="true"), "x.ts").labels is None
     with pytest.raises(InputError, match="must have labels"):
         read(tmp_path, ts("1,2:?\n1,2:?\n", one="true"), "x.ts", labelled=True)
+
+
+def test_a_full_temporary_folder_is_no_fault_of_the_series(tmp_path: Path) -> None:
+    (tmp_path / "a.ts").write_text(ts("1,2,3:a\n4,5,6:b\n"))
+    with files_of_at_most(10), pytest.raises(FileError, match=r"series\.ts' could not be written: File too large"):
+        read_series(tmp_path / "a.ts", Columns())
