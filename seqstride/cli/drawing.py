@@ -7,7 +7,7 @@ import errno
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple, TextIO
@@ -44,6 +44,7 @@ def draw_strides(
     page: str | os.PathLike[str] | None = None,
     spreadsheet: bool = False,
     seconds: float = 8.0,
+    read: Iterable[Path] = (),
 ) -> Iterator[Drawn]:
     """Draws one recording, or all recordings below a folder.
 
@@ -58,6 +59,7 @@ def draw_strides(
         spreadsheet: a name of a file in the table that a spreadsheet would take for a formula gets an apostrophe.
         page: an HTML file; for a folder, the folder of the pages.
         seconds: longest duration of a picture, and the duration that a page shows at first.
+        read: files that must not be replaced, besides the recordings.
 
     Yields:
         The result for each recording, in order; for a file of a folder that cannot be read, or whose name is too long
@@ -65,7 +67,7 @@ def draw_strides(
 
     Raises:
         ValueError: the model reads features, `source` has no recordings or is one that cannot be read, `seconds` is not
-            positive, `output` is no picture, or an output is an input or cannot be written.
+            positive, `output` is no picture, or an output is an input, is another output or cannot be written.
         ImportError: `page` is given and plotly is not installed.
     """
     source, output = Path(source), Path(output)
@@ -76,7 +78,7 @@ def draw_strides(
     several = source.is_dir()
     if not several and not output.suffix:
         raise InputError(f"`output` (={os.fspath(output)!r}) must be the name of a picture, such as {output}.png")
-    _check_outputs(files, several, output, table, page)
+    _check_outputs([*files, *read], several, output, table, page)
     names = [file.relative_to(source) if several else Path(file.name) for file in files]
     stems = _stems(names)
     with ExitStack() as stack:
@@ -116,6 +118,9 @@ def _check_outputs(
             check_output(option, path, files)
     if table is not None:
         check_output("--csv", table, files, table=True)
+    outputs = [output, *(path for path in (table, page) if path is not None)]
+    if not several and len(set(map(os.path.realpath, outputs))) < len(outputs):
+        raise InputError(f"`--output` (={os.fspath(output)!r}), `--csv` and `--html` must be different files")
 
 
 def _stems(names: Sequence[Path]) -> list[Path]:

@@ -121,8 +121,8 @@ def _work_through(
     from seqstride.files.outputs import check_output
 
     if arguments.csv is not None:
-        lists = [] if arguments.list is None else [arguments.list]
-        check_output("--csv", arguments.csv, [*lists, *(recording.path for recording in recordings)], table=True)
+        read = [*model_files(arguments.model), *([] if arguments.list is None else [arguments.list])]
+        check_output("--csv", arguments.csv, [*read, *(recording.path for recording in recordings)], table=True)
     alone = arguments.csv is None or world_size() == 1
 
     def tables(recordings: Sequence[Recording]) -> Iterator[list[list[object]]]:
@@ -298,7 +298,7 @@ def _resynth(arguments: argparse.Namespace) -> None:
     from seqstride.models.vqvae import from_json, load_coder
 
     check_model_folder(arguments.model, "--model")
-    check_output("--output", arguments.output, [arguments.file])
+    check_output("--output", arguments.output, [arguments.file, *model_files(arguments.model)])
     model = load_coder(arguments.model)
     file = Path(arguments.file)
     if file.suffix == ".json":

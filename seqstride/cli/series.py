@@ -89,10 +89,10 @@ def _add_classify_series(command: argparse.ArgumentParser) -> None:
 
 
 def _classify_series(arguments: argparse.Namespace) -> None:
-    from seqstride.estimators.labelling import classify_series
+    from seqstride.estimators.labelling import classify_series, fitted_files
     from seqstride.files.outputs import check_output
 
-    check_output("--output", arguments.output, [arguments.file], table=True)
+    check_output("--output", arguments.output, [arguments.file, *fitted_files(arguments.model)], table=True)
     print(
         classify_series(
             arguments.file, arguments.model, arguments.output, arguments.device, spreadsheet=arguments.spreadsheet

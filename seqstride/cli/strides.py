@@ -8,7 +8,7 @@ import sys
 from seqstride.cli.parser import Command, add_model, add_spreadsheet
 from seqstride.errors import shown
 from seqstride.files.remarks import remarks
-from seqstride.models.folder import check_model_folder
+from seqstride.models.folder import check_model_folder, model_files
 
 STRIDES_HELP = """\
 Draws where a trained model takes long strides in recordings and where short ones. A picture shows the waveform, the
@@ -48,6 +48,7 @@ def _strides(arguments: argparse.Namespace) -> int:
         page=arguments.html,
         spreadsheet=arguments.spreadsheet,
         seconds=arguments.seconds,
+        read=model_files(arguments.model),
     ):
         failed |= drawn.error is not None
         for path in drawn.written:

@@ -17,6 +17,7 @@ from seqstride.estimators.saved import DESCRIPTION, FORMAT, WEIGHTS, load_classi
 from seqstride.estimators.series_files import FRAMES, ROWS, TS, Columns, Layout, SeriesFile, read_series
 from seqstride.experiments.records import write_record
 from seqstride.files.folder_lock import locked
+from seqstride.files.outputs import check_output
 from seqstride.files.room import room_kept
 from seqstride.files.spreadsheets import plain_cells
 from seqstride.files.text_files import read_json
@@ -78,6 +79,8 @@ def fit_series(
         raise InputError(f"`train` (={os.fspath(train)!r}) must have at least two different labels")
     scored = read_series(test, columns, like=fitted.layout)
     output = Path(output)
+    for name in ("predictions.csv", "report.md", "strides.png", *(file.name for file in fitted_files(output))):
+        check_output("output", output / name, [train, test])
     with locked(output):
         with room_kept(output):
             classifier.fit(fitted.series, fitted.labels)
@@ -213,6 +216,11 @@ def save_fitted(folder: Path, classifier: SeqStrideClassifier, columns: Columns,
     write_record(folder / DESCRIPTION, {**read, "classifier": described})
 
 
+def fitted_files(folder: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Returns the files of a fitted classifier in a folder, which need not exist."""
+    return Path(folder, DESCRIPTION), weights_file(Path(folder), WEIGHTS)
+
+
 def load_fitted(folder: str | os.PathLike[str]) -> SeqStrideClassifier:
     """Returns the fitted classifier in the output folder of `fit_series`, or of a run on series.
 
@@ -223,7 +231,7 @@ def load_fitted(folder: str | os.PathLike[str]) -> SeqStrideClassifier:
 
 
 def _load(folder: Path) -> tuple[SeqStrideClassifier, Columns, Layout]:
-    for file in (folder / DESCRIPTION, weights_file(folder, WEIGHTS)):
+    for file in fitted_files(folder):
         if not file.is_file():
             other = "; its model.json is for `seqstride classify`, `transcribe` or `units`"
             old = "; its model.zip is of an older version: fit it again"

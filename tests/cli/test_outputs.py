@@ -19,6 +19,7 @@ from seqstride.cli import main
 from seqstride.cli.drawing import _stems
 from seqstride.errors import FileError
 from seqstride.files.outputs import check_output
+from seqstride.models.folder import model_files
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +62,20 @@ def test_inputs_are_not_replaced(model: Path, recording: Path, capsys: pytest.Ca
     assert read in refused(capsys, "strides", recording, "--model", model, "-o", recording)
     assert read in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--csv", recording)
     assert read in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--html", recording)
-    assert read in refused(capsys, "export", "--model", model, "-o", model / "model.json")
+    for file in model_files(model):
+        assert read in refused(capsys, "export", "--model", model, "-o", file)
+        assert read in refused(capsys, "classify", recording, "--model", model, "--csv", file)
+        assert read in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--csv", file)
+        assert read in refused(capsys, "strides", recording, "--model", model, "-o", "p.png", "--html", file)
+        assert read in refused(capsys, "resynth", recording, "--model", model, "-o", file)
+
+
+@pytest.mark.usefixtures("unchanged")
+def test_two_outputs_are_two_files(model: Path, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for option in ("--csv", "--html"):
+        picture, same = recording.parent / "p.png", recording.parent / ".." / recording.parent.name / "p.png"
+        error = refused(capsys, "strides", recording, "--model", model, "-o", picture, option, same)
+        assert "must be different files" in error
 
 
 @pytest.mark.usefixtures("unchanged")

@@ -212,6 +212,22 @@ def test_a_further_file_is_labelled_as_the_second_was(fitted: Path, capsys: pyte
     assert rows_of(fitted / "deep/b.csv") == [{k: v for k, v in row.items() if k != "label"} for row in expected]
 
 
+def test_files_that_are_read_are_not_replaced(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, table = fitted / "mine", tmp_path / "predictions.csv"
+    before = {file: file.read_bytes() for file in model.iterdir() if file.suffix in {".json", ".safetensors"}}
+    for file in before:
+        words = ["classify-series", fitted / "test.parquet", "--model", model, "-o", file]
+        assert "must not be one of the files that are read" in run(capsys, *words, code=2)
+    assert {file: file.read_bytes() for file in before} == before
+    wide(0).to_csv(table, index=False)
+    wide(1).to_csv(other := tmp_path / "other.csv", index=False)
+    content = table.read_bytes()
+    for files in ((table, other), (other, table)):
+        words = ["fit-series", *files, "-o", tmp_path, *TINY]
+        assert "must not be one of the files that are read" in run(capsys, *words, code=2)
+    assert table.read_bytes() == content
+
+
 def test_a_spreadsheet_finds_no_formula(fitted: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = pd.read_parquet(fitted / "test.parquet").drop(columns="kind")
     table["id"] = "=1+" + table["id"].astype(str)
