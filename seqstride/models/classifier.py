@@ -116,8 +116,10 @@ class SequenceClassifier(TrainedModel):
         [decisions] = self._decisions({label: self.logits(label, vector) for label, vector in vectors.items()})
         return decisions
 
-    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
-        return self.decide(signal, lengths)
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
+        scores = self(signal, lengths)
+        self._decisions(scores)
+        return scores.values()
 
     def _decisions(self, scores: Mapping[str, Tensor]) -> list[dict[str, Decision]]:
         """Label → logits (B, classes) → for every item label → its most probable class."""

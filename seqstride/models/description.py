@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -209,16 +210,24 @@ class TrainedModel(nn.Module):
             return self.normalize(x, lengths), lengths
         return self.features(signal.whole().to(device)[None], torch.tensor([len(signal)], device=device))
 
+    @torch.no_grad()
     def try_out(self) -> None:
-        """Applies the model to a short silence: parts that do not fit together raise their errors now."""
-        if self.sample_rate is None:
-            signal = torch.zeros(1, 8, len(self.normalize.mean))
-        else:
-            signal = torch.zeros(1, max(1, self.sample_rate // 20))
-        self._tried(signal, torch.tensor([signal.shape[1]]))
+        """Applies the model to a short sound: parts that do not fit together raise their errors now.
 
-    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
-        """Does all that the model is for; arguments as in `features`."""
+        Raises:
+            InputError: finite weights gave an answer that is not.
+        """
+        if self.sample_rate is None:
+            shape: tuple[int, ...] = (1, 8, len(self.normalize.mean))
+        else:
+            shape = (1, max(1, self.sample_rate // 20))
+        # a rising tone: a silence has features of 0 behind many norms, and says nothing about the weights
+        signal = torch.arange(math.prod(shape), dtype=torch.float64).pow(1.5).sin().float().reshape(shape)
+        if not all(values.isfinite().all() for values in self._tried(signal, torch.tensor([signal.shape[1]]))):
+            raise InputError("its answer to a short sound must be finite")
+
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
+        """Does all that the model is for, and returns the numbers behind its answers; arguments as in `features`."""
         raise NotImplementedError
 
     def _device(self) -> torch.device:

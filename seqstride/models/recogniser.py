@@ -92,8 +92,9 @@ class Transcriber(TrainedModel):
         log_probs, encoded = self(signal, lengths)
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
 
-    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
-        return self.transcribe(signal, lengths)
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
+        self.transcribe(signal, lengths)
+        return [self(signal, lengths)[0]]
 
     @torch.no_grad()
     def transcribe_long(self, signal: Tensor | SignalReader) -> Transcript:

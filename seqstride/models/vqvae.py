@@ -124,8 +124,8 @@ class Coder(TrainedModel):
         y = decode_vectors(self.decoder, vectors, duration_plan(encoded), lengths, x.shape[2])
         return undo_norm(self.normalize, y, lengths)[0]
 
-    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
-        return self.reconstruct(signal[0])
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
+        return [self.reconstruct(signal[0])]
 
     def synthesise(self, coded: Coded) -> Tensor:
         """Returns a waveform (S,) at `sample_rate`, computed by Griffin-Lim if the decoder gives a spectrogram."""

@@ -121,6 +121,21 @@ def test_a_loop_that_would_not_end_is_not_begun() -> None:
         Quantizer(8, 4, quantizers=10**9)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda weights: weights["normalize.std"].zero_(),
+        lambda weights: [tensor.fill_(3e38) for tensor in weights.values() if tensor.ndim == 3],
+    ],
+)
+def test_finite_weights_whose_answers_are_not_are_refused(folder: Path, spoil: Callable[[Any], Any]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    spoil(weights)
+    save_file(weights, folder / "model.safetensors")
+    with pytest.raises(ValueError, match="its answer to a short sound must be finite"):
+        load_model(folder)
+
+
 def changed(folder: Path, change: Callable[[dict[str, torch.Tensor]], Any]) -> None:
     weights = torch.load(as_older(folder))
     result = change(weights)
