@@ -9,7 +9,7 @@ The folder holds `model.json` and `model.safetensors`, which are safe to load: s
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -92,8 +92,8 @@ class FrameLabeller(TrainedModel):
             for item, places in enumerate(frames)
         ]
 
-    def _tried(self, signal: Tensor, lengths: Tensor) -> Any:
-        return self(signal, lengths)
+    def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
+        return [self(signal, lengths)]
 
 
 def describe_frames(
