@@ -28,7 +28,7 @@ from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 
 from seqstride.brains.batching import batch_by_length  # noqa: E402
 from seqstride.brains.events import EventShares  # noqa: E402
-from seqstride.brains.manifests import item_seconds, labelled_signals  # noqa: E402
+from seqstride.brains.manifests import item_seconds, labelled_signals, lasting_front  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
 
@@ -76,7 +76,7 @@ class ClassificationBrain(DownsamplingBrain):
         hparams["classes"] = classes
         batch_by_length(hparams, datasets["train"])
         item = next(iter(datasets["train"].data.values()))
-        hparams["signal_rate"] = hparams["sample_rate"] if "wav" in item else item["frame_rate"]
+        hparams["signal_rate"] = _signal_rate(item, hparams)
         with made_as_asked("classifier"):
             heads = {label: hparams["classifier"](classes=len(names)) for label, names in classes.items()}
         hparams["modules"]["classifier"] = Heads(heads)
@@ -221,6 +221,14 @@ class ClassificationBrain(DownsamplingBrain):
             bands_hz=self.bands_hz(items[0]),
         )
         save_figure(picture, folder / "strides.png")
+
+
+def _signal_rate(item: dict[str, Any], hparams: dict[str, Any]) -> float:
+    """Returns the samples or frames per second of what the items of a batch have as `signal`."""
+    if "wav" not in item:
+        return float(item["frame_rate"])
+    front = lasting_front(hparams)
+    return float(hparams["sample_rate"] if front is None else front.frame_rate)
 
 
 def _one_item_of_several_classes(dataset: Any, label: str, count: int = 4) -> list[tuple[int, dict[str, Any]]]:

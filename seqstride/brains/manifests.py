@@ -6,6 +6,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ require_torchaudio()
 from speechbrain.dataio.dataset import DynamicItemDataset  # noqa: E402
 
 from seqstride.brains.events import check_events, event_times  # noqa: E402
+from seqstride.encoders.frontend import LogMel  # noqa: E402
 from seqstride.files.audio_cache import AudioCache  # noqa: E402
 from seqstride.files.audio_files import part_of, with_root  # noqa: E402
 from seqstride.files.decoding import (  # noqa: E402
@@ -28,7 +30,7 @@ from seqstride.files.decoding import (  # noqa: E402
     open_recording,
     remark_on_rate,
 )
-from seqstride.files.loading import load_features  # noqa: E402
+from seqstride.files.feature_cache import FeatureCache  # noqa: E402
 from seqstride.files.remarks import remarks  # noqa: E402
 from seqstride.files.text_files import read_json  # noqa: E402
 
@@ -41,12 +43,14 @@ def open_manifests(
 ) -> dict[str, Any]:
     """Opens data sets whose items have `signal`: a mono waveform (S,) at `sample_rate`, or features (T, C), float32.
 
+    Files of features are kept in memory, up to a limit.
+
     Args:
         manifests: split → SpeechBrain JSON manifest. An item has `wav`, an audio file, or `features`, a .npy file
             (T, C). If the item is a part of the file, `start` and `stop` give its bounds in samples (or frames).
         sample_rate: of the waveforms, in Hz; recordings at other rates are resampled. None for features.
         data_root: the folder that replaces `{data_root}` in paths; None: the manifest's folder.
-        audio_cache: loads the recordings; None: they are decoded each time.
+        audio_cache: loads the recordings, or the features of its front end; None: they are decoded each time.
 
     Returns:
         split → `DynamicItemDataset`.
@@ -58,7 +62,7 @@ def open_manifests(
     A path may lead outside of the data folder, because recordings are often stored elsewhere; files are only read.
     """
     datasets = {}
-    audio_cache = audio_cache or AudioCache(None)
+    audio_cache, feature_cache = audio_cache or AudioCache(None), FeatureCache()
     for split, manifest in manifests.items():
         if not Path(manifest).is_file():
             raise InputError(f"`manifests` ({split}={os.fspath(manifest)!r}) must be a file; prepare the data first")
@@ -77,16 +81,27 @@ def open_manifests(
         _check_ends(where, items, key)
         datasets[split] = DynamicItemDataset(items)
         if key == "features":
-            add_item(datasets[split], where, load_features, takes=["features", "start", "stop"], provides="signal")
+            load = feature_cache.load
+            add_item(datasets[split], where, load, takes=["features", "start", "stop"], provides="signal")
             continue
         if sample_rate is None:
             raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
-        load = partial(audio_cache.load, sample_rate)
-        add_item(datasets[split], where, load, takes=["wav", "start", "stop"], provides="signal")
+        decode = partial(audio_cache.load, sample_rate)
+        add_item(datasets[split], where, decode, takes=["wav", "start", "stop"], provides="signal")
     with remarks():
         for dataset in datasets.values():
             _remark_on_rates(dataset.data.values(), sample_rate)
     return datasets
+
+
+def lasting_front(hparams: Mapping[str, Any]) -> LogMel | None:
+    """Returns a copy of a recipe's front end if it makes the same of a recording in every epoch, else None.
+
+    It does not where waveforms are augmented, or cut into windows; another module than `LogMel` may learn.
+    """
+    front = hparams["modules"].get("frontend")
+    lasting = type(front) is LogMel and hparams.get("wav_augment") is None and hparams.get("window") is None
+    return deepcopy(front) if lasting else None
 
 
 def recipe_manifests(hparams: Mapping[str, Any]) -> dict[str, Any]:

@@ -61,7 +61,7 @@ from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 from seqstride.brains.base import DownsamplingBrain  # noqa: E402
-from seqstride.brains.manifests import item_seconds  # noqa: E402
+from seqstride.brains.manifests import item_seconds, lasting_front  # noqa: E402
 from seqstride.brains.process_group import join_group  # noqa: E402
 
 NEEDED = (
@@ -157,6 +157,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     if not had_run:
         _log_into(output)
     audio = hparams["audio_cache"] = AudioCache.of_run(folder.save)
+    audio.front = lasting_front(hparams)
     before, datasets = _load_data(brain_class, hparams, asked, before)
     made = MadeFrom(asked.settings, brain_class.outputs(hparams), manifest_items(hparams["manifests"]))
     data = data_record(data_origin(asked.text, asked.file), made.items)

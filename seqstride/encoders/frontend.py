@@ -95,6 +95,11 @@ class LogMel(nn.Module):
         )
 
     @property
+    def settings(self) -> tuple[float, ...]:
+        """All that decides the result: sample rate, bands, window and hop in samples, range in Hz."""
+        return self.sample_rate, self.bands, self.window, self.hop, self.low_hz, self.high_hz
+
+    @property
     def frame_rate(self) -> float:
         """Frames per second."""
         return self.sample_rate / self.hop
@@ -149,8 +154,6 @@ class LogMel(nn.Module):
             cut: first sample and the one behind the last → the samples (B, N).
             batch, samples: B and S.
         """
-        spectrogram = require("torchaudio.functional", "speech").spectrogram
-
         frames, reach = samples // self.hop + 1, len(self.filters) - 1  # half the FFT
         step = max(1, PIECE // batch)
         pieces = []
@@ -158,17 +161,17 @@ class LogMel(nn.Module):
             last = min(first + step, frames) - 1
             start, stop = first * self.hop - reach, last * self.hop + reach
             inside = cut(max(start, 0), min(stop, samples))
-            power = spectrogram(
+            spectra = torch.stft(
                 F.pad(inside, (max(-start, 0), stop - max(start, 0) - inside.shape[1])),
-                pad=0,
-                window=self.taper,
                 n_fft=2 * reach,
                 hop_length=self.hop,
                 win_length=self.window,
-                power=2.0,
-                normalized="window",  # white noise has the same level whatever the window
+                window=self.taper / self.taper.square().sum().sqrt(),  # white noise has one level whatever the window
                 center=False,
+                return_complex=True,
             )
+            # the square of abs() takes a root for every number first
+            power = torch.view_as_real(spectra).square().sum(-1)
             pieces.append((power.transpose(1, 2) @ self.filters).clamp(min=FLOOR).log().transpose(1, 2))
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces, dim=2)
 

@@ -1,14 +1,14 @@
-"""Waveforms that were decoded and resampled before, kept in a folder, so that no epoch does it again.
+"""Recordings as waveforms or as features, kept in a folder, so that no epoch decodes or transforms them again.
 
-An entry is one file. Its name is a digest of all that decides the samples: path, size and times of the recording, the
-part that is read, the rate, and the versions of the decoders. A recording that changes on the disk therefore gets a new
-entry. The content is the samples, float32, behind their CRC-32 of four bytes; an entry that fails this check is made
-anew. Entries appear in one step, so any number of processes may share a folder.
+An entry is one file. Its name is a digest of all that decides its numbers: path, size and times of the recording, the
+part that is read, the rate, the front end, and the versions of the decoders. A recording that changes on the disk
+therefore gets a new entry. The content is the numbers, float32, behind their CRC-32 of four bytes; an entry that fails
+this check is made anew. Entries appear in one step, so any number of processes may share a folder.
 
 The preparation of data decodes every recording to find damaged ones. Runs that share a folder also share what it found.
 
-Features are not kept: their front end may learn, it follows the augmentation of waveforms, and for a batch it gives
-other last bits than for a single recording.
+Features are kept where they are the same in every epoch, see `seqstride.brains.manifests.lasting_front`. A front end
+gives other last bits for a batch than for single recordings, of which these are made.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from seqstride.encoders.frontend import LogMel
 from seqstride.errors import FileError, require
 from seqstride.files.loading import load_audio
 from seqstride.files.remarks import heard_remarks, remark
@@ -39,13 +40,13 @@ ENVIRONMENT = "SEQSTRIDE_AUDIO_CACHE"
 FOLDER = "decoded"
 """Name of the folder of a run, or of the runs of a comparison."""
 LIMIT = 8 * 2**30
-"""Bytes of decoded samples, 37 h at 16 kHz. Larger sets do not stay in the memory of most machines, and reading them
+"""Bytes of a set, 37 h of samples at 16 kHz. Larger ones do not stay in the memory of most machines, and reading them
 from a disk may take longer than decoding them."""
 SPARED = 2**30
 """Bytes of the disk that stay free, for checkpoints."""
 
 _CHECK = 4  # bytes of the CRC-32
-_FORMAT = 2  # to be raised when `load_audio` gives other samples
+_FORMAT = 2  # to be raised when `load_audio` or `LogMel` gives other numbers
 
 logger = logging.getLogger(__name__)
 
@@ -56,7 +57,12 @@ class AudioCache:
     Args:
         folder: of the entries; None: every call decodes.
         shared: whether the folder belongs to other runs, too; `clear` then leaves it alone.
+
+    Attributes:
+        front: what is kept of a recording are the features that it makes; None: the waveform.
     """
+
+    front: LogMel | None = None
 
     def __init__(self, folder: Path | None, shared: bool = False) -> None:
         self.folder, self.shared = folder, shared
@@ -77,28 +83,37 @@ class AudioCache:
         """Keeps nothing if all recordings together have too many samples; returns a line about that for the log."""
         if self.folder is None or not samples:
             return ""
-        size = f"{math.ceil(4 * samples / 2**20)} MiB of samples"
-        if 4 * samples > LIMIT:
+        numbers = samples if self.front is None else samples / self.front.hop * self.front.bands
+        size = f"{math.ceil(4 * numbers / 2**20)} MiB of {'samples' if self.front is None else 'features'}"
+        if 4 * numbers > LIMIT:
             self.folder = None
             return f"decoded in every epoch: {size} are more than the {LIMIT / 2**20:g} MiB that are kept"
         return f"decoded once, {size} at most in {self.folder}" + " until the run ends" * (not self.shared)
 
     def load(self, sample_rate: int, path: str, start: int = 0, stop: int | None = None) -> Tensor:
-        """Returns the waveform (S,) that `load_audio` returns for these arguments, bit for bit.
+        """Returns the waveform (S,) that `load_audio` returns for these arguments, or its features (T, bands).
+
+        The bits are the same in every call. Features are made only where they are kept: without a folder a waveform is
+        returned, for a front end that takes batches.
 
         Raises:
             ValueError: as `load_audio`.
         """
-        arguments = start, stop, sample_rate
+        front = None if self.folder is None else self.front
+        arguments = (start, stop, sample_rate, *(() if front is None else front.settings))
         entry = self._entry(path, arguments, ".f32")
         content = _read(entry)
         if content:
-            return torch.frombuffer(content, dtype=torch.float32)
-        waveform = load_audio(sample_rate, path, start, stop)
+            numbers = torch.frombuffer(content, dtype=torch.float32)
+            return numbers if front is None else numbers.view(-1, front.bands)
+        found = load_audio(sample_rate, path, start, stop)
+        if front is not None:
+            features, _ = front(found[None], torch.tensor([len(found)]))
+            found = features[0].T.contiguous()
         # a recording that changes while it is decoded belongs to no entry
         if entry is not None and self._entry(path, arguments, ".f32") == entry:
-            self._write(entry, waveform.contiguous().numpy().data.cast("B"))
-        return waveform
+            self._write(entry, found.contiguous().numpy().data.cast("B"))
+        return found
 
     def checked(self, path: str, decode: Callable[[], tuple[int, int, int]]) -> tuple[int, int, int]:
         """Returns what `decode` finds in a recording: its samples per channel, rate in Hz and channels.
@@ -124,7 +139,7 @@ class AudioCache:
         if self.folder is not None and not self.shared:
             shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _entry(self, path: str, arguments: tuple[int | None, ...], ending: str) -> Path | None:
+    def _entry(self, path: str, arguments: tuple[float | None, ...], ending: str) -> Path | None:
         """Returns the path of an entry; None without a folder, or if there is no such recording."""
         if self.folder is None:
             return None

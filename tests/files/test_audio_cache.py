@@ -15,6 +15,7 @@ from full_disks import files_of_at_most
 from tiny_models import tones
 from torch.utils.data import DataLoader
 
+from seqstride.encoders.frontend import LogMel
 from seqstride.errors import InputError
 from seqstride.files import audio_cache
 from seqstride.files.audio_cache import AudioCache
@@ -117,6 +118,44 @@ def test_damaged_entries_are_noticed_and_made_anew(
     assert [record.getMessage() for record in caplog.records] == [f"{entry} is damaged. The recording is decoded again"]
     assert torch.equal(kept.load(RATE, recording), expected)
     assert decoded == {recording: 2}
+
+
+def test_features_are_those_of_the_recording_alone(recording: str, kept: AudioCache, decoded: Counter) -> None:
+    kept.front = LogMel(RATE, 8)
+    waveform = load_audio(RATE, recording, 100)
+    expected, frames = kept.front(waveform[None], torch.tensor([len(waveform)]))
+    for again in (kept, pickle.loads(pickle.dumps(kept))):
+        found = again.load(RATE, recording, 100)
+        assert found.shape == (frames.item(), 8)
+        assert torch.equal(found, expected[0].T)
+        found.zero_()  # belongs to the caller
+    assert decoded == {recording: 1}
+
+
+@pytest.mark.parametrize(
+    "other", [{"bands": 9}, {"window_ms": 30.0}, {"hop_ms": 5.0}, {"low_hz": 30.0}, {"high_hz": 3e3}]
+)
+def test_every_front_end_has_entries_of_its_own(other: dict[str, float], recording: str, kept: AudioCache) -> None:
+    for front in (None, LogMel(RATE, bands=8), LogMel(RATE, **{"bands": 8, **other})):
+        kept.front = front
+        fresh = AudioCache(kept.folder.parent / "fresh")
+        fresh.front = front
+        assert torch.equal(kept.load(RATE, recording), fresh.load(RATE, recording))
+    assert len(entries(kept)) == 3
+
+
+def test_without_a_folder_there_are_waveforms_for_the_front_end(recording: str) -> None:
+    cache = AudioCache(None)
+    cache.front = LogMel(RATE, 8)
+    assert torch.equal(cache.load(RATE, recording), load_audio(RATE, recording))
+
+
+def test_damaged_features_are_made_anew(recording: str, kept: AudioCache) -> None:
+    kept.front = LogMel(RATE, 8)
+    expected = kept.load(RATE, recording)
+    (entry,) = entries(kept)
+    entry.write_bytes(DAMAGES["a bit"](entry.read_bytes()))
+    assert torch.equal(kept.load(RATE, recording), expected)
 
 
 def test_an_entry_under_the_name_of_another_is_noticed(recording: str, kept: AudioCache) -> None:
