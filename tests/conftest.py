@@ -8,6 +8,10 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 
 import pytest
+
+# Workers share the cores: a thread that waits for another one sleeps. Read when torch is loaded.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+
 import torch
 
 # Triton decides when it is imported whether kernels run in its interpreter, and other libraries import it.
@@ -62,7 +66,10 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def _seed():
-    torch.manual_seed(0)
+    if torch.cuda.is_available():
+        torch.manual_seed(0)
+    else:  # the same without the stack traces that torch writes down for a GPU which may come later
+        torch.default_generator.manual_seed(0)
 
 
 @pytest.fixture(autouse=True)
