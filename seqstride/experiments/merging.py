@@ -14,8 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from seqstride.errors import InputError
-from seqstride.experiments.values import check_values, is_text, tag_of
-from seqstride.experiments.yaml_trees import BASE, as_text, base_of, read_file, read_tree, scalar_texts
+from seqstride.experiments.values import BOUNDS, check_values, is_text, tag_of
+from seqstride.experiments.yaml_trees import (
+    BASE,
+    PLAIN_TAGS,
+    as_text,
+    base_of,
+    read_file,
+    read_tree,
+    scalar_texts,
+    tags_in,
+)
 from seqstride.files.yaml_text import quoted, round_trip_yaml
 from seqstride.nearest import near_matches, near_paths
 
@@ -58,7 +67,8 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
         options: key → value as it was typed.
 
     Raises:
-        InputError: a value is no YAML, or names code (`!new:`, `!name:`, `!apply:`) where `train.yaml` has none.
+        InputError: a value is no YAML, or names code (such as by `!new:`, `!apply:` or `!!python/…`) where `train.yaml`
+            has none.
     """
     changes: dict[str, Any] = {}
     for key, value in options.items():
@@ -70,8 +80,9 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
         tree = read_tree(f"{key}: {value}", origin)
         if list(tree) != [key]:
             raise InputError(f"{origin} must be one value")
-        if base[key] is not None and not _has_object(base[key]) and _has_object(tree[key]):
-            raise InputError(f"{origin} must be a plain value, as it is in {BASE}: it names code")
+        code = [tag for tag in tags_in(f"{key}: {value}") if tag not in PLAIN_TAGS]
+        if code and not _may_be_object(key, base):
+            raise InputError(f"{origin} must be a plain value, as it is in {BASE}: it names code ({code[0]!r})")
         changes[key] = tree[key]
     if not changes:
         return ""
@@ -80,12 +91,16 @@ def overrides_as_yaml(base: Mapping[str, Any], options: Mapping[str, str]) -> st
     return text.getvalue()
 
 
+def _may_be_object(key: str, base: Mapping[str, Any]) -> bool:
+    """Whether values of a key may name code: `train.yaml` does so there, or has null where no number belongs."""
+    return _has_object(base[key]) or (base[key] is None and key not in BOUNDS)
+
+
 def _has_object(node: Any) -> bool:
     """Whether a node, or one in it, names code for HyperPyYAML to run."""
     inside = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     tag = tag_of(node)
-    plain = tag is None or tag in ("!ref", "!copy", "!tuple", "!PLACEHOLDER") or tag.startswith("tag:yaml.org,2002:")
-    return not plain or any(map(_has_object, inside))
+    return (tag is not None and tag not in PLAIN_TAGS) or any(map(_has_object, inside))
 
 
 def _override(

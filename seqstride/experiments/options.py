@@ -36,7 +36,8 @@ trains it further. An output folder is refused if its run has other settings, cl
 --output_folder then, or --overwrite, which deletes the results of the other run once everything about the new one has
 been checked. --test_only writes to test_only/ in the output folder.
 
-A recipe is code: its YAML may run any program (!apply:, !new:). Read recipes of strangers before you run them."""
+A recipe is code: its YAML may run any program (!apply:, !new:). Read recipes of strangers before you run them. So is
+the hyperparams.yaml of a run, for SpeechBrain's EncoderClassifier.from_hparams; model.json is not."""
 
 _DEBUG_RUN = ("debug_batches", "debug_epochs", "debug_persistently")
 """SpeechBrain's options for a debug run."""

@@ -185,6 +185,7 @@ def method_file(name: str | os.PathLike[str], downsampler: str | None = None) ->
         raise InputError(
             f"`recipe` (={os.fspath(name)!r}) must be a folder with hparams/{BASE}, or a file of that hparams/"
         )
+    if file.name != BASE or downsampler is None or Path(downsampler).name != downsampler:
+        return file
     own = file.with_name(f"{downsampler}.yaml")
-    takes_own = file.name == BASE and downsampler and own.is_file() and _tree(own).get("downsampler") == downsampler
-    return own if takes_own else file
+    return own if own.is_file() and _tree(own).get("downsampler") == downsampler else file

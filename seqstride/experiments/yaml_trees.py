@@ -7,7 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from seqstride.errors import InputError, require
+from seqstride.errors import InputError, UserError, require
 from seqstride.experiments.values import is_text, tag_of
 from seqstride.files.text_files import read_text
 from seqstride.files.yaml_text import quoted, round_trip_yaml
@@ -18,6 +18,12 @@ MOST_NODES = 100_000
 """The most values that a YAML file may have, with aliases written out. A recipe has a few hundred."""
 DEEPEST = 50
 """The most levels that a YAML file may have. A recipe has about five."""
+_YAML = "tag:yaml.org,2002:"  # written as `!!`
+PLAIN_TAGS = frozenset(
+    {"!ref", "!copy", "!tuple", "!PLACEHOLDER"}
+    | {f"{_YAML}{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map")}
+)
+"""The tags that name no code."""
 
 
 def base_of(path: str | os.PathLike[str]) -> dict[str, Any]:
@@ -58,21 +64,33 @@ def read_tree(text: str, origin: str) -> dict[str, Any]:
         origin: where the text comes from, for errors.
 
     Raises:
-        InputError: it is not valid YAML, no mapping, or too large with its aliases written out.
+        InputError: it is not valid YAML, no mapping, too large with its aliases written out, or has a tag of YAML
+            itself for other than plain values: `!!python/…` would run code, and `!!set` is nothing that a recipe has.
     """
     YAMLError = require("ruamel.yaml.error", "speech").YAMLError
 
     try:
         _check_size(text, origin)
+        others = [tag for tag in tags_in(text) if tag.startswith(_YAML) and tag not in PLAIN_TAGS]
+        if others:
+            raise InputError(f"{origin} must have plain values; it has the tag `!!{others[0].removeprefix(_YAML)}`")
         tree = round_trip_yaml().load(text)
-    except YAMLError as error:
-        summary = " ".join(str(error).split())
+    except UserError:
+        raise
+    except Exception as error:  # besides its own errors ruamel raises many others for texts that it does not expect
+        summary = " ".join((str(error) if isinstance(error, YAMLError) else repr(error)).split())
         raise InputError(f"{origin} is not valid YAML: {summary}") from error
     if tree is None:
         return {}
     if not isinstance(tree, dict):
         raise InputError(f"{origin} (={text.strip()!r}) must be a YAML mapping, `key: value`")
     return tree
+
+
+def tags_in(text: str) -> list[str]:
+    """Returns all tags that are written in a YAML text, also those of keys of mappings, which trees may have lost."""
+    tags = (getattr(event, "tag", None) for event in round_trip_yaml().parse(text))
+    return [str(tag) for tag in tags if tag is not None]
 
 
 @lru_cache(maxsize=64)  # a command reads the same few files several times, and reading YAML is slow

@@ -193,6 +193,7 @@ def test_every_recipe_takes_its_paths_literally() -> None:
         (VOWELS, "--opt_class {betas: 3}", "must be !name:torch.optim.AdamW, with arguments or another one"),
         (VOWELS, "--encoder {x: 3}", "cannot be built: "),
         (VOWELS, "--downsampler maxx", "`downsampler` (='maxx') must be one of strided, average"),
+        (VOWELS, "--downsampler ../max", "`downsampler` (='../max') must be one of strided, average"),
         (
             VOWELS,
             "--downsampler adastide",
@@ -326,9 +327,24 @@ def test_a_run_in_a_folder_with_an_odd_name(tmp_path: Path, monkeypatch: pytest.
     assert load_recipe(merged)["output_folder"] == name
 
 
-@pytest.mark.parametrize("value", ["!apply:os.system [touch x]", "[1, !new:os.PathLike x]", "{a: !name:os.system }"])
-@pytest.mark.parametrize("key", ["lr", "strides", "complexity", "train_dataloader", "items"])
+CODE = [
+    *("!apply:os.system [touch x]", "[1, !new:os.PathLike x]", "{a: !name:os.system }", "!include:x.yaml"),
+    *("!!python/object/apply:os.system [touch x]", "{a: !!python/name:os.system ''}", "{!apply:os.getcwd '': 1}"),
+    *("!<!apply:os.system> [touch x]", "&a !applyref:os.system [touch x]", "!!omap [a: !apply:os.system [touch x]]"),
+]
+
+
+@pytest.mark.parametrize("value", CODE)
+@pytest.mark.parametrize("key", ["lr", "strides", "complexity", "train_dataloader", "items", "window"])
 def test_a_plain_value_cannot_become_code(key: str, value: str) -> None:
     base = {**base_of(recipes_folder() / VOWELS / "hparams" / "train.yaml"), "items": {"train": 3}}
-    with pytest.raises(InputError, match=rf"`--{key}` .* must be a plain value, as it is in train.yaml: it names code"):
+    with pytest.raises(
+        InputError, match=rf"`--{key}` .* must .*(as it is in train.yaml: it names code|it has the tag)"
+    ):
         overrides_as_yaml(base, {key: value})
+
+
+@pytest.mark.parametrize("value", ["!!set {!apply:os.system [x]}", "!!binary [a]", "!!timestamp x", "!!int x", "? ? ?"])
+def test_yaml_that_its_reader_does_not_expect_is_one_line(value: str) -> None:
+    with pytest.raises(InputError, match="`--strides`"):
+        overrides_as_yaml(base_of(recipes_folder() / VOWELS / "hparams" / "train.yaml"), {"strides": value})
