@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar, cast
 
 import torch
 
 from seqstride._compat import require_torchaudio
-from seqstride.distributed import leave_group, rank, ranks
-from seqstride.errors import FileError, InputError, require
+from seqstride.distributed import leave_group, of_all_ranks, rank, ranks
+from seqstride.errors import FileError, InputError, UserError, require
 from seqstride.experiments.building import build_recipe, check_parts, prepare_data
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
@@ -187,7 +187,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
             kept.let_go()
             return begin(folder, before, made, asked.text, asked.overwrite)
 
-        made = run_on_main(prepare)
+        made = _agreed(prepare)
 
     if visit is None:
         brain.before_training = start
@@ -195,8 +195,8 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     initial_strides = brain.strides(), brain.frequency_strides()
     epochs = _train_and_score(brain, hparams, datasets)
     origin = {EPOCHS: hparams[EPOCHS], **({"extensions": made.extensions} if made.extensions else {}), "data": data}
-    run_on_main(_report, [output, brain, asked.text, epochs, datasets, initial_strides, origin])
-    run_on_main(audio.clear)
+    _agreed(partial(_report, output, brain, asked.text, epochs, datasets, initial_strides, origin))
+    _agreed(audio.clear)
 
 
 def _earlier_run(asked: _Asked) -> MadeFrom | None:
@@ -232,7 +232,7 @@ def _load_data(
     elif not before.items and all(Path(path).is_file() for path in manifests.values()):
         before = before._replace(items=manifest_items(manifests))  # before the preparation replaces them
     if hparams["prepare"] is not None:
-        run_on_main(prepare_data, [hparams])
+        _agreed(partial(prepare_data, hparams))
     try:
         datasets = brain_class.load_data(hparams)
     except InputError:
@@ -304,23 +304,26 @@ def _refuse_other_items(folder: RunFolder, before: MadeFrom, manifests: dict[str
     return ""
 
 
-def _agreed(check: Callable[[], str]) -> str:
-    """Runs a check on the first rank, and returns its result on all ranks.
+Result = TypeVar("Result")
+
+
+def _agreed(act: Callable[[], Result]) -> Result:
+    """Does something on the first rank, and returns its result on all ranks.
 
     Raises:
-        InputError: the check failed; it is raised on all ranks.
+        UserError: such as a full disk; it is raised on all ranks, so that none of them waits for the first.
     """
 
-    def outcome() -> tuple[str, str]:
+    def outcome() -> tuple[Any, UserError | None]:
         try:
-            return check(), ""
-        except InputError as error:
-            return "", str(error)
+            return act(), None
+        except UserError as error:
+            return None, error
 
     found, error = run_on_main(outcome)
-    if error:
-        raise InputError(error)
-    return found
+    if error is not None:
+        raise error
+    return cast(Result, found)
 
 
 def _log_into(output: Path) -> None:
@@ -329,12 +332,17 @@ def _log_into(output: Path) -> None:
     Raises:
         FileError: the folder cannot be written, such as on a full disk.
     """
+    failed = None
     try:
         sb.create_experiment_directory(str(output), log_config=str(LOG_CONFIG))
     except OSError as error:  # of a copy it names the source, of an open file nothing
         with suppress(OSError):
             (output / "env.log").unlink(missing_ok=True)
-        raise FileError(f"{os.fspath(output)!r} cannot be written: {write_reason(error, output)}") from error
+        failed = FileError(f"{os.fspath(output)!r} cannot be written: {write_reason(error, output)}")
+        failed.__cause__ = error
+    for other in of_all_ranks(failed):  # the first rank alone writes
+        if other is not None:
+            raise failed or other
 
 
 def _log_to_screen() -> None:

@@ -19,11 +19,13 @@ from seqstride.files.outputs import check_output, check_output_folder
 from seqstride.files.spreadsheets import plain_cells
 from seqstride.files.whole_files import save_figure, whole_file
 from seqstride.models.classifier import SequenceClassifier, sample_rate_of
+from seqstride.models.description import NotFiniteError
 from seqstride.plots.page import require_plotly, view_page
 from seqstride.plots.recording import plot_view
 from seqstride.plots.view import View, view_recording
 
 PICTURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".eps", ".ps", ".tif", ".tiff", ".webp")
+PAGES = (".html", ".htm")
 
 
 class Drawn(NamedTuple):
@@ -88,13 +90,17 @@ def draw_strides(
             rows.writerow([*(["file"] if several else []), "time", *_columns(len(model.encoder.downsamplers))])
         for file, name, stem in zip(files, names, stems, strict=True):
             try:
-                waveform = load_audio(rate, file)
-            except ValueError as error:
+                view = view_recording(model, load_audio(rate, file), name.as_posix())
+            except NotFiniteError as error:
+                if not several:
+                    raise InputError(f"{os.fspath(file)!r}: {error}") from error
+                yield Drawn(file, [], f"{os.fspath(file)!r}: {error}")
+                continue
+            except InputError as error:
                 if not several:
                     raise
                 yield Drawn(file, [], str(error))
                 continue
-            view = view_recording(model, waveform, name.as_posix())
             if rows is not None:
                 cells = ([*([view.name] if several else []), *row] for row in _rows(view))
                 rows.writerows(map(plain_cells, cells) if spreadsheet else cells)
@@ -111,7 +117,7 @@ def _check_outputs(
     table: str | os.PathLike[str] | None,
     page: str | os.PathLike[str] | None,
 ) -> None:
-    for option, path, extensions in (("--output", output, PICTURES), ("--html", page, (".html", ".htm"))):
+    for option, path, extensions in (("--output", output, PICTURES), ("--html", page, PAGES)):
         if path is not None and several:
             check_output_folder(option, path, extensions)
         elif path is not None:
@@ -121,6 +127,10 @@ def _check_outputs(
     outputs = [output, *(path for path in (table, page) if path is not None)]
     if not several and len(set(map(os.path.realpath, outputs))) < len(outputs):
         raise InputError(f"`--output` (={os.fspath(output)!r}), `--csv` and `--html` must be different files")
+    for option, path, others in (("--csv", table, PAGES), ("--html", None if several else page, ())):
+        endings = {*PICTURES, *others, *([] if several else [output.suffix.lower()])}
+        if path is not None and Path(path).suffix.lower() in endings:  # such as one of the numbered pictures
+            raise InputError(f"`{option}` (={os.fspath(path)!r}) must not have the extension of another output")
 
 
 def _stems(names: Sequence[Path]) -> list[Path]:

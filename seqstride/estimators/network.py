@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -182,12 +183,30 @@ class Model:
         prepared = self.prepare(items)
         rows = [run_batches(_on(device, member), outputs_of, prepared) for member in self.members]
         outputs = torch.stack(rows).mean(0)
+        if self.rocket is not None:
+            fixed = self.rocket.predict([self.norm.values(item) for item in items])  # type: ignore[operator]
+            outputs = (outputs + fixed.float()) / 2
         for index in (~outputs.isfinite().all(1)).nonzero().flatten().tolist():
             raise _too_far(index)
-        if self.rocket is None:
-            return outputs
-        fixed = self.rocket.predict([self.norm.values(item) for item in items])  # type: ignore[operator]
-        return (outputs + fixed.float()) / 2
+        return outputs
+
+    def try_out(self, tone: Tensor) -> None:
+        """Predicts an item whose values are like those that were fitted.
+
+        Args:
+            tone: the item, if all training values had zero mean and unit variance.
+
+        Raises:
+            InputError: finite weights gave an answer that is not.
+        """
+        fitted: Any = self.norm.training_set
+        by_row = len(fitted.mean) == tone.shape[0]
+        std = torch.where(fitted.std > 0, fitted.std, 1.0)  # a norm that divides by 0 must be seen
+        mean, std = (part[:, None] if by_row else part for part in (fitted.mean, std))
+        try:
+            self.predict([mean + std * tone], torch.device("cpu"))
+        except InputError as error:
+            raise InputError("its answer to values as in training must be finite") from error
 
     def embed(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
         """Returns the pooled features of every item, which the heads' linear layers read: (N, C'), on the CPU.

@@ -24,7 +24,7 @@ from seqstride.estimators.rocket import Rocket
 from seqstride.estimators.series import SeriesEstimator
 from seqstride.estimators.settings import Settings, integer
 from seqstride.models.folder import ENDING, weights_file
-from seqstride.models.untrusted import check_shapes, outline
+from seqstride.models.untrusted import check_shapes, outline, rising_tone
 from seqstride.models.weights import read_weights, write_weights
 
 FORMAT = 2
@@ -66,12 +66,14 @@ def save_parts(folder: Path, estimator: SeriesEstimator) -> dict[str, Any]:
 
 
 @contextmanager
-def describing(what: str) -> Iterator[None]:
-    """Inside, a description that lacks something is an error of the user."""
+def describing(folder: Path, what: str) -> Iterator[None]:
+    """Inside, a description in a folder that lacks something is an error of the user."""
     try:
         yield
     except (KeyError, TypeError, InputError) as error:
-        raise InputError(f"it does not describe a fitted {what}: {error}") from error
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else error
+        where = os.fspath(folder / DESCRIPTION)
+        raise InputError(f"{where!r} does not describe a fitted {what}: {reason}") from error
 
 
 def unfitted(kind: type[Estimator], description: Mapping[str, Any]) -> Estimator:
@@ -132,6 +134,7 @@ def load_parts(
         check_shapes(outline(lambda: _parts(make()), len(weights)), weights)
         model = make()
         _parts(model).load_state_dict(weights)
+        model.try_out(rising_tone(channels, 32))
     except Exception as error:  # torch raises pickle, runtime, zip and type errors for files that it did not write
         reason = " ".join(str(error).split())
         raise InputError(f"{os.fspath(file)!r} does not hold the {what}'s weights: {reason}") from error
@@ -183,7 +186,7 @@ def load_classifier(folder: Path, description: Mapping[str, Any]) -> SeqStrideCl
     Raises:
         InputError: the description is none, or is not that of the weights.
     """
-    with describing("classifier"):
+    with describing(folder, "classifier"):
         classifier = unfitted(SeqStrideClassifier, description)
         names = description["classes_"]
         if not isinstance(names, list) or len(names) < 2 or not all(isinstance(name, str) for name in names):

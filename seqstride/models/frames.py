@@ -22,6 +22,7 @@ from seqstride.models.description import (
     FRAMES,
     TrainedModel,
     build_module,
+    check_finite,
     describe_model,
     module_entry,
     read_model,
@@ -86,7 +87,9 @@ class FrameLabeller(TrainedModel):
         for item, (places, length) in enumerate(zip(frames, lengths.tolist(), strict=True)):
             if not all(0 <= place < length for place in places):
                 raise InputError(f"`frames` (of item {item}) must lie in 0 … {length - 1}")
-        probabilities, indices = self(signal, lengths).softmax(1).max(1)
+        logits = self(signal, lengths)
+        check_finite(*(item[:, :length] for item, length in zip(logits, lengths.tolist(), strict=True)))
+        probabilities, indices = logits.softmax(1).max(1)
         return [
             [Decision(self.classes[int(indices[item, at])], float(probabilities[item, at])) for at in places]
             for item, places in enumerate(frames)

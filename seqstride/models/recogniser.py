@@ -17,7 +17,14 @@ from seqstride.files.loading import open_audio, open_features
 from seqstride.files.signal_reader import SignalReader
 from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import BATCH_SECONDS, in_batches
-from seqstride.models.description import TRANSCRIPTION, TrainedModel, describe_model, read_model, write_model
+from seqstride.models.description import (
+    TRANSCRIPTION,
+    TrainedModel,
+    check_finite,
+    describe_model,
+    read_model,
+    write_model,
+)
 from seqstride.models.pieces import Piece, Timed, joined, piece_starts
 from seqstride.models.tokens import SPACE, Units, greedy_decode
 
@@ -90,6 +97,7 @@ class Transcriber(TrainedModel):
     def transcribe(self, signal: Tensor, lengths: Tensor) -> list[Transcript]:
         """Transcribes a batch; arguments as in `features`. Memory grows with the square of the longest item."""
         log_probs, encoded = self(signal, lengths)
+        check_finite(*(item[:length] for item, length in zip(log_probs, encoded.lengths.tolist(), strict=True)))
         return transcripts(self.units, log_probs, encoded, self.frame_rate)
 
     def _tried(self, signal: Tensor, lengths: Tensor) -> Iterable[Tensor]:
@@ -112,6 +120,7 @@ class Transcriber(TrainedModel):
         for start in piece_starts(len(reader), size, overlap):
             piece = reader.read(start, start + size)[None].to(device)
             log_probs, encoded = self(piece, torch.tensor([size], device=device))
+            check_finite(log_probs)
             (tokens,) = timed_tokens(log_probs, encoded, self.frame_rate, start / rate)
             pieces.append(Piece(start / rate, (start + size) / rate, tokens))
         return _transcript(self.units, joined(pieces))

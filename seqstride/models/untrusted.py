@@ -7,6 +7,7 @@ are compared with those of the weights; only then is it made in earnest.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -52,6 +53,11 @@ def check_shapes(model: nn.Module, weights: Mapping[str, Tensor]) -> None:
             raise InputError(f"`{name}` {have}; {need}")
         if not weights[name].to(state[name].dtype).isfinite().all():  # float64 has larger numbers than float32
             raise InputError(f"`{name}` must be finite as {state[name].dtype}")
+
+
+def rising_tone(*shape: int) -> Tensor:
+    """Returns a signal to try a model with: a silence has features of 0 behind many norms, and says nothing."""
+    return torch.arange(math.prod(shape), dtype=torch.float64).pow(1.5).sin().reshape(shape)
 
 
 @contextmanager

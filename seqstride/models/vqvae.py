@@ -28,7 +28,15 @@ from seqstride.files.signal_reader import SignalReader
 from seqstride.files.text_files import parse_json
 from seqstride.files.yaml_text import resolved
 from seqstride.models.batches import one_by_one
-from seqstride.models.description import CODING, FORMAT, TrainedModel, describe_model, read_model, write_model
+from seqstride.models.description import (
+    CODING,
+    FORMAT,
+    TrainedModel,
+    check_finite,
+    describe_model,
+    read_model,
+    write_model,
+)
 from seqstride.models.reconstruction import undo_norm
 
 LONGEST_UNIT = 100_000
@@ -96,6 +104,7 @@ class Coder(TrainedModel):
     def encode_read(self, waveform: SignalReader) -> Coded:
         """`encode` of a recording that is read as it is needed. The encoder needs the features of all of it."""
         encoded = self.encoder(*self.features_read(waveform))
+        check_finite(encoded.features)
         codes = self.quantizer(encoded.features, encoded.lengths).codes
         return Coded(len(waveform), codes[0], encoded.durations()[0])
 

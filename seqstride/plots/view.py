@@ -190,10 +190,11 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
         name: of the recording.
 
     Raises:
-        ValueError: the model reads features.
+        ValueError: the model reads features, or its answer to the recording is not finite.
     """
     frontend, sample_rate = model.frontend, sample_rate_of(model)
     signal, lengths = waveform[None], torch.tensor([len(waveform)])
+    decisions = model.decide(signal, lengths)[0]  # first: it says where the model overflows
     encoded = model.encode(signal, lengths)
     rate = model.frame_rate
     log_power, _ = frontend(signal, lengths)
@@ -224,7 +225,7 @@ def view_recording(model: SequenceClassifier, waveform: Tensor, name: str) -> Vi
         whole=curves[-1],
         stride_range=(float(strides.min()), float(strides.max())),
         output_times=_array(encoded.times()[0]) / rate,
-        decisions=model.decide(signal, lengths)[0],
+        decisions=decisions,
         scores={label: _scores(model, label, encoded) for label in model.labels},
         masks=learnt_masks(model, encoded),
     )

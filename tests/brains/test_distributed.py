@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import pickle
 import re
 import shutil
 import time
@@ -29,7 +30,7 @@ from torch import nn
 
 import seqstride as ss
 import seqstride.brains.manifests
-from seqstride.brains import ClassificationBrain
+from seqstride.brains import ClassificationBrain, run
 from seqstride.brains.asr import CTCBrain
 from seqstride.brains.losses import MaskedL1
 from seqstride.brains.vqvae import VQVAEBrain
@@ -41,7 +42,7 @@ from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
 from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer
-from seqstride.errors import FileError
+from seqstride.errors import FileError, InputError, UserError
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.files.audio_files import Recording, read_list
 from seqstride.models.recogniser import Transcriber, save_transcriber
@@ -564,3 +565,23 @@ def test_lists_are_read_and_several_processes_need_a_table(corpus: Path, tmp_pat
     assert ranks.run(ranks.print_to_file, tmp_path, "classify", files[0], "--model", model) == [2, 2]
     printed = (tmp_path / "printed_0").read_text() + (tmp_path / "printed_1").read_text()
     assert printed.count("`--csv` must be given with several processes") == 1
+
+
+@pytest.mark.parametrize("kind", [FileError, InputError])
+def test_an_error_of_the_first_rank_is_raised_on_all(kind: type[UserError], monkeypatch: pytest.MonkeyPatch) -> None:
+    """What another rank gets of it, which is sent to it."""
+    monkeypatch.setattr(run, "run_on_main", lambda act: pickle.loads(pickle.dumps(act())))
+
+    def full() -> None:
+        raise kind("no space is left") from OSError(28, "No space left on device")
+
+    with pytest.raises(kind, match=r"^no space is left$"):
+        run._agreed(full)
+    assert run._agreed(lambda: "fine") == "fine"
+
+
+def test_a_log_that_the_first_rank_cannot_write_stops_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run.sb, "create_experiment_directory", lambda *_, **__: None)
+    monkeypatch.setattr(run, "of_all_ranks", lambda own: [FileError("'out' cannot be written"), own])
+    with pytest.raises(FileError, match="'out' cannot be written"):
+        run._log_into(tmp_path)

@@ -79,6 +79,16 @@ def test_two_outputs_are_two_files(model: Path, recording: Path, capsys: pytest.
 
 
 @pytest.mark.usefixtures("unchanged")
+def test_a_table_is_none_of_the_pictures(model: Path, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = recording.parent
+    words = ["strides", recording, "--model", model, "-o", folder / "p.png", "--seconds", "0.1"]
+    for option, name in (("--csv", "p_001.png"), ("--csv", "p.html"), ("--html", "p_001.PNG")):
+        assert "must not have the extension of another output" in refused(capsys, *words, option, folder / name)
+    words = ["strides", folder, "--model", model, "-o", folder / "out", "--csv", folder / "out" / "x.png"]
+    assert "must not have the extension of another output" in refused(capsys, *words)
+
+
+@pytest.mark.usefixtures("unchanged")
 def test_outputs_with_wrong_names_are_refused(model: Path, recording: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = recording.parent
     audio = "must not have the extension of a recording"

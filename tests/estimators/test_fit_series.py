@@ -309,7 +309,7 @@ def test_folders_that_hold_no_fitted_series_are_named(
         (tmp_path / "series.json").write_text(text)
         assert message in run(capsys, *words, code=2)
     for key, value, message in (
-        ("arguments", {"os": 1}, "does not describe a fitted classifier"),
+        ("arguments", {"os": 1}, "series.json' does not describe a fitted classifier: "),
         ("arguments", {"downsampler": "x"}, "does not hold the classifier's weights"),
         ("arguments", {"channels": [10**6] * 2, "strides": [2, 2]}, "does not hold the classifier's weights"),
         ("classes_", ["fast", 3], "must be texts, at least two classes"),

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 
 import seqstride as ss
 from seqstride.errors import InputError
@@ -54,11 +56,23 @@ def test_folders_that_hold_no_regressor_are_named(tmp_path: Path) -> None:
         ("std", 0, "`std` .* must be a number, finite and positive"),
         ("mean", "x", "`mean` "),
         ("channel_names_", ["wave"], "does not hold the regressor's weights"),
-        ("arguments", {"os": 1}, "does not describe a fitted regressor"),
+        ("arguments", {"os": 1}, r"series\.json' does not describe a fitted regressor"),
     ):
         file.write_text(json.dumps({**said, "regressor": {**said["regressor"], key: value}}))
         with pytest.raises(InputError, match=message):
             load_regressor(tmp_path)
     file.write_text(json.dumps({"format": 2, "classifier": {}}))
-    with pytest.raises(InputError, match="does not describe a fitted regressor"):
+    with pytest.raises(InputError, match=r"series\.json' does not describe a fitted regressor: it lacks 'regressor'"):
+        load_regressor(tmp_path)
+
+
+@pytest.mark.parametrize("part", ["members.0", "rocket.head", "norm.training_set.std"])
+def test_weights_that_give_no_finite_answers_are_blamed_not_the_series(part: str, tmp_path: Path) -> None:
+    save_regressor(tmp_path, fitted(n_rocket_features=84))
+    weights = load_file(tmp_path / "series.safetensors")
+    for name, tensor in weights.items():
+        if name.startswith(part) and tensor.is_floating_point():
+            tensor.fill_(0.0 if "std" in part else torch.finfo(tensor.dtype).max)
+    save_file(weights, tmp_path / "series.safetensors")
+    with pytest.raises(InputError, match=r"weights: its answer to values as in training must be finite"):
         load_regressor(tmp_path)

@@ -16,8 +16,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from tiny_models import as_older, resnet, saved
 
+from seqstride.cli import main
 from seqstride.encoders.frontend import LogMel
-from seqstride.models.classifier import load_model
+from seqstride.files.audio_files import Recording
+from seqstride.models.classifier import classify_files, load_model
 from seqstride.models.tokens import Units
 from seqstride.models.vqvae import from_json
 
@@ -244,3 +246,63 @@ def test_entries_that_lie_over_each_other_are_refused(folder: Path) -> None:
 def test_the_front_end_has_a_size() -> None:
     with pytest.raises(ValueError, match=r"`bands` \(=100000\) times the samples of a window \(400\) must lie in"):
         LogMel(16000, bands=100_000)
+
+
+@pytest.mark.parametrize("rate", [0, -100.0, float("nan"), float("inf"), 1e12, None, True, "100"])
+def test_rates_of_frames_that_cannot_be_are_refused(folder: Path, rate: Any) -> None:
+    words = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps({**words, "frame_rate": rate}))
+    with pytest.raises(ValueError, match=r"model.json' does not describe a model: `frame_rate` \(="):
+        load_model(folder)
+
+
+def overflowing_on(file: Path, folder: Path) -> Any:
+    """A model whose features are infinite where they are as loud as those of a recording."""
+    model = load_model(folder)
+    loudest: list[float] = []
+
+    def hook(_: Any, inputs: Any, x: torch.Tensor) -> torch.Tensor:
+        level = inputs[0].amax((1, 2), keepdim=True)
+        loudest.append(float(level.max()))
+        return x * torch.where(level >= loudest[0], torch.inf, 1.0)
+
+    model.normalize.register_forward_hook(hook)
+    [_] = classify_files(model, [Recording(str(file), str(file))])
+    return model
+
+
+def sounds(folder: Path) -> dict[str, Path]:
+    soundfile = pytest.importorskip("soundfile")
+    files = {name: folder / f"{name}.wav" for name in ("first", "loud", "third")}
+    for name, file in files.items():
+        soundfile.write(file, torch.rand(1600).numpy() * (0.9 if name == "loud" else 0.1), 8000)
+    return files
+
+
+@pytest.mark.parametrize("seconds", [120.0, 0.01])
+def test_a_recording_on_which_a_model_overflows_is_named_and_the_others_are_classified(
+    folder: Path, tmp_path: Path, seconds: float
+) -> None:
+    files = sounds(tmp_path)
+    model = overflowing_on(files["loud"], folder)
+    recordings = [Recording(str(file), str(file)) for file in files.values()]
+    answers = [answer for _, answer in classify_files(model, recordings, seconds)]
+    assert [isinstance(answer, ValueError) for answer in answers] == [False, True, False]
+    assert str(answers[1]) == (
+        f"{str(files['loud'])!r}: the model's answer must be finite; its numbers overflow on this recording"
+    )
+
+
+def test_classify_and_strides_tell_an_overflow_in_a_line(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loud = sounds(tmp_path)["loud"]
+    model = overflowing_on(loud, folder)
+    monkeypatch.setattr("seqstride.models.classifier.load_model", lambda *_: model)
+    for words in (["classify", str(loud)], ["strides", str(loud), "-o", str(tmp_path / "x.png")]):
+        assert main([*words, "--model", str(folder)]) == 2
+        shown = capsys.readouterr()
+        assert shown.err.splitlines() == [
+            f"seqstride: {str(loud)!r}: the model's answer must be finite; its numbers overflow on this recording"
+        ]
+        assert "nan" not in shown.out
