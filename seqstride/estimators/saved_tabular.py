@@ -114,7 +114,8 @@ def _set_fitted(classifier: SeqStrideTabularClassifier, described: dict[str, Any
     """Sets what a fit leaves."""
     classifier.model_ = model
     classifier.strides_ = strides(model.network)
-    classifier.column_order_ = model.norm.positions.numpy()
+    norm: Any = model.norm
+    classifier.column_order_ = norm.positions.numpy()
     classifier.classes_ = np.array(described["classes_"])
     for name in ("n_features_in_", "initial_strides_", "history_"):
         setattr(classifier, name, described[name])
