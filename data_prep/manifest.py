@@ -121,7 +121,7 @@ def write_manifests(
 ) -> None:
     """Writes the three manifests, then the fingerprint.
 
-    SpeechBrain formats every text of a manifest, so braces are doubled, except those of `{data_root}`.
+    SpeechBrain formats every text of a manifest, so braces are doubled, except those of the `{data_root}/` that a path begins with.
 
     Args:
         save_folder: the folder to write to.
@@ -155,4 +155,6 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def _escape(text: str) -> str:
-    return text.replace("{", "{{").replace("}", "}}").replace("{{data_root}}", "{data_root}")
+    root = "{data_root}/"
+    start = root if text.startswith(root) else ""
+    return start + text.removeprefix(start).replace("{", "{{").replace("}", "}}")

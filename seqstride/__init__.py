@@ -4,6 +4,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from seqstride._interrupt import is_command, stop_in_one_line
+
+if is_command():  # before torch is imported, which takes seconds
+    stop_in_one_line()
+
 # In a bare checkout recipes/ and data_prep/ stand beside the package; installed, they are inside it.
 if (Path(__file__).parents[1] / "pyproject.toml").is_file():
     __path__.append(str(Path(__file__).parents[1]))

@@ -254,7 +254,8 @@ class DownsamplingBrain(DealingBrain):
         super().on_fit_start()
         if self.history.epochs:
             note_processes(self.history.epochs[-1].get("processes", ranks()))
-        run_on_main(forget_later, [getattr(self.hparams.train_logger, "save_file", None), len(self.history.epochs)])
+        log, limit = getattr(self.hparams.train_logger, "save_file", None), self.hparams.number_of_epochs
+        run_on_main(forget_later, [log, len(self.history.epochs), limit])
         self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 
     # One epoch

@@ -35,19 +35,22 @@ class History:
         self.epochs = json.loads(Path(path).read_text(encoding="utf-8"))
 
 
-def forget_later(log: str | os.PathLike[str] | None, epochs: int) -> None:
-    """Removes from SpeechBrain's text log what comes behind these epochs: a run killed between the log and its
-    checkpoint trains that epoch again, and would have it twice.
+def forget_later(log: str | os.PathLike[str] | None, epochs: int, limit: int) -> None:
+    """Removes from SpeechBrain's text log what a resumed run writes again: a run that was killed between the log and
+    its checkpoint trains that epoch again, and one that was killed behind its last epoch makes the test again.
 
     Args:
         log: the file of a `FileTrainLogger`; None: another logger, which is left alone.
         epochs: the number of epochs from which the run goes on.
+        limit: the number of epochs after which the test is made.
     """
     if log is None or not Path(log).is_file():
         return
     lines = Path(log).read_text(encoding="utf-8").splitlines(keepends=True)
     logged = [re.match(r"epoch: ([0-9]+)", line) for line in lines]
     kept = [line for line, match in zip(lines, logged, strict=True) if match is None or int(match[1]) <= epochs]
+    while epochs == limit and kept and kept[-1].startswith("best_epoch: "):
+        kept.pop()
     if kept != lines:
         with whole_file(log) as part:
             part.write_text("".join(kept), encoding="utf-8")

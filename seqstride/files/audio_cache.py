@@ -25,11 +25,11 @@ from collections.abc import Callable
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from seqstride.encoders.frontend import LogMel
 from seqstride.errors import FileError, require
 from seqstride.files.loading import load_audio
 from seqstride.files.remarks import heard_remarks, remark
@@ -51,6 +51,20 @@ _FORMAT = 2  # to be raised when `load_audio` or `LogMel` gives other numbers
 logger = logging.getLogger(__name__)
 
 
+class FrontEnd(Protocol):
+    """What makes features of waveforms, such as `seqstride.encoders.frontend.LogMel`, from the view of the files."""
+
+    hop: int
+    bands: int
+
+    @property
+    def settings(self) -> tuple[Any, ...]:
+        """All that decides the features."""
+
+    def __call__(self, waveforms: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, S), lengths (B,) in samples → (B, bands, T), lengths (B,) in frames."""
+
+
 class AudioCache:
     """Loads recordings as `load_audio` does, each only once. Without a folder it keeps nothing.
 
@@ -62,7 +76,7 @@ class AudioCache:
         front: what is kept of a recording are the features that it makes; None: the waveform.
     """
 
-    front: LogMel | None = None
+    front: FrontEnd | None = None
 
     def __init__(self, folder: Path | None, shared: bool = False) -> None:
         self.folder, self.shared = folder, shared

@@ -88,8 +88,20 @@ def test_an_epoch_that_is_trained_again_is_logged_once(tmp_path: Path) -> None:
     log = tmp_path / "train_log.txt"
     lines = [f"epoch: {epoch}, lr: 1e-3 - valid loss: 1\n" for epoch in (1, 2, 3, 10)]
     log.write_text("".join([*lines, "best_epoch: 2 - test loss: 1\n"]))
-    forget_later(log, 2)
+    forget_later(log, 2, 10)
     assert log.read_text() == "".join([*lines[:2], "best_epoch: 2 - test loss: 1\n"])
-    forget_later(None, 2)
-    forget_later(tmp_path / "none.txt", 2)
+    forget_later(None, 2, 10)
+    forget_later(tmp_path / "none.txt", 2, 10)
     assert not (tmp_path / "none.txt").exists()
+
+
+def test_a_test_that_is_made_again_is_logged_once(tmp_path: Path) -> None:
+    """The run was killed between the test and its record."""
+    log = tmp_path / "train_log.txt"
+    epochs = "epoch: 1 - valid loss: 1\nbest_epoch: 1 - test loss: 3\nepoch: 2 - valid loss: 1\n"
+    tested = f"{epochs}best_epoch: 2 - test loss: 1\n"
+    log.write_text(tested)
+    forget_later(log, 2, 3)  # it is trained further
+    assert log.read_text() == tested
+    forget_later(log, 2, 2)
+    assert log.read_text() == epochs

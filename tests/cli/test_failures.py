@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ from pathlib import Path
 import pytest
 import torch
 
+import seqstride
 from seqstride.cli import main
 from seqstride.errors import DownloadError, FileError, InputError, MissingExtraError, made_as_asked
 from seqstride.experiments.recipe import list_recipes, recipes_folder
@@ -161,6 +163,23 @@ def test_nobody_reads_on(lines: int, unbuffered: str) -> None:
         os.close(reader)
         assert running.communicate(timeout=60)[1] == b""
     assert running.returncode == 141
+
+
+@pytest.mark.parametrize("start", [["-m", "seqstride"], ["{bin}/seqstride"]])
+def test_ctrl_c_while_torch_is_imported_is_one_line(start: list[str], tmp_path: Path) -> None:
+    root = Path(seqstride.__file__).parents[1]
+    (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")
+    (tmp_path / "seqstride").write_text("import sys\nfrom seqstride.cli import main\nsys.exit(main())\n")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(root)])}
+
+    def stopped(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([sys.executable, *words], env=environment, capture_output=True, text=True, cwd=tmp_path)
+
+    done = stopped(*(word.format(bin=tmp_path) for word in start), "recipes")
+    assert (done.stdout, done.stderr) == ("", "seqstride: stopped\n")
+    assert done.returncode == -signal.SIGINT
+    # other programs that import the package are left alone
+    assert "Traceback" in stopped("-c", "import seqstride").stderr
 
 
 def test_a_pipe_inside_the_program_is_an_error(capsys: pytest.CaptureFixture[str], temporary: Path) -> None:

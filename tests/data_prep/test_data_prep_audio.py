@@ -51,12 +51,12 @@ def items_of(*names: str) -> dict[str, dict[str, str]]:
     return {name: {"wav": f"{{data_root}}/{name}"} for name in names}
 
 
-def test_speechbrain_reads_back_any_name(tmp_path: Path) -> None:
-    odd = "{take} 1/ü.wav"
-    items = {split: {"a": {"wav": f"{{data_root}}/{odd}", "label": "{odd}", "samples": 3}} for split in SPLITS}
+@pytest.mark.parametrize("odd", ["{take}", "{data_root}", "{{data_root}}", "{"])
+def test_speechbrain_reads_back_any_name(odd: str, tmp_path: Path) -> None:
+    items = {split: {"a": {"wav": f"{{data_root}}/{odd}/ü.wav", "label": odd, "samples": 3}} for split in SPLITS}
     write_manifests(tmp_path, items, {})
     read = load_data_json(tmp_path / "test.json", {"data_root": "/data"})
-    assert read == {"a": {"wav": f"/data/{odd}", "label": "{odd}", "samples": 3}}
+    assert read == {"a": {"wav": f"/data/{odd}/ü.wav", "label": odd, "samples": 3}}
 
 
 def test_a_split_without_items_is_refused(tmp_path: Path) -> None:

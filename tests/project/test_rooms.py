@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 LOOSE_FILES = 14
 ORDER = [
     "seqstride.errors seqstride.nearest seqstride.distributed seqstride.failures seqstride._compat seqstride._version "
-    "seqstride._moved",
+    "seqstride._moved seqstride._interrupt",
     "seqstride.files",
     "seqstride.core",
     "seqstride.layers",
