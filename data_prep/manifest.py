@@ -121,7 +121,7 @@ def write_manifests(
 ) -> None:
     """Writes the three manifests, then the fingerprint.
 
-    SpeechBrain formats every text of a manifest, so braces are doubled, except those of the `{data_root}/` that a path begins with.
+    SpeechBrain formats every text of a manifest, so braces are doubled, except in the `{data_root}/` before a path.
 
     Args:
         save_folder: the folder to write to.
