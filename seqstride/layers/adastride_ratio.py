@@ -18,11 +18,14 @@ from seqstride.layers.adastride import BOUND, SCORERS, AdaStrideStream, check_al
 from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt import Learnt
 from seqstride.layers.pooling import AvgPool1d
-from seqstride.layers.scores import bounded_scores, soft_clamp
+from seqstride.layers.scores import LevelledScore, bounded_scores, soft_clamp
 from seqstride.layers.softpool import Pooling, new_sharpness, softmax_pool
 from seqstride.layers.stream import Stream
 
 Scorer = Literal["linear", "context", "change"]
+
+#: of `AdaStrideContent1d`: the odds of a step lie between 1/64 and 64 times those of the uniform stride
+CONTENT_BOUND = 4096.0
 
 #: δ of the penalty: near the target it is a parabola, and its gradient does not jump with every batch
 SOFT = 0.2
@@ -150,14 +153,17 @@ class AdaStrideContent1d(_Scored):
     all else is one of the item. Beyond δ its slope is that of |e|, so that the mean stays near s as long as the loss
     gains less than the penalty costs; nearer to the target it falls, so that it does not jump from batch to batch.
 
-    How far it adapts is limited so far. On a mix of pure noise and items with a burst in a quarter of their frames, a
-    burst got an item 1.26 times as many frames. With `scorer="context"` the penalty did not hold the mean at s = 8: its
-    many weights move the mean faster than the penalty brings it back. Watch the ratio in training.
+    With `scorer="context"` the layer adapts far: its scores are counted from their mean over the training so far
+    (`seqstride.layers.scores.LevelledScore`), and steps may lie 64 times below and above the mean. Where s is large, a
+    uniform start misses what is short, and nothing tells the scores where it is. With `start`, and
+    `seqstride.narrow_edges` in the training loop, the layer aims at that ratio first, and goes to s in four steps up to
+    half of the training. The README of `recipes/Synthetic/bursts` says what it reaches.
 
     Args:
         channels: C of the input.
         stride: s, the mean ratio aimed at, real, ≥ 1; input frames per output frame.
         scorer, sigma_square, pooling: as in `AdaStride1d`.
+        start: the ratio aimed at when the training begins, above 1; None, and where s is smaller: s.
 
     Raises:
         ValueError: naming argument, value and rule.
@@ -186,10 +192,17 @@ class AdaStrideContent1d(_Scored):
         scorer: Scorer = "linear",
         sigma_square: float = 5.0,
         pooling: Pooling = "mean",
+        start: float | None = None,
     ) -> None:
         super().__init__()
         self.stride = check_stride(stride)
+        if start is not None and not 1 < start < math.inf:
+            raise ValueError(f"`start` (={start}) must be a number above 1, or None")
+        self.start = self.stride if start is None else min(float(start), self.stride)
+        self.narrowing, self.edge = self.start < self.stride, 0.0
         self._score_by(channels, scorer, sigma_square, pooling)
+        if scorer == "context":
+            self.score, self.bound = LevelledScore(channels), CONTENT_BOUND
         self.bias = nn.Parameter(torch.zeros(1))
 
     def _plan(self, x: Tensor, frames: Frames, stride: float) -> Plan:
@@ -207,10 +220,19 @@ class AdaStrideContent1d(_Scored):
         """As `Downsampler.stream`: positions need no later frame, so the result is that of the whole signal."""
         return ContentStream(self)
 
+    def aim(self) -> float:
+        """The mean ratio aimed at: `stride`, or early in a training something between it and `start`."""
+        if not self.training or not self.edge:
+            return self.stride
+        return self.stride * (self.start / self.stride) ** self.edge
+
+    def extra_repr(self) -> str:
+        return super().extra_repr() + (f", start={self.start:g}" if self.narrowing else "")
+
     def _penalty(self, steps: Tensor, frames: Frames) -> Tensor:
         """√(e² + δ²) − δ with e = s · mean(a) − 1; an item of one frame has no step."""
         count = (frames.input_lengths - 1).sum()
-        excess = (steps.sum() * self.stride - count) / count.clamp(min=1)
+        excess = (steps.sum() * self.aim() - count) / count.clamp(min=1)
         return (excess.square() + SOFT**2).sqrt() - SOFT
 
     def _steps(self, scores: Tensor, frames: Frames) -> Tensor:
@@ -221,8 +243,9 @@ class AdaStrideContent1d(_Scored):
 
     def steps(self, scores: Tensor) -> Tensor:
         """a, of the same shape: how far each frame stands behind the one before, in output frames."""
-        start = math.inf if self.stride == 1 else -math.log(self.stride - 1)
-        logits = soft_clamp(scores, self.bound) + self.bias.to(scores) + double(start, scores.device).to(scores.dtype)
+        aim = self.aim()
+        uniform = math.inf if aim == 1 else -math.log(aim - 1)
+        logits = soft_clamp(scores, self.bound) + self.bias.to(scores) + double(uniform, scores.device).to(scores.dtype)
         return logits.sigmoid()
 
 

@@ -52,9 +52,9 @@ class Downsampler(nn.Module):
     learns_stride: ClassVar[bool] = False
     """Whether the stride is learnt; the layer then has a `stride_parameter`."""
     narrowing: bool = False
-    """Whether the layer has a soft edge that `seqstride.narrow_edges` sets in training."""
+    """Whether the layer keeps more frames early in training: `seqstride.narrow_edges` then sets `edge`."""
     edge: float
-    """How far that edge is stretched, where there is one."""
+    """How much of what it keeps more is left, 1 to 0, where there is something."""
     adaptive: ClassVar[bool] = False
     """Whether the plan depends on the values of the signal."""
     content_lengths: bool = False

@@ -11,6 +11,10 @@ steps, then with 3/4, 1/2 and 1/4 of the bins that the narrow edge cuts, for 1/8
 length that it ends with. So on average 5/16 of the frames that the stride saves are not saved in training. In
 evaluation edges are narrow at any time: scores of validation are those of the trained layer, that of the paper.
 
+`AdaStrideContent1d` with a `start` goes from that ratio to its stride, because its scores must have found the content
+before frames get rare. It has `start` for 5/16 of the steps, goes on by eight equal factors, and has its stride from
+3/4 on.
+
 Source: ours.
 """
 
@@ -24,12 +28,15 @@ from seqstride.layers.base import Downsampler
 
 #: widths that the edge has one after the other: few, because each has a graph of its own under torch.compile
 STEPS = 4
+#: ratios between `start` and the stride
+CONTENT_STEPS = 8
 #: part of the training in which the edge is wider than R
 SHARE = 0.5
 
 
 def narrow_edges(model: nn.Module, progress: float) -> None:
-    """Sets the soft edges of all layers that were made with `narrowing=True` and learn, for this point of the training.
+    """Sets the soft edges of all layers that were made with `narrowing=True` and learn, for this point of the training;
+    and the ratios that layers made with a `start` aim at.
 
     One line in a training loop, before each step or each epoch:
 
@@ -51,8 +58,13 @@ def narrow_edges(model: nn.Module, progress: float) -> None:
     if not 0 <= progress <= 1:
         raise ValueError(f"`progress` (={progress}) must be in 0 … 1")
     edge = max(0, math.ceil(STEPS * (1 - progress / SHARE))) / STEPS
+    start = min(1, max(0, math.ceil(CONTENT_STEPS * (1.5 - 2 * progress)) / CONTENT_STEPS))
     for layer in model.modules():
-        if isinstance(layer, Downsampler) and layer.narrowing and layer.learnt_stride() is not None:
+        if not (isinstance(layer, Downsampler) and layer.narrowing):
+            continue
+        if layer.content_lengths:
+            layer.edge = start
+        elif layer.learnt_stride() is not None:
             layer.edge = edge
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from seqstride.core.derivatives import differentiable
 from seqstride.core.lengths import Frames, double, float64_on, length_mask, reading_waits, zero_padding
+from seqstride.distributed import sum_over_ranks
 from seqstride.layers.pace import MEMORY
 
 # The linear score. Its gradient is written by hand, because 0 · NaN from the padding would reach the weight's gradient.
@@ -25,6 +26,9 @@ from seqstride.layers.pace import MEMORY
 
 # Numbers of a signal that a CPU converts to double precision at a time: 1 MB, which stays in the cache.
 CHUNK = 1 << 17
+
+REMEMBERED = 0.95
+"""The part of the means that a batch leaves, once twenty have been seen."""
 
 SCALE = 5.0
 """Of scores behind weights that do not start at zero."""
@@ -171,11 +175,14 @@ class ContextScore(Score):
 
     def forward(self, x: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         with torch.autocast(x.device.type, enabled=False):
-            rows = _rows(x, self.inner, lengths)
-            positive, negative = _double(self.weight, x)
-            inside = torch.matmul(positive, rows.relu()) + torch.matmul(negative, (-rows).relu())
+            inside = self._inside(_rows(x, self.inner, lengths), lengths)
             scores = SCALE * self._window_means(inside, lengths)
             return (scores if lengths is None else scores.masked_fill(~length_mask(lengths, x.shape[2]), 0.0)), x
+
+    def _inside(self, rows: Tensor, lengths: Tensor | None) -> Tensor:
+        """f (B, T) of the projections (B, H, T), 0 in the padding."""
+        positive, negative = _double(self.weight, rows)
+        return torch.matmul(positive, rows.relu()) + torch.matmul(negative, (-rows).relu())
 
     def _window_means(self, values: Tensor, lengths: Tensor | None) -> Tensor:
         """Means over the window around every frame, of the frames that the item has; values are 0 in the padding."""
@@ -201,6 +208,47 @@ class ContextScore(Score):
 
     def extra_repr(self) -> str:
         return f"context={self.context}"
+
+
+class LevelledScore(ContextScore):
+    """A `ContextScore` whose features are counted from their mean over the training so far.
+
+    f_t is never negative, so all its weights have one direction in common: the level of the scores, which decides how
+    many frames come out where steps are not relative to those of the item. Every step of Adam moves each weight by
+    about the learning rate, and in this direction they add up, so that the level runs away or jitters, and nothing else
+    is learnt. Less the means of its two parts, a change of the weights leaves the level of all items together where it
+    is, and items may still differ.
+
+    The means are buffers that follow the real frames of the training batches (of all ranks), as those of a batch norm
+    do. A batch is scored with the means of those before it, so that batch mates have no influence.
+
+    Source: ours.
+    """
+
+    level: Tensor
+    """Means of max(a_hᵀx, 0) and max(−a_hᵀx, 0): (2, hidden)."""
+    batches: Tensor
+    """The number of batches that they have seen."""
+
+    def __init__(self, channels: int, context: int = 7, hidden: int = 16) -> None:
+        super().__init__(channels, context, hidden)
+        self.register_buffer("level", torch.zeros(2, hidden))
+        self.register_buffer("batches", torch.zeros(()))
+
+    def _inside(self, rows: Tensor, lengths: Tensor | None) -> Tensor:
+        level = self.level.to(rows, copy=True)  # it follows the batch only now
+        if self.training and not torch._C._are_functorch_transforms_active():
+            self._follow(rows.detach(), lengths)
+        inside = super()._inside(rows, lengths) - (_double(self.weight, rows) * level).sum()
+        return inside if lengths is None else inside.masked_fill(~length_mask(lengths, rows.shape[2]), 0.0)
+
+    def _follow(self, rows: Tensor, lengths: Tensor | None) -> None:
+        frames = rows.new_tensor([rows.shape[0] * rows.shape[2]]) if lengths is None else lengths.sum()[None].to(rows)
+        sums = sum_over_ranks(torch.cat([rows.relu().sum((0, 2)), (-rows).relu().sum((0, 2)), frames]))
+        means = (sums[:-1] / sums[-1]).view_as(self.level).to(self.level)
+        means = torch.where(means.isfinite(), means, self.level)
+        self.level.lerp_(means, (1 / (self.batches + 1)).clamp(min=1 - REMEMBERED))
+        self.batches += 1
 
 
 class ChangeScore(Score):

@@ -1,6 +1,8 @@
 """AdaStride with a learnt ratio: one per layer, and one per item that follows from the content."""
 
 import math
+import runpy
+from pathlib import Path
 
 import pytest
 import torch
@@ -8,6 +10,7 @@ from helpers import TIGHT
 from torch.testing import assert_close
 
 import seqstride as ss
+from seqstride.layers.scores import ContextScore
 
 
 def ratio_layer(stride, channels=2, spread=0.5):
@@ -115,7 +118,7 @@ def test_the_penalty_is_steep_far_from_the_ratio_and_flat_at_it():
 @pytest.mark.parametrize("options", [{}, {"scorer": "context", "pooling": "softmax"}, {"scorer": "change"}])
 def test_the_stream_is_the_whole_signal(options):
     torch.manual_seed(1)
-    layer = ss.AdaStrideContent1d(2, 3.0, **options).double()
+    layer = ss.AdaStrideContent1d(2, 3.0, **options).double().eval()
     with torch.no_grad():
         layer.score.weight.normal_(0, 0.5)
     x = torch.randn(2, 2, 90, dtype=torch.float64)
@@ -125,6 +128,100 @@ def test_the_stream_is_the_whole_signal(options):
     y = torch.cat([*parts, stream.finish()], 2)
     assert stream.lengths.tolist() == plan.lengths.tolist()
     assert_close(y, layer.pool(x, plan), rtol=1e-9, atol=1e-9)
+
+
+def levelled(**options):
+    torch.manual_seed(2)
+    layer = ss.AdaStrideContent1d(3, 4.0, scorer="context", **options).double()
+    with torch.no_grad():
+        layer.score.weight.normal_(0, 0.2)
+    return layer
+
+
+def test_scores_are_counted_from_the_means_of_the_batches_before():
+    score = levelled().score
+    plain = ContextScore(3).double()
+    plain.load_state_dict(score.state_dict(), strict=False)
+    x, lengths = torch.randn(2, 3, 40, dtype=torch.float64), torch.tensor([40, 11])
+    x[1, :, 11:] = float("nan")
+    rows = torch.cat([score.inner.weight @ x[0], score.inner.weight @ x[1, :, :11]], 1)
+    means = torch.stack([rows.relu().mean(1), (-rows).relu().mean(1)])
+    first, second = score(x, lengths)[0], score(x, lengths)[0]
+    assert_close(first, plain(x, lengths)[0], **TIGHT)
+    real = torch.arange(40) < lengths[:, None]
+    assert_close(second, (first - 5 * (score.weight * means).sum()) * real, **TIGHT)
+    assert_close(score.level, means, **TIGHT)  # a mean of equal means
+
+
+def test_the_means_forget():
+    score = levelled().score
+    x = torch.randn(1, 3, 30, dtype=torch.float64)
+    for _ in range(30):
+        score(torch.zeros_like(x))
+    score(x)
+    rows = (score.inner.weight @ x[0]).relu().mean(1)
+    assert_close(score.level[0], 0.05 * rows, **TIGHT)
+
+
+def test_neither_batch_mates_nor_evaluation_nor_broken_items_move_a_level():
+    x = torch.randn(2, 3, 50, dtype=torch.float64)
+    alone, together = levelled(), levelled()
+    for layer in (alone, together):
+        layer(x)
+        layer.eval()
+        layer(x.flip(2))
+        layer.train()
+        layer(torch.full_like(x, float("nan")))
+    assert_close(alone.plan(x[:1]).positions[0], together.plan(x).positions[0], **TIGHT)
+
+
+def test_a_level_travels_with_the_model():
+    layer, x = levelled(), torch.randn(2, 3, 50, dtype=torch.float64)
+    layer(x)
+    other = levelled()
+    other.load_state_dict(layer.state_dict())
+    assert_close(other.eval()(x), layer.eval()(x))
+
+
+def test_the_aim_goes_from_the_start_to_the_stride():
+    layer = ss.AdaStrideContent1d(2, 48.0, start=12.0)
+    x = torch.randn(1, 2, 480)
+    found = []
+    for progress in (0.0, 0.31, 0.35, 0.5, 0.74, 0.75, 1.0):
+        ss.narrow_edges(layer, progress)
+        plan = layer.plan(x)
+        assert plan.penalty < 1e-6
+        found.append(layer.aim())
+        assert plan.lengths.item() == math.ceil(480 / layer.aim() - 1e-9)
+    assert found == pytest.approx([12, 12, 12 * 4**0.125, 24, 48 / 4**0.125, 48, 48])
+    ss.narrow_edges(layer, 0.0)
+    assert layer.eval().plan(x).lengths.item() == 10
+
+
+@pytest.mark.parametrize("start", [1, 0, -3.0, float("inf"), float("nan")])
+def test_a_start_is_above_one(start):
+    with pytest.raises(ValueError, match=r"`start` \(=.*\) must be a number above 1, or None"):
+        ss.AdaStrideContent1d(2, 8, start=start)
+
+
+@pytest.mark.parametrize("stride", [1, 12, 6.5])
+def test_a_stride_up_to_the_start_is_aimed_at_from_the_beginning(stride):
+    layer = ss.AdaStrideContent1d(2, stride, start=12)
+    ss.narrow_edges(layer, 0.0)
+    assert layer.aim() == stride
+    assert "start" not in repr(layer)
+
+
+@pytest.mark.long
+def test_bursts_get_more_frames_than_noise():
+    script = runpy.run_path(str(Path(__file__).parents[2] / ".assets" / "content_ratio.py"))
+    bursts, noise, stride, of_burst, of_noise, throughout = script["row"](
+        script["trained"]("adastride_content", 48.0, 1, 3000)
+    )
+    assert min(bursts, noise) > 75
+    assert 35 < stride < 60
+    assert of_burst > 1.3 * of_noise
+    assert throughout > 3 * of_noise
 
 
 def test_one_sentence_says_that_lengths_need_the_signal():
