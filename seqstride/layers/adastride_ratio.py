@@ -244,8 +244,10 @@ class AdaStrideContent1d(_Scored):
     def steps(self, scores: Tensor) -> Tensor:
         """a, of the same shape: how far each frame stands behind the one before, in output frames."""
         aim = self.aim()
+        # while frames are many, a score of the wrong sign must not take all of them from the content: 16 at the start
+        bound = self.bound ** (1 - self.edge * 2 / 3) if self.training else self.bound
         uniform = math.inf if aim == 1 else -math.log(aim - 1)
-        logits = soft_clamp(scores, self.bound) + self.bias.to(scores) + double(uniform, scores.device).to(scores.dtype)
+        logits = soft_clamp(scores, bound) + self.bias.to(scores) + double(uniform, scores.device).to(scores.dtype)
         return logits.sigmoid()
 
 

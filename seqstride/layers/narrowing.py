@@ -12,8 +12,8 @@ length that it ends with. So on average 5/16 of the frames that the stride saves
 evaluation edges are narrow at any time: scores of validation are those of the trained layer, that of the paper.
 
 `AdaStrideContent1d` with a `start` goes from that ratio to its stride, because its scores must have found the content
-before frames get rare. It has `start` for 5/16 of the steps, goes on by eight equal factors, and has its stride from
-3/4 on.
+before frames get rare. Its steps may first lie 4 times, and at last 64 times below and above the mean. It has `start`
+for 5/16 of the steps, goes on by eight equal factors, and has its stride from 3/4 on.
 
 Source: ours.
 """

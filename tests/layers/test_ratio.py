@@ -198,6 +198,17 @@ def test_the_aim_goes_from_the_start_to_the_stride():
     assert layer.eval().plan(x).lengths.item() == 10
 
 
+def test_the_bound_of_steps_grows_with_the_aim():
+    layer = ss.AdaStrideContent1d(2, 1e6, start=1e5, scorer="context")
+    scores, odds = torch.tensor([-1e9, 1e9], dtype=torch.float64), []
+    for progress in (0.0, 0.5, 1.0):
+        ss.narrow_edges(layer, progress)
+        odds.append((layer.steps(scores) * layer.aim()).tolist())
+    assert odds == [pytest.approx([1 / most, most], rel=1e-2) for most in (4, 16, 64)]
+    ss.narrow_edges(layer, 0.0)
+    assert (layer.eval().steps(scores) * 1e6).tolist() == pytest.approx([1 / 64, 64], rel=1e-2)
+
+
 @pytest.mark.parametrize("start", [1, 0, -3.0, float("inf"), float("nan")])
 def test_a_start_is_above_one(start):
     with pytest.raises(ValueError, match=r"`start` \(=.*\) must be a number above 1, or None"):
