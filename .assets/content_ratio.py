@@ -92,7 +92,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--method", default="adastride_content")
     parser.add_argument("--stride", type=float, default=48.0, help="the mean ratio aimed at")
-    parser.add_argument("--seeds", default="1")
+    parser.add_argument("--seeds", default="1,2,3")
     parser.add_argument("--steps", type=int, default=3000)
     asked = parser.parse_args()
     torch.set_num_threads(1)
