@@ -3,8 +3,8 @@
     python .assets/content_ratio.py --seeds 1,2,3
 
 trains an encoder of two blocks to name the code of the burst, or that there is none, and prints accuracies on 4000 new
-items (`made_bursts` of the package seqstride.data_prep), the frames of both kinds, and those of items that are bursts
-throughout, which were never trained on. `--method adastride_softpool` has a fixed ratio. About two minutes a run.
+items, the output frames of both kinds, and those of items that are bursts throughout, which were never trained on. The
+bursts are those of `recipes/Synthetic/bursts`. `--method adastride_softpool` has a fixed ratio. About three minutes a run.
 """
 
 from __future__ import annotations
