@@ -4,7 +4,7 @@
 
 trains an encoder of two blocks to name the code of the burst, or that there is none, and prints accuracies on 4000 new
 items, the output frames of both kinds, and those of items that are bursts throughout, which were never trained on. The
-bursts are those of `recipes/Synthetic/bursts`. `--method adastride_softpool` has a fixed ratio. About three minutes a run.
+bursts are those of `recipes/Synthetic/bursts`. `--method adastride_softpool` has a fixed ratio. Three minutes a run.
 """
 
 from __future__ import annotations
