@@ -54,7 +54,7 @@ def trained(method: str, stride: float, seed: int, steps: int) -> nn.ModuleList:
     optimizer = torch.optim.AdamW(net.parameters(), LR, weight_decay=1e-4)
     generator = torch.Generator().manual_seed(seed)
     for step in range(steps):
-        ss.narrow_edges(net, step / steps)
+        ss.anneal(net, step / steps)
         for group in optimizer.param_groups:
             group["lr"] = LR * (1 + math.cos(math.pi * step / steps)) / 2
         x, y = items(BATCH, generator)

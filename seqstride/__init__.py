@@ -21,13 +21,13 @@ from seqstride.encoders import Encoded, ResNet1d, Spectrogram2d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.layers.adastride import AdaStride1d
 from seqstride.layers.adastride_ratio import AdaStrideContent1d, AdaStrideRatio1d
+from seqstride.layers.annealing import anneal
 from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.complexity import Stage, complexity, macs, parameter_groups
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
 from seqstride.layers.hnet import HNet1d
 from seqstride.layers.merge import MergePool1d
-from seqstride.layers.narrowing import narrow_edges
 from seqstride.layers.phases import PhasePool1d
 from seqstride.layers.phc import PHConv1d
 from seqstride.layers.pooling import AvgPool1d, BlurPool1d, MaxPool1d, StridedConv1d
@@ -69,12 +69,12 @@ __all__ = [
     "Stage",
     "Stream",
     "StridedConv1d",
+    "anneal",
     "complexity",
     "functional",
     "macs",
     "make_downsampler",
     "make_downsampler2d",
-    "narrow_edges",
     "parameter_groups",
 ]
 

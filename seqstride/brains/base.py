@@ -21,8 +21,8 @@ from seqstride.errors import InputError, made_as_asked
 from seqstride.experiments.items import pack_items
 from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.screen import in_percent
+from seqstride.layers.annealing import anneal, epoch_progress
 from seqstride.layers.complexity import complexity
-from seqstride.layers.narrowing import epoch_progress, narrow_edges
 
 require_torchaudio()
 
@@ -281,7 +281,7 @@ class DownsamplingBrain(DealingBrain):
             # the ranks share weights and the order of the items, but neither dropout nor augmentation
             seed_generators(self.hparams.seed * 100_003 + epoch + rank() * 10**12)
             self._resume_epoch()
-            narrow_edges(self.encoder, epoch_progress(epoch, self.hparams.number_of_epochs))
+            anneal(self.encoder, epoch_progress(epoch, self.hparams.number_of_epochs))
             for group in self.optimizer.param_groups:
                 group["lr"] = group["initial_lr"] * self.learning_rate_share(epoch)
 

@@ -23,8 +23,8 @@ from seqstride.estimators.network import Network, outputs_of, pad, run_batches, 
 from seqstride.estimators.settings import Settings
 from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.screen import EpochTable
+from seqstride.layers.annealing import anneal, epoch_progress
 from seqstride.layers.complexity import complexity, parameter_groups
-from seqstride.layers.narrowing import epoch_progress, narrow_edges
 
 LEAST_STEPS, LEAST_ITEMS = 6, 8
 """An epoch has at least 6 optimiser steps where batches then still have 8 items. Small sets get small batches, but in
@@ -81,7 +81,7 @@ def train(
     best = _Best()
     table = EpochTable(settings.n_epochs, network.encoder.downsamplers)
     for epoch in _epochs(settings.n_epochs, history, verbose):
-        narrow_edges(network, epoch_progress(epoch, settings.n_epochs))
+        anneal(network, epoch_progress(epoch, settings.n_epochs))
         start, start_cpu, lr = time.monotonic(), cpu_seconds(), optimizer.param_groups[0]["lr"]
         record: dict[str, Any] = {"epoch": epoch, "train": training.epoch(epoch, chosen, size, optimizer, schedule)}
         if held_out:

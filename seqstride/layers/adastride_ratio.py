@@ -15,6 +15,7 @@ from seqstride.core.plan import AlignPlan, Plan, PositionPlan
 from seqstride.core.positions import gap_penalty_from_positions, shares_from_scores
 from seqstride.core.spectral_window import clamp_inward
 from seqstride.layers.adastride import BOUND, SCORERS, AdaStrideStream, check_alignment
+from seqstride.layers.annealing import stairs
 from seqstride.layers.base import Downsampler
 from seqstride.layers.learnt import Learnt
 from seqstride.layers.pooling import AvgPool1d
@@ -155,9 +156,9 @@ class AdaStrideContent1d(_Scored):
 
     With `scorer="context"` the layer adapts far: its scores are counted from their mean over the training so far
     (`seqstride.layers.scores.LevelledScore`), and steps may lie 64 times below and above the mean. Where s is large, a
-    uniform start misses what is short, and nothing tells the scores where it is. With `start`, and
-    `seqstride.narrow_edges` in the training loop, the layer aims at that ratio first, and goes to s in four steps up to
-    half of the training. The README of `recipes/Synthetic/bursts` says what it reaches.
+    uniform start misses what is short, and nothing tells the scores where it is. With `start`, and `seqstride.anneal`
+    in the training loop, the layer aims at that ratio first, and goes to s later in the training. The README of
+    `recipes/Synthetic/bursts` says what it reaches.
 
     Args:
         channels: C of the input.
@@ -181,6 +182,8 @@ class AdaStrideContent1d(_Scored):
     """
 
     stride: float
+    start_share: float
+    """1 where the layer aims at `start`, 0 where it aims at its stride; `anneal` sets it, and training reads it."""
     content_lengths = True
     no_stream = None
 
@@ -199,7 +202,7 @@ class AdaStrideContent1d(_Scored):
         if start is not None and not 1 < start < math.inf:
             raise ValueError(f"`start` (={start}) must be a number above 1, or None")
         self.start = self.stride if start is None else min(float(start), self.stride)
-        self.narrowing, self.edge = self.start < self.stride, 0.0
+        self.start_share = 0.0
         self._score_by(channels, scorer, sigma_square, pooling)
         if scorer == "context":
             self.score, self.bound = LevelledScore(channels), CONTENT_BOUND
@@ -222,12 +225,22 @@ class AdaStrideContent1d(_Scored):
 
     def aim(self) -> float:
         """The mean ratio aimed at: `stride`, or early in a training something between it and `start`."""
-        if not self.training or not self.edge:
-            return self.stride
-        return self.stride * (self.start / self.stride) ** self.edge
+        return self.stride * (self.start / self.stride) ** self._start_share
+
+    def anneal(self, progress: float) -> None:
+        """Sets the ratio aimed at for this point of the training.
+
+        It is `start` for 5/16 of the steps, because the scores must have found the content before frames get rare. Then
+        it goes on by eight equal factors, and is the stride from 3/4 on.
+        """
+        self.start_share = stairs(progress, begin=0.25, end=0.75, steps=8) if self.start < self.stride else 0.0
 
     def extra_repr(self) -> str:
-        return super().extra_repr() + (f", start={self.start:g}" if self.narrowing else "")
+        return super().extra_repr() + (f", start={self.start:g}" if self.start < self.stride else "")
+
+    @property
+    def _start_share(self) -> float:
+        return self.start_share if self.training else 0.0
 
     def _penalty(self, steps: Tensor, frames: Frames) -> Tensor:
         """√(e² + δ²) − δ with e = s · mean(a) − 1; an item of one frame has no step."""
@@ -245,7 +258,7 @@ class AdaStrideContent1d(_Scored):
         """a, of the same shape: how far each frame stands behind the one before, in output frames."""
         aim = self.aim()
         # while frames are many, a score of the wrong sign must not take all of them from the content: 16 at the start
-        bound = self.bound ** (1 - self.edge * 2 / 3) if self.training else self.bound
+        bound = self.bound ** (1 - self._start_share * 2 / 3)
         uniform = math.inf if aim == 1 else -math.log(aim - 1)
         logits = soft_clamp(scores, bound) + self.bias.to(scores) + double(uniform, scores.device).to(scores.dtype)
         return logits.sigmoid()

@@ -51,10 +51,6 @@ class Downsampler(nn.Module):
     """Whether the stride must be an integer."""
     learns_stride: ClassVar[bool] = False
     """Whether the stride is learnt; the layer then has a `stride_parameter`."""
-    narrowing: bool = False
-    """Whether the layer keeps more frames early in training: `seqstride.narrow_edges` then sets `edge`."""
-    edge: float
-    """How much of what it keeps more is left, 1 to 0, where there is something."""
     adaptive: ClassVar[bool] = False
     """Whether the plan depends on the values of the signal."""
     content_lengths: bool = False
@@ -149,6 +145,9 @@ class Downsampler(nn.Module):
     def expected_length(self, frames: Tensor) -> Tensor:
         """Output length as a continuous function of the input length, differentiable in the stride (for penalties)."""
         return frames / self.stride
+
+    def anneal(self, progress: float) -> None:
+        """Sets how much more the layer keeps at this point of the training, 0 … 1, than in the end; most do not."""
 
     def freeze(self) -> Self:
         """Fixes the stride, and so the output length, for inference and export; a fixed stride stays as it is."""

@@ -20,6 +20,7 @@ from seqstride.core.spectral_window import (
     widest_output,
     windows_of,
 )
+from seqstride.layers.annealing import stairs
 from seqstride.layers.learnt import Learnt
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ class LearntStride(Learnt):
     transform: Transform
     official_gain = False
     edge = 0.0
-    """How far the soft edge is stretched towards the end of the spectrum in training; `narrow_edges` sets it."""
+    """How far the soft edge is stretched towards the end of the spectrum in training; `anneal` sets it."""
     no_stream = "it transforms the signal as a whole"
 
     def __init__(
@@ -53,6 +54,23 @@ class LearntStride(Learnt):
             raise ValueError(f"`length_multiple` (={length_multiple}) must be at least 1")
         self.length_multiple = length_multiple
         self.narrowing = narrowing
+
+    def anneal(self, progress: float) -> None:
+        """With `narrowing`, and where the stride learns: sets the soft edge for this point of the training.
+
+        A narrow edge shows a stride only the bins around its cut. What stands further out is cut wholly, and nothing
+        tells the stride that it is needed (`seqstride.core.spectral_window` says why a wide edge in the gradient alone
+        is not enough). So the edge starts as wide as the spectrum. All bins come through, the weaker the further out;
+        the rest of the network learns to use them, and the loss pulls the stride to where they are stronger. As the
+        edge narrows, the stride has to go with it or lose them.
+
+        While the edge is wide, the output is long: L = T at first. The training runs on the whole spectrum for 1/8 of
+        its steps, then with 3/4, 1/2 and 1/4 of the bins that the narrow edge cuts, for 1/8 each, and for the second
+        half at the length that it ends with. So on average 5/16 of the frames that the stride saves are not saved in
+        training.
+        """
+        if self.narrowing and self.learnt_stride() is not None:
+            self.edge = stairs(progress, begin=0.0, end=0.5, steps=4)
 
     def freeze(self) -> Self:
         """Fixes the stride, as `Learnt.freeze`, and the narrow edge."""
@@ -136,7 +154,7 @@ class DiffStride1d(LearntStride):
         relative_smoothness: ρ; R = ρ·T / S instead, so that short items are shortened as much as long ones.
         learnable: False keeps S; with S = 1 the layer is then the identity.
         length_multiple: m; L is rounded up to a multiple of m (T at most), so that it changes rarely while S learns.
-        narrowing: `seqstride.narrow_edges`, called in training, has an effect: the soft edge starts as wide as the
+        narrowing: `seqstride.anneal`, called in training, has an effect: the soft edge starts as wide as the
             spectrum and narrows to R, so that a stride that starts too large sees what it cuts.
         gain: "unit" (a constant comes out as that constant), or "official", which multiplies by T / L as the official
             code does.

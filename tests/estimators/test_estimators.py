@@ -469,7 +469,7 @@ def test_complexity_lengthens_learnt_strides() -> None:
 
 def test_edges_narrow_from_epoch_to_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
-    monkeypatch.setattr(trainer, "narrow_edges", lambda network, progress: seen.append(progress))
+    monkeypatch.setattr(trainer, "anneal", lambda network, progress: seen.append(progress))
     series, labels = series_of_waves(8, seed=0)
     ss.SeqStrideClassifier("diffstride_narrowing", **{**SMALL, "n_epochs": 3}).fit(series, labels)
     assert seen == [0, 0.5, 1]

@@ -188,13 +188,13 @@ def test_the_aim_goes_from_the_start_to_the_stride():
     x = torch.randn(1, 2, 480)
     found = []
     for progress in (0.0, 0.31, 0.35, 0.5, 0.74, 0.75, 1.0):
-        ss.narrow_edges(layer, progress)
+        ss.anneal(layer, progress)
         plan = layer.plan(x)
         assert plan.penalty < 1e-6
         found.append(layer.aim())
         assert plan.lengths.item() == math.ceil(480 / layer.aim() - 1e-9)
     assert found == pytest.approx([12, 12, 12 * 4**0.125, 24, 48 / 4**0.125, 48, 48])
-    ss.narrow_edges(layer, 0.0)
+    ss.anneal(layer, 0.0)
     assert layer.eval().plan(x).lengths.item() == 10
 
 
@@ -202,10 +202,10 @@ def test_the_bound_of_steps_grows_with_the_aim():
     layer = ss.AdaStrideContent1d(2, 1e6, start=1e5, scorer="context")
     scores, odds = torch.tensor([-1e9, 1e9], dtype=torch.float64), []
     for progress in (0.0, 0.5, 1.0):
-        ss.narrow_edges(layer, progress)
+        ss.anneal(layer, progress)
         odds.append((layer.steps(scores) * layer.aim()).tolist())
     assert odds == [pytest.approx([1 / most, most], rel=1e-2) for most in (4, 16, 64)]
-    ss.narrow_edges(layer, 0.0)
+    ss.anneal(layer, 0.0)
     assert (layer.eval().steps(scores) * 1e6).tolist() == pytest.approx([1 / 64, 64], rel=1e-2)
 
 
@@ -218,7 +218,7 @@ def test_a_start_is_above_one(start):
 @pytest.mark.parametrize("stride", [1, 12, 6.5])
 def test_a_stride_up_to_the_start_is_aimed_at_from_the_beginning(stride):
     layer = ss.AdaStrideContent1d(2, stride, start=12)
-    ss.narrow_edges(layer, 0.0)
+    ss.anneal(layer, 0.0)
     assert layer.aim() == stride
     assert "start" not in repr(layer)
 

@@ -49,7 +49,7 @@ def test_a_step_agrees_with_double_precision(key, lengths):
 def test_a_wide_edge_agrees_with_double_precision(key):
     exact, layer = _layers(key, 5.0)
     for each in (exact, layer):
-        ss.narrow_edges(each, 0.3)
+        ss.anneal(each, 0.3)
     x, dy = torch.randn(2, 2, 40, dtype=torch.float64), torch.randn(2, 2, 40, dtype=torch.float64)
     lengths = torch.tensor([40, 27])
     wanted, found = _run(exact, x, lengths, dy), _run(layer, x.float().to(DEVICE), lengths.to(DEVICE), dy)

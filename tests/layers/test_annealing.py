@@ -13,7 +13,7 @@ from torch.testing import assert_close
 
 import seqstride as ss
 from data_prep.tones import tones
-from seqstride.layers.narrowing import epoch_progress
+from seqstride.layers.annealing import epoch_progress
 
 KINDS = {"dft": ss.DiffStride1d, "dct": ss.DCTDiffStride1d}
 every_transform = pytest.mark.parametrize("transform", KINDS)
@@ -22,7 +22,7 @@ WIDTHS = [1.0, 0.75, 0.5, 0.25]
 
 def layer_of(transform, stride=6.0, progress=0.0, **options):
     layer = KINDS[transform](stride, narrowing=True, **options).double()
-    ss.narrow_edges(layer, progress)
+    ss.anneal(layer, progress)
     return layer
 
 
@@ -81,7 +81,7 @@ def test_where_the_edge_is_narrow_the_layer_is_that_of_the_paper(transform, opti
     paper = KINDS[transform](3.3, **options).double()
     layer = layer_of(transform, 3.3, 1.0, **options)
     assert_close(layer(x), paper(x), rtol=0, atol=0)
-    ss.narrow_edges(layer, 0.0)
+    ss.anneal(layer, 0.0)
     assert layer(x).shape[2] == 90
     assert_close(layer.eval()(x), paper(x), rtol=0, atol=0)
     assert layer.state_dict().keys() == paper.state_dict().keys()
@@ -92,16 +92,16 @@ def test_the_schedule():
     model = nn.Sequential(layer_of("dft"), ss.DiffStride1d(6.0), layer_of("dct", learnable=False))
     edges = []
     for step in range(17):
-        ss.narrow_edges(model, step / 16)
+        ss.anneal(model, step / 16)
         edges.append(model[0].edge)
     assert edges == [1, 1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25, *[0] * 9]
-    ss.narrow_edges(model, 0.0)
+    ss.anneal(model, 0.0)
     assert (model[1].edge, model[2].edge) == (0, 0)
     assert copy.deepcopy(model)[0].edge == 1
     assert [epoch_progress(epoch, 5) for epoch in (1, 2, 3, 5)] == [0, 0.25, 0.5, 1]
     assert epoch_progress(1, 1) == 1
     with pytest.raises(ValueError, match=r"`progress` \(=1.5\) must be in 0 … 1"):
-        ss.narrow_edges(model, 1.5)
+        ss.anneal(model, 1.5)
 
 
 @every_transform
@@ -135,7 +135,7 @@ def test_a_compiled_layer_follows_the_edge(transform):
     compiled = torch.compile(layer, backend="aot_eager", fullgraph=False)
     x = torch.randn(2, 2, 64)
     for progress in (0.0, 0.3, 1.0):
-        ss.narrow_edges(layer, progress)
+        ss.anneal(layer, progress)
         assert_close(compiled(x), layer(x))
 
 
@@ -151,7 +151,7 @@ def recovered(transform, seed, steps, stride_lr):
     optimizer = torch.optim.AdamW(ss.parameter_groups(net, 3e-3, 1e-2, stride_lr))
     generator = torch.Generator().manual_seed(1000 + seed)
     for step in range(steps):
-        ss.narrow_edges(net, step / steps)
+        ss.anneal(net, step / steps)
         x, y = tones(32, generator)
         optimizer.zero_grad()
         nn.functional.cross_entropy(net(x), y).backward()
