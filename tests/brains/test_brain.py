@@ -196,7 +196,7 @@ def test_it_narrows_the_edges_from_epoch_to_epoch() -> None:
     brain.encoder.register_forward_hook(lambda *_: edges.append((layer.training, layer.edge)))
     loader = torch.utils.data.DataLoader([batch()], batch_size=None)
     brain.fit(range(1, 5), loader, loader)
-    assert [edge for training, edge in edges if training] == [1, 0.5, 0, 0]
+    assert [edge for training, edge in edges if training] == [1, 4 / 6, 1 / 6, 0]
 
 
 def test_it_learns_and_records_every_epoch() -> None:

@@ -17,7 +17,7 @@ from seqstride.layers.annealing import epoch_progress
 
 KINDS = {"dft": ss.DiffStride1d, "dct": ss.DCTDiffStride1d}
 every_transform = pytest.mark.parametrize("transform", KINDS)
-WIDTHS = [1.0, 0.75, 0.5, 0.25]
+WIDTHS = [1.0, 2 / 3, 1 / 2, 1 / 6]
 
 
 def layer_of(transform, stride=6.0, progress=0.0, **options):
@@ -43,7 +43,7 @@ def item(x, transform, stride, edge):
 @pytest.mark.parametrize("edge", WIDTHS)
 @pytest.mark.parametrize("lengths", [[64, 63, 33, 20], [63, 64, 17]])
 def test_items_in_a_batch_are_as_defined(transform, edge, lengths):
-    layer = layer_of(transform, 2.75, (1 - edge) / 2)
+    layer = layer_of(transform, 2.75, (1 - edge) * 3 / 4)
     x = torch.randn(len(lengths), 2, 64, dtype=torch.float64)
     y = layer(x, torch.tensor(lengths))
     expected = [item(x[b, :, :length].numpy(), transform, 2.75, edge) for b, length in enumerate(lengths)]
@@ -66,7 +66,7 @@ def test_a_stride_sees_what_it_cuts(transform):
 
 @every_transform
 def test_the_cost_is_counted(transform):
-    for progress, edge in [(0.0, 1.0), (0.2, 0.75), (1.0, 0.0)]:
+    for progress, edge in [(0.0, 1.0), (0.2, 5 / 6), (1.0, 0.0)]:
         layer = layer_of(transform, progress=progress)
         frames = torch.tensor(600.0, dtype=torch.float64)
         narrow = 600 / 6 + (8 if transform == "dft" else 4)
@@ -94,7 +94,7 @@ def test_the_schedule():
     for step in range(17):
         ss.anneal(model, step / 16)
         edges.append(model[0].edge)
-    assert edges == [1, 1, 0.75, 0.75, 0.5, 0.5, 0.25, 0.25, *[0] * 9]
+    assert edges == [stair / 6 for stair in (6, 6, 5, 5, 4, 4, 3, 3, 2, 2, 1, 1, *[0] * 5)]
     ss.anneal(model, 0.0)
     assert (model[1].edge, model[2].edge) == (0, 0)
     assert copy.deepcopy(model)[0].edge == 1
