@@ -20,7 +20,8 @@ from seqstride.core.plan import Plan
 from seqstride.encoders import Encoded, ResNet1d, Spectrogram2d
 from seqstride.layers import DOWNSAMPLERS, make_downsampler
 from seqstride.layers.adastride import AdaStride1d
-from seqstride.layers.adastride_ratio import AdaStrideContent1d, AdaStrideRatio1d
+from seqstride.layers.adastride_content import AdaStrideContent1d
+from seqstride.layers.adastride_ratio import AdaStrideRatio1d
 from seqstride.layers.annealing import anneal
 from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d

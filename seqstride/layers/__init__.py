@@ -13,7 +13,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from seqstride.layers.adastride import AdaStride1d
-from seqstride.layers.adastride_ratio import AdaStrideContent1d, AdaStrideRatio1d
+from seqstride.layers.adastride_content import AdaStrideContent1d
+from seqstride.layers.adastride_ratio import AdaStrideRatio1d
 from seqstride.layers.base import Downsampler
 from seqstride.layers.cif import CIF1d
 from seqstride.layers.diffstride import DCTDiffStride1d, DiffStride1d
