@@ -23,13 +23,13 @@ def main(comparison: str, fold: str, methods: str, picture: str) -> None:
     """Draws the energy of a test item, and below it the local strides and the bounds of the frames of each method."""
     runs = {method: Path(comparison) / "runs" / method / fold / "1" for method in methods.split(",")}
     items = json.loads((next(iter(runs.values())) / "save" / "data" / "test.json").read_text())
-    item = sorted(items.values(), key=lambda item: item["event"][0])[len(items) // 2]  # the burst is in the middle
+    item = sorted(items.values(), key=lambda item: item["events"][0])[len(items) // 2]  # the burst is in the middle
     signal = load_features(item["features"], item["start"], item["stop"])
     figure = figure_of(width=9.5, height=1.8 + 1.3 * len(runs))
     top, *rows = figure.subplots(1 + len(runs), 1, sharex=True)
     top.plot(signal.square().sum(1), color="black", linewidth=0.8)
     top.set_ylabel("energy", fontsize=FONT)
-    first, last = item["event"]
+    first, last = (round(item["frame_rate"] * time) for time in item["events"][0])
     top.set_title(f"a burst of {last - first} frames (grey) in {len(signal)} frames of noise", fontsize=FONT + 1)
     drawn = []
     for index, (axis, (method, folder)) in enumerate(zip(rows, runs.items(), strict=True)):

@@ -15,11 +15,11 @@ from torch import Tensor
 
 from seqstride.errors import InputError
 
-from .generated import Part, write_generated
+from .generated import FRAME_RATE, Part, write_generated
 
 CHANNELS, FRAMES, BURST = 8, 400, 20
 CODES, SIGNS, LEAST_DISTANCE = 16, 10, 4
-_LAYOUT = 1  # part of the fingerprint: raise it when what is made below changes
+_LAYOUT = 2  # part of the fingerprint: raise it when what is made below changes
 
 
 def prepare_bursts(
@@ -32,8 +32,8 @@ def prepare_bursts(
 ) -> None:
     """Writes the manifests of a run, and the arrays of the set where they are missing; see `write_generated`.
 
-    An item has `code`, its label, and `event`, the first frame of its burst and the one behind the last. Its signal is
-    (400, 8): noise of variance 1 in every channel, and the burst.
+    An item has `code`, its label, and `events`, where its burst begins and ends, in seconds. Its signal is (400, 8):
+    noise of variance 1 in every channel, and the burst.
 
     Args:
         save_folder: the folder of the manifests; made if missing.
@@ -67,7 +67,7 @@ def make_bursts(count: int, seed: int, amplitude: float) -> Part:
     bursts = amplitude * templates()[codes]
     signals.scatter_add_(1, frames[..., None].expand_as(bursts), bursts)
     facts = [
-        {"code": f"{code:02d}", "event": [start, start + BURST]}
+        {"code": f"{code:02d}", "events": [[start / FRAME_RATE, (start + BURST) / FRAME_RATE]]}
         for code, start in zip(codes.tolist(), starts.tolist(), strict=True)
     ]
     return Part(signals.numpy(), facts)

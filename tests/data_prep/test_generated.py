@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from seqstride.data_prep.bursts import BURST, FRAMES, make_bursts, prepare_bursts, templates
+from seqstride.data_prep.generated import FRAME_RATE
 from seqstride.data_prep.tones import prepare_tones, tones
 
 from seqstride.cli import main
@@ -34,7 +35,7 @@ def test_codes_differ_in_enough_places() -> None:
 def test_a_burst_stands_where_the_manifest_says() -> None:
     part, silent = make_bursts(50, seed=3, amplitude=2.0), make_bursts(50, seed=3, amplitude=0.0)
     for signal, noise, facts in zip(part.signals, silent.signals, part.facts, strict=True):
-        start, stop = facts["event"]
+        start, stop = (round(FRAME_RATE * time) for time in facts["events"][0])
         burst = (signal - noise)[start:stop]
         assert np.allclose(burst, 2 * templates()[int(facts["code"])], atol=1e-5)
         assert stop - start == BURST
@@ -97,4 +98,7 @@ def test_a_recipe_trains_at_a_stride(recipe: str, tmp_path: Path) -> None:
     assert main(["train", recipe, "--downsampler", "adastride", *options, "--noprogressbar"]) == 0
     record = json.loads((tmp_path / "run" / "results.json").read_text())
     assert record["strides"][0] == record["ratio"] == 4
+    if recipe.endswith("bursts"):
+        assert record["test_event_share_of_time"] == pytest.approx(BURST / FRAMES)
+        assert record["test_event_share"] > 0
     assert load_model(tmp_path / "run").encoder.downsamplers[0].stride == 4
