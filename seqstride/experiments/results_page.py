@@ -32,8 +32,8 @@ score without an interval is of a single run."""
 
 COUNTS = """\
 How often a method is the first, and how often within noise of the first: the interval of its difference to the first
-method includes 0, over the runs of both. Counted are the rows above in which scores have intervals. With few runs much
-is within noise."""
+method includes 0, over the runs of both. Counted are comparisons of at least three methods at one ratio whose scores all
+have intervals, also those that have no place above. With few runs much is within noise."""
 
 
 class Setting(NamedTuple):
@@ -84,6 +84,8 @@ def _table_of_settings(found: Sequence[Setting]) -> str:
     rows = []
     for name, metric, ranking in found:
         best = {kind: next((m for m in ranking.methods if m.kind == kind), None) for kind in (FIXED, LEARNT, ADAPTIVE)}
+        if not any(best.values()):
+            continue
         adaptive = best[ADAPTIVE]
         gain = "–"
         if adaptive is not None and adaptive.difference is not None:
@@ -111,8 +113,8 @@ def _ratio_cell(ranking: Ranking) -> str:
 def _table_of_methods(found: Sequence[Setting]) -> str:
     counts: dict[tuple[str, str], list[int]] = {}
     for _, _, ranking in found:
-        first, *others = ranking.methods
-        if not others or any(each.score.half is None for each in ranking.methods):
+        first = ranking.methods[0]
+        if len(ranking.methods) < 3 or any(each.score.half is None for each in ranking.methods):
             continue
         for each in ranking.methods:
             tally = counts.setdefault((each.method, each.kind), [0, 0, 0])

@@ -248,7 +248,11 @@ def test_the_page_counts_who_leads(tmp_path: Path) -> None:
         *drawn_runs("max", [0.9, 0.89, 0.9], 1, ratio=8),
         *drawn_runs("adastride", [0.9, 0.91, 0.9], 2, ratio=8),
         *drawn_runs("average", [0.4, 0.41, 0.42], 3, ratio=16),
+        *drawn_runs("max", [0.5, 0.51, 0.52], 5, ratio=16),
         *drawn_runs("adastride", [0.8, 0.81, 0.79], 4, ratio=16),
+        *drawn_runs("average", [0.2, 0.21, 0.22], 6, ratio=32),  # two methods: not counted
+        *drawn_runs("adastride", [0.3, 0.31, 0.29], 7, ratio=32),
+        *drawn_runs("minirocket", [0.3, 0.31, 0.29], 8, ratio=64),  # none of the three kinds: it has no row
     ]
     runs, parts = parts_apart(records)
     arguments = {"methods": ["average", "max", "adastride"]}
@@ -257,13 +261,13 @@ def test_the_page_counts_who_leads(tmp_path: Path) -> None:
     (folder / "runs.json").write_text(json.dumps({"arguments": arguments, "runs": runs, "parts": parts, "failed": []}))
     page = results_page(tmp_path)
     lines = [line for line in page.splitlines() if line.startswith("| [Set/task](Set/task/README.md) compare_all |")]
-    assert [line.split(" | ")[1] for line in lines] == ["8", "16"]
+    assert [line.split(" | ")[1] for line in lines] == ["8", "16", "32"]
     assert "| `max` 88.7 ± 3.6 | – | `adastride` 88.8 ± 3.9 | +0.2 ± 4.9 (p = 0.942) |" in lines[0]
     assert "(p < 0.001)" in lines[1]
     counts = page.split("| method | kind | rows | first | within noise of the first |")[1].splitlines()[2:]
     assert counts == [
         "| `adastride` | adaptive | 2 | 2 | 2 |",
-        "| `max` | fixed | 1 | 0 | 1 |",
+        "| `max` | fixed | 2 | 0 | 1 |",
         "| `average` | fixed | 2 | 0 | 0 |",
     ]
     with pytest.raises(InputError, match="must have recipes with results"):
