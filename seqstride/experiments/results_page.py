@@ -32,8 +32,8 @@ score without an interval is of a single run."""
 
 COUNTS = """\
 How often a method is the first, and how often within noise of the first: the interval of its difference to the first
-method includes 0, over the runs of both. Counted are comparisons of at least three methods at one ratio whose scores all
-have intervals, also those that have no place above. With few runs much is within noise."""
+method includes 0, over the runs of both. Counted are comparisons of at least three methods at one ratio, if all scores
+have intervals; also those that have no row above. With few runs much is within noise."""
 
 
 class Setting(NamedTuple):
