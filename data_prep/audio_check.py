@@ -106,7 +106,7 @@ def _check_classes(labels: Mapping[Path, str], good: Iterable[Path], bad: Mappin
 
 def _checked(file: Path, required_rate: int | None, known: AudioCache) -> tuple[int, int, int]:
     """Returns samples per channel, rate in Hz and channels of a file; raises InputError if it is bad."""
-    if not file.exists():
+    if not os.path.exists(file):  # False also for a name that is too long
         raise InputError("missing")
     found = known.checked(os.fspath(file), partial(_decode, file, required_rate))
     _check_rate(found[1], required_rate)

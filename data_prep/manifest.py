@@ -38,7 +38,7 @@ def file_digest(files: Iterable[Path], root: Path) -> str:
     for file in sorted(files):
         if not file.is_relative_to(root) or ".." in file.relative_to(root).parts:
             raise InputError(f"{os.fspath(file)!r}, which the data name, must be inside {os.fspath(root)!r}")
-        status = file.stat() if file.is_file() else None
+        status = file.stat() if os.path.isfile(file) else None  # False also for a name that is too long
         state = "missing" if status is None else f"{status.st_size} {status.st_mtime_ns}"
         digest.update(os.fsencode(f"{file.relative_to(root).as_posix()}\0{state}\n"))
     return f"sha256 {digest.hexdigest()}"

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+_LONGEST = 80  # letters of a value in a line
+
 
 class UserError(Exception):
     """An error that the user can fix: the text names the value, the rule, and what to do."""
@@ -74,3 +76,9 @@ def shown(path: str | os.PathLike[str]) -> str:
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii")
         for letter in os.fspath(path)
     )
+
+
+def brief(value: Any) -> str:
+    """Returns a value of a user's file for a line of text: its `repr`, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from seqstride.core.lengths import length_mask
 from seqstride.encoders.encoded import Encoded
-from seqstride.errors import InputError
+from seqstride.errors import InputError, brief
 
 
 def check_events(where: str, items: Mapping[str, Mapping[str, Any]]) -> None:
@@ -28,7 +28,7 @@ def check_events(where: str, items: Mapping[str, Mapping[str, Any]]) -> None:
         events = item.get("events")
         if not (isinstance(events, list) and all(_is_event(event) for event in events)):
             raise InputError(
-                f"{where}, item {name!r}: `events` (={events!r}) must be a list of [start, stop] in seconds, "
+                f"{where}, item {name!r}: `events` (={brief(events)}) must be a list of [start, stop] in seconds, "
                 "0 <= start < stop"
             )
 

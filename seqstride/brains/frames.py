@@ -73,8 +73,6 @@ class FrameClassificationBrain(DownsamplingBrain):
         labels, frames = hparams["frame_labels"], hparams["labelled_frames"]
         for split, dataset in datasets.items():
             where = f"`manifests` ({split}={os.fspath(hparams['manifests'][split])!r})"
-            if "features" not in next(iter(dataset.data.values())):
-                raise InputError(f"{where} must list features: recordings have no frames that labels could belong to")
             for name, item in dataset.data.items():
                 _check_labels(f"{where}, item {name!r}", item, labels, frames)
         counts = Counter(label for item in datasets["train"].data.values() for label in item[labels])

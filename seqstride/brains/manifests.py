@@ -15,7 +15,7 @@ from unicodedata import category
 import numpy as np
 
 from seqstride._compat import require_torchaudio
-from seqstride.errors import InputError, shown
+from seqstride.errors import InputError, brief, shown
 
 require_torchaudio()
 
@@ -33,6 +33,9 @@ from seqstride.files.decoding import (  # noqa: E402
 from seqstride.files.feature_cache import FeatureCache  # noqa: E402
 from seqstride.files.remarks import remarks  # noqa: E402
 from seqstride.files.text_files import read_json  # noqa: E402
+
+LONGEST = 1e9
+"""Seconds, or frames, of an item: decades, whose sums are still finite."""
 
 
 def open_manifests(
@@ -69,7 +72,7 @@ def open_manifests(
         root = Path(manifest).parent if data_root is None else data_root
         where = f"`manifests` ({split}={os.fspath(manifest)!r})"
         try:
-            items = with_root(read_json(manifest), os.fspath(root))
+            items = read_json(manifest)
             if not isinstance(items, dict) or not all(isinstance(item, dict) for item in items.values()):
                 raise InputError("it must map ids to items, which are mappings, too")
         except InputError as error:
@@ -77,17 +80,14 @@ def open_manifests(
         if not items:
             raise InputError(f"{where} must list at least one item")
         key = "wav" if "wav" in next(iter(items.values())) else "features"
-        items = {name: _checked(f"{where}, item {name!r}", item, key) for name, item in items.items()}
+        if key == "wav" and sample_rate is None:
+            raise InputError(f"{where} must list `features`; for recordings (`wav`) there is no `sample_rate` (None)")
+        items = {name: _checked(f"{where}, item {name!r}", item, key, os.fspath(root)) for name, item in items.items()}
         _check_ends(where, items, key)
         datasets[split] = DynamicItemDataset(items)
-        if key == "features":
-            load = feature_cache.load
-            add_item(datasets[split], where, load, takes=["features", "start", "stop"], provides="signal")
-            continue
-        if sample_rate is None:
-            raise InputError("`sample_rate` (None) must be given where manifests list audio files (`wav`)")
-        decode = partial(audio_cache.load, sample_rate)
-        add_item(datasets[split], where, decode, takes=["wav", "start", "stop"], provides="signal")
+        read = feature_cache.load if key == "features" else partial(audio_cache.load, sample_rate)
+        load = partial(_load, where, read)
+        add_item(datasets[split], where, load, takes=["id", key, "start", "stop"], provides="signal")
     with remarks():
         for dataset in datasets.values():
             _remark_on_rates(dataset.data.values(), sample_rate)
@@ -134,20 +134,45 @@ def add_item(dataset: Any, where: str, function: Callable[..., Any], takes: Sequ
     dataset.add_dynamic_item(function, takes=list(takes), provides=[provides])
 
 
-def _checked(where: str, item: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """Checks an item, and returns it with `start` and `stop` as whole numbers."""
+def _load(where: str, read: Callable[..., Any], name: str, path: str, start: int, stop: int | None) -> Any:
+    """Reads the signal of an item; an error names the item, too."""
+    try:
+        return read(path, start, stop)
+    except InputError as error:
+        raise InputError(f"{where}, item {name!r}: {error}") from error
+
+
+def _checked(where: str, item: Mapping[str, Any], key: str, root: str) -> dict[str, Any]:
+    """Checks an item, and returns it with its path, and with `start` and `stop` as whole numbers."""
     if "id" in item:
         raise InputError(f"{where} must not have the key 'id', which SpeechBrain keeps for the item's name: rename it")
-    if not isinstance(item.get(key), str):
+    if key == "features" and "wav" in item:
+        raise InputError(f"{where} must not have `wav`, because the first item has `features`")
+    if not (isinstance(item.get(key), str) and item[key]):
         raise InputError(f"{where} must have the path `{key}`, as the first item has")
-    times = ["duration"] if "duration" in item else ["length", "frame_rate"]
-    if not all(isinstance(item.get(time), int | float) and 0 < item[time] < math.inf for time in times):
-        raise InputError(f"{where} must have its `duration` in seconds, or `length` in frames and `frame_rate`")
+    _check_times(where, item, key)
     try:
+        item = with_root(item, root)
         start, stop = part_of(item)
     except InputError as error:
         raise InputError(f"{where}: {error}") from error
     return {**item, "start": start, "stop": stop}
+
+
+def _check_times(where: str, item: Mapping[str, Any], key: str) -> None:
+    """Checks that the duration of an item is known, and can be one."""
+    times = ["duration"] if "duration" in item else []
+    needed = "its `duration` in seconds, or `length` in frames and `frame_rate`"
+    if key == "features" or not times:
+        times += ["length", "frame_rate"]
+    if key == "features":
+        needed = "its `length` in frames and its `frame_rate`"
+    for time in times:
+        value, kinds = item.get(time), (int,) if time == "length" else (int, float)
+        if type(value) not in kinds or not 0 < value < LONGEST:  # type: ignore[operator]
+            raise InputError(f"{where} must have {needed}, above 0 and below {LONGEST:g}: `{time}` is {brief(value)}")
+    if not item_seconds(item) < LONGEST:
+        raise InputError(f"{where} must last less than {LONGEST:g} s: `frame_rate` is {item['frame_rate']}")
 
 
 def _check_ends(where: str, items: Mapping[str, Mapping[str, Any]], key: str) -> None:

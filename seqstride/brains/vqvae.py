@@ -86,9 +86,11 @@ class VQVAEBrain(DownsamplingBrain):
         datasets = recipe_manifests(hparams)
         for split, dataset in datasets.items():
             for key in ("wav", *hparams["probes"]):
-                lacking = [name for name, item in dataset.data.items() if key not in item]
+                lacking = [name for name, item in dataset.data.items() if not isinstance(item.get(key), str)]
                 if lacking:
-                    raise InputError(f"`manifests` ({split}) must have `{key}` in every item; {lacking[0]} lacks it")
+                    raise InputError(
+                        f"`manifests` ({split}) must have the text `{key}` in every item; {lacking[0]} lacks it"
+                    )
             dataset.set_output_keys(["id", "signal"])
         for label, split in hparams["probes"].items():
             if split not in datasets:

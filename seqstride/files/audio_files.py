@@ -11,7 +11,7 @@ from pathlib import Path
 from string import Formatter
 from typing import Any, NamedTuple
 
-from seqstride.errors import InputError, require
+from seqstride.errors import InputError, brief, require
 from seqstride.files.text_files import read_json, read_text
 
 logger = logging.getLogger(__name__)
@@ -24,6 +24,9 @@ _OTHER_NAMES = {"aif", "aifc", "oga", "opus", "snd", "sph"}  # extensions that d
 
 BARE = ("data_root", "", None)
 """`{data_root}` as Python's formatter reads it, without width or conversion."""
+
+DEEPEST = 50
+"""Levels of a manifest's values; deeper ones would overflow Python's stack, here or later."""
 
 
 class Recording(NamedTuple):
@@ -84,26 +87,29 @@ def _recording(name: str, item: Any, root: str) -> Recording:
         return Recording(name, name, problem=str(error))
 
 
-def with_root(value: Any, root: str) -> Any:
+def with_root(value: Any, root: str, levels: int = DEEPEST) -> Any:
     """Replaces `{data_root}` in all texts of a value of a manifest, as SpeechBrain does.
 
     Raises:
-        ValueError: a text has something else in braces; literal braces must be doubled.
+        ValueError: a text has something else in braces; literal braces must be doubled. Or lists and mappings lie in
+            one another more than `levels` deep.
     """
+    if isinstance(value, dict | list) and levels == 0:
+        raise InputError(f"its values must not be nested deeper than {DEEPEST} levels")
     if isinstance(value, dict):
-        return {key: with_root(part, root) for key, part in value.items()}
+        return {key: with_root(part, root, levels - 1) for key, part in value.items()}
     if isinstance(value, list):
-        return [with_root(part, root) for part in value]
+        return [with_root(part, root, levels - 1) for part in value]
     if not isinstance(value, str):
         return value
     try:
         parts = list(Formatter().parse(value))
     except ValueError as error:
-        raise InputError(f"{value!r} must have no names in braces but {{data_root}}: {error}") from error
+        raise InputError(f"{brief(value)} must have no names in braces but {{data_root}}: {error}") from error
     # a width such as {data_root:>2000000000} would take gigabytes, and {data_root.x} looks inside of Python's objects
     others = [name for _, name, width, change in parts if name is not None and (name, width, change) != BARE]
     if others:
-        raise InputError(f"{value!r} must have no names in braces but {{data_root}}: it has {others[0]!r}")
+        raise InputError(f"{brief(value)} must have no names in braces but {{data_root}}: it has {brief(others[0])}")
     return "".join(text if name is None else text + root for text, name, _, _ in parts)
 
 
@@ -116,17 +122,21 @@ def part_of(item: Mapping[str, Any]) -> tuple[int, int | None]:
     start, stop = _samples(item, "start"), _samples(item, "stop")
     start = 0 if start is None else start
     if stop is not None and stop <= start:
-        raise InputError(f"`stop` (={item['stop']!r}) must be above `start` (={start}); both count samples of the file")
+        raise InputError(
+            f"`stop` (={brief(item['stop'])}) must be above `start` (={start}); both count samples of the file"
+        )
     return start, stop
 
 
 def _samples(item: Mapping[str, Any], key: str) -> int | None:
     value = item.get(key)
-    if isinstance(value, str) and re.fullmatch(r"\s*\+?[0-9]+\s*", value):
+    if isinstance(value, str) and re.fullmatch(r"\s*\+?[0-9]{1,18}\s*", value):
         value = int(value)
     if value is None or (type(value) is int and value >= 0):
         return value
-    raise InputError(f"`{key}` (={value!r}) must be a whole number of samples of the file (not seconds), at least 0")
+    raise InputError(
+        f"`{key}` (={brief(value)}) must be a whole number of samples of the file (not seconds), at least 0"
+    )
 
 
 def find_recordings(paths: Iterable[str | os.PathLike[str]]) -> list[Path]:

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import codecs
 import json
+import random
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from altered import altered
 from tiny_models import resnet, saved, tones
 
 from seqstride.brains.manifests import labelled_signals, open_manifests
+from seqstride.brains.vqvae import VQVAEBrain
 from seqstride.cli import main
+from seqstride.errors import UserError
+from seqstride.experiments.provenance import manifest_items
 from seqstride.files.audio_files import read_list
 from seqstride.files.loading import load_features
 from seqstride.files.text_files import read_json, read_text
@@ -98,6 +106,7 @@ WRONG = [
     ({"start": "-1"}, "`start` (='-1') must be a whole number of samples"),
     ({"start": 500, "stop": 500}, "`stop` (=500) must be above `start` (=500)"),
     ({"start": "500", "stop": "100"}, "`stop` (='100') must be above `start` (=500)"),
+    ({"stop": "9" * 5000}, f"`stop` (='{'9' * 79}…) must be a whole number of samples"),
 ]
 BEYOND = [({"stop": SAMPLES + 1}, "stop"), ({"start": SAMPLES}, "start"), ({"start": 9000, "stop": 9999}, "start")]
 
@@ -174,3 +183,83 @@ def test_parts_of_features_are_frames(tmp_path: Path) -> None:
         open_manifests({"train": file})
     with pytest.raises(ValueError, match=r"a\.npy' cannot be read as features.*`stop` \(=11\) must be at most 10"):
         load_features(tmp_path / "a.npy", 0, 11)
+
+
+# Any values
+
+TIMES = [
+    ({"duration": 0}, "above 0 and below 1e+09: `duration` is 0"),
+    ({"duration": True}, "`duration` is True"),
+    ({"duration": 1e300}, "`duration` is 1e+300"),
+    ({"duration": 10**400}, f"`duration` is 1{'0' * 79}…"),
+    ({"duration": "0.3"}, "`duration` is '0.3'"),
+    ({"duration": [0.3]}, "`duration` is [0.3]"),
+]
+
+
+@pytest.mark.parametrize(("time", "message"), TIMES)
+def test_durations_that_are_none_are_named(time: dict[str, Any], message: str, wav: Path, tmp_path: Path) -> None:
+    file = manifest(tmp_path, {"good": {}, "bad": time})
+    with pytest.raises(ValueError, match="item 'bad' must have its `duration` in seconds") as caught:
+        open_manifests({"train": file}, RATE)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("own", "message"),
+    [
+        ({"length": 4.5}, "must have its `length` in frames and its `frame_rate`.*`length` is 4.5"),
+        ({"frame_rate": None, "duration": 3}, "must have its `length` in frames and its `frame_rate`.*is None"),
+        ({"frame_rate": 5e-324}, r"must last less than 1e\+09 s: `frame_rate` is 5e-324"),
+        ({"wav": 3}, "must not have `wav`, because the first item has `features`"),
+        ({"features": ""}, "must have the path `features`"),
+        ({"features": "{data_root}/b.npy"}, r"'.*b\.npy' cannot be read as features \(\.npy\): there is no such file"),
+    ],
+)
+def test_items_of_features_that_are_wrong_are_named(own: dict[str, Any], message: str, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((9, 2), np.float32))
+    item = {"features": "{data_root}/a.npy", "length": 9, "frame_rate": 100, "label": "x"}
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps({"good": item, "bad": {**item, **own}}))
+    with pytest.raises(ValueError, match=rf"train=.*train\.json.*, item 'bad':? {message}"):
+        list(labelled_signals({"train": file}, ["label"])[0]["train"])
+
+
+def test_manifests_with_strange_values_are_read_or_refused_in_one_line(wav: Path, tmp_path: Path) -> None:
+    np.save(tmp_path / "a.npy", np.zeros((9, 2), np.float32))
+    item = {"label": "x", "start": 0, "events": [[0.0, 0.01]]}
+    recording = {**item, "wav": "{data_root}/a.wav", "duration": 0.3, "sample_rate": RATE, "stop": SAMPLES}
+    features = {**item, "features": "{data_root}/a.npy", "length": 9, "frame_rate": 100.0, "stop": "9"}
+    file, draw, errors = tmp_path / "train.json", random.Random(0), []
+    for good, rate in (({"a": recording, "b": recording}, RATE), ({"a": features, "b": features}, None)):
+
+        def train(rate: int | None = rate) -> None:
+            datasets, _ = labelled_signals({"train": file}, ["label"], rate)
+            manifest_items({"train": file})
+            list(datasets["train"])
+
+        for _ in range(150):
+            file.write_bytes(altered(good, draw))
+            errors += [error for read in (train, partial(read_list, file)) if (error := refusal(read))]
+    assert 150 < len(errors) < 450
+    assert all(str(file) in error or "`labels`" in error for error in errors)
+
+
+def refusal(read: Callable[[], object]) -> str:
+    """The error that a user reads, empty where there is none; other errors pass through."""
+    try:
+        read()
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+@pytest.mark.parametrize("label", [["x"], None, 3])
+def test_a_probe_needs_texts(label: Any, wav: Path, tmp_path: Path) -> None:
+    hparams = {
+        "manifests": {"train": manifest(tmp_path, {"a": {"label": "y"}, "b": {"label": label}})},
+        **{"sample_rate": RATE, "data_root": None, "probes": {"label": "train"}},
+        "modules": {"encoder": SimpleNamespace(downsamplers=[]), "decoder": None},
+    }
+    with pytest.raises(ValueError, match=r"\(train\) must have the text `label` in every item; b lacks it"):
+        VQVAEBrain.load_data(hparams)
