@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import os
 import shutil
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -68,13 +66,22 @@ class Checkpointer(sb.Checkpointer):
         """Works as in SpeechBrain, whose default list of keys would grow with every call."""
         super().save_and_keep_only(*args, importance_keys=list(importance_keys), **kwargs)
 
+    def list_checkpoints(self) -> list[Any]:
+        """Lists the checkpoints as they were saved, first to last.
+
+        SpeechBrain orders them by their `unixtime`, which is wrong where the clock has gone back, so that here it is
+        their place in that order. Checkpoints of older versions have no number.
+        """
+        ordered = sorted(super().list_checkpoints(), key=lambda found: (_number(found), found.meta["unixtime"]))
+        for place, checkpoint in enumerate(ordered):
+            checkpoint.meta["unixtime"] = place
+        return ordered
+
     def _save_checkpoint_metafile(
         self, fpath: Path, meta_to_include: Mapping[str, Any] = {}, end_of_epoch: bool = True
     ) -> Any:
-        # the newest checkpoint is the one with the latest time, also if the clock has gone back since the last one
-        last = max((checkpoint.meta["unixtime"] for checkpoint in self.list_checkpoints()), default=-math.inf)
-        saved_at = max(time.time(), math.nextafter(last, math.inf))
-        listed = {"unixtime": saved_at, **meta_to_include, "saved": sorted(self.recoverables)}
+        number = 1 + max((_number(checkpoint) for checkpoint in self.list_checkpoints()), default=0)
+        listed = {**meta_to_include, "number": number, "saved": sorted(self.recoverables)}
         return super()._save_checkpoint_metafile(_part(fpath), listed, end_of_epoch)
 
     def _clear(self) -> None:
@@ -86,6 +93,11 @@ class Checkpointer(sb.Checkpointer):
         }
         for folder in set(folders) - whole:
             shutil.rmtree(folder)
+
+
+def _number(checkpoint: Any) -> int:
+    number: int = checkpoint.meta.get("number", 0)
+    return number
 
 
 def _part(path: Path) -> Path:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from html import escape
+import html
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -62,7 +62,7 @@ def view_page(view: View, seconds: float) -> str:
         _Row(WAVE, "waveform", [_wave(go, view)], {}),
         _Row(SPECTROGRAM, "frequency (Hz)", _spectrogram(go, view), _bands_axis(view)),
         _Row(STRIDES, "local stride (input<br>frames per output frame)", _strides(go, view), _stride_axis(view)),
-        *(_Row(SCORES, f"{escape(label)}:<br>class scores", _scores(go, view, label), {}) for label in view.scores),
+        *(_Row(SCORES, f"{_escaped(label)}:<br>class scores", _scores(go, view, label), {}) for label in view.scores),
     ]
     masks = list(dict.fromkeys(mask.axis for mask in view.masks))
     height = sum(row.pixels for row in rows) + GAP * (len(rows) - 1) + (TIME_AXIS + MASKS if masks else 0)
@@ -74,15 +74,20 @@ def view_page(view: View, seconds: float) -> str:
         left = column * (width + BESIDE)
         _add_masks(go, figure, view, name, len(rows) + 1 + column, [left, left + width], MASKS / height)
     body = figure.to_html(full_html=False, include_plotlyjs=True, config=CONFIG)
-    head = f'<meta charset="utf-8"><title>{escape(view.name)}</title>'
+    head = f'<meta charset="utf-8"><title>{_escaped(view.name)}</title>'
     return f'<!DOCTYPE html>\n<html lang="en">\n<head>{head}</head>\n<body>\n{body}\n</body>\n</html>\n'
+
+
+def _escaped(text: str) -> str:
+    """Returns a text that is no markup; bytes of a file's name that are not UTF-8 are written as `\\udc80`."""
+    return html.escape(text.encode("utf-8", "backslashreplace").decode())
 
 
 def _set_layout(figure: Any, view: View, seconds: float, height: int, rows: int) -> None:
     """Sets title and size, and shows the time axis below the last row; `height` is in pixels."""
     figure.update_layout(
         title={
-            "text": escape(view.title),
+            "text": _escaped(view.title),
             "subtitle": {"text": f"{view.frames}; white lines: bounds of the output frames"},
         },
         template="plotly_white",
@@ -177,7 +182,7 @@ def _scores(go: Any, view: View, label: str) -> list[Any]:
         go.Scatter(
             x=view.output_times,
             y=logits[:, index],
-            name=escape(name),
+            name=_escaped(name),
             mode="lines+markers",
             line=_look(index),
             marker={"size": 4},

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shutil
 import time
 from pathlib import Path
@@ -73,15 +75,26 @@ def test_a_checkpoint_that_was_being_deleted_does_not_count(tmp_path: Path, monk
     assert len(list(tmp_path.iterdir())) == 1
 
 
+@pytest.mark.parametrize("numbered", [True, False])
 def test_the_newest_is_the_one_that_was_saved_last_whatever_the_clock_says(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    numbered: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The clock goes back by an hour after every epoch; older versions wrote no numbers, and times in their order."""
     keeper, now = checkpointer(tmp_path, Fragile()), time.time()
     for epoch in range(4):
         monkeypatch.setattr(time, "time", lambda epoch=epoch: now - 3600 * epoch)
         keeper.save_and_keep_only(meta={"epoch": epoch, "loss": epoch}, min_keys=["loss"])
+    for saved in tmp_path.glob("*/CKPT.yaml"):
+        if not numbered:
+            text = saved.read_text()
+            epoch = int(re.search(r"epoch: (\d)$", text, re.MULTILINE)[1])
+            text = re.sub(r"^number: .*\n", "", text, flags=re.MULTILINE)
+            saved.write_text(re.sub(r"^unixtime: .*", f"unixtime: {now + epoch}", text, flags=re.MULTILINE))
+        os.utime(saved, (0, 0))
     assert checkpointer(tmp_path, Fragile()).recover_if_possible().meta["epoch"] == 3
     assert sorted(kept.meta["epoch"] for kept in keeper.list_checkpoints()) == [0, 3]
+    keeper.save_and_keep_only(meta={"epoch": 4, "loss": 0}, min_keys=["loss"])
+    assert [kept.meta["epoch"] for kept in keeper.list_checkpoints()] == [4]
 
 
 def test_an_epoch_that_is_trained_again_is_logged_once(tmp_path: Path) -> None:

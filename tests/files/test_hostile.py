@@ -141,6 +141,8 @@ def test_pictures_tables_and_pages_stay_in_their_folders(
     assert {path.name for path in tmp_path.iterdir()} == {"in", "out", "pages", "t.csv"}
     [page] = (tmp_path / "pages").glob("$x*.html")
     assert "<b>&amp;.wav:" not in page.read_text(encoding="utf-8"), "a name is no markup"
+    [page] = (tmp_path / "pages").glob("latin*.html")
+    assert r'latin\\udcfc' in page.read_text(encoding="utf-8"), "writers of JSON other than Python's take UTF-8 only"
     assert len(capsys.readouterr().out.splitlines()) == 2 * (len(odd) + 1)
 
 
