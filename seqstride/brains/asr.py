@@ -29,11 +29,11 @@ require_torchaudio()
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.batch import PaddedBatch  # noqa: E402
 from speechbrain.utils.checkpoints import average_checkpoints  # noqa: E402
-from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from speechbrain.utils.metric_stats import ErrorRateStats  # noqa: E402
 
 from seqstride.brains.batching import batch_by_length  # noqa: E402
 from seqstride.brains.manifests import item_seconds, recipe_manifests  # noqa: E402
+from seqstride.brains.process_group import agreed  # noqa: E402
 from seqstride.brains.unit_check import check_units  # noqa: E402
 from seqstride.models.recogniser import describe_transcriber, save_transcriber, transcripts  # noqa: E402
 
@@ -117,8 +117,7 @@ class CTCBrain(DownsamplingBrain):
         texts = [item[key] for item in datasets["train"].data.values()]
         if hparams["units"] == "pieces":
             model = Path(hparams["save_folder"]) / "pieces.model"
-            learn = partial(Units.pieces, texts, model, **hparams["pieces"])
-            units = run_on_main(learn)
+            units = agreed(partial(Units.pieces, texts, model, **hparams["pieces"]))
         else:
             units = Units.of(hparams["units"], texts)
         for split, dataset in datasets.items():

@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,11 @@ from torch import Tensor
 from seqstride._compat import require_torchaudio
 from seqstride.core.lengths import length_mask, zero_padding
 from seqstride.distributed import of_all_ranks, rank, ranks, share_of_rank, sum_over_ranks
-from seqstride.errors import InputError, made_as_asked
+from seqstride.errors import FileError, InputError, made_as_asked
 from seqstride.experiments.items import pack_items
 from seqstride.experiments.processes import cpu_seconds
 from seqstride.experiments.screen import in_percent
+from seqstride.files.room import write_reason
 from seqstride.layers.annealing import anneal, epoch_progress
 from seqstride.layers.complexity import complexity
 
@@ -28,14 +30,13 @@ require_torchaudio()
 
 import speechbrain as sb  # noqa: E402
 from speechbrain.dataio.sampler import ReproducibleRandomSampler  # noqa: E402
-from speechbrain.utils.distributed import run_on_main  # noqa: E402
 from torch.utils.data import SequentialSampler  # noqa: E402
 
 from seqstride.brains.dealing import DealingBrain  # noqa: E402
 from seqstride.brains.epoch_state import EpochState, random_states, restore_random_states, seed_generators  # noqa: E402
 from seqstride.brains.history import History, forget_later  # noqa: E402
 from seqstride.brains.manifests import item_seconds  # noqa: E402
-from seqstride.brains.process_group import check_processes, note_processes  # noqa: E402
+from seqstride.brains.process_group import agreed, check_processes, note_processes  # noqa: E402
 from seqstride.lobes import absolute_lengths  # noqa: E402
 
 logger = logging.getLogger(__name__)
@@ -255,7 +256,7 @@ class DownsamplingBrain(DealingBrain):
         if self.history.epochs:
             note_processes(self.history.epochs[-1].get("processes", ranks()))
         log, limit = getattr(self.hparams.train_logger, "save_file", None), self.hparams.number_of_epochs
-        run_on_main(forget_later, [log, len(self.history.epochs), limit])
+        agreed(partial(forget_later, log, len(self.history.epochs), limit))
         self.show_start(self.encoder.downsamplers, self.hparams.number_of_epochs, self.history.epochs)
 
     # One epoch
@@ -328,7 +329,7 @@ class DownsamplingBrain(DealingBrain):
         else:
             self.test = stats
             best = {"best_epoch": self.history.epochs[-1]["epoch"]} if self.history.epochs else {}
-            self.hparams.train_logger.log_stats(best, test_stats=in_percent(stats))
+            self._log(best, test_stats=in_percent(stats))
 
     def strides(self) -> list[float]:
         """Returns the current stride of every block.
@@ -344,6 +345,23 @@ class DownsamplingBrain(DealingBrain):
         """Returns the current stride of every block along frequency; empty for encoders that downsample time only."""
         layers = getattr(self.encoder, "frequency_downsamplers", [])
         return [torch.as_tensor(layer.stride).detach().item() for layer in layers]
+
+    def _log(self, *args: Any, **kwargs: Any) -> None:
+        """Gives the logger a line, on the first rank.
+
+        Raises:
+            FileError: on all ranks, where the log cannot be written.
+        """
+
+        def write() -> None:
+            try:
+                self.hparams.train_logger.log_stats(*args, **kwargs)
+            except OSError as error:
+                log = os.fspath(getattr(self.hparams.train_logger, "save_file", error.filename or "of the training"))
+                reason = write_reason(error, Path(log).parent)
+                raise FileError(f"the log {log!r} cannot be written: {reason}") from error
+
+        agreed(write)
 
     def _end_epoch(self, epoch: int | None, stats: dict[str, float]) -> None:
         strides, wide = self.strides(), self.frequency_strides()
@@ -362,7 +380,7 @@ class DownsamplingBrain(DealingBrain):
             "cpu_seconds": cpu_seconds() - self.epoch_start_cpu,
         }
         self.history.epochs.append(record)
-        self.hparams.train_logger.log_stats(
+        self._log(
             {"epoch": epoch, "lr": record["lr"], **_numbered("stride", strides), **_numbered("frequency_stride", wide)},
             train_stats=in_percent(self.train_stats),
             valid_stats=in_percent(stats),

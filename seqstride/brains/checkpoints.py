@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,8 @@ from seqstride._compat import require_torchaudio
 require_torchaudio()
 
 from speechbrain.utils import checkpoints as sb  # noqa: E402
-from speechbrain.utils.distributed import if_main_process, run_on_main  # noqa: E402
 
+from seqstride.brains.process_group import agreed  # noqa: E402
 from seqstride.errors import FileError  # noqa: E402
 from seqstride.files.room import free_megabytes  # noqa: E402
 from seqstride.files.whole_files import is_write_error, sync  # noqa: E402
@@ -30,7 +31,7 @@ class Checkpointer(sb.Checkpointer):
 
     def __init__(self, checkpoints_dir: str | os.PathLike[str], *args: Any, **kwargs: Any) -> None:
         super().__init__(checkpoints_dir, *args, **kwargs)
-        run_on_main(self._clear)
+        agreed(self._clear)
 
     def save_checkpoint(self, *args: Any, **kwargs: Any) -> Any:
         """Saves as SpeechBrain does; the checkpoint is valid once all its files are written.
@@ -39,18 +40,20 @@ class Checkpointer(sb.Checkpointer):
             FileError: it cannot be written, such as on a full disk; what was written of it has been deleted, and the
                 checkpoints before it are as they were.
         """
+        return agreed(partial(self._save, *args, **kwargs))
+
+    def _save(self, *args: Any, **kwargs: Any) -> Any:
+        """Saves, on the first rank alone: what SpeechBrain's methods do only there sends nothing to others here."""
         try:
             checkpoint = super().save_checkpoint(*args, **kwargs)
-            if if_main_process():
-                description = checkpoint.path / sb.METAFNAME
-                for file in checkpoint.path.iterdir():
-                    sync(file)
-                os.replace(_part(description), description)
-                sync(checkpoint.path)
-                sync(checkpoint.path.parent)
+            description = checkpoint.path / sb.METAFNAME
+            for file in checkpoint.path.iterdir():
+                sync(file)
+            os.replace(_part(description), description)
+            sync(checkpoint.path)
+            sync(checkpoint.path.parent)
         except (OSError, RuntimeError) as error:
-            if if_main_process():
-                self._clear()
+            self._clear()
             if not is_write_error(error, Path(self.checkpoints_dir)):
                 raise
             raise FileError(
@@ -64,7 +67,7 @@ class Checkpointer(sb.Checkpointer):
         self, *args: Any, importance_keys: Sequence[Callable[[Any], Any]] = (), **kwargs: Any
     ) -> None:
         """Works as in SpeechBrain, whose default list of keys would grow with every call."""
-        super().save_and_keep_only(*args, importance_keys=list(importance_keys), **kwargs)
+        agreed(partial(super().save_and_keep_only, *args, importance_keys=list(importance_keys), **kwargs))
 
     def list_checkpoints(self) -> list[Any]:
         """Lists the checkpoints as they were saved, first to last.

@@ -3,20 +3,43 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import torch
 
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import device_of_rank, local_rank, ranks, world_size
-from seqstride.errors import InputError
+from seqstride.errors import InputError, UserError
 
 require_torchaudio()
 
-from speechbrain.utils.distributed import ddp_init_group  # noqa: E402
+from speechbrain.utils.distributed import ddp_init_group, run_on_main  # noqa: E402
 
 logger = logging.getLogger(__name__)
+
+
+Result = TypeVar("Result")
+
+
+def agreed(act: Callable[[], Result]) -> Result:
+    """Does something on the first rank, and returns its result on all ranks.
+
+    Raises:
+        UserError, OSError: such as a full disk; it is raised on all ranks, so that none of them waits for the first.
+    """
+
+    def outcome() -> tuple[Any, UserError | OSError | None]:
+        try:
+            return act(), None
+        except (UserError, OSError) as error:
+            return None, error
+
+    found, error = run_on_main(outcome)
+    if error is not None:
+        raise error
+    return cast(Result, found)
 
 
 def check_processes(began: int) -> None:

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple
 
 import torch
 
 from seqstride._compat import require_torchaudio
 from seqstride.distributed import leave_group, of_all_ranks, rank, ranks
-from seqstride.errors import FileError, InputError, UserError, require
+from seqstride.errors import FileError, InputError, require
 from seqstride.experiments.building import build_recipe, check_parts, prepare_data
 from seqstride.experiments.merging import merge_recipe
 from seqstride.experiments.options import read_command_line
@@ -52,6 +52,7 @@ from seqstride.failures import log_errors_in, resumable
 from seqstride.files.audio_cache import AudioCache
 from seqstride.files.folder_lock import FolderLock
 from seqstride.files.room import check_room, write_reason
+from seqstride.files.whole_files import forget_parts
 from seqstride.layers.complexity import macs
 
 require_torchaudio()
@@ -62,7 +63,7 @@ from speechbrain.utils.logger import setup_logging  # noqa: E402
 
 from seqstride.brains.base import DownsamplingBrain  # noqa: E402
 from seqstride.brains.manifests import item_seconds, lasting_front  # noqa: E402
-from seqstride.brains.process_group import join_group  # noqa: E402
+from seqstride.brains.process_group import agreed, join_group  # noqa: E402
 
 NEEDED = (
     *("recipe", "seed", "downsampler", "output_folder", "manifests", "score", "number_of_epochs", "lr", "complexity"),
@@ -99,8 +100,9 @@ def run_recipe(brain_class: type[DownsamplingBrain], argv: Sequence[str]) -> Non
     require("matplotlib", "plots")  # the pictures come last
     asked = _read(argv)
     lock = FolderLock(asked.folder.output)
-    _agreed(lock.take)
+    agreed(lock.take)
     try:
+        agreed(partial(forget_parts, asked.folder.save, below=True))
         had_run = asked.folder.has_run
         with resumable(), kept_files(asked.folder.save, had_run) if rank() == 0 else nullcontext(Kept()) as kept:
             _run(brain_class, asked, had_run, kept)
@@ -161,7 +163,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     before, datasets = _load_data(brain_class, hparams, asked, before)
     made = MadeFrom(asked.settings, brain_class.outputs(hparams), manifest_items(hparams["manifests"]))
     data = data_record(data_origin(asked.text, asked.file), made.items)
-    message = _agreed(partial(_check_same_run, asked, before, made, data))
+    message = agreed(partial(_check_same_run, asked, before, made, data))
     if message:
         run_on_main(print, [message], {"flush": True})
         return
@@ -187,7 +189,7 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
             kept.let_go()
             return begin(folder, before, made, asked.text, asked.overwrite)
 
-        made = _agreed(prepare)
+        made = agreed(prepare)
 
     if visit is None:
         brain.before_training = start
@@ -195,8 +197,8 @@ def _run(brain_class: type[DownsamplingBrain], asked: _Asked, had_run: bool, kep
     initial_strides = brain.strides(), brain.frequency_strides()
     epochs = _train_and_score(brain, hparams, datasets)
     origin = {EPOCHS: hparams[EPOCHS], **({"extensions": made.extensions} if made.extensions else {}), "data": data}
-    _agreed(partial(_report, output, brain, asked.text, epochs, datasets, initial_strides, origin))
-    _agreed(audio.clear)
+    agreed(partial(_report, output, brain, asked.text, epochs, datasets, initial_strides, origin))
+    agreed(audio.clear)
 
 
 def _earlier_run(asked: _Asked) -> MadeFrom | None:
@@ -228,16 +230,16 @@ def _load_data(
     """
     folder, manifests = asked.folder, hparams["manifests"]
     if before is None:
-        run_on_main((folder.save / LEARNT_UNITS).unlink, kwargs={"missing_ok": True})
+        agreed(partial((folder.save / LEARNT_UNITS).unlink, missing_ok=True))
     elif not before.items and all(Path(path).is_file() for path in manifests.values()):
         before = before._replace(items=manifest_items(manifests))  # before the preparation replaces them
     if hparams["prepare"] is not None:
-        _agreed(partial(prepare_data, hparams))
+        agreed(partial(prepare_data, hparams))
     try:
         datasets = brain_class.load_data(hparams)
     except InputError:
         if before is not None and asked.visit is None:
-            _agreed(partial(_refuse_other_items, folder, before, manifests))
+            agreed(partial(_refuse_other_items, folder, before, manifests))
         raise
     if hparams["score"] not in datasets:
         raise InputError(f"`score` (={hparams['score']!r}) must be one of the splits {', '.join(datasets)}")
@@ -302,28 +304,6 @@ def _refuse_other_items(folder: RunFolder, before: MadeFrom, manifests: dict[str
         return ""  # the files are not manifests
     check_data(folder, before, before._replace(items=items))
     return ""
-
-
-Result = TypeVar("Result")
-
-
-def _agreed(act: Callable[[], Result]) -> Result:
-    """Does something on the first rank, and returns its result on all ranks.
-
-    Raises:
-        UserError: such as a full disk; it is raised on all ranks, so that none of them waits for the first.
-    """
-
-    def outcome() -> tuple[Any, UserError | None]:
-        try:
-            return act(), None
-        except UserError as error:
-            return None, error
-
-    found, error = run_on_main(outcome)
-    if error is not None:
-        raise error
-    return cast(Result, found)
 
 
 def _log_into(output: Path) -> None:

@@ -29,7 +29,7 @@ from seqstride.distributed import leave_group, rank, world_size
 from seqstride.errors import FileError, UserError, require
 from seqstride.failures import resumable
 from seqstride.files.folder_lock import FolderLock
-from seqstride.files.whole_files import whole_file
+from seqstride.files.whole_files import forget_parts, whole_file
 
 logger = logging.getLogger(__name__)
 
@@ -90,6 +90,7 @@ def write_in_shards(
 
 
 def _join(output: Path, header: str, parts: Sequence[Path]) -> None:
+    forget_parts(output.parent, output.name)
     with whole_file(output) as whole, open(whole, "wb") as file:
         file.write(header.encode("utf-8"))
         for path in parts:

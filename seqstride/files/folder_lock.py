@@ -19,6 +19,7 @@ from filelock import FileLock, Timeout
 
 from seqstride.errors import FileError, InputError
 from seqstride.files.room import write_reason
+from seqstride.files.whole_files import forget_parts
 
 LOCK = ".seqstride.lock"
 HOLDER = ".seqstride.json"
@@ -28,6 +29,8 @@ HOLDER = ".seqstride.json"
 class FolderLock:
     """The lock of a folder, which `take` gets and `release` gives back; a folder that was made for it goes again.
 
+    Who takes it removes what a process left that was killed while it wrote a file there.
+
     Args:
         folder: need not exist.
         name: of the lock and of the file beside it, where several locks share a folder.
@@ -35,6 +38,7 @@ class FolderLock:
 
     def __init__(self, folder: str | os.PathLike[str], name: str = "") -> None:
         self.folder = Path(folder)
+        self._name = name
         self._lock = FileLock(self.folder / f"{name}{LOCK}")
         self._holder = self.folder / f"{name}{HOLDER}"
         self._made: list[Path] = []
@@ -61,6 +65,7 @@ class FolderLock:
             raise FileError(
                 f"{os.fspath(self.folder)!r} cannot be written: {write_reason(error, self.folder)}"
             ) from error
+        forget_parts(self.folder, self._name)
         return ""
 
     def release(self) -> None:

@@ -29,6 +29,25 @@ _NO_LETTERS = re.compile(r"Glyph \d+ .*missing from|Matplotlib currently does no
 logger = logging.getLogger(__name__)
 
 
+_KEPT = 50  # letters of a name in its temporary name: a name may have 255 bytes, and this must not exceed them either
+_PART = re.compile(r"(.*)\.[0-9a-f]{8}\.part", re.DOTALL)
+
+
+def forget_parts(folder: Path, file: str = "", below: bool = False) -> None:
+    """Removes the temporary files of `whole_file` that a process left which was killed. No other may write them now.
+
+    Args:
+        folder: to search; it need not exist.
+        file: the name whose temporary files are removed; empty: all names.
+        below: the folders in it are searched, too.
+    """
+    for path in folder.glob("**/*.part" if below else "*.part"):
+        match = _PART.fullmatch(path.name)
+        if match and (not file or match[1] == file[:_KEPT]):
+            with suppress(OSError):
+                path.unlink()
+
+
 @contextmanager
 def whole_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[Path]:
     """Yields a temporary path to write to; at the end that file replaces `path` in one step, safe on the disk.
@@ -55,8 +74,7 @@ def whole_file(path: str | os.PathLike[str], durable: bool = True) -> Iterator[P
         yield path
         return
     target = Path(os.path.realpath(path))
-    # a name may have 255 bytes, and the temporary name must not exceed them either
-    part = target.with_name(f"{target.name[:50]}.{secrets.token_hex(4)}.part")
+    part = target.with_name(f"{target.name[:_KEPT]}.{secrets.token_hex(4)}.part")
     try:
         yield part
         if durable:

@@ -9,7 +9,8 @@ import pickle
 import re
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import nullcontext
 from itertools import chain
 from pathlib import Path
 from types import SimpleNamespace
@@ -22,16 +23,19 @@ import soundfile
 import torch
 import torch.distributed as dist
 from an4_release import Spoken, write_release
+from full_disks import files_of_at_most
 from helpers import COUNTED, LEARNT
 from speechbrain import Stage
 from speechbrain.dataio.batch import PaddedBatch
+from speechbrain.utils.train_logger import FileTrainLogger
 from tiny_models import resnet, saved, tones
 from torch import nn
 
 import seqstride as ss
 import seqstride.brains.manifests
-from seqstride.brains import ClassificationBrain, run
+from seqstride.brains import ClassificationBrain, process_group, run
 from seqstride.brains.asr import CTCBrain
+from seqstride.brains.checkpoints import Checkpointer
 from seqstride.brains.losses import MaskedL1
 from seqstride.brains.vqvae import VQVAEBrain
 from seqstride.cli import main
@@ -42,7 +46,7 @@ from seqstride.encoders.conformer import ConformerEncoder
 from seqstride.encoders.heads import FeatureNorm, Heads, PooledClassifier
 from seqstride.encoders.masked import MaskedBatchNorm1d
 from seqstride.encoders.vqvae import ExpandDecoder, Quantizer
-from seqstride.errors import FileError, InputError, UserError
+from seqstride.errors import FileError, InputError
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.files.audio_files import Recording, read_list
 from seqstride.models.recogniser import Transcriber, save_transcriber
@@ -412,6 +416,7 @@ def test_parts_are_kept_and_never_mixed(tmp_path: Path, caplog: pytest.LogCaptur
         assert "squares.txt.parts' belongs to another job and is left alone" in caplog.text
         assert {path.name for path in output.parent.iterdir()} == {"squares.txt", "squares.txt.parts"}
         assert {path.name: path.read_bytes() for path in output.with_name("squares.txt.parts").iterdir()} == begun
+    output.with_name("squares.txt.0123abcd.part").touch()  # a process was killed while it wrote the table
     done[:] = before
     run(range(200))
     assert output.read_text() == "n\n" + "".join(f"{number * number}\n" for number in range(200))
@@ -567,17 +572,53 @@ def test_lists_are_read_and_several_processes_need_a_table(corpus: Path, tmp_pat
     assert printed.count("`--csv` must be given with several processes") == 1
 
 
-@pytest.mark.parametrize("kind", [FileError, InputError])
-def test_an_error_of_the_first_rank_is_raised_on_all(kind: type[UserError], monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [FileError, InputError, OSError])
+def test_an_error_of_the_first_rank_is_raised_on_all(kind: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
     """What another rank gets of it, which is sent to it."""
-    monkeypatch.setattr(run, "run_on_main", lambda act: pickle.loads(pickle.dumps(act())))
+    monkeypatch.setattr(process_group, "run_on_main", lambda act: pickle.loads(pickle.dumps(act())))
 
     def full() -> None:
         raise kind("no space is left") from OSError(28, "No space left on device")
 
     with pytest.raises(kind, match=r"^no space is left$"):
-        run._agreed(full)
-    assert run._agreed(lambda: "fine") == "fine"
+        process_group.agreed(full)
+    assert process_group.agreed(lambda: "fine") == "fine"
+
+
+def save_without_room(folder: Path) -> list[str]:
+    """The errors of this rank, where the first one cannot write checkpoints, delete them or write the log."""
+    join()
+    errors = []
+
+    def note(act: Callable[..., object], *arguments: Any, **options: Any) -> None:
+        try:
+            act(*arguments, **options)
+        except OSError as error:
+            errors.append(f"{type(error).__name__}: {error}")
+
+    keeper = Checkpointer(folder / "save", {"layer": nn.Linear(100, 100)})
+    keeper.save_checkpoint()
+    with files_of_at_most(1000) if rank() == 0 else nullcontext():
+        note(keeper.save_checkpoint)
+    with pytest.MonkeyPatch.context() as patch:
+        if rank() == 0:
+            patch.setattr(shutil, "rmtree", lambda path: os.rmdir(folder / "save"))
+        note(keeper.save_and_keep_only)
+    brain = recognition("average")
+    brain.hparams.train_logger = FileTrainLogger(folder / "log" if rank() == 0 else "elsewhere")
+    os.makedirs(folder / "log", exist_ok=True)
+    note(brain._log, {"epoch": 1})
+    return errors
+
+
+def test_a_disk_on_which_the_first_rank_cannot_write_stops_all(tmp_path: Path) -> None:
+    first, second = ranks.run(save_without_room, tmp_path)
+    assert first == second
+    full, kept, log = first
+    assert full.startswith(f"FileError: no checkpoint could be written to '{tmp_path}/save'")
+    assert "not empty" in kept
+    assert log == f"FileError: the log '{tmp_path}/log' cannot be written: Is a directory"
+    assert len(list((tmp_path / "save").iterdir())) == 2
 
 
 def test_a_log_that_the_first_rank_cannot_write_stops_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,7 +15,8 @@ from tiny_models import resnet, saved, tones
 
 from seqstride.cli import main
 from seqstride.errors import FileError, InputError
-from seqstride.files.folder_lock import FolderLock, locked
+from seqstride.files.folder_lock import HOLDER, LOCK, FolderLock, locked
+from seqstride.files.whole_files import forget_parts
 
 HOLD = """
 import sys
@@ -52,6 +53,22 @@ def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
     first.communicate()
     with locked(tmp_path), pytest.raises(InputError, match=f"process {os.getpid()} "):
         FolderLock(tmp_path).take()
+
+
+def test_what_a_killed_process_left_is_removed_and_nothing_else(tmp_path: Path) -> None:
+    own = ["results.json", "results.json.part", "a.0123abc.part", "b.0123abcx.part", "save/c.0123abcd.part"]
+    for name in (*own, "results.json.0123abcd.part", "line\nbreak.0123abcd.part"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    with locked(tmp_path):
+        assert {path.name for path in tmp_path.iterdir()} == {*own[:4], "save", LOCK, HOLDER}
+    forget_parts(tmp_path, below=True)
+    assert list((tmp_path / "save").iterdir()) == []
+    for name in ("t.csv", "t.csv2"):
+        (tmp_path / f"{name}.0123abcd.part").touch()
+    forget_parts(tmp_path, "t.csv")
+    assert [path.name for path in tmp_path.glob("t.csv*")] == ["t.csv2.0123abcd.part"]
+    forget_parts(tmp_path / "none")
 
 
 def test_a_folder_that_was_made_for_the_lock_goes_unless_it_is_used(tmp_path: Path) -> None:

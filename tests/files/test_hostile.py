@@ -142,7 +142,7 @@ def test_pictures_tables_and_pages_stay_in_their_folders(
     [page] = (tmp_path / "pages").glob("$x*.html")
     assert "<b>&amp;.wav:" not in page.read_text(encoding="utf-8"), "a name is no markup"
     [page] = (tmp_path / "pages").glob("latin*.html")
-    assert r'latin\\udcfc' in page.read_text(encoding="utf-8"), "writers of JSON other than Python's take UTF-8 only"
+    assert r"latin\\udcfc" in page.read_text(encoding="utf-8"), "writers of JSON other than Python's take UTF-8 only"
     assert len(capsys.readouterr().out.splitlines()) == 2 * (len(odd) + 1)
 
 

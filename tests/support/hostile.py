@@ -301,7 +301,10 @@ BROKEN_MANIFESTS: dict[str, tuple[bytes, str]] = {
     "latin": ('{"ä": {}}'.encode("latin-1"), "must be a SpeechBrain manifest"),
     "deep": (b'{"a":' * 100_000, "must be a SpeechBrain manifest"),
     "item of a number": (b'{"a": 3}', "must be a SpeechBrain manifest"),
-    "unknown root": (b'{"a": {"features": "{other_root}/a.npy", "length": 3, "frame_rate": 9}}', "item 'a': '{other_root}"),
+    "unknown root": (
+        b'{"a": {"features": "{other_root}/a.npy", "length": 3, "frame_rate": 9}}',
+        "item 'a': '{other_root}",
+    ),
     "no file": (b'{"a": {"length": 3, "frame_rate": 100, "label": "x"}}', "'a' must have the path"),
     "no length": (b'{"a": {"features": "{data_root}/a.npy", "label": "x"}}', "`length` is None"),
     "no time": (b'{"a": {"features": "a.npy", "length": 0, "frame_rate": 100, "label": "x"}}', "`length` is 0"),
