@@ -10,6 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 from types import TracebackType
 
+_MODULES = ("seqstride", "seqstride.cli.leash")
+"""What `python -m` runs as the command; the latter for the runs of a comparison."""
+
 
 def stop_in_one_line() -> None:
     """Makes Ctrl-C print a line in place of a traceback, wherever no code catches it."""
@@ -27,4 +30,4 @@ def stop_in_one_line() -> None:
 def is_command() -> bool:
     """Whether this process is a `seqstride` command, and not another program that imports the package."""
     script = Path(next(iter(sys.argv), "")).stem
-    return script == "seqstride" or ("-m", "seqstride") in pairwise(sys.orig_argv)
+    return script == "seqstride" or any(("-m", module) in pairwise(sys.orig_argv) for module in _MODULES)

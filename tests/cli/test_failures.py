@@ -165,7 +165,7 @@ def test_nobody_reads_on(lines: int, unbuffered: str) -> None:
     assert running.returncode == 141
 
 
-@pytest.mark.parametrize("start", [["-m", "seqstride"], ["{bin}/seqstride"]])
+@pytest.mark.parametrize("start", [["-m", "seqstride"], ["{bin}/seqstride"], ["-m", "seqstride.cli.leash"]])
 def test_ctrl_c_while_torch_is_imported_is_one_line(start: list[str], tmp_path: Path) -> None:
     root = Path(seqstride.__file__).parents[1]
     (tmp_path / "torch.py").write_text("raise KeyboardInterrupt")

@@ -35,6 +35,20 @@ def test_every_file_that_is_named_exists(readme: str) -> None:
             assert any((place / span.text).is_file() for place in places), span
 
 
+@pytest.mark.parametrize("readme", ["README.md", "recipes/README.md"])
+def test_a_recipe_is_said_to_be_code(readme: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """In the same words as by the command that runs it."""
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    help_, text = (
+        " ".join(text.replace("`", "").split())
+        for text in (capsys.readouterr().out, (ROOT / readme).read_text(encoding="utf-8"))
+    )
+    words = "A recipe is code: its YAML may run any program (!apply:, !new:). Read recipes of strangers before you run them."
+    assert words in help_
+    assert words in text
+
+
 def test_the_map_of_the_code_has_every_room() -> None:
     rooms = {span.text for span in spans("seqstride/README.md") if re.fullmatch(r"\w+/", span.text)}
     assert {f"{file.parent.name}/" for file in (ROOT / "seqstride").glob("*/__init__.py")} <= rooms
