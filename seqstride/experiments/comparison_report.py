@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import shlex
@@ -17,6 +16,7 @@ from seqstride.experiments.recipe import ratio_of
 from seqstride.experiments.records import Record, metric_of, spread_over, summarise, with_ratio
 from seqstride.experiments.score_tables import has_score_table, score_tables
 from seqstride.experiments.tables import comparison_table
+from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import save_figure, whole_file
 
 SUMMARY = "runs.json"
@@ -32,7 +32,7 @@ def read_comparison(folder: Path) -> dict[str, Any] | None:
     if not summary.is_file():
         return None
     try:
-        content: dict[str, Any] = json.loads(summary.read_text(encoding="utf-8"))
+        content: dict[str, Any] = read_json(summary)
         if not all(isinstance(content[key], kind) for key, kind in (("arguments", dict), ("runs", list))):
             raise InputError("`arguments` must be a mapping and `runs` a list")
         return _with_ratios({**content, "runs": parts_inside(content["runs"], content.pop("parts", {}))})

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from seqstride._moved import current_name
 from seqstride.errors import InputError
 from seqstride.experiments.settings import resolved_values, with_values
+from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 
 FILE = "made_from.json"
@@ -75,7 +76,7 @@ def read_made_from(folder: Path) -> MadeFrom | None:
     if not path.is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         return MadeFrom(**{key: content[key] for key in MadeFrom._fields})
     except (ValueError, TypeError, KeyError) as error:
         raise InputError(f"{os.fspath(path)!r} must be the origin of a run: {error!r}") from error
@@ -94,7 +95,7 @@ def manifest_items(manifests: Mapping[str, str | os.PathLike[str]]) -> dict[str,
     """
     items = {}
     for split, path in manifests.items():
-        content = json.loads(Path(path).read_text(encoding="utf-8-sig"))
+        content = read_json(path)
         items[split] = {
             name: digest(
                 {

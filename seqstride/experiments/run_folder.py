@@ -37,6 +37,7 @@ from seqstride.experiments.provenance import (
 from seqstride.experiments.settings import flat_settings, resolved_values
 from seqstride.experiments.yaml_trees import BASE
 from seqstride.files import audio_cache
+from seqstride.files.text_files import read_json
 from seqstride.files.whole_files import whole_file
 
 logger = logging.getLogger(__name__)
@@ -201,7 +202,7 @@ def finished(folder: RunFolder, settings: Mapping[str, Any]) -> str:
         InputError: the run is finished with fewer epochs, and there is no checkpoint to resume from.
     """
     try:
-        record = json.loads((folder.output / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder.output / RECORD)
         epochs = record.get(EPOCHS, record["epochs"])
     except (OSError, ValueError, KeyError, AttributeError):  # missing or damaged
         return ""

@@ -74,8 +74,12 @@ def parse_json(text: str) -> Any:
     """
     try:
         return json.loads(text, object_pairs_hook=_once)
-    except (ValueError, RecursionError) as error:
+    except RecursionError as error:
+        raise InputError("it is nested too deeply") from error
+    except (InputError, json.JSONDecodeError) as error:
         raise InputError(str(error)) from error
+    except ValueError as error:  # Python's limit, against texts that take hours
+        raise InputError("it has a whole number with too many digits") from error
 
 
 def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:

@@ -91,6 +91,21 @@ def test_a_key_that_is_there_twice_would_lose_an_item(tmp_path: Path) -> None:
             read(file)
 
 
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[" * 100_000, "it is nested too deeply"),
+        ("9" * 5000, "it has a whole number with too many digits"),
+        ("{", "Expecting property name enclosed in double quotes"),
+    ],
+)
+def test_json_that_python_cannot_read_is_said_in_plain_words(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "train.json"
+    file.write_text(text)
+    with pytest.raises(ValueError, match=rf"train\.json' must be JSON: {message}"):
+        read_json(file)
+
+
 # Parts of recordings
 
 WRONG = [

@@ -43,8 +43,10 @@ from tiny_models import resnet, saved
 from seqstride.brains.manifests import labelled_signals, open_manifests
 from seqstride.cli import main
 from seqstride.encoders.frontend import LogMel
-from seqstride.errors import shown
+from seqstride.errors import InputError, shown
 from seqstride.estimators.series_files import Columns, read_series
+from seqstride.experiments.comparison_report import read_comparison
+from seqstride.experiments.provenance import read_made_from
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.files.audio_files import with_root
 from seqstride.files.loading import load_audio
@@ -412,6 +414,16 @@ def test_records_that_are_none_are_named(
 ) -> None:
     hostile.put(tmp_path / name, content)
     assert name in failure(capsys, "table", tmp_path)
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b"9" * 5000, b"\xff"])
+@pytest.mark.parametrize(("name", "read"), [("runs.json", read_comparison), ("made_from.json", read_made_from)])
+def test_files_of_runs_that_are_no_json_are_named(
+    name: str, read: Callable[[Path], object], content: bytes, tmp_path: Path
+) -> None:
+    hostile.put(tmp_path / name, content)
+    with pytest.raises(InputError, match=name):
+        read(tmp_path)
 
 
 STRANGE = (None, -1, 0, 1e-9, 1e30, float("nan"), "16000", [], {}, True, [[[]]])

@@ -101,7 +101,7 @@ def test_units_of_a_recogniser_are_texts(name: object) -> None:
     [
         ([{"codes": {}, "frames": 3}], "not a coded recording"),
         ([{"codes": [1], "frames": 10**9}], r"`frames` \(=1000000000\) must be at most 100000 in a unit"),
-        ("deep", "not a coded recording: maximum recursion depth"),
+        ("deep", "not a coded recording: it is nested too deeply"),
     ],
 )
 def test_coded_recordings_of_strangers_are_read_or_named(units: Any, message: str) -> None:
