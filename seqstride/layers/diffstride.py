@@ -67,8 +67,8 @@ class LearntStride(Learnt):
         While the edge is wide, the output is long: L = T at first. The training runs on the whole spectrum for 1/8 of
         its steps, then with 5/6, 4/6 … 1/6 of the bins that the narrow edge cuts, for 1/8 each, and for the last
         quarter at the length that it ends with. So on average 7/16 of the frames that the stride saves are not saved in
-        training. Narrowing in half of the training left two strides of ten behind (`recipes/Synthetic/tones`): while all
-        comes through, the gradient hardly tells up from down, and a stride that went up first needs the time.
+        training. Narrowing over half of it left two strides of ten behind (`recipes/Synthetic/tones`): while all comes
+        through, the gradient hardly tells up from down, and a stride that went up first needs the time.
         """
         if self.narrowing and self.learnt_stride() is not None:
             self.edge = stairs(progress, begin=0.0, end=0.75, steps=6)
