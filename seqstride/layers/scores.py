@@ -220,8 +220,9 @@ class LevelledScore(ContextScore):
     is, and items may still differ.
 
     The means are buffers that follow the real frames of the training batches (of all ranks), as those of a batch norm
-    do. A batch is scored with the means of those before it, so that batch mates have no influence. The transforms of
-    `torch.func` write no buffers: call `eval()` first, as with batch norms.
+    do, but not without gradients: a stream of a layer that trains moves nothing. A batch is scored with the means of
+    those before it, so that batch mates have no influence. The transforms of `torch.func` write no buffers: call
+    `eval()` first, as with batch norms.
 
     Source: ours.
     """
@@ -238,7 +239,7 @@ class LevelledScore(ContextScore):
 
     def _inside(self, rows: Tensor, lengths: Tensor | None) -> Tensor:
         level = self.level.to(rows, copy=True)  # it follows the batch only now
-        if self.training:
+        if self.training and torch.is_grad_enabled():
             self._follow(rows.detach(), lengths)
         inside = super()._inside(rows, lengths) - (_double(self.weight, rows) * level).sum()
         return inside if lengths is None else inside.masked_fill(~length_mask(lengths, rows.shape[2]), 0.0)
