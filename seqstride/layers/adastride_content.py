@@ -111,6 +111,10 @@ class AdaStrideContent1d(ScoredDownsampler):
         """The mean ratio aimed at: `stride`, or early in a training something between it and `start`."""
         return self.stride * (self.start / self.stride) ** self._start_share
 
+    def expected_length(self, frames: Tensor) -> Tensor:
+        """n divided by the ratio aimed at, which is smaller early in a training with a `start`."""
+        return frames / self.aim()
+
     def anneal(self, progress: float) -> None:
         """Sets the ratio aimed at for this point of the training.
 
@@ -140,11 +144,11 @@ class AdaStrideContent1d(ScoredDownsampler):
 
     def steps(self, scores: Tensor) -> Tensor:
         """a, of the same shape: how far each frame stands behind the one before, in output frames."""
-        aim = self.aim()
-        # while frames are many, a score of the wrong sign must not take all of them from the content: 16 at the start
-        bound = self.bound ** (1 - self._start_share * 2 / 3)
-        uniform = math.inf if aim == 1 else -math.log(aim - 1)
-        logits = soft_clamp(scores, bound) + self.bias.to(scores) + double(uniform, scores.device).to(scores.dtype)
+        # while frames are many, a score of the wrong sign must not take all of them from the content: the bound to this
+        # power, which is 16 at the start. Neither it nor the aim is a constant of a graph, which then serves all stairs
+        power = 1 - self._start_share * 2 / 3
+        uniform = -double(self.aim() - 1, scores.device).log()  # without end where all steps are 1
+        logits = power * soft_clamp(scores / power, self.bound) + self.bias.to(scores) + uniform.to(scores.dtype)
         return logits.sigmoid()
 
 

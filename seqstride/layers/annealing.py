@@ -2,9 +2,9 @@
 
 A layer that starts at a large stride may never find what it cuts: nothing of it reaches the loss. So some layers start
 wide: the soft edge of DiffStride (`seqstride.layers.diffstride.LearntStride.anneal`), or the ratio of an
-`AdaStrideContent1d` with a `start`. What is wide goes down in few equal stairs, because each has shapes and a graph of
-its own under `torch.compile`. In evaluation all layers have what they end with, at any time: scores of validation are
-those of the trained layer.
+`AdaStrideContent1d` with a `start`. What is wide goes down in few equal stairs, because each has shapes of its own, for
+which `torch.compile` may make a graph. In evaluation all layers have what they end with, at any time: scores of
+validation are those of the trained layer.
 
 Source: ours.
 """
@@ -47,7 +47,7 @@ def anneal(model: nn.Module, progress: float) -> None:
 
 def stairs(progress: float, begin: float, end: float, steps: int) -> float:
     """1 up to the first step behind `begin`, and down to 0 at `end` by equal steps."""
-    return min(1, max(0, math.ceil(steps * (end - progress) / (end - begin)) / steps))
+    return min(1.0, max(0.0, math.ceil(steps * (end - progress) / (end - begin)) / steps))
 
 
 def epoch_progress(epoch: int, epochs: int) -> float:

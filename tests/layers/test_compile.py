@@ -146,6 +146,27 @@ def test_a_learning_stride_seldom_compiles_again(key):
     assert len(graphs) <= 4  # before and behind the layer, and once more each for a width that changes
 
 
+ANNEALED = {
+    "content": lambda: ss.AdaStrideContent1d(2, 48.0, start=4.0),
+    "context": lambda: ss.AdaStrideContent1d(2, 48.0, scorer="context", start=4.0),
+    "diffstride": lambda: ss.DiffStride1d(6.0, narrowing=True),
+}
+
+
+@pytest.mark.parametrize("kind", some(ANNEALED, ("content",)))
+def test_few_graphs_serve_a_whole_training(kind):
+    layer, x = ANNEALED[kind](), torch.randn(2, 2, 96)
+    compiled = torch.compile(layer, backend="eager", dynamic=True)
+    graphs = []
+    for step in range(17):
+        ss.anneal(layer.train(), step / 16)
+        torch.testing.assert_close(compiled(x), layer(x))
+        layer.eval()
+        torch.testing.assert_close(compiled(x), layer(x))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[-1] <= graphs[1] + 2
+
+
 @pytest.mark.parametrize("key", ["diffstride", "dct_diffstride"])
 def test_length_multiple_only_lengthens(key):
     plain = ss.make_downsampler(key, channels=1, stride=2.7)

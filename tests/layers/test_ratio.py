@@ -1,5 +1,6 @@
 """AdaStride with a learnt ratio: one per layer, and one per item that follows from the content."""
 
+import copy
 import math
 import runpy
 from pathlib import Path
@@ -175,6 +176,16 @@ def test_neither_batch_mates_nor_evaluation_nor_broken_items_move_a_level():
     assert_close(alone.plan(x[:1]).positions[0], together.plan(x).positions[0], **TIGHT)
 
 
+def test_a_stream_moves_no_level():
+    layer, x = levelled(), torch.randn(2, 3, 60, dtype=torch.float64)
+    layer(x)
+    before = copy.deepcopy(layer.state_dict())
+    stream = layer.stream()  # though the layer trains
+    y = torch.cat([stream.push(x[..., :25]), stream.push(x[..., 25:]), stream.finish()], 2)
+    assert_close(layer.state_dict(), before, rtol=0, atol=0)
+    assert_close(y, layer(x), **TIGHT)
+
+
 def test_a_level_travels_with_the_model():
     layer, x = levelled(), torch.randn(2, 3, 50, dtype=torch.float64)
     layer(x)
@@ -196,6 +207,17 @@ def test_the_aim_goes_from_the_start_to_the_stride():
     assert found == pytest.approx([12, 12, 12 * 4**0.125, 24, 48 / 4**0.125, 48, 48])
     ss.anneal(layer, 0.0)
     assert layer.eval().plan(x).lengths.item() == 10
+
+
+def test_the_cost_on_the_way_is_counted():
+    layer, frames = ss.AdaStrideContent1d(2, 48.0, start=12.0), torch.tensor(480.0)
+    lengths = []
+    for progress in (0.0, 0.5, 1.0):
+        ss.anneal(layer, progress)
+        lengths.append(layer.expected_length(frames).item())
+    ss.anneal(layer, 0.0)
+    lengths.append(layer.eval().expected_length(frames).item())
+    assert lengths == pytest.approx([40, 20, 10, 10])
 
 
 def test_the_bound_of_steps_grows_with_the_aim():
