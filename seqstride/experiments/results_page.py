@@ -123,7 +123,7 @@ def _table_of_methods(found: Sequence[Setting]) -> str:
             tally[2] += each is first or _within_noise(each, first)
     order = sorted(counts, key=lambda key: (-counts[key][2] / counts[key][0], -counts[key][1], key))
     rows = [[f"`{method}`", kind, *map(str, counts[method, kind])] for method, kind in order]
-    return markdown(["method", "kind", "rows", "first", "within noise of the first"], rows)
+    return markdown(["method", "kind", "comparisons", "first", "within noise of the first"], rows)
 
 
 def _within_noise(each: Ranked, first: Ranked) -> bool:
