@@ -264,7 +264,7 @@ def test_the_page_counts_who_leads(tmp_path: Path) -> None:
     assert [line.split(" | ")[1] for line in lines] == ["8", "16", "32"]
     assert "| `max` 88.7 ± 3.6 | – | `adastride` 88.8 ± 3.9 | +0.2 ± 4.9 (p = 0.942) |" in lines[0]
     assert "(p < 0.001)" in lines[1]
-    counts = page.split("| method | kind | rows | first | within noise of the first |")[1].splitlines()[2:]
+    counts = page.split("| method | kind | comparisons | first | within noise of the first |")[1].splitlines()[2:]
     assert counts == [
         "| `adastride` | adaptive | 2 | 2 | 2 |",
         "| `max` | fixed | 2 | 0 | 1 |",
