@@ -29,7 +29,7 @@ from seqstride.errors import FileError, InputError
 from seqstride.experiments.comparison_plan import Plan, Run, plan_comparison
 from seqstride.experiments.comparison_report import SUMMARY, read_comparison, write_report
 from seqstride.experiments.items import parts_apart
-from seqstride.experiments.processes import Children, sigterm_as_interrupt
+from seqstride.experiments.processes import Children, one_interrupt
 from seqstride.experiments.progress import Progress, last_epoch
 from seqstride.experiments.provenance import COMPARISON, comparison_data
 from seqstride.experiments.records import Record, read_record, write_record
@@ -139,7 +139,7 @@ class _Runs:
     def run_all(self) -> None:
         """Starts all pending runs, `jobs` at a time, and shows the progress."""
         progress = Progress(len(self.all), len(self.finished))
-        with sigterm_as_interrupt(), ThreadPoolExecutor(self.jobs) as pool:
+        with one_interrupt(), ThreadPoolExecutor(self.jobs) as pool:
             try:
                 futures = {pool.submit(self._train, run): run for run in self.pending}
                 waiting = set(futures)

@@ -63,17 +63,26 @@ class Children:
 
 
 @contextmanager
-def sigterm_as_interrupt() -> Iterator[None]:
-    """A context in which SIGTERM raises KeyboardInterrupt, as Ctrl-C does; it has no effect outside the main thread."""
+def one_interrupt() -> Iterator[None]:
+    """A context in which the first SIGINT (Ctrl-C) or SIGTERM raises KeyboardInterrupt, and later ones do nothing.
+
+    Programs such as `timeout` send a signal twice, and people press Ctrl-C twice: the second one must not break the
+    ending of the children, which takes `GRACE` at most. Outside the main thread the context has no effect.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    raised = False
 
     def interrupt(signal_number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
+        nonlocal raised
+        if not raised:
+            raised = True
+            raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    before = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

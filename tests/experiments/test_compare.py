@@ -29,7 +29,7 @@ from seqstride.experiments.comparison_plan import choose_methods
 from seqstride.experiments.comparison_report import read_comparison, report
 from seqstride.experiments.items import unpack_items
 from seqstride.experiments.pictures import plot_against_frames, plot_comparison
-from seqstride.experiments.processes import sigterm_as_interrupt
+from seqstride.experiments.processes import one_interrupt
 from seqstride.experiments.ranking import rankings
 from seqstride.experiments.recipe import recipes_folder
 from seqstride.experiments.records import (
@@ -454,11 +454,19 @@ def test_a_killed_comparison_takes_its_runs_along(fake: Path, tmp_path: Path) ->
     assert rows((output / "table.md").read_text())["a_better"][:2] == ["75.0", "+25.0"]
 
 
-def test_sigterm_stops_as_ctrl_c_does() -> None:
-    before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt), sigterm_as_interrupt():
-        signal.raise_signal(signal.SIGTERM)
-    assert signal.getsignal(signal.SIGTERM) == before
+@pytest.mark.parametrize("first", [signal.SIGINT, signal.SIGTERM])
+def test_the_first_signal_stops_and_the_next_ones_do_not_break_the_ending(first: signal.Signals) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    ended = False
+    with pytest.raises(KeyboardInterrupt), one_interrupt():
+        try:
+            signal.raise_signal(first)
+        finally:
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+            ended = True
+    assert ended
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
 
 def test_no_run_succeeds(fake: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
