@@ -458,13 +458,18 @@ def test_a_killed_comparison_takes_its_runs_along(fake: Path, tmp_path: Path) ->
 def test_the_first_signal_stops_and_the_next_ones_do_not_break_the_ending(first: signal.Signals) -> None:
     before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
     ended = False
-    with pytest.raises(KeyboardInterrupt), one_interrupt():
+
+    def work() -> None:
+        nonlocal ended
         try:
             signal.raise_signal(first)
         finally:
             signal.raise_signal(signal.SIGINT)
             signal.raise_signal(signal.SIGTERM)
             ended = True
+
+    with pytest.raises(KeyboardInterrupt), one_interrupt():
+        work()
     assert ended
     assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
 
