@@ -13,6 +13,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -159,12 +160,19 @@ def check_seqstride(argv: list[str]) -> None:
 
 @cache
 def built(recipe: str, words: tuple[str, ...]) -> None:
-    """Merges and builds a recipe with the changes of a command line."""
+    """Merges and builds a recipe with the changes of a command line, in a folder that is deleted afterwards."""
     base = method_file(recipe).with_name("train.yaml").read_text(encoding="utf-8")
     if "\ndata_folder:" in base and "--data_folder" not in words:
         words = (*words, "--data_folder", "data")
     file, _, overrides = read_command_line([recipe, *words])
-    build_recipe(merge_recipe(file, overrides), file)
+    merged = merge_recipe(file, overrides)
+    before = os.getcwd()
+    with tempfile.TemporaryDirectory() as folder:
+        os.chdir(folder)  # a checkpointer makes its folder
+        try:
+            build_recipe(merged, file)
+        finally:
+            os.chdir(before)
 
 
 def shell(readme: str, folder: Path) -> list[Block | Command]:
