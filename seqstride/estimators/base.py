@@ -94,7 +94,7 @@ class NetworkEstimator:
             {"member": number, **record} for number, (_, history) in enumerate(trained, 1) for record in history
         ]
         if model.rocket is not None:
-            model.rocket.fit([model.norm.values(item) for item in items], targets, generator, weight)  # type: ignore[operator]
+            model.rocket.fit(model.views(items), targets, generator, weight)
         self.model_ = model
         self.strides_ = strides(model.network)
 

@@ -70,7 +70,11 @@ class RankHarmonics(nn.Module):
 
     def forward(self, item: Tensor) -> Tensor:
         """Computes the curves of a normalised item: (C, T) → (K·C, T). Ranks are interpolated between quantiles."""
-        channels = zip(item.numpy(), self.quantiles.numpy(), self.ranks.numpy(), strict=True)
-        ranks = torch.from_numpy(np.stack([np.interp(*channel) for channel in channels]))
+        ranks = self.ranks_of(item)
         curves = [math.sqrt(2) * torch.cos(math.pi * k * ranks) for k in range(1, self.harmonics + 1)]
         return torch.cat([torch.where(self.moves[:, None], curve, 0.0) for curve in curves])
+
+    def ranks_of(self, item: Tensor) -> Tensor:
+        """Returns the ranks of the values of a normalised item: (C, T) → (C, T), double precision."""
+        channels = zip(item.numpy(), self.quantiles.numpy(), self.ranks.numpy(), strict=True)
+        return torch.from_numpy(np.stack([np.interp(*channel) for channel in channels]))

@@ -142,12 +142,12 @@ def _too_far(index: int) -> InputError:
 class Model:
     """What an estimator has fitted; it lies on the CPU, wherever it was trained.
 
-    The outputs are the mean of the networks' outputs and, with MiniRocket features, the mean of that and theirs. A mean
-    of logits or log-probabilities stands for the product of the probabilities.
+    The outputs are the mean of the networks' outputs and, with MiniRocket features, a weighted mean of that and theirs.
+    A mean of logits or log-probabilities stands for a product of probabilities.
 
     Args:
         norm: a module with `fit(items)`. It maps an item (C, T) in double precision, NaN where a value is missing, to
-            the networks' input in single precision, without missing values. Where there is a `rocket`, `values(item)`
+            the networks' input in single precision, without missing values. Where there is a `rocket`, `views(item)`
             returns the input of that.
         members: the networks; they read normalised items.
         rocket: predicts from MiniRocket features, or None.
@@ -174,6 +174,10 @@ class Model:
                 raise _too_far(index)
         return prepared
 
+    def views(self, items: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Returns what the `rocket` reads of every item."""
+        return [self.norm.views(item) for item in items]  # type: ignore[operator]
+
     def predict(self, items: Sequence[Tensor], device: torch.device) -> Tensor:
         """Returns the outputs for every item: (N, K), on the CPU.
 
@@ -184,8 +188,7 @@ class Model:
         rows = [run_batches(_on(device, member), outputs_of, prepared) for member in self.members]
         outputs = torch.stack(rows).mean(0)
         if self.rocket is not None:
-            fixed = self.rocket.predict([self.norm.values(item) for item in items])  # type: ignore[operator]
-            outputs = (outputs + fixed.float()) / 2
+            outputs = self.rocket.mean(outputs, self.rocket.predict(self.views(items)))
         for index in (~outputs.isfinite().all(1)).nonzero().flatten().tolist():
             raise _too_far(index)
         return outputs

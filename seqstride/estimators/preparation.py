@@ -31,6 +31,7 @@ class SeriesNorm(nn.Module):
 
     Attributes:
         groups: the number of channels in the group of values and, if there are any, in the group of curves.
+        n_views: the number of `views`, of C channels each.
 
     Raises:
         InputError: an unknown kind, or `harmonics` is not an integer or is negative.
@@ -46,6 +47,7 @@ class SeriesNorm(nn.Module):
         self.groups = [2 * channels if kind == "both" else channels]
         if harmonics > 0:
             self.groups.append(harmonics * channels)
+        self.n_views = 2 + (kind == "both") + (harmonics > 0)
 
     def fit(self, items: Sequence[Tensor]) -> None:
         """Computes the statistics of the training series; channels that were not observed do not count."""
@@ -64,9 +66,15 @@ class SeriesNorm(nn.Module):
         """Normalises a series: (C, T) → (C', T), single precision."""
         return torch.cat(self._parts(item)).float()
 
-    def values(self, item: Tensor) -> Tensor:
-        """Normalises a series, by the first kind alone and without rank curves: (C, T) → (C, T), double precision."""
-        return self._normalised(item)[0]
+    def views(self, item: Tensor) -> list[Tensor]:
+        """Returns what the MiniRocket features read: (C, T) → (C, T) each, double precision.
+
+        The values, normalised by the first kind, and their differences from frame to frame; the values normalised by
+        the second kind, if there is one; the ranks of the values, if there are curves of them.
+        """
+        values, *others = self._normalised(item)
+        views = [values, differences(values), *others]
+        return [*views, self.ranks.ranks_of(values)] if self.ranks.harmonics > 0 else views
 
     def _parts(self, item: Tensor) -> list[Tensor]:
         """Returns the normalised values, by every kind, and the rank curves: (C', T) each, double precision."""
@@ -85,6 +93,11 @@ class SeriesNorm(nn.Module):
             moves = std > LAST_DIGITS * item.abs().amax(1, keepdim=True)
             parts.append(torch.where(moves, (item - mean) / torch.where(moves, std, 1.0), 0.0))
         return parts
+
+
+def differences(x: Tensor) -> Tensor:
+    """Subtracts from every frame the one before it; the first becomes 0: (…, T) → (…, T)."""
+    return torch.diff(x, dim=-1, prepend=x[..., :1])
 
 
 def _where_missing(item: Tensor, fallback: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""MiniRocket features with ridge regression, which predict beside the networks.
+"""MiniRocket features with ridge regressions, which predict beside the networks.
 
 A network learns its filters and needs many series for it; these filters are fixed and need few. Both err on different
 series, so that together they are better than either on most sets.
@@ -8,94 +8,142 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import skip_init
 
+from seqstride.estimators.levels import Levels
 from seqstride.estimators.minirocket import FRAMES, MiniRocket
+
+T = TypeVar("T")
 
 ALPHAS = np.logspace(-1, 6, 22)
 """Strengths of the ridge penalty that are tried, by leave-one-out error."""
-INVERSE_TEMPERATURES = np.logspace(-1, 2, 100)
+SHARE = 0.75
+"""Share of the features in the mean with the networks."""
 
 
 class Rocket(nn.Module):
-    """Predicts from MiniRocket features by ridge regression.
+    """Predicts from MiniRocket features of several views of a series, such as its values and their differences.
 
-    For classes, the outputs are log-probabilities: the regression onto ±1 is divided by the temperature at which its
-    leave-one-out predictions of the training series are most likely.
+    Every view has features and a ridge regression of its own, and so have the `Levels` of the first view. The
+    predictions are added with weights of at least 0, those with which the leave-one-out predictions of the training
+    series are best: a view that tells nothing about a set gets the weight 0. For classes, the regressions are onto ±1,
+    their weighted sum is a logit, the best weights are the most likely ones, and the outputs are log-probabilities. For
+    numbers, the best weights have the lowest squared error.
+
+    Source: the weights, for numbers: L. Breiman, "Stacked regressions", Machine Learning 24, 1996; views, and weights
+    by likelihood: ours.
 
     Args:
-        channels: the number of channels C.
-        steps: pairs (dilation, features per kernel) of `MiniRocket`.
+        channels: the number of channels of every view.
+        views: the number of views V.
+        steps: pairs (dilation, features per kernel) of `MiniRocket`, for every view.
         outputs: number of outputs K.
         classes: whether the outputs are classes.
+        levels: whether there are `Levels`.
 
     Raises:
         InputError: `steps` is wrong.
     """
 
     floor: Tensor
+    share: Tensor
 
-    def __init__(self, channels: int, steps: Sequence[tuple[int, int]], outputs: int, classes: bool) -> None:
+    def __init__(
+        self,
+        channels: int,
+        views: int,
+        steps: Sequence[tuple[int, int]],
+        outputs: int,
+        classes: bool,
+        levels: bool = True,
+    ) -> None:
         super().__init__()
-        self.classes = classes
-        self.transform = MiniRocket(channels, steps)
+        self.classes, self.steps = classes, [(dilation, count) for dilation, count in steps]
+        self.views = views
+        self.transforms = nn.ModuleList(MiniRocket(channels, steps) for _ in range(views))
+        if levels:
+            self.transforms.append(Levels(channels))
         # without initial values, which would be drawn from the global generator; torch would make it on the CPU
         place = torch.get_default_device()
-        head = skip_init(nn.Linear, self.transform.features, outputs, dtype=torch.float64, device=place)
+        head = skip_init(nn.Linear, sum(self._widths), outputs, dtype=torch.float64, device=place)
         self.head = head.requires_grad_(False)
         self.register_buffer("floor", torch.zeros((), dtype=torch.float64))  # least share of a probability
+        self.register_buffer("share", torch.full((), SHARE, dtype=torch.float64))
 
     @torch.no_grad()
     def fit(
-        self, items: Sequence[Tensor], targets: Tensor, generator: torch.Generator, weight: Tensor | None = None
+        self,
+        items: Sequence[Sequence[Tensor]],
+        targets: Tensor,
+        generator: torch.Generator,
+        weight: Tensor | None = None,
     ) -> None:
-        """Fits features and regression.
+        """Fits features and regressions.
 
         Args:
-            items: the training series (C, T), finite.
-            targets: (N, K): one-hot rows for classes, or numbers.
+            items: the V views (C, T) of every training series, finite.
+            targets: (N, K): one-hot rows for classes, or numbers of mean 0.
             generator: on the CPU.
             weight: (K,), the weight of each class, or None.
         """
         targets = targets.double()
         weights = torch.ones(len(items)).double() if weight is None else targets @ weight.double()
         weights = weights / weights.mean()  # only their ratios count, as in the networks' loss
-        self.transform.fit(items, generator)
-        features = self._features(items)
-        factor, bias, held_out = _ridge(features, 2 * targets - 1 if self.classes else targets, weights)
-        inverse = _inverse_temperature(held_out, targets, weights) if self.classes else 1.0
-        self.head.weight.copy_(inverse * factor)
-        self.head.bias.copy_(inverse * bias)
+        for transform, view in self.pairs(list(zip(*items, strict=True))):
+            transform.fit(view, generator)
+        goal = 2 * targets - 1 if self.classes else targets
+        parts = self._features(items).split(self._widths, 1)
+        factors, biases, held_out = zip(*(_ridge(features, goal, weights) for features in parts), strict=True)
+        find = _likeliest if self.classes else _closest
+        mix = find(torch.stack(held_out), targets, weights)
+        self.head.weight.copy_(torch.cat([share * factor for share, factor in zip(mix, factors, strict=True)], 1))
+        self.head.bias.copy_(mix @ torch.stack(biases))
         # no class is surer than one more training series, of another class, would leave it
         self.floor.fill_(1 / (len(items) + 1))
 
     @torch.no_grad()
-    def predict(self, items: Sequence[Tensor]) -> Tensor:
-        """Predicts series (C, T): returns (N, K), double precision."""
+    def predict(self, items: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Predicts from the views (C, T) of every series: returns (N, K), double precision."""
         return self.outputs(self._features(items))
 
     def outputs(self, features: Tensor) -> Tensor:
-        """Predicts from features: (…, F) → (…, K)."""
+        """Predicts from features, those of the first view first: (…, F) → (…, K)."""
         outputs: Tensor = self.head(features)
         if not self.classes:
             return outputs
         shares = (1 - self.floor) * outputs.softmax(-1) + self.floor / outputs.shape[-1]
         return shares.log()
 
-    def _features(self, items: Sequence[Tensor]) -> Tensor:
-        """Computes the features of series (C, T), batches of equal lengths at once: (N, F)."""
-        features = torch.empty(len(items), self.transform.features, dtype=torch.float64)
+    def mean(self, networks: Tensor, features: Tensor) -> Tensor:
+        """Returns the mean of the networks' outputs and of those of the features: (…, K) each."""
+        share = self.share.float()
+        return (1 - share) * networks + share * features.float()
+
+    def pairs(self, views: Sequence[T]) -> list[tuple[Any, T]]:
+        """Pairs the transforms with the views that they read; further views are left out."""
+        return list(zip(self.transforms, [*views[: self.views], views[0]], strict=False))
+
+    @property
+    def _widths(self) -> list[int]:
+        """The number of features of every view."""
+        return [transform.features for transform in self.transforms]  # type: ignore[misc]
+
+    def _features(self, items: Sequence[Sequence[Tensor]]) -> Tensor:
+        """Computes the features of every series, batches of equal lengths at once: (N, F)."""
+        features = torch.empty(len(items), sum(self._widths), dtype=torch.float64)
         alike: dict[int, list[int]] = {}
         for index, item in enumerate(items):
-            alike.setdefault(item.shape[1], []).append(index)
+            alike.setdefault(item[0].shape[1], []).append(index)
         for length, indices in alike.items():
             size = max(1, FRAMES // length)
             for batch in (indices[start : start + size] for start in range(0, len(indices), size)):
-                features[batch] = self.transform(torch.stack([items[index] for index in batch]))
+                views = [torch.stack(view) for view in zip(*(items[index] for index in batch), strict=True)]
+                features[batch] = torch.cat([transform(view) for transform, view in self.pairs(views)], 1)
         return features
 
 
@@ -119,8 +167,39 @@ def _ridge(features: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, 
     return weight, torch.from_numpy(np.atleast_1d(ridge.intercept_)), held_out
 
 
-def _inverse_temperature(held_out: Tensor, targets: Tensor, weights: Tensor) -> float:
-    """Returns the factor that makes softmax(factor · held_out) most likely for the weighted targets: all (N, …)."""
-    factors = torch.from_numpy(INVERSE_TEMPERATURES)
-    likely = (targets * (factors[:, None, None] * held_out).log_softmax(2)).sum(2) @ weights
-    return float(factors[likely.argmax()])
+def _closest(held_out: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The weights (V,) of at least 0 with the lowest squared error.
+
+    Args:
+        held_out: (V, N, K), predictions of items that were left out.
+        targets: (N, K).
+        weights: (N,), of the items.
+    """
+    from scipy.optimize import nnls
+
+    root = weights.sqrt()[:, None]
+    found, _ = nnls((held_out * root).flatten(1).T.numpy(), (targets * root).flatten().numpy())
+    return torch.from_numpy(found)
+
+
+def _likeliest(held_out: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
+    """The weights (V,) of at least 0 whose logits make the targets most likely; arguments as in `_closest`.
+
+    One more item of unknown class counts, as a share of every target. Without it the likelihood would have no maximum
+    where all held-out predictions are right.
+    """
+    from scipy.optimize import minimize
+
+    count, unknown = len(held_out), 1 / (len(targets) + 1)
+    goal = (1 - unknown) * targets + unknown / targets.shape[1]
+
+    def loss(mix: np.ndarray) -> tuple[float, np.ndarray]:
+        logits = torch.tensordot(torch.from_numpy(mix), held_out, 1)
+        likely = (goal * logits.log_softmax(1)).sum(1) @ weights
+        slope = ((logits.softmax(1) - goal) * held_out).sum(2) @ weights
+        return -float(likely) / len(targets), slope.numpy() / len(targets)
+
+    # the problem is convex, so that the start does not matter
+    exact = {"ftol": 1e-14, "gtol": 1e-9, "maxiter": 1000}
+    found = minimize(loss, np.full(count, 1 / count), jac=True, bounds=[(0.0, None)] * count, options=exact)
+    return torch.from_numpy(found.x)

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from seqstride.errors import InputError
 from seqstride.estimators.classifier import SeqStrideClassifier
@@ -60,7 +61,8 @@ def save_parts(folder: Path, estimator: SeriesEstimator) -> dict[str, Any]:
             "n_threads": int(given.n_threads),
             "random_state": given.random_state if isinstance(given.random_state, int) else None,
         },
-        "rocket_steps": None if model.rocket is None else model.rocket.transform.steps,
+        "rocket_steps": None if model.rocket is None else model.rocket.steps,
+        "rocket_views": None if model.rocket is None else model.rocket.views,
         **{name: getattr(estimator, name) for name in _FITTED},
     }
 
@@ -124,13 +126,13 @@ def load_parts(
     Raises:
         InputError: the description is not that of the weights.
     """
-    channels, steps = len(description["channel_names_"]), description.get("rocket_steps")
-    make = partial(_model, estimator, channels, outputs, classes, steps)
+    channels = len(description["channel_names_"])
+    rocket = description.get("rocket_steps"), description.get("rocket_views")
+    make = partial(_model, estimator, channels, outputs, classes, *rocket)
     what = "classifier" if classes else "regressor"
     file = weights_file(folder, WEIGHTS)
     try:
-        # folders of the first version have one network under another name
-        weights = {re.sub("^network", "members.0", name): tensor for name, tensor in read_weights(file).items()}
+        weights = _renamed(read_weights(file))
         check_shapes(outline(lambda: _parts(make()), len(weights)), weights)
         model = make()
         _parts(model).load_state_dict(weights)
@@ -146,14 +148,33 @@ def load_parts(
     fitted._is_vectorized, fitted._is_fitted = False, True
 
 
-def _model(estimator: Any, channels: int, outputs: int, classes: bool, steps: Any) -> Model:
-    """Makes the model of an estimator's arguments and of the steps of its MiniRocket features."""
+def _renamed(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives weights of older folders, of one network and of features of the values alone, their present names.
+
+    The features counted as much as the networks then.
+    """
+    names = {"network.": "members.0.", "rocket.transform.": "rocket.transforms.0."}
+    pattern = re.compile("^(" + "|".join(map(re.escape, names)) + ")")
+    found = {pattern.sub(lambda match: names[match[0]], name): tensor for name, tensor in weights.items()}
+    if "rocket.floor" in found:
+        found.setdefault("rocket.share", torch.tensor(0.5, dtype=torch.float64))
+    return found
+
+
+def _model(estimator: Any, channels: int, outputs: int, classes: bool, steps: Any, views: Any) -> Model:
+    """Makes the model of an estimator's arguments, and of the steps and views of its MiniRocket features."""
     norm = SeriesNorm(channels, estimator.normalise, estimator.harmonics)
     generator, settings = own_generator(0), Settings.of(estimator)
     members = [
         settings.network(norm.groups, outputs, generator) for _ in range(integer("n_members", estimator.n_members))
     ]
-    return Model(norm, members, None if steps is None else Rocket(channels, steps, outputs, classes))
+    if steps is None:
+        return Model(norm, members)
+    if views is None:  # the first version: features of the values alone
+        return Model(norm, members, Rocket(channels, 1, steps, outputs, classes, levels=False))
+    if type(views) is not int or not 1 <= views <= norm.n_views:
+        raise InputError(f"`rocket_views` (={views!r}) must be an integer from 1 to {norm.n_views}")
+    return Model(norm, members, Rocket(channels, views, steps, outputs, classes))
 
 
 def _parts(model: Model) -> nn.ModuleDict:

@@ -113,8 +113,8 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
             raise InputError(f"`X` (with {shown}) must have channels, whose names all differ")
         generator = own_generator(self.random_state)
         items = self._items(frames)
+        norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
         if earlier is None:
-            norm = SeriesNorm(len(self.channel_names_), self.normalise, harmonics)
             norm.fit(items)
             model = Model(norm, [settings.network(norm.groups, targets.shape[1], generator) for _ in range(n_members)])
         elif len(earlier["model_"].members) != n_members:
@@ -125,8 +125,8 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         # made anew even in a warm start: a regression has nothing to go on from
         model.rocket = None
         if n_features > 0:
-            steps = dilations(max(item.shape[1] for item in items), n_features)
-            model.rocket = Rocket(len(self.channel_names_), steps, targets.shape[1], classes)
+            steps = dilations(max(item.shape[1] for item in items), n_features // norm.n_views)
+            model.rocket = Rocket(len(self.channel_names_), norm.n_views, steps, targets.shape[1], classes)
         self._train_model(
             *(model, items, targets, settings),
             classes=classes,

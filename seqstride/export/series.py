@@ -13,14 +13,14 @@ from torch.nn import functional as F
 from seqstride._version import VERSION
 from seqstride.core.lengths import length_mask
 from seqstride.estimators.harmonics import QUANTILES, RankHarmonics
-from seqstride.estimators.minirocket import BOUND, STEP, TAPS, convolve
-from seqstride.estimators.preparation import LAST_DIGITS, SeriesNorm
+from seqstride.estimators.levels import Levels
+from seqstride.estimators.minirocket import BOUND, STEP, TAPS, MiniRocket, convolve
+from seqstride.estimators.preparation import LAST_DIGITS, SeriesNorm, differences
 from seqstride.export.graphs import Graph, largest_difference
 
 if TYPE_CHECKING:
     from seqstride.estimators.classifier import SeqStrideClassifier
     from seqstride.estimators.regressor import SeqStrideRegressor
-    from seqstride.estimators.rocket import Rocket
 
 
 class SeriesGraph(Graph):
@@ -63,8 +63,13 @@ class SeriesGraph(Graph):
         outputs = torch.stack([_outputs(member, x, lengths) for member in self.model["members"]]).mean(0)
         if "rocket" not in self.model:
             return outputs
-        fixed = _rocket(self.model["rocket"], torch.where(real, parts[0], 0.0), lengths)
-        return (outputs + fixed.float()) / 2
+        rocket = self.model["rocket"]
+        views = [torch.where(real, view, 0.0) for view in _views(norm, parts)]
+        features = [
+            (_levels if isinstance(transform, Levels) else _features)(transform, view, lengths)
+            for transform, view in rocket.pairs(views)
+        ]
+        return rocket.mean(outputs, rocket.outputs(torch.cat(features, 1)))
 
     def predicted(self, signal: Tensor, lengths: Tensor) -> Tensor:
         """Returns the outputs (B, K) of the estimator itself."""
@@ -113,12 +118,19 @@ def _outputs(network: Any, x: Tensor, lengths: Tensor) -> Tensor:
     return torch.stack([head(part, encoded.lengths) for head, part in parts]).mean(0)
 
 
-def _rocket(rocket: Rocket, x: Tensor, lengths: Tensor) -> Tensor:
-    """`Rocket` on a padded batch, 0 in the padding: (B, C, T) → (B, K), double precision.
+def _views(norm: SeriesNorm, parts: list[Tensor]) -> list[Tensor]:
+    """`SeriesNorm.views` of what `normalised` returned: (B, C, T) each, double precision, padded with any numbers."""
+    kinds = norm.n_views - 1 - (norm.ranks.harmonics > 0)
+    values, *others = parts[:kinds]
+    views = [values, differences(values), *others]
+    return [*views, _ranks(norm.ranks, values)] if norm.ranks.harmonics > 0 else views
+
+
+def _features(transform: MiniRocket, x: Tensor, lengths: Tensor) -> Tensor:
+    """`MiniRocket` on a padded batch, 0 in the padding: (B, C, T) → (B, F), double precision.
 
     A series that is shorter than a kernel counts with zeros up to the kernel's length.
     """
-    transform = rocket.transform
     x = F.pad((x * transform.scale[:, None]).clamp(-BOUND, BOUND), (0, TAPS - 1))
     x = (x / STEP).round() * STEP
     frames = lengths.clamp(min=TAPS)
@@ -130,7 +142,16 @@ def _rocket(rocket: Rocket, x: Tensor, lengths: Tensor) -> Tensor:
         outputs = convolve(F.pad(x, (reach, reach)), transform.weights(step), dilation)
         above = (outputs[:, :, None] > thresholds[:, :, None]) & real
         shares.append((above.double().sum(3) / frames[:, None, None]).flatten(1))
-    return rocket.outputs(torch.cat(shares, 1))
+    return torch.cat(shares, 1)
+
+
+def _levels(transform: Levels, x: Tensor, lengths: Tensor) -> Tensor:
+    """`Levels` on a padded batch, 0 in the padding: (B, C, T) → (B, 4 C), double precision."""
+    real, count = length_mask(lengths, x.shape[2])[:, None], lengths[:, None].double()
+    mean = x.sum(2) / count
+    std = (torch.where(real, x - mean[:, :, None], 0.0).square().sum(2) / count).sqrt()
+    smallest, largest = torch.where(real, x, math.inf).amin(2), torch.where(real, x, -math.inf).amax(2)
+    return torch.cat([mean, std, smallest, largest], 1)
 
 
 def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> list[Tensor]:
@@ -151,7 +172,15 @@ def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> list[Tensor]:
 
 
 def _curves(ranks: RankHarmonics, x: Tensor) -> list[Tensor]:
-    """The curves of `RankHarmonics`: (B, C, T) → one (B, C, T) float32 for every harmonic.
+    """The curves of `RankHarmonics`: (B, C, T) → one (B, C, T) float32 for every harmonic."""
+    found, moves = _ranks(ranks, x).float(), ranks.moves[:, None]
+    return [
+        torch.where(moves, math.sqrt(2) * torch.cos(math.pi * k * found), 0.0) for k in range(1, ranks.harmonics + 1)
+    ]
+
+
+def _ranks(ranks: RankHarmonics, x: Tensor) -> Tensor:
+    """`RankHarmonics.ranks_of`: (B, C, T) → (B, C, T), double precision.
 
     Graphs have no `np.interp`: a search by halves finds the last quantile at or below each value.
     """
@@ -165,8 +194,4 @@ def _curves(ranks: RankHarmonics, x: Tensor) -> list[Tensor]:
     low = first + place.clamp(max=QUANTILES - 2)
     gap = quantiles[low + 1] - quantiles[low]
     part = torch.where(gap > 0, (x - quantiles[low]) / torch.where(gap > 0, gap, 1.0), 0.0).clamp(0.0, 1.0)
-    found = (values[low] + part * (values[low + 1] - values[low])).float()
-    moves = ranks.moves[:, None]
-    return [
-        torch.where(moves, math.sqrt(2) * torch.cos(math.pi * k * found), 0.0) for k in range(1, ranks.harmonics + 1)
-    ]
+    return values[low] + part * (values[low + 1] - values[low])

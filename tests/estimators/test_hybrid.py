@@ -23,13 +23,13 @@ def probabilities(**changed: Any) -> np.ndarray:
     return ss.SeqStrideClassifier(**{**QUICK, **changed}).fit(*train).predict_proba(test)
 
 
-def test_the_hybrid_is_the_geometric_mean_of_its_halves() -> None:
+def test_the_hybrid_is_the_geometric_mean_of_its_parts() -> None:
+    """The features count three times as much as the network."""
     train, test = series_of_waves(16, seed=0), series_of_waves(6, seed=1)[0]
     hybrid = ss.SeqStrideClassifier(**QUICK).fit(*train)
     network = probabilities(n_rocket_features=0)  # the same network: its random numbers come first
-    items = hybrid._items(test)
-    fixed = hybrid.model_.rocket.predict([hybrid.model_.norm.values(item) for item in items]).exp().numpy()
-    expected = np.sqrt(network * fixed)
+    fixed = hybrid.model_.rocket.predict(hybrid.model_.views(hybrid._items(test))).exp().numpy()
+    expected = (network * fixed**3) ** 0.25
     np.testing.assert_allclose(
         hybrid.predict_proba(test), expected / expected.sum(1, keepdims=True), rtol=1e-5, atol=1e-7
     )
@@ -80,11 +80,31 @@ def test_a_warm_start_makes_the_features_anew() -> None:
     """Their regression has nothing to go on from, so that their number may change."""
     series, labels = series_of_waves(16, seed=0)
     classifier = ss.SeqStrideClassifier(**QUICK, warm_start=True).fit(series, labels)
-    for features in (168, 0, 84):
+    for features in (672, 0, 336):
         classifier.n_rocket_features = features
         classifier.fit(series, labels)
         rocket = classifier.model_.rocket
-        assert (0 if rocket is None else rocket.transform.features) == features
+        levels = 8  # mean, deviation, smallest and largest value of two channels
+        assert (0 if rocket is None else rocket.head.in_features) == (features and features + levels)
+
+
+@pytest.mark.parametrize(
+    ("changed", "views"),
+    [({}, 4), ({"normalise": "training"}, 3), ({"normalise": "series", "harmonics": 0}, 2), ({"harmonics": 0}, 3)],
+)
+def test_every_view_has_an_equal_share_of_the_features(changed: dict[str, Any], views: int) -> None:
+    """Values, differences, values normalised by series, and ranks."""
+    train = series_of_waves(16, seed=0)
+    model = ss.SeqStrideClassifier(**{**QUICK, **changed, "n_rocket_features": 2000}).fit(*train).model_
+    share = 2000 // views // 84 * 84
+    assert [part.features for part in model.rocket.transforms] == [*[share] * views, 8]
+    item = torch.randn(2, 30, generator=torch.Generator().manual_seed(0)).double()
+    seen = model.norm.views(item)
+    assert [view.shape for view in seen] == [item.shape] * views
+    torch.testing.assert_close(seen[1][:, 1:], seen[0].diff(dim=1))
+    assert float(seen[1][:, 0].abs().max()) == 0
+    if changed.get("harmonics") is None:
+        assert 0 <= float(seen[-1].min()) < float(seen[-1].max()) <= 1
 
 
 def fitted_members(n_jobs: int | None) -> ss.SeqStrideClassifier:
@@ -129,11 +149,11 @@ def test_the_regressor_averages_both() -> None:
 def test_equal_class_weights_change_nothing() -> None:
     """A ridge penalty has a scale; only the ratios of the weights count."""
     generator = torch.Generator().manual_seed(0)
-    items = [torch.randn(1, 20, generator=generator, dtype=torch.float64) for _ in range(8)]
+    items = [[torch.randn(1, 20, generator=generator, dtype=torch.float64)] for _ in range(8)]
     targets = torch.eye(2).repeat(4, 1)
     found = []
     for weight in (None, torch.tensor([1e-6, 1e-6]), torch.tensor([1e6, 1e6])):
-        rocket = Rocket(1, [(1, 1)], 2, classes=True)
+        rocket = Rocket(1, 1, [(1, 1)], 2, classes=True)
         rocket.fit(items, targets, torch.Generator().manual_seed(0), weight)
         found.append(rocket.predict(items))
     torch.testing.assert_close(found[1], found[0])
@@ -141,7 +161,7 @@ def test_equal_class_weights_change_nothing() -> None:
 
 
 def test_the_outline_of_features_allocates_nothing() -> None:
-    head = outline(lambda: Rocket(1, [(1, 10**9)], 2, classes=True), 10).head
+    head = outline(lambda: Rocket(1, 1, [(1, 10**9)], 2, classes=True), 10).head
     assert isinstance(head, torch.nn.Module)
     assert all(parameter.is_meta for parameter in head.parameters())
 

@@ -10,8 +10,10 @@ import torch
 
 from seqstride.errors import InputError
 from seqstride.estimators import minirocket
+from seqstride.estimators.levels import Levels
 from seqstride.estimators.minirocket import KERNELS, MiniRocket, dilations
-from seqstride.estimators.rocket import Rocket, _inverse_temperature, _ridge
+from seqstride.estimators.preparation import differences
+from seqstride.estimators.rocket import Rocket, _closest, _likeliest, _ridge
 
 
 def whole_numbers(count: int, channels: int, frames: int, seed: int = 0) -> list[torch.Tensor]:
@@ -100,12 +102,17 @@ def test_the_order_of_channels_and_their_scale_change_no_feature() -> None:
 def test_neither_batches_nor_parts_of_a_series_change_a_feature(monkeypatch: pytest.MonkeyPatch) -> None:
     generator = torch.Generator().manual_seed(0)
     items = [torch.randn(2, length, generator=generator).double() for length in (40, 7, 40, 40, 120)]
-    rocket = Rocket(2, dilations(120, 500), 2, classes=True)
-    rocket.fit(items, torch.eye(2)[torch.tensor([0, 1, 0, 1, 0])], torch.Generator().manual_seed(0))
-    alone = torch.stack([rocket.transform(item) for item in items])
-    torch.testing.assert_close(rocket._features(items), alone, rtol=0, atol=0)
+    rocket = Rocket(2, 2, dilations(120, 500), 2, classes=True)
+    views = [(item, differences(item)) for item in items]
+    rocket.fit(views, torch.eye(2)[torch.tensor([0, 1, 0, 1, 0])], torch.Generator().manual_seed(0))
+
+    def alone() -> torch.Tensor:
+        return torch.stack([torch.cat([part(view) for part, view in rocket.pairs(pair)]) for pair in views])
+
+    whole = alone()
+    torch.testing.assert_close(rocket._features(views), whole, rtol=0, atol=0)
     monkeypatch.setattr(minirocket, "FRAMES", 16)
-    torch.testing.assert_close(torch.stack([rocket.transform(item) for item in items]), alone, rtol=0, atol=0)
+    torch.testing.assert_close(alone(), whole, rtol=0, atol=0)
 
 
 def test_short_and_constant_series_and_long_dilations_have_features() -> None:
@@ -143,30 +150,97 @@ def test_the_ridge_regression_predicts_what_it_left_out() -> None:
         np.testing.assert_allclose(held_out[item].numpy(), alone, atol=1e-8)
 
 
-def test_the_temperature_makes_held_out_predictions_likely() -> None:
+def test_the_weight_of_a_regression_makes_held_out_predictions_likely() -> None:
     targets = torch.eye(2).double().repeat(50, 1)
     noise = torch.randn(100, 2, generator=torch.Generator().manual_seed(0)).double()
     alike = torch.ones(100).double()
-    sure, unsure = (_inverse_temperature(targets * 2 - 1 + noise * size, targets, alike) for size in (0.1, 3))
-    assert sure > 10 > 1 > unsure
-    # a weight of 0 leaves an item out
+
+    def weight(held_out: torch.Tensor, targets: torch.Tensor, weights: torch.Tensor) -> float:
+        return float(_likeliest(held_out[None], targets, weights))
+
     right = targets * 2 - 1
-    both, weights = torch.cat([right, -right]), torch.cat([alike, 0 * alike])
-    alone = _inverse_temperature(right, targets, alike)
-    assert _inverse_temperature(both, targets.repeat(2, 1), weights) == alone
-    assert _inverse_temperature(both, targets.repeat(2, 1), torch.ones(200).double()) < alone
+    sure, unsure = (weight(right + noise * size, targets, alike) for size in (0.1, 3))
+    assert sure > 2 > 0.5 > unsure > 0
+    # all are right: one more item of unknown class, half of 1/101 of every target, keeps the weight finite
+    assert weight(right, targets, alike) == pytest.approx(np.log(201) / 2, rel=1e-4)
+    assert weight(-right, targets, alike) == 0
+    # a weight of 0 leaves an item out
+    noisy = right + 3 * noise
+    both, weights = torch.cat([noisy, -right]), torch.cat([alike, 0 * alike])
+    assert weight(both, targets.repeat(2, 1), weights) == pytest.approx(unsure, rel=0.01)
+    assert weight(both, targets.repeat(2, 1), torch.ones(200).double()) < 0.9 * unsure
+
+
+def test_weights_prefer_the_view_that_tells_more() -> None:
+    """Against a search over all pairs on a grid; a view of noise gets the weight 0."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.eye(3)[torch.arange(300) % 3].double()
+    alike = torch.ones(300).double()
+    sizes = (1.0, 2.0)
+    held_out = torch.stack(
+        [2 * targets - 1 + size * torch.randn(300, 3, generator=generator).double() for size in sizes]
+    )
+    mix = _likeliest(held_out, targets, alike)
+    grid = torch.cartesian_prod(torch.linspace(0, 4, 81), torch.linspace(0, 4, 81)).double()
+    logits = torch.einsum("gv,vnk->gnk", grid, held_out).log_softmax(2)
+    goal = 300 / 301 * targets + 1 / 301 / 3
+    best = grid[(goal * logits).sum((1, 2)).argmax()]
+    torch.testing.assert_close(mix, best, rtol=0, atol=0.05)
+    assert mix[0] > 2 * mix[1] > 0
+    wrong = torch.stack([held_out[0], held_out[1].roll(1, 1)])
+    assert float(_likeliest(wrong, targets, alike)[1]) == 0
+
+    numbers = torch.randn(300, 1, generator=generator).double()
+    held_out = torch.stack([numbers + size * torch.randn(300, 1, generator=generator).double() for size in sizes])
+    mix = _closest(held_out, numbers, alike)
+    expected = torch.linalg.lstsq(held_out.flatten(1).T, numbers).solution.flatten()
+    torch.testing.assert_close(mix, expected)
+    assert mix[0] > 2 * mix[1] > 0
+
+
+def test_a_view_that_tells_nothing_has_no_weight() -> None:
+    generator = torch.Generator().manual_seed(0)
+    labels = torch.arange(60) % 2
+    waves = [torch.sin(torch.arange(50.0) * (1.0 if label else 1.3))[None].double() for label in labels]
+    noises = [torch.randn(2, 1, 50, generator=generator).double() for _ in labels]
+    views = [(noise, wave + other) for wave, (noise, other) in zip(waves, noises, strict=True)]
+    rocket = Rocket(1, 2, dilations(50, 500), 2, classes=True)
+    rocket.fit(views[:40], torch.eye(2)[labels[:40]], torch.Generator().manual_seed(0))
+    noise, signal, _ = rocket.head.weight.split(rocket._widths, 1)
+    assert float(signal.abs().sum()) > 20 * float(noise.abs().sum())
+    right = (rocket.predict(views[40:]).argmax(1) == labels[40:]).double().mean()
+    assert float(right) > 0.8
 
 
 def test_probabilities_leave_a_share_to_every_class_and_sum_to_one() -> None:
     items = [item * (1 + index % 2) for index, item in enumerate(whole_numbers(12, 1, 30))]
     targets = torch.eye(3)[torch.arange(12) % 2]  # no training series of the third class
-    rocket = Rocket(1, dilations(30, 84), 3, classes=True)
-    rocket.fit(items, targets, torch.Generator().manual_seed(0))
-    shares = rocket.predict(items).exp()
+    views = [[item] for item in items]
+    rocket = Rocket(1, 1, dilations(30, 84), 3, classes=True)
+    rocket.fit(views, targets, torch.Generator().manual_seed(0))
+    shares = rocket.predict(views).exp()
     torch.testing.assert_close(shares.sum(1), torch.ones(12).double())
     assert float(shares.min()) >= 1 / 13 / 3 - 1e-12
-    numbers = Rocket(1, dilations(30, 84), 1, classes=False)
-    values = torch.arange(12.0)[:, None] % 2
-    numbers.fit(items, values, torch.Generator().manual_seed(0))
-    outputs = numbers.predict(items)
+    numbers = Rocket(1, 1, dilations(30, 84), 1, classes=False)
+    values = torch.arange(12.0)[:, None] % 2 - 0.5
+    numbers.fit(views, values, torch.Generator().manual_seed(0))
+    outputs = numbers.predict(views)
     assert float(((outputs - values) ** 2).mean()) < 0.05
+
+
+def test_the_level_of_a_series_counts() -> None:
+    """The taps of MiniRocket's kernels sum to zero, so that they do not see it; `Levels` do."""
+    generator = torch.Generator().manual_seed(0)
+    targets = torch.randn(60, 1, generator=generator).double()
+    series = [level + 0.5 * torch.randn(1, 40, generator=generator).double() for level in targets]
+    views = [[item, differences(item)] for item in series]
+    errors = []
+    for levels in (True, False):
+        rocket = Rocket(1, 2, dilations(40, 500), 1, classes=False, levels=levels)
+        rocket.fit(views[:40], targets[:40], torch.Generator().manual_seed(0))
+        errors.append(float((rocket.predict(views[40:]) - targets[40:]).square().mean()))
+    assert errors[0] < 0.02, "the mean of 40 frames is wrong by 0.08"
+    assert errors[1] > 2 * errors[0]
+    torch.testing.assert_close(
+        Levels(2)(torch.tensor([[1.0, 3.0], [-2.0, -2.0]])), torch.tensor([2.0, -2.0, 1.0, 0.0, 1.0, -2.0, 3.0, -2.0])
+    )

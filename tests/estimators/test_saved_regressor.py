@@ -44,6 +44,37 @@ def test_a_fitted_regressor_is_the_same_after_it_was_saved(changed: dict[str, An
     assert np.isfinite(loaded.fit(SERIES, VALUES).predict(SERIES)).all()
 
 
+def test_features_of_the_first_version_count_as_they_did(tmp_path: Path) -> None:
+    """They read the values alone, and counted as much as the network."""
+    regressor = fitted(n_rocket_features=252)
+    save_regressor(tmp_path, regressor)
+    file, described = tmp_path / "series.safetensors", tmp_path / "series.json"
+    weights = load_file(file)
+    first = {name: tensor for name, tensor in weights.items() if not name.startswith("rocket.")}
+    first |= {
+        f"rocket.transform.{name}": weights[f"rocket.transforms.0.{name}"] for name in ("scale", "mixes", "thresholds")
+    }
+    first |= {name: weights[name] for name in ("rocket.head.bias", "rocket.floor")}
+    first["rocket.head.weight"] = weights["rocket.head.weight"][:, :84].clone()
+    save_file(first, file)
+    said = json.loads(described.read_text())
+    del said["regressor"]["rocket_views"]
+    described.write_text(json.dumps(said))
+    loaded = load_regressor(tmp_path)
+
+    model = regressor.model_
+    items = regressor._items(SERIES)
+    features = torch.stack([model.rocket.transforms[0](model.norm.views(item)[0]) for item in items])
+    fixed = features @ first["rocket.head.weight"].T + first["rocket.head.bias"]
+    model.rocket = None
+    both = (model.predict(items, torch.device("cpu")) + fixed) / 2
+    expected = both[:, 0].numpy() * regressor._std + regressor._mean
+    np.testing.assert_allclose(loaded.predict(SERIES), expected, rtol=1e-6)
+    described.write_text(json.dumps({**said, "regressor": {**said["regressor"], "rocket_views": 10**9}}))
+    with pytest.raises(InputError, match=r"`rocket_views` \(=1000000000\) must be an integer from 1 to 3"):
+        load_regressor(tmp_path)
+
+
 def test_folders_that_hold_no_regressor_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"must hold a regressor of series; series\.json is missing"):
         load_regressor(tmp_path)
