@@ -35,7 +35,7 @@ from seqstride.experiments.records import REQUIRED, read_records
 from seqstride.experiments.tables import comparison_table, results_table
 
 BASELINES = {
-    "UCR": {"hybrid", "minirocket", "multirocket", "multirocket_hydra", "rocket"},
+    "UCR": {"hybrid", "hybrid_adastride", "minirocket", "multirocket", "multirocket_hydra", "rocket"},
     "Tabular": {"boosting", "forest", "logistic"},
 }
 TINY = {"n_epochs": 1, "channels": 4, "kernel_size": 3, "n_rocket_features": 84}

@@ -138,7 +138,7 @@ def test_the_methods_of_a_recipe() -> None:
     ]
     assert list(recipe_methods(recipes_folder() / "UCR" / "classification")) == [
         *ss.DOWNSAMPLERS,
-        *("hybrid", "minirocket", "multirocket", "multirocket_hydra", "rocket"),
+        *("hybrid", "hybrid_adastride", "minirocket", "multirocket", "multirocket_hydra", "rocket"),
     ]
 
 
