@@ -22,6 +22,8 @@ T = TypeVar("T")
 
 ALPHAS = np.logspace(-1, 6, 22)
 """Strengths of the ridge penalty that are tried, by leave-one-out error."""
+PENALTY = 1.0
+"""The penalty where no leave-one-out error counts, and the weight of every view is 1."""
 SHARE = 0.75
 """Share of the features in the mean with the networks."""
 
@@ -96,11 +98,13 @@ class Rocket(nn.Module):
         weights = weights / weights.mean()  # only their ratios count, as in the networks' loss
         for transform, view in self.pairs(list(zip(*items, strict=True))):
             transform.fit(view, generator)
+        # without its only series, a class cannot be told: such held-out predictions do not count
+        counted = weights * (targets @ targets.sum(0) > 1) if self.classes else weights
         goal = 2 * targets - 1 if self.classes else targets
         parts = self._features(items).split(self._widths, 1)
-        factors, biases, held_out = zip(*(_ridge(features, goal, weights) for features in parts), strict=True)
+        factors, biases, held_out = zip(*(_ridge(features, goal, weights, counted) for features in parts), strict=True)
         find = _likeliest if self.classes else _closest
-        mix = find(torch.stack(held_out), targets, weights)
+        mix = find(torch.stack(held_out), targets, counted) if bool(counted.any()) else torch.ones(len(parts)).double()
         self.head.weight.copy_(torch.cat([share * factor for share, factor in zip(mix, factors, strict=True)], 1))
         self.head.bias.copy_(mix @ torch.stack(biases))
         # no class is surer than one more training series, of another class, would leave it
@@ -147,13 +151,19 @@ class Rocket(nn.Module):
         return features
 
 
-def _ridge(features: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Ridge regression on features (N, F) of unit variance, with the penalty of the lowest leave-one-out error.
+def _ridge(features: Tensor, targets: Tensor, weights: Tensor, counted: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Ridge regression on features of unit variance, with the penalty of the lowest leave-one-out error.
+
+    Args:
+        features: (N, F).
+        targets: (N, K).
+        weights: (N,), of the items in the regression.
+        counted: (N,), of the items in the error; the penalty is `PENALTY` if all are 0.
 
     Returns:
         Weights (K, F) and bias (K,) for the features as they are, and the leave-one-out predictions (N, K).
     """
-    from sklearn.linear_model import RidgeCV
+    from sklearn.linear_model import Ridge, RidgeCV
 
     std = features.std(0, unbiased=False)
     scale = torch.where(std > 0, 1 / std, 0.0)
@@ -161,10 +171,14 @@ def _ridge(features: Tensor, targets: Tensor, weights: Tensor) -> tuple[Tensor, 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of features that are constant
         ridge.fit((features * scale).numpy(), targets.numpy(), sample_weight=weights.numpy())
-    best = int(np.flatnonzero(ridge.alpha_ == ALPHAS)[0])
-    held_out = torch.from_numpy(ridge.cv_results_[:, :, best])
-    weight = torch.from_numpy(np.atleast_2d(ridge.coef_)) * scale
-    return weight, torch.from_numpy(np.atleast_1d(ridge.intercept_)), held_out
+        held_out = torch.from_numpy(ridge.cv_results_)
+        errors = (counted @ (held_out - targets[:, :, None]).square().mean(1)).numpy()
+        best = errors.argmin() if bool(counted.any()) else np.abs(ALPHAS - PENALTY).argmin()
+        found = ridge if ridge.alpha_ == ALPHAS[best] else Ridge(ALPHAS[best])
+        if found is not ridge:
+            found.fit((features * scale).numpy(), targets.numpy(), sample_weight=weights.numpy())
+    weight = torch.from_numpy(np.atleast_2d(found.coef_)) * scale
+    return weight, torch.from_numpy(np.atleast_1d(found.intercept_)), held_out[:, :, best]
 
 
 def _closest(held_out: Tensor, targets: Tensor, weights: Tensor) -> Tensor:

@@ -136,7 +136,7 @@ def test_the_ridge_regression_predicts_what_it_left_out() -> None:
     features[:, 7] = 0.5  # a constant feature
     targets = torch.nn.functional.one_hot(torch.arange(20) % 3, 3).double() * 2 - 1
     weights = torch.ones(20).double()
-    factor, bias, held_out = _ridge(features, targets, weights)
+    factor, bias, held_out = _ridge(features, targets, weights, weights)
     from sklearn.linear_model import Ridge, RidgeCV
 
     scaled = (features / features.std(0, unbiased=False).clamp_min(1e-12)).numpy()
@@ -244,3 +244,25 @@ def test_the_level_of_a_series_counts() -> None:
     torch.testing.assert_close(
         Levels(2)(torch.tensor([[1.0, 3.0], [-2.0, -2.0]])), torch.tensor([2.0, -2.0, 1.0, 0.0, 1.0, -2.0, 3.0, -2.0])
     )
+
+
+def test_the_only_series_of_a_class_is_no_witness() -> None:
+    """Leaving it out, nothing tells its class: neither penalty nor weights depend on such errors."""
+    generator = torch.Generator().manual_seed(0)
+
+    def wave(speed: float) -> list[torch.Tensor]:
+        phase = 6 * torch.rand((), generator=generator)
+        item = (torch.sin(speed * torch.arange(60.0) + phase) + 0.3 * torch.randn(60, generator=generator))[None]
+        return [item.double(), differences(item.double())]
+
+    def right(speeds: list[float], classes: int) -> float:
+        rocket = Rocket(1, 2, dilations(60, 500), classes, classes=True)
+        labels = torch.arange(len(speeds)) % classes
+        rocket.fit([wave(speed) for speed in speeds], torch.eye(classes)[labels], torch.Generator().manual_seed(0))
+        found = rocket.predict([wave(speed) for speed in speeds[:classes] * 20]).argmax(1)
+        return float((found == torch.arange(classes).repeat(20)).double().mean())
+
+    five = [0.3, 0.6, 0.9, 1.2, 1.5]
+    assert right(five, 5) > 0.7
+    # one more series of the first four
+    assert right(five + five[:4], 5) > 0.9
