@@ -151,7 +151,7 @@ def _levels(transform: Levels, x: Tensor, lengths: Tensor) -> Tensor:
     mean = x.sum(2) / count
     std = (torch.where(real, x - mean[:, :, None], 0.0).square().sum(2) / count).sqrt()
     smallest, largest = torch.where(real, x, math.inf).amin(2), torch.where(real, x, -math.inf).amax(2)
-    return torch.cat([mean, std, smallest, largest], 1)
+    return transform.bounded(torch.cat([mean, std, smallest, largest], 1))
 
 
 def normalised(norm: SeriesNorm, x: Tensor, lengths: Tensor) -> list[Tensor]:

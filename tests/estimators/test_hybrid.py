@@ -76,6 +76,20 @@ def test_a_warm_start_needs_as_many_members() -> None:
     np.testing.assert_array_equal(classifier.predict_proba(series), before)
 
 
+@pytest.mark.parametrize("digits", [4, 7, 16])
+def test_the_last_digits_of_normalised_series_tell_nothing(digits: int) -> None:
+    """Their means differ by rounding; one channel without values once brought predictions of 10⁵."""
+    series = np.random.default_rng(0).normal(size=(40, 2, 60))
+    series = (series - series.mean(2, keepdims=True)) / series.std(2, keepdims=True)
+    regressor = ss.SeqStrideRegressor(**QUICK).fit(series.round(digits), series[:, 0].max(1))
+    other = series[:6].copy()
+    other[:3, 1] = np.nan
+    other[3:, 1] *= 1.1
+    assert np.abs(regressor.predict(other) - series[:6, 0].max(1)).max() < 2
+    single = series.astype(np.float32).astype(float)
+    np.testing.assert_allclose(regressor.predict(single), regressor.predict(series), rtol=1e-3)
+
+
 def test_a_warm_start_makes_the_features_anew() -> None:
     """Their regression has nothing to go on from, so that their number may change."""
     series, labels = series_of_waves(16, seed=0)

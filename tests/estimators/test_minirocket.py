@@ -241,9 +241,19 @@ def test_the_level_of_a_series_counts() -> None:
         errors.append(float((rocket.predict(views[40:]) - targets[40:]).square().mean()))
     assert errors[0] < 0.02, "the mean of 40 frames is wrong by 0.08"
     assert errors[1] > 2 * errors[0]
-    torch.testing.assert_close(
-        Levels(2)(torch.tensor([[1.0, 3.0], [-2.0, -2.0]])), torch.tensor([2.0, -2.0, 1.0, 0.0, 1.0, -2.0, 3.0, -2.0])
-    )
+    found = Levels(2)(torch.tensor([[1.0, 3.0], [-2.0, -2.0]]).double())
+    torch.testing.assert_close(found, torch.tensor([2.0, -2.0, 1.0, 0.0, 1.0, -2.0, 3.0, -2.0]).double())
+
+
+def test_levels_end_one_range_beyond_the_training_series() -> None:
+    """One that differs between the training series in its last digits alone, as their means do here, is 0."""
+    generator = torch.Generator().manual_seed(0)
+    shape = torch.tensor([[-1.0, 1.0]]).double()
+    levels = Levels(1)
+    levels.fit([shape * size + 1e-8 * size for size in (1, 2, 3)], generator)
+    torch.testing.assert_close(levels(shape * 2.5), torch.tensor([0, 2.5, -2.5, 2.5]).double())
+    torch.testing.assert_close(levels(shape * 100 + 50), torch.tensor([0, 5.0, -5, 5]).double(), rtol=0, atol=1e-6)
+    torch.testing.assert_close(levels(shape * 0), torch.tensor([0.0, 0, 0, 0]).double(), rtol=0, atol=1e-6)
 
 
 def test_the_only_series_of_a_class_is_no_witness() -> None:
