@@ -66,7 +66,7 @@ class Rocket(nn.Module):
     ) -> None:
         super().__init__()
         self.classes, self.steps = classes, [(dilation, count) for dilation, count in steps]
-        self.views = views
+        self.views, self.levels = views, levels
         self.transforms = nn.ModuleList(MiniRocket(channels, steps) for _ in range(views))
         if levels:
             self.transforms.append(Levels(channels))

@@ -62,7 +62,8 @@ def save_parts(folder: Path, estimator: SeriesEstimator) -> dict[str, Any]:
             "random_state": given.random_state if isinstance(given.random_state, int) else None,
         },
         "rocket_steps": None if model.rocket is None else model.rocket.steps,
-        "rocket_views": None if model.rocket is None else model.rocket.views,
+        # features of the first version have no levels
+        "rocket_views": None if model.rocket is None or not model.rocket.levels else model.rocket.views,
         **{name: getattr(estimator, name) for name in _FITTED},
     }
 

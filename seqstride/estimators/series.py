@@ -117,14 +117,13 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
         if earlier is None:
             norm.fit(items)
             model = Model(norm, [settings.network(norm.groups, targets.shape[1], generator) for _ in range(n_members)])
-        elif len(earlier["model_"].members) != n_members:
-            raise InputError(f"`n_members` (={n_members}) must be as before, for a warm start")
         else:
             # a copy, so that a failed training leaves the earlier weights unchanged
             model = copy.deepcopy(earlier["model_"])
+            self._check_unchanged(model)
         # made anew even in a warm start: a regression has nothing to go on from
         model.rocket = None
-        if n_features > 0:
+        if n_features > 0 and len(items) > 1:  # leave-one-out predictions need another series
             steps = dilations(max(item.shape[1] for item in items), n_features // norm.n_views)
             model.rocket = Rocket(len(self.channel_names_), norm.n_views, steps, targets.shape[1], classes)
         self._train_model(
@@ -135,6 +134,14 @@ class SeriesEstimator(NetworkEstimator, BasePanelMixin):
             weight=weight,
             n_jobs=_jobs(self.n_jobs),
         )
+
+    def _check_unchanged(self, model: Model) -> None:
+        """Raises an InputError if arguments ask for other members or views than the model of a warm start has."""
+        norm: Any = model.norm
+        fitted = {"n_members": len(model.members), "normalise": norm.kind, "harmonics": norm.ranks.harmonics}
+        for name, value in fitted.items():
+            if getattr(self, name) != value:
+                raise InputError(f"`{name}` (={getattr(self, name)!r}) must be as before, for a warm start")
 
     def _items(self, frames: Sequence[Any]) -> list[Tensor]:
         """Converts data frames (T, C) to tensors (C, T) and interpolates gaps."""

@@ -90,6 +90,26 @@ def test_the_last_digits_of_normalised_series_tell_nothing(digits: int) -> None:
     np.testing.assert_allclose(regressor.predict(single), regressor.predict(series), rtol=1e-3)
 
 
+@pytest.mark.parametrize(("name", "value"), [("normalise", "training"), ("harmonics", 0)])
+def test_a_warm_start_needs_the_same_views(name: str, value: object) -> None:
+    """Normalisation and ranks stay those of the first fit; so do the views that the features read."""
+    series, labels = series_of_waves(16, seed=0)
+    classifier = ss.SeqStrideClassifier(**{**QUICK, name: value}, warm_start=True).fit(series, labels)
+    before = classifier.predict_proba(series)
+    vars(classifier)[name] = ss.SeqStrideClassifier().get_params()[name]
+    with pytest.raises(InputError, match=f"`{name}` .* must be as before, for a warm start"):
+        classifier.fit(series, labels)
+    np.testing.assert_array_equal(classifier.predict_proba(series), before)
+
+
+def test_a_regression_from_one_series_has_the_network_alone() -> None:
+    regressor = ss.SeqStrideRegressor(**QUICK)
+    with pytest.warns(UserWarning, match="only single label seen"):
+        regressor.fit(np.ones((1, 1, 20)), np.array([3.0]))
+    assert regressor.model_.rocket is None
+    assert np.isfinite(regressor.predict(np.zeros((2, 1, 20)))).all()
+
+
 def test_a_warm_start_makes_the_features_anew() -> None:
     """Their regression has nothing to go on from, so that their number may change."""
     series, labels = series_of_waves(16, seed=0)

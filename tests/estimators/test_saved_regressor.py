@@ -70,6 +70,10 @@ def test_features_of_the_first_version_count_as_they_did(tmp_path: Path) -> None
     both = (model.predict(items, torch.device("cpu")) + fixed) / 2
     expected = both[:, 0].numpy() * regressor._std + regressor._mean
     np.testing.assert_allclose(loaded.predict(SERIES), expected, rtol=1e-6)
+    again = tmp_path / "again"
+    again.mkdir()
+    save_regressor(again, loaded)
+    np.testing.assert_array_equal(load_regressor(again).predict(SERIES), loaded.predict(SERIES))
     described.write_text(json.dumps({**said, "regressor": {**said["regressor"], "rocket_views": 10**9}}))
     with pytest.raises(InputError, match=r"`rocket_views` \(=1000000000\) must be an integer from 1 to 3"):
         load_regressor(tmp_path)
