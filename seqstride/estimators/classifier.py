@@ -18,11 +18,12 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
 
     The series may be multivariate, of unequal lengths, and as short as one frame. The network reads the values and
     their ranks among the training values. Every block of its encoder downsamples, the features are pooled over time,
-    and linear layers turn them into class probabilities. MiniRocket features with ridge regressions do the same beside
-    it, with regressions of their own for the values, their differences from frame to frame, the values normalised by
-    series, the ranks, and level and range of each channel; how much each counts follows from its leave-one-out
-    predictions of the training series. The result is the normalised geometric mean of both, in which the features count
-    three times as much: filters that are learnt and filters that are fixed err on different series.
+    and linear layers turn them into class probabilities. Beside it, ridge regressions predict from MiniRocket features:
+    one regression from those of the values, one each from those of their differences from frame to frame, of the values
+    normalised by series and of the ranks, and one from level and range of each channel. How much each counts follows
+    from its leave-one-out predictions of the training series. The result is the normalised geometric mean of network
+    and regressions, in which the regressions count three times as much: filters that are learnt and filters that are
+    fixed err on different series.
 
     Missing values inside a series are interpolated linearly; those at its ends take the nearest value. A channel that
     is missing from a series takes its mean over the training series. The time index orders the frames and aligns the
@@ -52,9 +53,9 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
             geometric mean of both groups. 0: no curves, and a single group.
         n_members: number of networks, which differ in their random numbers. Their outputs are averaged; `strides_` and
             `plan` are those of the first one. The time grows with their number.
-        n_rocket_features: number of MiniRocket features, at most. Values, differences, values normalised by series
-            (with `normalise="both"`) and ranks (with `harmonics`) have equal shares, multiples of 84, and 84 at least.
-            0: the networks alone.
+        n_rocket_features: number of MiniRocket features. Values, differences, values normalised by series (with
+            `normalise="both"`) and ranks (with `harmonics`) have equal shares of them, rounded down to multiples of 84,
+            but 84 at least. 0: the networks alone.
         n_epochs: passes over the training series.
         batch_size: series per batch at most. Small sets get smaller batches (8 at least), so that an epoch has 6.
         lr: initial learning rate; it falls to 0 along half a cosine.
@@ -69,6 +70,7 @@ class SeqStrideClassifier(SeriesEstimator, BaseClassifier):
         patience: training ends after this many epochs without a lower validation loss.
         class_weight: weight of each class in the loss (label → weight), or "balanced": inverse to the class sizes.
         warm_start: whether `fit` continues from the weights of the last fit; the MiniRocket features are made anew.
+            `n_members`, `normalise` and `harmonics` must be as before.
             `set_params` discards the weights, as in every estimator of sktime; set attributes instead
             (`classifier.n_epochs = 10`).
         n_threads: CPU threads of `fit` and of predictions. Networks of this size are slower with more than one:

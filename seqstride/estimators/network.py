@@ -142,8 +142,8 @@ def _too_far(index: int) -> InputError:
 class Model:
     """What an estimator has fitted; it lies on the CPU, wherever it was trained.
 
-    The outputs are the mean of the networks' outputs and, with MiniRocket features, a weighted mean of that and theirs.
-    A mean of logits or log-probabilities stands for a product of probabilities.
+    The outputs are the mean of the networks' outputs; with MiniRocket features, a weighted mean of that and of what is
+    predicted from them. A mean of logits or log-probabilities stands for a product of probabilities.
 
     Args:
         norm: a module with `fit(items)`. It maps an item (C, T) in double precision, NaN where a value is missing, to

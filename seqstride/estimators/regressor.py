@@ -26,7 +26,8 @@ class SeqStrideRegressor(SeriesEstimator, BaseRegressor):
         downsampler, strides, channels, kernel_size, input_kernel_size, pool, downsampler_options, dropout, normalise,
             harmonics: arguments of the network, as in `SeqStrideClassifier`.
         n_members, n_rocket_features: as in `SeqStrideClassifier`; the result is the mean of the networks' values and of
-            those of the ridge regressions, which count three times as much.
+            those of the ridge regressions, which count three times as much. A single training series has no ridge
+            regressions.
         n_epochs, batch_size, lr, stride_lr, weight_decay, crop, mixup_alpha, complexity_weight: arguments of the
             training, as in `SeqStrideClassifier`.
         validation_fraction: share of the series that is held out to find the best epoch. 0: train on everything and

@@ -89,7 +89,7 @@ class Rocket(nn.Module):
 
         Args:
             items: the V views (C, T) of every training series, finite.
-            targets: (N, K): one-hot rows for classes, or numbers of mean 0.
+            targets: (N, K): one-hot rows for classes, or numbers of mean 0; N is 2 at least.
             generator: on the CPU.
             weight: (K,), the weight of each class, or None.
         """
@@ -185,7 +185,7 @@ def _closest(held_out: Tensor, targets: Tensor, weights: Tensor) -> Tensor:
     """The weights (V,) of at least 0 with the lowest squared error.
 
     Args:
-        held_out: (V, N, K), predictions of items that were left out.
+        held_out: (V, N, K), the V regressions' predictions of items that were left out.
         targets: (N, K).
         weights: (N,), of the items.
     """
