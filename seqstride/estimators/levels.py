@@ -1,4 +1,7 @@
-"""Level and range of a series, which MiniRocket's kernels, whose taps sum to zero, do not see."""
+"""Level and range of a series.
+
+The taps of MiniRocket's kernels sum to zero: they do not see the level, and the range only through their thresholds.
+"""
 
 from __future__ import annotations
 
@@ -8,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 LAST_DIGITS = 1e-6
-"""A feature whose training values lie closer together counts as constant: they are levels of normalised series, which
-single precision and text files round."""
+"""A feature whose training values lie closer together counts as constant. Such features come from normalised series,
+whose levels differ by the rounding of single precision and of text files alone."""
 
 
 class Levels(nn.Module):
     """Mean, standard deviation, smallest and largest value of every channel: (…, C, T) → (…, 4 C), double precision.
 
-    Once fitted, a feature ends one range of its training values beyond their smallest and their largest. Series that
-    are normalised have levels that hardly differ, and a regression would follow them far away to a series without
-    values in one channel. A feature that is constant in training becomes 0.
+    Once fitted, a feature is clamped to one training range below its smallest and above its largest training value:
+    where training levels hardly differ, a regression would follow that of a series without values in one channel far
+    away. A feature that is constant in training becomes 0.
 
     Source: ours.
 

@@ -1,7 +1,7 @@
 """MiniRocket features with ridge regressions, which predict beside the networks.
 
 A network learns its filters and needs many series for it; these filters are fixed and need few. Both err on different
-series, so that together they are better than either on most sets.
+series, so that for classes they are better together on average.
 """
 
 from __future__ import annotations
@@ -33,9 +33,10 @@ class Rocket(nn.Module):
 
     Every view has features and a ridge regression of its own, and so have the `Levels` of the first view. The
     predictions are added with weights of at least 0, those with which the leave-one-out predictions of the training
-    series are best: a view that tells nothing about a set gets the weight 0. For classes, the regressions are onto ±1,
-    their weighted sum is a logit, the best weights are the most likely ones, and the outputs are log-probabilities. For
-    numbers, the best weights have the lowest squared error.
+    series are best: a view that tells nothing about a set can get the weight 0. Where no such prediction counts, all
+    weights are 1. For classes, the regressions are onto ±1, their weighted sum is a logit, the best weights are the
+    most likely ones, and the outputs are log-probabilities. For numbers, the best weights have the lowest squared
+    error.
 
     Source: the weights, for numbers: L. Breiman, "Stacked regressions", Machine Learning 24, 1996; views, and weights
     by likelihood: ours.
@@ -107,7 +108,7 @@ class Rocket(nn.Module):
         mix = find(torch.stack(held_out), targets, counted) if bool(counted.any()) else torch.ones(len(parts)).double()
         self.head.weight.copy_(torch.cat([share * factor for share, factor in zip(mix, factors, strict=True)], 1))
         self.head.bias.copy_(mix @ torch.stack(biases))
-        # no class is surer than one more training series, of another class, would leave it
+        # as if one more series, of unknown class, were spread over the classes: no probability is 0
         self.floor.fill_(1 / (len(items) + 1))
 
     @torch.no_grad()
