@@ -106,7 +106,7 @@ class Rocket(nn.Module):
         factors, biases, held_out = zip(*(_ridge(features, goal, weights, counted) for features in parts), strict=True)
         find = _likeliest if self.classes else _closest
         mix = find(torch.stack(held_out), targets, counted) if bool(counted.any()) else torch.ones(len(parts)).double()
-        self.head.weight.copy_(torch.cat([share * factor for share, factor in zip(mix, factors, strict=True)], 1))
+        self.head.weight.copy_(torch.cat([each * factor for each, factor in zip(mix, factors, strict=True)], 1))
         self.head.bias.copy_(mix @ torch.stack(biases))
         # as if one more series, of unknown class, were spread over the classes: no probability is 0
         self.floor.fill_(1 / (len(items) + 1))
@@ -117,7 +117,7 @@ class Rocket(nn.Module):
         return self.outputs(self._features(items))
 
     def outputs(self, features: Tensor) -> Tensor:
-        """Predicts from features, those of the first view first: (…, F) → (…, K)."""
+        """Predicts from features, in the order of `transforms`: (…, F) → (…, K)."""
         outputs: Tensor = self.head(features)
         if not self.classes:
             return outputs
@@ -125,7 +125,7 @@ class Rocket(nn.Module):
         return shares.log()
 
     def mean(self, networks: Tensor, features: Tensor) -> Tensor:
-        """Returns the mean of the networks' outputs and of those of the features: (…, K) each."""
+        """Returns the weighted mean of the networks' outputs and those of the features: (…, K) each, single precision."""
         share = self.share.float()
         return (1 - share) * networks + share * features.float()
 
@@ -135,7 +135,7 @@ class Rocket(nn.Module):
 
     @property
     def _widths(self) -> list[int]:
-        """The number of features of every view."""
+        """The number of features of every transform."""
         return [transform.features for transform in self.transforms]  # type: ignore[misc]
 
     def _features(self, items: Sequence[Sequence[Tensor]]) -> Tensor:
