@@ -125,7 +125,7 @@ class Rocket(nn.Module):
         return shares.log()
 
     def mean(self, networks: Tensor, features: Tensor) -> Tensor:
-        """Returns the weighted mean of the networks' outputs and those of the features: (…, K) each, single precision."""
+        """Returns the weighted mean of the networks' outputs and the features': (…, K) each, single precision."""
         share = self.share.float()
         return (1 - share) * networks + share * features.float()
 
